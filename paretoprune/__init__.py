@@ -1,0 +1,67 @@
+"""Paretoprune: quality-cost trade-offs of compressed models, and which search found them.
+
+The public names are imported on first use: `import paretoprune` pulls in neither torch nor
+transformers.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "Candidate": "paretoprune.problem",
+    "Comparison": "paretoprune.compare",
+    "Evaluation": "paretoprune.problem",
+    "KeepSchedule": "paretoprune.schedules",
+    "Objective": "paretoprune.problem",
+    "ParetopruneError": "paretoprune.errors",
+    "Problem": "paretoprune.problem",
+    "SearchContext": "paretoprune.search.base",
+    "SearchSpace": "paretoprune.space",
+    "SearchStrategy": "paretoprune.search.base",
+    "StrategySpec": "paretoprune.compare",
+    "TokenPruning": "paretoprune.problems.token_pruning",
+    "compare": "paretoprune.compare",
+    "load_adapter": "paretoprune.adapters.load",
+    "load_problem": "paretoprune.problems.load",
+    "read_schedule": "paretoprune.schedules",
+    "run_study": "paretoprune.study",
+}
+
+__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604
+
+if TYPE_CHECKING:
+    from paretoprune.adapters.load import load_adapter as load_adapter
+    from paretoprune.compare import Comparison as Comparison
+    from paretoprune.compare import StrategySpec as StrategySpec
+    from paretoprune.compare import compare as compare
+    from paretoprune.errors import ParetopruneError as ParetopruneError
+    from paretoprune.problem import Candidate as Candidate
+    from paretoprune.problem import Evaluation as Evaluation
+    from paretoprune.problem import Objective as Objective
+    from paretoprune.problem import Problem as Problem
+    from paretoprune.problems.load import load_problem as load_problem
+    from paretoprune.problems.token_pruning import TokenPruning as TokenPruning
+    from paretoprune.schedules import KeepSchedule as KeepSchedule
+    from paretoprune.schedules import read_schedule as read_schedule
+    from paretoprune.search.base import SearchContext as SearchContext
+    from paretoprune.search.base import SearchStrategy as SearchStrategy
+    from paretoprune.space import SearchSpace as SearchSpace
+    from paretoprune.study import run_study as run_study
+
+
+def __getattr__(name: str) -> Any:
+    # `paretoprune.compare` is a function and a module: once the module has been imported its name
+    # would hide the function, so both are bound here, in the package, for good
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'paretoprune' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])

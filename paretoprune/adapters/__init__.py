@@ -1,0 +1,1 @@
+"""Adapters: one VLM family per file, behind the contract in `base`."""

@@ -1,0 +1,19 @@
+"""What a decoder costs: FLOPs, MACs, published conventions, KV-cache bytes."""
+
+from paretoprune.cost.flops import (
+    CONVENTIONS,
+    DecoderSpec,
+    attention_query_flops,
+    decoder_cost,
+    kv_bytes,
+    layer_cost,
+)
+
+__all__ = [
+    "CONVENTIONS",
+    "DecoderSpec",
+    "attention_query_flops",
+    "decoder_cost",
+    "kv_bytes",
+    "layer_cost",
+]

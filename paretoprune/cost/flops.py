@@ -1,0 +1,107 @@
+"""The cost model of a decoder: FLOPs, MACs and KV-cache bytes. The only formulas in the package.
+
+Exact FLOPs of a decoder layer with n tokens, hidden width d, attention width a = heads x head_dim,
+key/value width g = kv_heads x head_dim and MLP width m:
+
+    2 n (2 d a + 2 d g)   query, output, key and value projections
+  + 4 n^2 a               query-key products and weighted values (full square, as executed)
+  + 6 n d m               gated MLP (4 n d m without gate)
+
+This is what `torch.utils.flop_counter` counts. Norms, activations, rotary embedding and the output
+head are left out, as in the literature.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paretoprune.errors import InvalidValueError, UnknownNameError
+
+Counts: TypeAlias = NDArray[np.int64]
+Convention: TypeAlias = Literal["flops", "macs", "A", "B"]
+CONVENTIONS: dict[str, str] = {
+    "flops": "exact FLOPs with grouped-query attention and gated MLP (2 per multiply-accumulate)",
+    "macs": "exact multiply-accumulates: half the FLOPs",
+    "A": "4nd^2 + 2n^2d + 2ndm MACs (FastV, DivPrune, VisPCO: no grouped queries, two MLP matrices)",
+    "B": "4nd^2 + 2n^2d + 3ndm MACs (PyramidDrop, SparseVLM: no grouped queries)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderSpec:
+    """Dimensions of a decoder, as the cost model needs them."""
+
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    mlp: int
+    gated: bool = True
+
+    def __post_init__(self) -> None:
+        sizes = (self.hidden, self.layers, self.heads, self.kv_heads, self.head_dim, self.mlp)
+        if min(sizes) < 1 or self.heads % self.kv_heads:
+            raise InvalidValueError(
+                f"decoder dimensions must be positive and heads a multiple of kv_heads, got {self}"
+            )
+
+
+LLAVA_1_5_7B = DecoderSpec(4096, 32, 32, 32, 128, 11008)
+QWEN2_5_VL_3B = DecoderSpec(2048, 36, 16, 2, 128, 11008)
+QWEN2_5_VL_7B = DecoderSpec(3584, 28, 28, 4, 128, 18944)
+INTERNVL3_8B = DecoderSpec(3584, 28, 28, 4, 128, 18944)
+
+
+def layer_cost(
+    spec: DecoderSpec, tokens: NDArray[np.int64] | int, convention: Convention = "flops"
+) -> NDArray[np.float64]:
+    """Cost of one layer's prefill at each token count, float64 of the shape of `tokens`.
+
+    In FLOPs or, for the other conventions, multiply-accumulates (see `CONVENTIONS`).
+    """
+    n = np.asarray(tokens, dtype=np.float64)
+    d, m = spec.hidden, spec.mlp
+    if convention == "A":
+        return 4 * n * d**2 + 2 * n**2 * d + 2 * n * d * m
+    if convention == "B":
+        return 4 * n * d**2 + 2 * n**2 * d + 3 * n * d * m
+    if convention not in CONVENTIONS:
+        raise UnknownNameError("cost convention", convention, CONVENTIONS)
+    a, g = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
+    matrices = 3 if spec.gated else 2
+    flops = 2 * n * (2 * d * a + 2 * d * g) + 4 * n**2 * a + 2 * matrices * n * d * m
+    return np.asarray(flops if convention == "flops" else flops / 2)
+
+
+def decoder_cost(
+    spec: DecoderSpec, tokens: NDArray[np.int64], convention: Convention = "flops"
+) -> float:
+    """Cost of a prefill whose layer l processes `tokens[l]` tokens, int `[layers]`."""
+    if len(tokens) != spec.layers:
+        raise InvalidValueError(f"this decoder has {spec.layers} layers, got {len(tokens)} counts")
+    return float(layer_cost(spec, np.asarray(tokens), convention).sum())
+
+
+def attention_query_flops(
+    spec: DecoderSpec, tokens: NDArray[np.int64] | int
+) -> NDArray[np.float64]:
+    """FLOPs of scoring all tokens by one query of a layer whose keys are at hand: `[...]`.
+
+    The query's projection and its products with all keys; what FastV-like pruners add wherever
+    they drop tokens.
+    """
+    n = np.asarray(tokens, dtype=np.float64)
+    a = spec.heads * spec.head_dim
+    return np.asarray(2.0 * spec.hidden * a + 2.0 * n * a)
+
+
+def kv_bytes(spec: DecoderSpec, tokens: NDArray[np.int64], bytes_per_value: int = 2) -> int:
+    """Bytes of the key/value cache when layer l holds `tokens[l]` tokens (2 bytes: fp16, bf16)."""
+    if len(tokens) != spec.layers:
+        raise InvalidValueError(f"this decoder has {spec.layers} layers, got {len(tokens)} counts")
+    return int(2 * spec.kv_heads * spec.head_dim * bytes_per_value * int(np.sum(tokens)))

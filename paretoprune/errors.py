@@ -1,0 +1,39 @@
+"""Errors that are the user's to fix: one sentence, exit code 2, no traceback."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ParetopruneError(Exception):
+    """Base of all errors caused by input: a file, flag, schedule, model, dataset row or plug-in."""
+
+
+class InvalidValueError(ParetopruneError, ValueError):
+    """A value is outside what is allowed; the message names both."""
+
+
+class UnknownNameError(ParetopruneError, KeyError):
+    """A name that nothing is registered under; the message lists the valid ones and the nearest."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        super().__init__(f"unknown {kind} {name!r}; known: {', '.join(names)}.{hint}")
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # KeyError would show the repr
+
+
+class MissingDependencyError(ParetopruneError, ImportError):
+    """An optional package is needed; the message says how to install it."""
+
+
+class UnsupportedError(ParetopruneError, TypeError):
+    """Two valid things that do not work together, such as a gradient search on a black box."""
+
+
+class BrokenFileError(ParetopruneError):
+    """A file that is missing, unreadable or not what it should be; the message names it."""

@@ -1,0 +1,170 @@
+"""Problems: what is searched, what it is judged by, and how candidates are evaluated."""
+
+from __future__ import annotations
+
+import json
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError
+from paretoprune.space import SearchSpace, Value
+
+if TYPE_CHECKING:
+    from paretoprune.search.relaxation import Relaxation
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """What is optimised: a name, a direction, a unit and the fixed hypervolume reference.
+
+    `best` and `reference` bound the values that count towards hypervolume: a value is clipped to
+    them, so that a lucky score above dense earns nothing and one below blind costs nothing.
+    """
+
+    name: str
+    direction: Literal["max", "min"]
+    unit: str
+    reference: float
+    best: float
+
+    def __post_init__(self) -> None:
+        upward = self.best > self.reference
+        if upward != (self.direction == "max"):
+            raise InvalidValueError(
+                f"objective {self.name!r}: with direction {self.direction!r}, best={self.best:g} "
+                f"must be better than reference={self.reference:g}"
+            )
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A point of one of a problem's spaces.
+
+    `policy` holds a learned input-adaptive policy where a strategy proposes one instead of a fixed
+    point; `values` then names its budget. Both are evaluated the same way.
+    """
+
+    space: str
+    values: Mapping[str, Value]
+    policy: Any = None
+
+    @property
+    def key(self) -> str:
+        """Identity as canonical JSON: equal keys are the same point."""
+        policy = None if self.policy is None else id(self.policy)
+        return json.dumps([self.space, dict(self.values), policy], sort_keys=True)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What evaluating one candidate found.
+
+    `objectives`, `standard_errors` and `metrics` (auxiliary figures, such as the KL to dense) are
+    by name; `outcomes` float32 `[samples]` are the per-sample scores; `cost` is the nominal price
+    in dense-pass equivalents, `executed` what was really computed after sharing, same unit;
+    `seconds` is this candidate's share of the wall time; `detail` is JSON-ready extra knowledge
+    such as the keep schedule. With `failure` set the objectives are empty.
+    """
+
+    candidate: Candidate
+    objectives: Mapping[str, float]
+    cost: float
+    executed: float = 0.0
+    seconds: float = 0.0
+    standard_errors: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    outcomes: NDArray[np.float32] | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    failure: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.failure is None:
+            bad = {k: v for k, v in self.objectives.items() if not math.isfinite(v)}
+            if bad or not self.objectives:
+                raise InvalidValueError(
+                    f"objectives must be finite numbers, got {dict(self.objectives)!r}; "
+                    "report a failed evaluation with failure='...'"
+                )
+        elif self.objectives:
+            raise InvalidValueError("a failed evaluation has no objectives")
+
+
+class Problem(ABC):
+    """A search space with objectives, and the means to evaluate candidates.
+
+    Subclasses set `name`, `spaces` (by name; the first is the default) and `objectives`, and
+    define `evaluate`. `price` must be known before evaluating: it is what a study charges.
+    """
+
+    name: str
+    spaces: Mapping[str, SearchSpace]
+    objectives: tuple[Objective, ...]
+
+    @abstractmethod
+    def evaluate(self, candidates: Sequence[Candidate]) -> list[Evaluation]:
+        """Evaluate a whole batch, in order, so that work can be shared."""
+
+    def price(self, candidate: Candidate) -> float:
+        """Nominal cost of evaluating `candidate` alone, dense-pass equivalents; 1 by default."""
+        return 1.0
+
+    def identity(self, candidate: Candidate) -> str:
+        """Name of the configuration really run: candidates that round to the same share it."""
+        return candidate.key
+
+    def relaxation(self) -> Relaxation:
+        """The differentiable form of this problem; black boxes raise `UnsupportedError`."""
+        raise UnsupportedError(
+            f"problem {self.name!r} is a black box: it offers no differentiable relaxation, so "
+            "gradient strategies cannot search it; choose a sampler such as 'tpe' or 'nsga2'"
+        )
+
+    def probe(self) -> Mapping[str, NDArray[np.float64]]:
+        """Statistics of the dense model by name, for strategies that choose from them; or {}."""
+        return {}
+
+    @property
+    def heldout(self) -> Problem | None:
+        """The same problem on held-out data; None where there is none (analytic problems)."""
+        return None
+
+    def describe(self) -> dict[str, Any]:
+        """JSON-ready description: what a resumed study must find unchanged."""
+        return {"problem": self.name}
+
+    @property
+    def default_space(self) -> str:
+        """Name of the space that strategies search unless told otherwise."""
+        return next(iter(self.spaces))
+
+    def space(self, name: str | None = None) -> SearchSpace:
+        """The space called `name`, or the default one; raises `UnknownNameError`."""
+        if name is None:
+            name = self.default_space
+        if name not in self.spaces:
+            raise UnknownNameError("search space", name, self.spaces)
+        return self.spaces[name]
+
+    def candidate(self, values: Mapping[str, Value], space: str | None = None) -> Candidate:
+        """A validated candidate of one of this problem's spaces."""
+        name = space or self.default_space
+        return Candidate(name, self.space(name).validate(values))
+
+
+def costs_matrix(
+    evaluations: Sequence[Evaluation], objectives: Sequence[Objective]
+) -> NDArray[np.float64]:
+    """Objectives of successful evaluations as costs to minimise.
+
+    Float64 `[evaluations, objectives]`. Maximised objectives are negated; nothing is clipped.
+    """
+    signs = np.array([-1.0 if o.direction == "max" else 1.0 for o in objectives])
+    rows = [[e.objectives[o.name] for o in objectives] for e in evaluations]
+    costs: NDArray[np.float64] = np.reshape(rows, (len(rows), len(signs))) * signs
+    return costs

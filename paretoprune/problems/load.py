@@ -1,0 +1,58 @@
+"""Builds problems from names, as the command line and the quick start do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from paretoprune.adapters.load import load_adapter
+from paretoprune.errors import InvalidValueError
+from paretoprune.problem import Problem
+from paretoprune.problems.token_pruning import TokenPruning
+from paretoprune.registry import problems, pruners, tasks
+
+DEFAULT_MODEL = "mini-llava"
+DEFAULT_SEARCH_SIZE = 256
+DEFAULT_HELDOUT_SIZE = 512
+
+
+def load_problem(
+    model: str = DEFAULT_MODEL,
+    *,
+    task: str = "minivqa",
+    pruner: str = "fastv",
+    search_size: int = DEFAULT_SEARCH_SIZE,
+    heldout_size: int = DEFAULT_HELDOUT_SIZE,
+    data_seed: int = 0,
+    levels: int | None = None,
+    batch: int = 64,
+    **loading: Any,
+) -> TokenPruning:
+    """Token pruning on a model and a task, both by name.
+
+    `search_size` and `heldout_size` are samples of the two splits; `levels` is the number of steps
+    of the keep-ratio lattice (default: multiples of 8 tokens); `loading` goes to `load_adapter`
+    (dtype, device, attn, trust_remote_code).
+    """
+    for name, size in (("search", search_size), ("held-out", heldout_size)):
+        if size < 8:
+            raise InvalidValueError(f"the {name} split needs at least 8 samples, got {size}")
+    load_split = tasks.load(task)
+    ranking = pruners.load(pruner)()
+    adapter = load_adapter(model, **loading)
+    return TokenPruning(
+        adapter,
+        load_split("search", search_size, seed=data_seed),
+        ranking,
+        heldout_samples=load_split("heldout", heldout_size, seed=data_seed),
+        levels=levels,
+        batch=batch,
+        model_name=model,
+    )
+
+
+def load_named_problem(name: str, **options: Any) -> Problem:
+    """Any registered problem; `token-pruning` takes the options of `load_problem`."""
+    if name == TokenPruning.name:
+        return load_problem(**options)
+    problem: Problem = problems.load(name)()
+    return problem

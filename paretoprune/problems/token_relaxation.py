@@ -1,0 +1,162 @@
+"""The differentiable form of token pruning: KL to dense through the soft decoder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from torch import Tensor
+
+from paretoprune.cost import layer_cost
+from paretoprune.errors import UnsupportedError
+from paretoprune.problem import Candidate
+from paretoprune.problems.teacher_forcing import IGNORE, AnsweredBatch
+from paretoprune.adapters.base import Prefill
+from paretoprune.pruning.soft import BAND, run_soft
+
+if TYPE_CHECKING:
+    from paretoprune.problems.token_pruning import TokenPruning
+
+BACKWARD = 2.0
+"""A backward pass costs two forward passes: one product each for inputs and weights."""
+GROUP = 8
+"""Rows that run together: sorted by kept tokens, so that little is padded."""
+
+
+class TokenRelaxation:
+    """Implements `search.relaxation.Relaxation` for a `TokenPruning` problem."""
+
+    space = "free"
+
+    def __init__(self, problem: TokenPruning) -> None:
+        if not problem.pruner.relaxable:
+            raise UnsupportedError(
+                f"pruner {problem.pruner.name!r} is not top-k of a score, so gradient strategies "
+                "cannot search it; choose one that is, such as 'fastv'"
+            )
+        self.problem = problem
+        self.layers = problem.adapter.spec.layers
+        self.first = problem.pruner.first_layer
+        self.samples = len(problem.samples)
+        self._all, self._dense = _joined(problem.batches, problem.dense_log_probabilities)
+        # moments of text length t and visual count v, for the exact mean of (t + r v) and its square
+        t = problem.text_tokens.astype(np.float64)
+        v = problem.visual_tokens.astype(np.float64)
+        self._mean = float(t.mean()), float(v.mean())
+        self._square = float((t * t).mean()), float((2 * t * v).mean()), float((v * v).mean())
+        probe = layer_cost(problem.adapter.spec, np.array([1, 2]))
+        self._quadratic = float(probe[1] - 2 * probe[0]) / 2
+        self._linear = float(probe[0]) - self._quadratic
+
+    @property
+    def reachable(self) -> tuple[float, float]:
+        """Lowest and highest relative compute of the space: layers before `first` stay dense."""
+        lowest = torch.zeros(1, self.layers, dtype=torch.float64)
+        lowest[:, : self.first] = 1.0
+        return float(self.compute(lowest)), 1.0
+
+    def loss(self, ratios: Tensor, samples: NDArray[np.int64], *, tau: float) -> Tensor:
+        """KL(dense || soft student) in nats, summed over answer tokens: float `[rows]`.
+
+        Row i runs sample `samples[i]` under keep ratios `ratios[i]`, float `[rows, layers]`.
+        """
+        order = ratios.detach().mean(1).argsort()
+        losses = []
+        for part in order.split(GROUP):
+            batch = self._all.rows(torch.from_numpy(samples)[part])
+            tokens = run_soft(
+                self.problem.adapter,
+                batch.prefill,
+                ratios[part],
+                self.problem.pruner,
+                tau=tau,
+                sample=batch.sample,
+            )
+            student = batch.log_probabilities(self.problem.adapter, tokens)
+            losses.append(batch.divergence(self._dense[batch.sample], student))
+        return torch.cat(losses)[order.argsort()]
+
+    def compute(self, ratios: Tensor) -> Tensor:
+        """Relative compute u of real-valued ratios `[rows, layers]`: `[rows]`; ranking left out."""
+        first = self._mean[0] + ratios * self._mean[1]
+        second = self._square[0] + ratios * self._square[1] + ratios**2 * self._square[2]
+        flops = (self._linear * first + self._quadratic * second).sum(-1)
+        blind, dense = self.problem.blind_flops, self.problem.dense_flops
+        return (flops - blind) / (dense - blind)
+
+    def constant(self, budget: float) -> NDArray[np.float64]:
+        """The schedule, constant from `first` on, whose relative compute is `budget`."""
+
+        def schedule(ratio: float) -> Tensor:
+            ratios = torch.full((1, self.layers), ratio, dtype=torch.float64)
+            ratios[:, : self.first] = 1.0
+            return ratios
+
+        low, high = self.reachable
+        inside = min(max(budget, low), high)
+        gap = lambda r: float(self.compute(schedule(r))) - inside  # noqa: E731
+        ratio = brentq(gap, -1e-9, 1 + 1e-9)
+        return np.asarray(schedule(min(max(ratio, 0.0), 1.0))[0].numpy())
+
+    def step_price(self, ratios: NDArray[np.float64], *, tau: float) -> float:
+        """Cost of `loss` and its gradient at ratios `[rows, layers]`, in dense-pass equivalents.
+
+        Each row runs one sample with its kept tokens and those carried along behind the edge.
+        """
+        visual, text = self._mean[1], self._mean[0]
+        kept = np.minimum(np.ceil(ratios * visual) + math.ceil(BAND * tau), visual)
+        kept[:, : self.first] = visual
+        spec, pruner = self.problem.adapter.spec, self.problem.pruner
+        flops = float(layer_cost(spec, np.rint(kept + text).astype(np.int64)).sum())
+        before = np.rint(kept[:, max(self.first - 1, 0) : -1]).astype(np.int64)
+        flops += float(pruner.flops(spec, before + round(text), before).sum())
+        return (1 + BACKWARD) * flops / (self.problem.dense_flops * self.samples)
+
+    def teacher_price(self) -> float:
+        """One dense pass over the split."""
+        return 1.0
+
+    def candidate(self, ratios: Sequence[float] | NDArray[np.float64]) -> Candidate:
+        """The candidate of the free space that a row of ratios `[layers]` rounds to."""
+        values = {f"keep_{i}": float(ratios[i]) for i in range(self.first, self.layers)}
+        return self.problem.candidate(values, self.space)
+
+
+def _joined(
+    batches: Sequence[AnsweredBatch], dense: Sequence[Tensor]
+) -> tuple[AnsweredBatch, Tensor]:
+    """All batches as one in sample order, right-padded, with log-probabilities [S, A, vocabulary]."""
+    length = max(b.prefill.hidden.shape[1] for b in batches)
+    answers = max(b.labels.shape[1] for b in batches)
+
+    def wide(x: Tensor, size: int, dim: int, value: float = 0) -> Tensor:
+        missing = size - x.shape[dim]
+        shape = list(x.shape)
+        shape[dim] = missing
+        return torch.cat([x, x.new_full(shape, value)], dim=dim) if missing else x
+
+    order = torch.cat([b.sample for b in batches]).argsort()
+    prefill = Prefill(
+        hidden=torch.cat([wide(b.prefill.hidden, length, 1) for b in batches])[order],
+        positions=torch.cat([wide(b.prefill.positions, length, -1) for b in batches], dim=-2)[
+            ..., order, :
+        ],
+        visual=torch.cat([wide(b.prefill.visual, length, 1) for b in batches])[order],
+        valid=torch.cat([wide(b.prefill.valid, length, 1) for b in batches])[order],
+        prompt_end=torch.cat([b.prefill.prompt_end for b in batches])[order],
+    )
+    places = torch.cat(
+        [torch.cat([b.places, b.places[:, :1].expand(-1, answers - b.places.shape[1])], 1) for b in batches]
+    )  # fmt: skip
+    joined = AnsweredBatch(
+        prefill,
+        torch.cat([b.sample for b in batches])[order],
+        places[order],
+        torch.cat([wide(b.labels, answers, 1, IGNORE) for b in batches])[order],
+    )
+    return joined, torch.cat([wide(d, answers, 1) for d in dense])[order]

@@ -1,0 +1,137 @@
+"""The pruned decoder, for a whole population at once: common leading layers are run once.
+
+Candidates form a tree: those with equal kept counts up to a layer share everything up to it. The
+tree is walked depth-first, holding one set of tokens per depth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from paretoprune.adapters.base import Adapter, Prefill
+from paretoprune.cost import layer_cost
+from paretoprune.errors import InvalidValueError
+from paretoprune.pruning.base import Pruner, ScorePruner
+from paretoprune.pruning.tokens import Tokens, enter
+from paretoprune.schedules import keep_counts
+
+
+@dataclass
+class Executed:
+    """FLOPs really run, padding included: a meter that the caller reads."""
+
+    flops: float = 0.0
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """The decoder's output for the candidates (indices) that share it."""
+
+    candidates: list[int]
+    tokens: Tokens
+
+
+def run_population(
+    adapter: Adapter,
+    prefill: Prefill,
+    ratios: NDArray[np.float64],
+    pruner: Pruner,
+    *,
+    sample: Tensor | None = None,
+    executed: Executed | None = None,
+) -> Iterator[Leaf]:
+    """Run every keep schedule of `ratios`, float64 [candidates, layers], on one batch.
+
+    `sample` int64 [B] numbers the batch's samples within their split (pruners may seed by it).
+    Yields a leaf per distinct path of kept counts. Raises `InvalidValueError` for ratios of the
+    wrong shape or a drop before the pruner's first layer.
+    """
+    if ratios.ndim != 2 or ratios.shape[1] != adapter.spec.layers:
+        raise InvalidValueError(
+            f"this decoder has {adapter.spec.layers} layers, got ratios of shape {ratios.shape}"
+        )
+    early = ratios[:, : pruner.first_layer]
+    if np.any((early > 0) & (early < 1)):
+        raise InvalidValueError(
+            f"pruner {pruner.name!r} cannot rank tokens before layer {pruner.first_layer}: keep "
+            "ratios of earlier layers must be 1 (or 0 for no visual tokens at all)"
+        )
+    if sample is None:
+        sample = torch.arange(len(prefill.hidden), device=prefill.hidden.device)
+    meter = executed or Executed()
+    root = enter(adapter, prefill, sample)
+    visual = prefill.visual.sum(1).cpu().numpy()
+    counts = np.stack([keep_counts(row, visual) for row in ratios])  # [candidates, layers, B]
+    yield from _walk(adapter, pruner, meter, counts, root, 0, list(range(len(ratios))))
+
+
+def _walk(
+    adapter: Adapter,
+    pruner: Pruner,
+    meter: Executed,
+    counts: NDArray[np.int64],
+    tokens: Tokens,
+    layer: int,
+    members: list[int],
+) -> Iterator[Leaf]:
+    if layer == adapter.spec.layers:
+        yield Leaf(members, tokens)
+        return
+    siblings: dict[bytes, list[int]] = {}
+    for member in members:
+        siblings.setdefault(counts[member, layer].tobytes(), []).append(member)
+    drop = _dropper(adapter, pruner, meter, tokens, layer)
+    for group in siblings.values():
+        kept = drop(counts[group[0], layer])
+        batch, length = kept.hidden.shape[:2]
+        meter.flops += batch * float(layer_cost(adapter.spec, length))
+        after = kept.run(adapter, layer)
+        yield from _walk(adapter, pruner, meter, counts, after, layer + 1, group)
+
+
+def _dropper(
+    adapter: Adapter, pruner: Pruner, meter: Executed, tokens: Tokens, layer: int
+) -> Callable[[NDArray[np.int64]], Tokens]:
+    """A function from kept counts [B] to the tokens that stay; siblings share one ranking."""
+    present = tokens.visual.sum(1)
+    ranking: Tensor | None = None
+
+    def drop(counts: NDArray[np.int64]) -> Tokens:
+        nonlocal ranking
+        wanted = torch.from_numpy(counts).to(present.device)
+        if bool((wanted == present).all()):
+            return tokens
+        if not wanted.any():
+            return tokens.keep(tokens.validity & ~tokens.visual)
+        most = int(wanted.max())
+        context = tokens.context(adapter, layer)
+        if isinstance(pruner, ScorePruner):
+            if ranking is None:
+                ranking = pruner.order(context)
+                meter.flops += ranking_flops(adapter, pruner, tokens)
+            indices = ranking[:, :most]
+        else:
+            selection = pruner.select(context, most)
+            meter.flops += ranking_flops(adapter, pruner, tokens)
+            indices = selection.indices
+        chosen = context.visual.gather(1, indices)
+        stays = torch.arange(most, device=chosen.device)[None] < wanted[:, None]
+        kept = tokens.validity & ~tokens.visual
+        # rows that keep fewer than `most` write their surplus where a kept token is anyway
+        text = kept.long().argmax(1, keepdim=True).expand_as(chosen)
+        return tokens.keep(kept.scatter(1, torch.where(stays, chosen, text), True))
+
+    return drop
+
+
+def ranking_flops(adapter: Adapter, pruner: Pruner, tokens: Tokens) -> float:
+    """FLOPs of ranking this batch's visual tokens once, padding included."""
+    visual = tokens.visual.sum(1).cpu().numpy()
+    lengths = np.full_like(visual, tokens.length)
+    return float(pruner.flops(adapter.spec, lengths, visual).sum())

@@ -1,0 +1,30 @@
+"""FastV (arXiv 2403.06764): keep what the last prompt token attends to."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from paretoprune.cost import DecoderSpec, attention_query_flops
+from paretoprune.pruning.base import PruningContext, ScorePruner
+
+
+class FastV(ScorePruner):
+    """Score = attention of the last prompt token in the layer before, mean over heads (eq. 1).
+
+    In schedules with several drops the scores are taken anew at each of them.
+    """
+
+    name = "fastv"
+    first_layer = 1
+
+    def score(self, context: PruningContext) -> Tensor:
+        """Head-mean attention to each visual token, [B, V]."""
+        return context.of_visual(context.prompt_attention.mean(1))
+
+    def flops(
+        self, spec: DecoderSpec, tokens: NDArray[np.int64], visual: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """One query against all tokens' keys."""
+        return attention_query_flops(spec, tokens)

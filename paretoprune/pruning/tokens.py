@@ -1,0 +1,141 @@
+"""The tokens that are present between two decoder layers, and how some of them leave."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from paretoprune.adapters.base import Adapter, Prefill, Rotary
+from paretoprune.pruning.base import PruningContext
+
+
+class KeyRecorder:
+    """Stands where a cache would and remembers the last layer's keys, already rotated."""
+
+    def __init__(self) -> None:
+        self.keys: Tensor | None = None
+
+    def update(
+        self, keys: Tensor, values: Tensor, layer: int, *args: object
+    ) -> tuple[Tensor, Tensor]:
+        """What attention calls with its keys and values, each [B, kv_heads, T, head_dim]."""
+        self.keys = keys
+        return keys, values
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """B sequences of T present tokens, padding (if any) at the end.
+
+    `hidden` [B, T, hidden]; `rotary` cosines and sines [B, T, head_dim] of the original positions;
+    `origin` int64 [B, T] places in the prefill (padding: one past the end); `visual` bool [B, T];
+    `valid` bool [B, T] or None without padding; `query` int64 [B] last prompt token; `sample` int64
+    [B]; `keys` [B, kv_heads, T, head_dim] and `query_before` [B, hidden] of the layer before;
+    `alive` bool [B, T] is false for tokens that a soft decoder only carries along (None: all alive).
+    """
+
+    hidden: Tensor
+    rotary: Rotary
+    origin: Tensor
+    visual: Tensor
+    valid: Tensor | None
+    query: Tensor
+    sample: Tensor
+    keys: Tensor | None = None
+    query_before: Tensor | None = None
+    alive: Tensor | None = None
+
+    @property
+    def length(self) -> int:
+        """Present tokens of the longest sequence."""
+        return self.hidden.shape[1]
+
+    def visual_index(self) -> tuple[Tensor, Tensor]:
+        """Places of visual tokens, int64 [B, V], and which of them exist, bool [B, V]."""
+        counts = self.visual.sum(1)
+        most = int(counts.max()) if len(counts) else 0
+        order = (~self.visual).long().argsort(dim=1, stable=True)[:, :most]
+        return order, torch.arange(most, device=order.device)[None] < counts[:, None]
+
+    def context(self, adapter: Adapter, layer: int) -> PruningContext:
+        """What a pruner sees of these tokens before `layer`."""
+        visual, present = self.visual_index()
+        return PruningContext(
+            adapter, layer, self.hidden, self.rotary, self.valid, visual, present,
+            present if self.alive is None else self.alive.gather(1, visual) & present,
+            self.origin, self.query, self.sample, self.keys, self.query_before,
+        )  # fmt: skip
+
+    @property
+    def validity(self) -> Tensor:
+        """`valid` as a tensor in every case, bool [B, T]."""
+        return torch.ones_like(self.visual) if self.valid is None else self.valid
+
+    def keep(self, kept: Tensor) -> Tokens:
+        """Only the tokens marked in `kept`, bool [B, T], in order; shorter rows padded at the end."""
+        index, full = order_of_kept(kept)
+        valid = None if bool(full.all()) else full
+        cos, sin = self.rotary
+        past = self.origin.max() + 1
+        origin = self.origin.gather(1, index)
+        return replace(
+            self,
+            hidden=_pick(self.hidden, index),
+            rotary=(_pick(cos, index), _pick(sin, index)),
+            origin=origin if valid is None else torch.where(full, origin, past),
+            visual=self.visual.gather(1, index) & full,
+            valid=valid,
+            query=(kept.long().cumsum(1) - 1).gather(1, self.query[:, None])[:, 0],
+            keys=None,
+            query_before=None,
+            alive=None if self.alive is None else self.alive.gather(1, index) & full,
+        )
+
+    def run(self, adapter: Adapter, layer: int, mask: Tensor | None = None) -> Tokens:
+        """These tokens after decoder layer `layer`; `mask` defaults to the causal one."""
+        recorder = KeyRecorder()
+        if mask is None:
+            mask = adapter.causal_mask(self.hidden, self.valid)
+        batch = torch.arange(len(self.hidden), device=self.hidden.device)
+        return replace(
+            self,
+            hidden=adapter.run_layer(layer, self.hidden, self.rotary, mask, recorder),
+            keys=recorder.keys,
+            query_before=self.hidden[batch, self.query],
+        )
+
+    def at(self, places: Tensor) -> Tensor:
+        """Hidden states of original places int64 [B, A], which must be present: [B, A, hidden]."""
+        return _pick(self.hidden, torch.searchsorted(self.origin, places.contiguous()))
+
+
+def order_of_kept(kept: Tensor) -> tuple[Tensor, Tensor]:
+    """Places of the tokens marked in `kept` [B, T]: int64 [B, n], and which are no padding [B, n]."""
+    counts = kept.sum(1)
+    longest = int(counts.max())
+    index = (~kept).long().argsort(dim=1, stable=True)[:, :longest]
+    return index, torch.arange(longest, device=index.device)[None] < counts[:, None]
+
+
+def _pick(x: Tensor, index: Tensor) -> Tensor:
+    """Rows of [B, T, d] at int64 [B, n]: [B, n, d]."""
+    return x.gather(1, index[..., None].expand(-1, -1, x.shape[-1]))
+
+
+def enter(adapter: Adapter, prefill: Prefill, sample: Tensor) -> Tokens:
+    """All tokens of a prefill, before layer 0; padding on either side moves to the end."""
+    batch, length = prefill.valid.shape
+    rotary = adapter.rotary(prefill.hidden, prefill.positions)
+    cos, sin = (x.expand(batch, -1, -1) for x in rotary)
+    tokens = Tokens(
+        hidden=prefill.hidden,
+        rotary=(cos, sin),
+        origin=torch.arange(length, device=prefill.hidden.device).expand(batch, -1).contiguous(),
+        visual=prefill.visual,
+        valid=None,
+        query=prefill.prompt_end,
+        sample=sample,
+    )
+    return tokens if bool(prefill.valid.all()) else tokens.keep(prefill.valid)

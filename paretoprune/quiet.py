@@ -1,0 +1,25 @@
+"""Holds back single lines that libraries log unasked, without touching the user's verbosity."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def without_info(logger_name: str) -> Iterator[None]:
+    """Drop what `logger_name` logs at INFO and below, inside this block only.
+
+    Optuna greets every new study; it has no setting for that but its global verbosity.
+    """
+    logger = logging.getLogger(logger_name)
+
+    def drop(record: logging.LogRecord) -> bool:
+        return record.levelno > logging.INFO
+
+    logger.addFilter(drop)
+    try:
+        yield
+    finally:
+        logger.removeFilter(drop)

@@ -1,0 +1,143 @@
+"""Names of strategies, pruners, kernels, adapters, tasks and problems, resolved lazily.
+
+Built-ins are written as `module:attribute`, so listing them imports nothing heavy; plug-ins come
+from the entry-point groups `paretoprune.<kind>` and appear in `paretoprune list` by their package.
+"""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from paretoprune.errors import InvalidValueError, ParetopruneError, UnknownNameError
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered name: where its factory lives, one line about it, and who provides it."""
+
+    name: str
+    target: str
+    summary: str
+    origin: str = "built in"
+
+    def load(self) -> Any:
+        """Import and return the factory."""
+        module, _, attribute = self.target.partition(":")
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            if self.origin == "built in":
+                raise
+            raise ParetopruneError(
+                f"plug-in {self.name!r} from {self.origin} is broken: {error}"
+            ) from error
+
+
+class Registry:
+    """The names of one kind of thing."""
+
+    def __init__(self, kind: str, builtin: list[Entry]) -> None:
+        self.kind = kind
+        self._entries: dict[str, Entry] = {}
+        for entry in builtin:
+            self.register(entry)
+
+    def register(self, entry: Entry) -> None:
+        """Add a name; a name that is taken raises `InvalidValueError`."""
+        if entry.name in self._entries:
+            raise InvalidValueError(
+                f"{self.kind} {entry.name!r} is already registered by "
+                f"{self._entries[entry.name].origin}"
+            )
+        self._entries[entry.name] = entry
+
+    @cached_property
+    def _plugins(self) -> dict[str, Entry]:
+        group = f"paretoprune.{self.kind.replace('strategy', 'strategie')}s"
+        found: dict[str, Entry] = {}
+        for point in entry_points(group=group):
+            taken = self._entries.get(point.name) or found.get(point.name)
+            if taken is None:
+                found[point.name] = Entry(point.name, point.value, "", _package(point))
+            else:
+                warnings.warn(
+                    f"{self.kind} {point.name!r} from {_package(point)} is ignored: the name is "
+                    f"already registered by {taken.origin}",
+                    stacklevel=2,
+                )
+        return found
+
+    def __iter__(self) -> Iterator[Entry]:
+        yield from map(self.entry, self.names())
+
+    def names(self) -> list[str]:
+        """All names, built-ins first."""
+        return [*self._entries, *(n for n in self._plugins if n not in self._entries)]
+
+    def entry(self, name: str) -> Entry:
+        """The entry called `name`; raises `UnknownNameError` with the nearest valid name."""
+        found = self._entries.get(name) or self._plugins.get(name)
+        if found is None:
+            raise UnknownNameError(self.kind, name, self.names())
+        return found
+
+    def load(self, name: str) -> Any:
+        """Import and return the factory called `name`."""
+        return self.entry(name).load()
+
+
+def _package(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else "a plug-in"
+
+
+_search = "paretoprune.search"
+strategies = Registry(
+    "strategy",
+    [
+        Entry("random", f"{_search}.random:RandomSearch", "uniform sampling of the space"),
+        Entry("grid", f"{_search}.grid:GridSearch", "every point of a space's lattice, thinned to fit the budget"),
+        Entry("tpe", f"{_search}.optuna_samplers:TPE", "Optuna's tree-structured Parzen estimator, multi-objective"),
+        Entry("nsga2", f"{_search}.optuna_samplers:NSGAII", "Optuna's NSGA-II"),
+        Entry("pymoo-nsga2", f"{_search}.pymoo_algorithms:PymooNSGA2", "pymoo's NSGA-II on the unit cube"),
+        Entry("gradient", f"{_search}.lagrangian:LagrangianSearch", "straight-through top-k, KL to dense, augmented Lagrangian per budget knot (after VisPCO)"),
+    ],
+)  # fmt: skip
+kernels = Registry(
+    "kernel",
+    [
+        Entry("single-step", "paretoprune.schedules.kernels:SingleStep", "all tokens up to a layer, one keep ratio after it"),
+        Entry("multi-step", "paretoprune.schedules.kernels:MultiStep", "K drops, each at its own layer (two by default)"),
+        Entry("free", "paretoprune.schedules.kernels:Free", "one keep ratio per layer, non-increasing"),
+    ],
+)  # fmt: skip
+pruners = Registry(
+    "pruner",
+    [
+        Entry("fastv", "paretoprune.pruning.fastv:FastV", "attention of the last prompt token in the layer before (arXiv 2403.06764)"),
+        Entry("random", "paretoprune.pruning.random:RandomPruner", "a control: the same random order in every layer"),
+    ],
+)  # fmt: skip
+adapters = Registry(
+    "adapter",
+    [Entry("llava", "paretoprune.adapters.llava:LlavaAdapter", "LLaVA-1.5: CLIP tower, projector, Llama decoder")],
+)  # fmt: skip
+tasks = Registry(
+    "task",
+    [Entry("minivqa", "paretoprune.tasks.minivqa.dataset:load_split", "eight question families on drawn pictures, no download")],
+)  # fmt: skip
+problems = Registry(
+    "problem",
+    [
+        Entry("token-pruning", "paretoprune.problems.token_pruning:TokenPruning", "score against decoder FLOPs over keep schedules"),
+        Entry("zdt1", "paretoprune.problems.analytic:ZDT1", "two-objective test problem with a known convex front"),
+        Entry("dtlz2", "paretoprune.problems.analytic:DTLZ2", "three-objective test problem with a known spherical front"),
+    ],
+)  # fmt: skip
+
+ALL = (strategies, pruners, kernels, adapters, tasks, problems)

@@ -1,0 +1,226 @@
+"""What a comparison leaves behind, as typed data: `comparison.json`, `front.csv`, schedule files.
+
+Tables, figures and the HTML report are drawn from these alone, so `paretoprune report` needs
+neither the model nor torch.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from paretoprune.errors import BrokenFileError
+from paretoprune.schedules.files import ScheduleFile, write_schedule
+
+SUMMARY_NAME = "comparison.json"
+FRONT_NAME = "front.csv"
+SCHEDULES = "schedules"
+
+
+class _Stored(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="null")
+
+
+class ObjectiveInfo(_Stored):
+    """One objective: see `problem.Objective`."""
+
+    name: str
+    direction: Literal["max", "min"]
+    unit: str
+    reference: float
+    best: float
+
+
+class FrontPoint(_Stored):
+    """One non-dominated configuration of one study, with what held-out data say of it.
+
+    `search` and `heldout` hold the objectives by name on each split, `*_error` their standard
+    errors; `heldout` is None where no held-out data were evaluated. `on_union` marks points of the
+    union front: the non-dominated ones among all studies, on the search split. `keep` is the keep
+    schedule, where the problem has one; `trial` is the number of the evaluation in the study log.
+    """
+
+    label: str
+    seed: int
+    trial: int
+    space: str
+    knobs: dict[str, float | int | str]
+    keep: list[float] | None
+    search: dict[str, float]
+    search_error: dict[str, float]
+    heldout: dict[str, float] | None
+    heldout_error: dict[str, float]
+    metrics: dict[str, float]
+    on_union: bool
+
+
+class StudyRow(_Stored):
+    """One study: a strategy with one seed.
+
+    Costs are in dense-pass equivalents; `points` are the objective values of all successful
+    evaluations in order, `[evaluations][objectives]`; `curve` is hypervolume over search cost.
+    """
+
+    label: str
+    strategy: str
+    space: str
+    seed: int
+    evaluations: int
+    failures: int
+    cost: float
+    executed: float
+    seconds: float
+    evaluating: float
+    stopped: str
+    front_size: int
+    hypervolume: float
+    igd_plus: float
+    epsilon: float
+    hausdorff: float
+    heldout_area: float | None
+    points: list[list[float]]
+    curve: list[tuple[float, float]]
+
+
+class Standing(_Stored):
+    """A strategy's line in the table: means over its seeds; the area with its 95 % interval.
+
+    `separated` says whether the interval of the paired difference to the best strategy excludes 0.
+    """
+
+    rank: int
+    label: str
+    strategy: str
+    space: str
+    seeds: list[int]
+    heldout_area: float | None
+    area_low: float | None
+    area_high: float | None
+    separated: bool | None
+    hypervolume: float
+    igd_plus: float
+    epsilon: float
+    hausdorff: float
+    front_size: float
+    evaluations: float
+    cost: float
+    executed: float
+    seconds: float
+
+
+class Summary(_Stored):
+    """Everything about one comparison; `problem` and `heldout_problem` as the problem describes itself."""
+
+    format: Literal["paretoprune-results/1"] = "paretoprune-results/1"
+    created: str
+    versions: dict[str, str]
+    settings: dict[str, Any]
+    problem: dict[str, Any]
+    heldout_problem: dict[str, Any] | None
+    objectives: list[ObjectiveInfo]
+    standings: list[Standing]
+    studies: list[StudyRow]
+    front: list[FrontPoint]
+    interrupted: bool = False
+
+    @property
+    def best_label(self) -> str | None:
+        """Label of the first-ranked strategy."""
+        return self.standings[0].label if self.standings else None
+
+    def front_of_best(self) -> list[FrontPoint]:
+        """The first-ranked strategy's front of its best seed, cheapest point first."""
+        rows = [s for s in self.studies if s.label == self.best_label]
+        if not rows:
+            return []
+        best = max(rows, key=lambda s: (s.heldout_area or 0.0, s.hypervolume))
+        cost = next((o.name for o in self.objectives if o.direction == "min"), None)
+        found = [p for p in self.front if p.label == best.label and p.seed == best.seed]
+        return sorted(found, key=lambda p: p.search[cost] if cost else 0.0)
+
+
+def write_results(folder: Path, summary: Summary) -> None:
+    """Write `comparison.json`, `front.csv` and one schedule file per union-front point."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_whole(folder / SUMMARY_NAME, summary.model_dump_json(indent=1) + "\n")
+        _write_front(folder / FRONT_NAME, summary)
+        _write_schedules(folder / SCHEDULES, summary)
+    except OSError as error:
+        raise BrokenFileError(f"cannot write results to {folder}: {error.strerror}") from error
+
+
+def read_summary(folder: Path) -> Summary:
+    """Read `comparison.json` of a results folder; raises `BrokenFileError` naming what is wrong."""
+    file = folder / SUMMARY_NAME
+    try:
+        return Summary.model_validate_json(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BrokenFileError(
+            f"{folder} is not a results folder: cannot read {file.name} ({error.strerror})"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise BrokenFileError(f"{file} is not UTF-8 text") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise BrokenFileError(f"{file}: {where}: {first['msg']}") from error
+
+
+def _write_whole(file: Path, text: str) -> None:
+    partial = file.with_suffix(".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(file)
+
+
+def _write_front(file: Path, summary: Summary) -> None:
+    names = [o.name for o in summary.objectives]
+    partial = file.with_suffix(".partial")
+    with partial.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(
+            ["label", "seed", "trial", "space", "on_union"]
+            + [f"search_{n}" for n in names]
+            + [f"search_{n}_error" for n in names]
+            + [f"heldout_{n}" for n in names]
+            + [f"heldout_{n}_error" for n in names]
+            + ["keep", "knobs"]
+        )
+        for p in summary.front:
+            held = p.heldout or {}
+            writer.writerow(
+                [p.label, p.seed, p.trial, p.space, int(p.on_union)]
+                + [repr(p.search[n]) for n in names]
+                + [repr(p.search_error.get(n, 0.0)) for n in names]
+                + [repr(held[n]) if n in held else "" for n in names]
+                + [repr(p.heldout_error[n]) if n in p.heldout_error else "" for n in names]
+                + [" ".join(repr(k) for k in p.keep or []), json.dumps(p.knobs)]
+            )
+    partial.replace(file)
+
+
+def _write_schedules(folder: Path, summary: Summary) -> None:
+    points = [p for p in summary.front if p.on_union and p.keep is not None]
+    if not points:
+        return
+    folder.mkdir(exist_ok=True)
+    for stale in folder.glob("*.json"):
+        stale.unlink()
+    points.sort(key=lambda p: p.search.get("compute", 0.0))
+    for number, p in enumerate(points):
+        held = p.heldout or p.search
+        write_schedule(
+            folder / f"{number:02d}-u{100 * p.search.get('compute', 0.0):.0f}.json",
+            ScheduleFile(
+                pruner=str(summary.problem.get("pruner", "fastv")),
+                keep=p.keep or [],
+                model=summary.problem.get("model"),
+                found_by=f"{p.label} seed {p.seed}",
+                score=held.get("score"),
+                compute=held.get("compute"),
+            ),
+        )

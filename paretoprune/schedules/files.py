@@ -1,0 +1,66 @@
+"""Schedule files: the JSON in which a found schedule is kept, shown and deployed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from paretoprune.errors import BrokenFileError, InvalidValueError
+from paretoprune.schedules.schedule import KeepSchedule
+
+MOST_BYTES = 1_000_000
+
+
+class ScheduleFile(BaseModel):
+    """A keep schedule with the pruner it was found for, and what it reached."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    format: Literal["paretoprune-schedule/1"] = "paretoprune-schedule/1"
+    pruner: str = Field(min_length=1, max_length=100)
+    keep: list[float] = Field(min_length=1, max_length=10_000)
+    model: str | None = None
+    found_by: str | None = None
+    score: float | None = None
+    compute: float | None = None
+
+    @field_validator("keep")
+    @classmethod
+    def _is_schedule(cls, keep: list[float]) -> list[float]:
+        KeepSchedule.from_ratios(keep)
+        return keep
+
+    @property
+    def schedule(self) -> KeepSchedule:
+        """The keep schedule itself."""
+        return KeepSchedule.from_ratios(self.keep)
+
+
+def read_schedule(file: Path) -> ScheduleFile:
+    """Read a schedule file; raises `BrokenFileError` naming the file, the field and the reason."""
+    try:
+        if file.stat().st_size > MOST_BYTES:
+            raise BrokenFileError(f"schedule file {file} is larger than {MOST_BYTES:,} bytes")
+        return ScheduleFile.model_validate_json(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BrokenFileError(f"cannot read schedule file {file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BrokenFileError(f"schedule file {file} is not UTF-8 text") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise BrokenFileError(f"schedule file {file}: {where}: {first['msg']}") from error
+    except InvalidValueError as error:
+        raise BrokenFileError(f"schedule file {file}: {error}") from error
+
+
+def write_schedule(file: Path, content: ScheduleFile) -> None:
+    """Write a schedule file, whole or not at all."""
+    partial = file.with_suffix(".partial")
+    partial.write_text(
+        json.dumps(content.model_dump(exclude_none=True), indent=1) + "\n", encoding="utf-8"
+    )
+    partial.replace(file)

@@ -1,0 +1,77 @@
+"""Keep schedules: per decoder layer, the share of visual tokens it processes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paretoprune.errors import InvalidValueError
+
+
+@dataclass(frozen=True)
+class KeepSchedule:
+    """Keep ratio of each decoder layer, in 0..1 and non-increasing: a dropped token stays dropped.
+
+    Raises `InvalidValueError` for an empty schedule, a ratio out of range or one that rises.
+    """
+
+    ratios: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.ratios:
+            raise InvalidValueError("a keep schedule needs at least one layer")
+        for layer, ratio in enumerate(self.ratios):
+            if not (math.isfinite(ratio) and 0.0 <= ratio <= 1.0):
+                raise InvalidValueError(
+                    f"keep ratio of layer {layer} must be in [0, 1], got {ratio!r}"
+                )
+            if layer and ratio > self.ratios[layer - 1] + 1e-9:
+                raise InvalidValueError(
+                    f"keep ratios must not rise (dropped tokens stay dropped), but layer {layer} "
+                    f"has {ratio:g} after {self.ratios[layer - 1]:g}"
+                )
+
+    @classmethod
+    def constant(cls, ratio: float, layers: int) -> KeepSchedule:
+        """The same keep ratio in every layer; 1 is dense, 0 is blind."""
+        return cls((float(ratio),) * layers)
+
+    @classmethod
+    def from_ratios(cls, ratios: Sequence[float] | NDArray[np.float64]) -> KeepSchedule:
+        """A schedule from any sequence of numbers."""
+        return cls(tuple(float(r) for r in ratios))
+
+    @property
+    def layers(self) -> int:
+        """Number of decoder layers."""
+        return len(self.ratios)
+
+    def rounded(self, levels: int) -> KeepSchedule:
+        """The nearest schedule on the lattice 0, 1/levels, ..., 1 (halves round up).
+
+        Siblings that meet on a lattice share work. Rounding is monotone, so the result never rises.
+        """
+        if levels < 1:
+            raise InvalidValueError(f"a lattice needs at least 1 level, got {levels}")
+        return KeepSchedule(tuple(math.floor(r * levels + 0.5) / levels for r in self.ratios))
+
+    def counts(self, visual: int) -> NDArray[np.int64]:
+        """Visual tokens each layer processes of `visual`, int64 `[layers]` (halves round up)."""
+        return keep_counts(np.asarray(self.ratios), np.asarray([visual]))[:, 0]
+
+    def __str__(self) -> str:
+        return " ".join(f"{100 * r:.0f}" for r in self.ratios)
+
+
+def keep_counts(
+    ratios: NDArray[np.float64], visual: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Kept tokens for ratios `[layers]` of `visual` tokens `[samples]`: int64 `[layers, samples]`.
+
+    Each sample keeps its own share of its own count; the one place where ratios become counts.
+    """
+    return np.floor(ratios[:, None] * visual[None, :] + 0.5 + 1e-9).astype(np.int64)

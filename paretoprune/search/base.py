@@ -1,0 +1,123 @@
+"""The strategy contract: propose candidates, learn from evaluations.
+
+A new strategy is one file with one subclass of `SearchStrategy` and one line in the registry;
+`paretoprune/search/random.py` is the complete minimal example.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from paretoprune.errors import InvalidValueError, UnsupportedError
+from paretoprune.problem import Candidate, Evaluation, Problem
+
+
+class BudgetExhausted(Exception):  # noqa: N818 (a signal, not a user error)
+    """Raised by `SearchContext.charge` when the work asked for does not fit what is left."""
+
+
+class SearchContext:
+    """What a study hands to its strategy: seed, budget and the meter for search cost.
+
+    `budget` is in dense-pass equivalents: one is the FLOPs of the dense model's decoder over the
+    whole search split.
+    """
+
+    def __init__(self, *, seed: int, budget: float, space: str | None = None) -> None:
+        if not budget > 0:  # nan too
+            raise InvalidValueError(f"the search budget must be positive, got {budget:g}")
+        if seed < 0:
+            raise InvalidValueError(f"a seed must be 0 or more, got {seed}")
+        self.seed = seed
+        self.budget = budget
+        self.space = space
+        self.spent = 0.0
+        self.asks = 0
+
+    @property
+    def remaining(self) -> float:
+        """Budget left, in dense-pass equivalents."""
+        return self.budget - self.spent
+
+    def affords(self, cost: float) -> bool:
+        """Whether work of this price still fits the budget."""
+        return cost <= self.remaining + 1e-9
+
+    def charge(self, cost: float) -> None:
+        """Pay for work before doing it; raises `BudgetExhausted` if it does not fit."""
+        if not self.affords(cost):
+            raise BudgetExhausted
+        self.spent += cost
+
+    def rng(self) -> np.random.Generator:
+        """A generator for this ask alone: it depends on the seed and the ask's number only.
+
+        That is what makes a resumed study, which replays its asks, continue identically.
+        """
+        return np.random.default_rng([self.seed, self.asks])
+
+    def seed_of_ask(self) -> int:
+        """A 31-bit seed for this ask alone, for libraries that take a number."""
+        return int(self.rng().integers(2**31))
+
+
+class SearchStrategy(ABC):
+    """Proposes candidates (`ask`) and learns from their evaluations (`tell`).
+
+    Life of a strategy: `start` once, then `ask` and `tell` in turn until the study's budget is
+    spent or `finished` is true. One `ask` does a bounded piece of work; it may return fewer than
+    `n` candidates, or none yet. Work of its own (gradient steps) is charged to the context.
+    The same seed and the same tells give the same asks, in any process.
+    """
+
+    requires_gradient: ClassVar[bool] = False
+    """Whether the problem must offer a relaxation."""
+    most_objectives: ClassVar[int | None] = None
+    """The largest number of objectives it handles; None for any."""
+    depends_on_seed: ClassVar[bool] = True
+    """Whether another seed asks for other candidates; one that does not is run once."""
+
+    problem: Problem
+    context: SearchContext
+
+    def start(self, problem: Problem, context: SearchContext) -> None:
+        """Bind to a problem and a context; raises `UnsupportedError` where they do not fit.
+
+        Subclasses extend this (call `super().start` first); nothing may be evaluated in it.
+        """
+        count = len(problem.objectives)
+        if self.most_objectives is not None and count > self.most_objectives:
+            raise UnsupportedError(
+                f"strategy {type(self).__name__} handles at most {self.most_objectives} "
+                f"objectives, problem {problem.name!r} has {count}"
+            )
+        if self.requires_gradient:
+            problem.relaxation()
+        problem.space(context.space)
+        self.problem = problem
+        self.context = context
+
+    @abstractmethod
+    def ask(self, n: int) -> list[Candidate]:
+        """Propose up to `n` candidates (n >= 1)."""
+
+    def tell(self, evaluations: Sequence[Evaluation]) -> None:  # noqa: B027 (optional hook)
+        """Learn from evaluations of asked candidates, failed ones included, in asked order."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing more to ask."""
+        return False
+
+    @property
+    def space_name(self) -> str:
+        """Name of the space being searched."""
+        return self.context.space or self.problem.default_space
+
+    def point(self, values: dict[str, float | int | str]) -> Candidate:
+        """A validated candidate of the space being searched."""
+        return self.problem.candidate(values, self.space_name)

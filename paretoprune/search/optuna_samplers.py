@@ -1,0 +1,133 @@
+"""Optuna's samplers as strategies: one base class, and a few lines per sampler."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections import deque
+from collections.abc import Sequence
+from typing import ClassVar
+
+import optuna
+from optuna.samplers import BaseSampler, NSGAIISampler, TPESampler
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+
+from paretoprune.errors import InvalidValueError
+from paretoprune.problem import Candidate, Evaluation, Problem
+from paretoprune.quiet import without_info
+from paretoprune.search.base import SearchContext, SearchStrategy
+from paretoprune.space import Categorical, Int, Knob, Value
+
+_DIRECTIONS = {"min": StudyDirection.MINIMIZE, "max": StudyDirection.MAXIMIZE}
+
+
+class OptunaStrategy(SearchStrategy):
+    """A strategy around an Optuna sampler, which works on a study in memory.
+
+    A subclass defines `sampler`. It is called once per ask, with that ask's seed, so that replayed
+    asks and tells lead to the same state: whatever a sampler remembers must be in its trials.
+    """
+
+    carries_inactive: ClassVar[bool] = False
+    """Whether inactive conditional knobs are suggested too, as genes to inherit."""
+
+    @abstractmethod
+    def sampler(self, seed: int) -> BaseSampler:
+        """Build a fresh sampler."""
+
+    def start(self, problem: Problem, context: SearchContext) -> None:
+        """Bind to a problem and open the study in memory."""
+        super().start(problem, context)
+        self._space = problem.space(self.space_name)
+        self._open: deque[tuple[Candidate, optuna.Trial]] = deque()
+        with without_info("optuna.storages._in_memory"):
+            self._study = optuna.create_study(
+                directions=[_DIRECTIONS[o.direction] for o in problem.objectives],
+                sampler=self.sampler(context.seed_of_ask()),
+            )
+
+    def ask(self, n: int) -> list[Candidate]:
+        """Propose `n` points; the sampler sees those not told yet as running trials."""
+        self._study.sampler = self.sampler(self.context.seed_of_ask())
+        asked: list[Candidate] = []
+        for _ in range(n):
+            trial = self._study.ask()
+            candidate = self.point(self._suggest(trial))
+            self._open.append((candidate, trial))
+            asked.append(candidate)
+        return asked
+
+    def tell(self, evaluations: Sequence[Evaluation]) -> None:
+        """Report values; failed evaluations become failed trials, which samplers pass over."""
+        for evaluation in evaluations:
+            if not self._open or self._open[0][0].key != evaluation.candidate.key:
+                raise InvalidValueError(
+                    "evaluations must be told in the order their candidates were asked, got "
+                    f"{dict(evaluation.candidate.values)!r}"
+                )
+            _, trial = self._open.popleft()
+            if evaluation.failure is None:
+                values = [evaluation.objectives[o.name] for o in self.problem.objectives]
+                self._study.tell(trial, values)
+            else:
+                self._study.tell(trial, state=TrialState.FAIL)
+
+    def _suggest(self, trial: optuna.Trial) -> dict[str, Value]:
+        chosen: dict[str, Value] = {}
+        for knob in self._space.knobs:
+            if self.carries_inactive or knob in self._space.active(chosen):
+                chosen[knob.name] = _suggest(trial, knob)
+        return chosen
+
+
+class TPE(OptunaStrategy):
+    """Tree-structured Parzen estimator (MOTPE, doi:10.1613/jair.1.13188, with many objectives).
+
+    `startup` points are random. Points asked but not told yet count as bad ones (constant liar),
+    so a batch spreads out. Knobs are modelled one by one when there are several objectives, which
+    is Optuna's default.
+    """
+
+    def __init__(self, startup: int = 10) -> None:
+        if startup < 1:
+            raise InvalidValueError(f"TPE needs 1 or more startup points, got {startup}")
+        self.startup = startup
+
+    def sampler(self, seed: int) -> BaseSampler:
+        """Build a fresh TPE sampler."""
+        return TPESampler(seed=seed, n_startup_trials=self.startup, constant_liar=True)
+
+
+class NSGAII(OptunaStrategy):
+    """Optuna's NSGA-II (doi:10.1109/4235.996017).
+
+    The default `population` suits budgets of a hundred evaluations or so (Optuna's own is 50).
+    A generation ends when that many trials have *succeeded*: failed ones are replaced, and asks
+    made before the last tell still belong to the generation they were asked in. Optuna inherits
+    only knobs that every trial has, hence inactive ones are carried along.
+    """
+
+    carries_inactive = True
+
+    def __init__(self, population: int = 16) -> None:
+        if population < 2:
+            raise InvalidValueError(f"NSGA-II needs a population of 2 or more, got {population}")
+        self.population = population
+
+    def sampler(self, seed: int) -> BaseSampler:
+        """Build a fresh NSGA-II sampler; its generations are in the study."""
+        return NSGAIISampler(seed=seed, population_size=self.population)
+
+
+def _suggest(trial: optuna.Trial, knob: Knob) -> Value:
+    """Suggest a knob; a stepped real one by the index of its value.
+
+    An index is exact: `suggest_float(name, 0, 1, step=1 / 3)` ends at 0.9999999999999999.
+    """
+    if isinstance(knob, Categorical):
+        return trial.suggest_categorical(knob.name, knob.choices)
+    if isinstance(knob, Int):
+        return trial.suggest_int(knob.name, knob.low, knob.high)
+    if knob.step is None:
+        return trial.suggest_float(knob.name, knob.low, knob.high)
+    return knob.at(trial.suggest_int(knob.name, 0, int(knob.size) - 1))

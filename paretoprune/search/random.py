@@ -1,0 +1,16 @@
+"""Random search: the baseline, and the complete minimal example of a strategy."""
+
+from __future__ import annotations
+
+from paretoprune.problem import Candidate
+from paretoprune.search.base import SearchStrategy
+
+
+class RandomSearch(SearchStrategy):
+    """Draws every knob uniformly; learns nothing."""
+
+    def ask(self, n: int) -> list[Candidate]:
+        """Propose `n` independent points."""
+        rng = self.context.rng()  # depends on the seed and the number of this ask only
+        space = self.problem.space(self.space_name)
+        return [self.point(space.sample(rng)) for _ in range(n)]

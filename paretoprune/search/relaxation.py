@@ -1,0 +1,54 @@
+"""What a problem must offer to gradient strategies: a differentiable loss and compute."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paretoprune.problem import Candidate
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Relaxation(Protocol):
+    """A relaxed problem over keep ratios: rows are configurations, columns are layers.
+
+    Ratios are float `[rows, layers]` in 0..1, non-increasing along layers; the layers before
+    `first` are always 1.
+    """
+
+    layers: int
+    first: int
+    samples: int
+    """Number of samples to draw from."""
+    space: str
+    """Name of the space in which a ratio row, once rounded, is a candidate."""
+
+    @property
+    def reachable(self) -> tuple[float, float]:
+        """Lowest and highest relative compute that the space can reach."""
+
+    def loss(self, ratios: Tensor, samples: NDArray[np.int64], *, tau: float) -> Tensor:
+        """Divergence from dense, `[rows]`: row i on sample `samples[i]`, differentiable in ratios.
+
+        `tau` is the mask's width in tokens.
+        """
+
+    def compute(self, ratios: Tensor) -> Tensor:
+        """Exact relative compute u of each row, `[rows]`, differentiable."""
+
+    def constant(self, budget: float) -> NDArray[np.float64]:
+        """The constant schedule, `[layers]`, whose relative compute is `budget`."""
+
+    def step_price(self, ratios: NDArray[np.float64], *, tau: float) -> float:
+        """Cost of one forward and backward pass of `loss`, in dense-pass equivalents."""
+
+    def teacher_price(self) -> float:
+        """Cost of the dense model's answers that `loss` compares with, dense-pass equivalents."""
+
+    def candidate(self, ratios: Sequence[float] | NDArray[np.float64]) -> Candidate:
+        """The candidate that one row rounds to."""

@@ -1,0 +1,1 @@
+"""Tasks: data that candidates are scored on."""

@@ -1,0 +1,1 @@
+"""MiniVQA: small pictures and questions, drawn on the fly, in eight families."""

@@ -1,0 +1,353 @@
+"""The contract suite of search strategies, a driver that plays the study, and toy problems."""
+
+from __future__ import annotations
+
+import random
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from paretoprune.errors import UnsupportedError
+from paretoprune.problem import Candidate, Evaluation, Objective, Problem, costs_matrix
+from paretoprune.search.base import BudgetExhausted, SearchContext, SearchStrategy
+from paretoprune.search.relaxation import Relaxation
+from paretoprune.space import Categorical, Condition, Float, Int, SearchSpace, Value
+
+STEPPED = SearchSpace((Float("ratio", 0.0, 1.0, step=0.1), Int("layer", 1, 8)))
+CONTINUOUS = SearchSpace((Float("ratio", 0.0, 1.0), Float("temperature", 0.5, 2.0)))
+CONDITIONAL = SearchSpace(
+    (
+        Categorical("mode", ("single", "double")),
+        Float("ratio", 0.0, 1.0, step=0.1),
+        Int("layer", 1, 8),
+        Float("second_ratio", 0.0, 1.0, step=0.25, when=Condition("mode", ("double",))),
+        Int("second_layer", 2, 8, when=Condition("mode", ("double",))),
+    )
+)
+MIXED = SearchSpace((*CONDITIONAL.knobs, Float("temperature", 0.5, 2.0)))
+
+
+class Toy(Problem):
+    """Squared distances in the unit cube to two or three points: quality up, the others down.
+
+    The Pareto set is the segment (triangle) between the points. A second space, `small`, is there
+    to be asked for by name.
+    """
+
+    name = "toy"
+
+    def __init__(self, space: SearchSpace = MIXED, *, objectives: int = 2) -> None:
+        self.spaces: Mapping[str, SearchSpace] = {"toy": space, "small": STEPPED}
+        self.objectives = (
+            Objective("quality", "max", "", reference=0.0, best=1.0),
+            Objective("cost", "min", "", reference=1.0, best=0.0),
+            Objective("delay", "min", "s", reference=1.0, best=0.0),
+        )[:objectives]
+
+    def evaluate(self, candidates: Sequence[Candidate]) -> list[Evaluation]:
+        """Evaluate each candidate on its own."""
+        return [self._one(c) for c in candidates]
+
+    def _one(self, candidate: Candidate) -> Evaluation:
+        unit = self.spaces[candidate.space].encode(candidate.values)
+        far = [float(np.mean((unit - goal) ** 2)) for goal in (0.9, 0.1, 0.5)]
+        values = {"quality": 1 - far[0], "cost": far[1], "delay": far[2]}
+        found = {o.name: values[o.name] for o in self.objectives}
+        return Evaluation(candidate, found, cost=self.price(candidate))
+
+
+class Flaky(Problem):
+    """Another problem, of whose evaluations every second one fails (`period` 1: each one)."""
+
+    def __init__(self, inner: Problem, period: int = 2) -> None:
+        self.inner = inner
+        self.name = f"flaky {inner.name}"
+        self.spaces = inner.spaces
+        self.objectives = inner.objectives
+        self._period = period
+        self._count = 0
+
+    def evaluate(self, candidates: Sequence[Candidate]) -> list[Evaluation]:
+        """Evaluate, then let some fail."""
+        return [self._spoil(e) for e in self.inner.evaluate(candidates)]
+
+    def _spoil(self, evaluation: Evaluation) -> Evaluation:
+        self._count += 1
+        if self._count % self._period:
+            return evaluation
+        return replace(evaluation, objectives={}, failure="failed on purpose")
+
+    def price(self, candidate: Candidate) -> float:
+        """Price of the inner problem."""
+        return self.inner.price(candidate)
+
+    def identity(self, candidate: Candidate) -> str:
+        """Identity of the inner problem."""
+        return self.inner.identity(candidate)
+
+    def relaxation(self) -> Relaxation:
+        """Relaxation of the inner problem."""
+        return self.inner.relaxation()
+
+    def probe(self) -> Mapping[str, NDArray[np.float64]]:
+        """Statistics of the inner problem."""
+        return self.inner.probe()
+
+
+def rounds(
+    strategy: SearchStrategy,
+    problem: Problem,
+    *,
+    seed: int,
+    asks: int,
+    n: int,
+    budget: float = 1000.0,
+    space: str | None = None,
+) -> Iterator[list[Evaluation]]:
+    """Play the study: start, then ask, charge, evaluate and tell up to `asks` times.
+
+    Yields each ask's evaluations after telling them. Ends early when the strategy has finished or
+    the budget, in dense-pass equivalents, does not reach.
+    """
+    context = SearchContext(seed=seed, budget=budget, space=space)
+    strategy.start(problem, context)
+    for _ in range(asks):
+        if strategy.finished:
+            return
+        context.asks += 1
+        try:
+            candidates = strategy.ask(n)
+            for candidate in candidates:
+                context.charge(problem.price(candidate))
+        except BudgetExhausted:
+            return
+        evaluations = problem.evaluate(candidates)
+        strategy.tell(evaluations)
+        yield evaluations
+
+
+def drive(
+    strategy: SearchStrategy,
+    problem: Problem,
+    *,
+    seed: int,
+    asks: int,
+    n: int,
+    budget: float = 1000.0,
+    space: str | None = None,
+) -> list[Evaluation]:
+    """Play the study as `rounds` does; return all evaluations in order."""
+    played = rounds(strategy, problem, seed=seed, asks=asks, n=n, budget=budget, space=space)
+    return [evaluation for told in played for evaluation in told]
+
+
+class StrategyContract(ABC):
+    """What every strategy must do. Subclass it as `TestX` and define `make`.
+
+    A gradient strategy also defines `problem`, one that offers a relaxation. A strategy with limits
+    says so in the flags; `asks` and `n` set the length of the runs.
+    """
+
+    handles_continuous: bool = True
+    """Whether it takes real knobs without a step."""
+    handles_conditional: bool = True
+    """Whether it takes conditional knobs."""
+    asks: int = 8
+    """Asks of one run: enough to get past random starting points."""
+    n: int = 4
+    """Candidates per ask."""
+    patience: int = 50
+    """Asks within which there must be at least one candidate."""
+
+    @abstractmethod
+    def make(self) -> SearchStrategy:
+        """Build a fresh, unstarted strategy, small enough to test."""
+
+    def problem(self) -> Problem:
+        """Build the problem of most tests; it must be the same at each call."""
+        if self.make().requires_gradient:
+            raise NotImplementedError("a gradient strategy's test must define problem()")
+        knobs = MIXED.knobs if self.handles_conditional else STEPPED.knobs
+        if not self.handles_continuous:
+            knobs = tuple(k for k in knobs if k.size != float("inf"))
+        return Toy(SearchSpace(knobs))
+
+    def test_asks_valid_candidates_and_no_more_than_n(self) -> None:
+        """Candidates belong to the searched space and lie on its lattice."""
+        for n in (1, self.n):
+            problem, strategy = self.problem(), self.make()
+            for told in rounds(strategy, problem, seed=0, asks=self.asks, n=n):
+                assert len(told) <= n
+                for evaluation in told:
+                    _check(problem, strategy.space_name, evaluation.candidate)
+
+    def test_searches_the_space_that_the_context_names(self) -> None:
+        """A space other than the default one can be asked for."""
+        problem = self._black_box(STEPPED)
+        strategy = self.make()
+        evaluations = drive(strategy, problem, seed=0, asks=self.asks, n=self.n, space="small")
+        assert evaluations
+        for evaluation in evaluations:
+            _check(problem, "small", evaluation.candidate)
+
+    def test_same_seed_same_asks(self) -> None:
+        """Two instances agree, whatever else draws from the global generators meanwhile."""
+        first = rounds(self.make(), self.problem(), seed=3, asks=self.asks, n=self.n)
+        second = rounds(self.make(), self.problem(), seed=3, asks=self.asks, n=self.n)
+        for one in first:
+            random.seed(len(one))
+            np.random.seed(len(one))
+            assert _points(one) == _points(next(second, []))
+        assert next(second, None) is None
+
+    def test_different_seeds_differ(self) -> None:
+        """The seed matters where it should, and only there."""
+        runs = [
+            drive(self.make(), self.problem(), seed=seed, asks=self.asks, n=self.n)
+            for seed in (0, 1)
+        ]
+        assert (_points(runs[0]) != _points(runs[1])) == self.make().depends_on_seed
+
+    def test_leaves_global_generators_alone(self) -> None:
+        """The states of `random`, numpy's and torch's global generators stay as they were."""
+        before = _global_states()
+        drive(self.make(), self.problem(), seed=0, asks=self.asks, n=self.n)
+        after = _global_states()
+        changed = [name for name in before if before[name] != after[name]]
+        assert not changed, f"the strategy drew from or seeded the global generators of {changed}"
+
+    def test_tell_leaves_the_list_alone(self) -> None:
+        """The caller's list is not changed, and not needed after the call."""
+        strategy, problem = self.make(), self.problem()
+        context = SearchContext(seed=0, budget=1000.0)
+        strategy.start(problem, context)
+        for _ in range(self.asks):
+            if strategy.finished:
+                break
+            context.asks += 1
+            evaluations = problem.evaluate(strategy.ask(self.n))
+            told = list(evaluations)
+            strategy.tell(told)
+            assert len(told) == len(evaluations)
+            assert all(a is b for a, b in zip(told, evaluations, strict=True))
+            told.clear()
+
+    @pytest.mark.parametrize("period", [1, 2])
+    def test_goes_on_after_failures(self, period: int) -> None:
+        """Failed evaluations, even all of them, do not stop it or count as found."""
+        problem = Flaky(self.problem(), period)
+        told = list(rounds(self.make(), problem, seed=0, asks=self.asks, n=self.n))
+        assert sum(map(bool, told)) >= 2, "it stopped asking once evaluations failed"
+
+    def test_handles_stepped_knobs(self) -> None:
+        """Int and stepped real knobs."""
+        self._check_space(STEPPED)
+
+    def test_handles_continuous_knobs(self) -> None:
+        """Real knobs without a step."""
+        if not self.handles_continuous:
+            pytest.skip("handles no real knobs without a step")
+        self._check_space(CONTINUOUS)
+
+    def test_handles_conditional_knobs(self) -> None:
+        """Categorical knobs, and knobs that only some of their values switch on."""
+        if not self.handles_conditional:
+            pytest.skip("handles no conditional knobs")
+        self._check_space(CONDITIONAL)
+
+    @pytest.mark.parametrize("count", [1, 3])
+    def test_handles_or_refuses_other_numbers_of_objectives(self, count: int) -> None:
+        """One and three objectives work, or `start` refuses those beyond `most_objectives`."""
+        strategy = self.make()
+        problem = Toy(STEPPED, objectives=count)
+        if strategy.most_objectives is not None and strategy.most_objectives < count:
+            with pytest.raises(UnsupportedError):
+                strategy.start(problem, SearchContext(seed=0, budget=1000.0))
+            return
+        if strategy.requires_gradient:
+            pytest.skip("the toy problem has no relaxation")
+        assert drive(strategy, problem, seed=0, asks=self.asks, n=self.n)
+
+    def test_refuses_a_black_box_if_it_needs_gradients(self) -> None:
+        """A gradient strategy says at the start that it cannot work."""
+        strategy = self.make()
+        if not strategy.requires_gradient:
+            pytest.skip("needs no gradient")
+        with pytest.raises(UnsupportedError):
+            strategy.start(Toy(STEPPED), SearchContext(seed=0, budget=1000.0))
+
+    def test_asks_something_in_the_end(self) -> None:
+        """An ask may come back empty, but not for ever."""
+        for told in rounds(self.make(), self.problem(), seed=0, asks=self.patience, n=self.n):
+            if told:
+                return
+        pytest.fail(f"no candidate within {self.patience} asks")
+
+    def test_finds_a_front(self) -> None:
+        """Some point beats the reference values: hypervolume is above zero."""
+        problem = self.problem()
+        found = drive(self.make(), problem, seed=0, asks=self.asks, n=self.n)
+        costs = costs_matrix([e for e in found if e.failure is None], problem.objectives)
+        worst = [o.reference * (-1 if o.direction == "max" else 1) for o in problem.objectives]
+        assert (costs < np.array(worst)).all(axis=1).any()
+
+    def test_stays_within_the_budget(self) -> None:
+        """Work of its own is charged to the context, which says when it is too much."""
+        strategy, problem = self.make(), self.problem()
+        list(rounds(strategy, problem, seed=0, asks=self.asks, n=self.n, budget=5.0))
+        assert strategy.context.spent <= 5.0 + 1e-6
+
+    def test_replay_continues_identically(self) -> None:
+        """A fresh instance, fed the recorded tells, asks the same again and then the same next."""
+        played = list(rounds(self.make(), self.problem(), seed=5, asks=self.asks, n=self.n))
+        strategy, problem = self.make(), self.problem()
+        context = SearchContext(seed=5, budget=1000.0)
+        strategy.start(problem, context)
+        for number, told in enumerate(played):
+            context.asks += 1
+            assert _values(strategy.ask(self.n)) == _points(told), f"ask {number} differs"
+            for evaluation in told:
+                context.charge(problem.price(evaluation.candidate))
+            strategy.tell(told)
+
+    def _black_box(self, space: SearchSpace) -> Problem:
+        if self.make().requires_gradient:
+            pytest.skip("the toy problem has no relaxation")
+        return Toy(space)
+
+    def _check_space(self, space: SearchSpace) -> None:
+        problem = self._black_box(space)
+        evaluations = drive(self.make(), problem, seed=0, asks=self.asks, n=self.n)
+        assert evaluations
+        for evaluation in evaluations:
+            _check(problem, "toy", evaluation.candidate)
+
+
+def _check(problem: Problem, space: str, candidate: Candidate) -> None:
+    assert candidate.space == space
+    if candidate.policy is None:
+        assert dict(candidate.values) == problem.space(space).validate(candidate.values)
+
+
+def _values(candidates: Sequence[Candidate]) -> list[tuple[str, dict[str, Value]]]:
+    """Return what can be compared between instances: a policy is an object of its own run."""
+    return [(c.space, dict(c.values)) for c in candidates]
+
+
+def _points(evaluations: Sequence[Evaluation]) -> list[tuple[str, dict[str, Value]]]:
+    return _values([e.candidate for e in evaluations])
+
+
+def _global_states() -> dict[str, Any]:
+    _, keys, *rest = np.random.get_state()
+    states: dict[str, Any] = {"random": random.getstate(), "numpy": (list(keys), rest)}
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        states["torch"] = torch.get_rng_state().tolist()
+    return states

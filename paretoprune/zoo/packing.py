@@ -1,0 +1,141 @@
+"""Training batches: many questions about one picture, packed into one sequence.
+
+Each question sees the picture and itself only (block-diagonal mask) and its positions start right
+behind the picture, so that training equals evaluation, where each question stands alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from paretoprune.tasks.minivqa.questions import FAMILIES, WARM_UP, Ask
+from paretoprune.tasks.minivqa.render import Split, render
+from paretoprune.tasks.minivqa.scene import Scene, draw_scene
+from paretoprune.tasks.minivqa.vocabulary import (
+    CELL,
+    COLOURS,
+    KINDS,
+    PATCH,
+    PICTURE,
+)
+
+IGNORE = -100
+PATCHES = PICTURE // PATCH
+PATCH_LABELS = {"kind": len(KINDS) + 3, "colour": len(COLOURS) + 1, "value": 7}
+"""What the auxiliary loss reads off each projected patch, with the number of classes."""
+
+
+@dataclass(frozen=True, slots=True)
+class PackedBatch:
+    """One training batch of B pictures with T text tokens each.
+
+    `pixels` float [B, 3, 96, 96] in 0..1; `tokens`, `segments`, `offsets`, `labels`, `families`
+    int64 [B, T] (`segments` 0 is padding, `offsets` counts from the first text token, `labels` is
+    the next token or -100, `families` indexes the family names); `patches` int64 [B, 3, 144].
+    """
+
+    pixels: torch.Tensor
+    tokens: torch.Tensor
+    segments: torch.Tensor
+    offsets: torch.Tensor
+    labels: torch.Tensor
+    families: torch.Tensor
+    patches: torch.Tensor
+
+
+def draw_batch(
+    tokenizer: PreTrainedTokenizerFast,
+    rng: np.random.Generator,
+    *,
+    size: int,
+    questions: int,
+    most_things: int,
+    degraded_share: float,
+    split: Split = "train",
+) -> PackedBatch:
+    """Draw `size` pictures with `questions` questions each: every family once, the rest at random."""
+    families: dict[str, Ask] = {**FAMILIES, **WARM_UP}
+    names = list(families)
+    vocabulary = tokenizer.get_vocab()
+    eos = vocabulary["<eos>"]
+    pictures, patches, rows = [], [], []
+    for _ in range(size):
+        scene = draw_scene(
+            rng, most_things=most_things, degraded=bool(rng.random() < degraded_share)
+        )
+        pictures.append(render(scene, rng, split))
+        patches.append(label_patches(scene))
+        extra = rng.integers(0, len(FAMILIES), max(0, questions - len(names)))
+        asked = [*range(len(names)), *(int(i) for i in extra)][:questions]
+        row: list[tuple[int, int, int, int, int]] = []
+        for segment, family in enumerate(asked, start=1):
+            question, answer = families[names[family]](scene, rng)
+            prompt = [vocabulary[word] for word in question.split()]
+            full = [*prompt, *(vocabulary[word] for word in answer.split()), eos]
+            for i, token in enumerate(full[:-1]):
+                label = full[i + 1] if i + 1 >= len(prompt) else IGNORE
+                row.append((token, segment, i, label, family))
+        rows.append(row)
+    longest = max(len(row) for row in rows)
+    padding = (vocabulary["<pad>"], 0, 0, IGNORE, 0)
+    packed = np.array([row + [padding] * (longest - len(row)) for row in rows], dtype=np.int64)
+    tokens, segments, offsets, labels, asked_families = torch.from_numpy(packed).unbind(-1)
+    pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255.0
+    return PackedBatch(
+        pixels,
+        tokens,
+        segments,
+        offsets,
+        labels,
+        asked_families,
+        torch.from_numpy(np.stack(patches)),
+    )
+
+
+def label_patches(scene: Scene) -> np.ndarray:
+    """What each patch shows, `int64 [3, 144]`: kind, colour and value (bar height, digit place)."""
+    labels = np.zeros((3, PATCHES, PATCHES), dtype=np.int64)
+    per_cell = CELL // PATCH
+    colours = list(COLOURS)
+    plate, bar = len(KINDS) + 1, len(KINDS) + 2
+
+    def area(row: int, col: int, cells: int = 1) -> tuple[slice, slice, slice]:
+        y, x, side = row * per_cell, col * per_cell, cells * per_cell
+        return slice(None), slice(y, y + side), slice(x, x + side)
+
+    for thing in scene.things:
+        labels[area(thing.row, thing.col)] = np.array(
+            [KINDS.index(thing.kind) + 1, colours.index(thing.colour) + 1, 0]
+        ).reshape(3, 1, 1)
+    chart = scene.chart
+    labels[area(chart.row, chart.col, 3)] = np.array([plate, 0, 0]).reshape(3, 1, 1)
+    bottom = (chart.row + 3) * per_cell
+    for i, (colour, height) in enumerate(chart.bars):
+        for col in ((chart.col + i) * per_cell, (chart.col + i) * per_cell + 1):
+            # a bar is one patch wide and straddles the two patches of its cell
+            labels[:, bottom - height : bottom, col] = np.array(
+                [bar, colours.index(colour) + 1, height]
+            ).reshape(3, 1)
+    for i, written in enumerate(scene.sign.digits):
+        labels[area(scene.sign.row, scene.sign.col + i)] = np.array(
+            [KINDS.index(written) + 1, 0, i + 1]
+        ).reshape(3, 1, 1)
+    return labels.reshape(3, -1)
+
+
+def packed_mask(segments: torch.Tensor, visual: int) -> torch.Tensor:
+    """Block-diagonal causal mask, bool [B, 1, V + T, V + T]; True attends.
+
+    `segments` int64 [B, T] numbers the questions; `visual` counts the tokens in front of them.
+    """
+    batch, text = segments.shape
+    total = visual + text
+    causal = torch.ones(total, total, dtype=torch.bool).tril()
+    whole = torch.cat([segments.new_zeros(batch, visual), segments], dim=1)
+    same = whole[:, :, None] == whole[:, None, :]
+    picture = (torch.arange(total) < visual)[None, None, :]
+    return ((same | picture) & causal)[:, None]

@@ -1,0 +1,231 @@
+"""Trains a mini-model on MiniVQA: `paretoprune zoo train NAME`.
+
+Deterministic by seed (the batch of a step depends on seed and step only) and resumable: every
+few hundred steps the weights and AdamW's moments go to a safetensors file.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn import functional as F
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from paretoprune.tasks.minivqa.questions import FAMILIES, WARM_UP
+from paretoprune.zoo.packing import IGNORE, PATCH_LABELS, PackedBatch, draw_batch, packed_mask
+from paretoprune.zoo.recipe import (
+    BUILDERS,
+    PIXEL_MEAN,
+    PIXEL_STD,
+    Recipe,
+    build_tokenizer,
+    save_checkpoint_directory,
+)
+
+Report = Callable[[dict[str, Any]], None]
+
+
+class _Trainee(nn.Module):
+    """A VLM with the auxiliary patch classifiers that only training needs."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.vlm = model
+        hidden = model.config.get_text_config().hidden_size
+        self.heads = nn.ModuleDict({k: nn.Linear(hidden, n) for k, n in PATCH_LABELS.items()})
+
+    def forward(self, batch: PackedBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the answer logits [answers, vocabulary], their labels and the auxiliary loss."""
+        mean = torch.tensor(PIXEL_MEAN).view(1, 3, 1, 1)
+        std = torch.tensor(PIXEL_STD).view(1, 3, 1, 1)
+        pixels = (batch.pixels - mean) / std
+        picture = torch.stack(list(self.vlm.get_image_features(pixels).pooler_output))
+        auxiliary = sum(
+            F.cross_entropy(head(picture).flatten(0, 1), batch.patches[:, i].flatten())
+            for i, head in enumerate(self.heads.values())
+        )
+        embed = self.vlm.get_input_embeddings()
+        bos = torch.full((len(picture), 1), self.vlm.config.text_config.bos_token_id)
+        states = torch.cat([embed(bos), picture, embed(batch.tokens)], dim=1)
+        visual = 1 + picture.shape[1]
+        prefix = torch.arange(visual).expand(len(picture), -1)
+        hidden = self.vlm.model.language_model(
+            inputs_embeds=states,
+            attention_mask=packed_mask(batch.segments, visual),
+            position_ids=torch.cat([prefix, batch.offsets + visual], dim=1),
+            use_cache=False,
+        ).last_hidden_state[:, visual:]
+        answered = batch.labels != IGNORE
+        return self.vlm.lm_head(hidden[answered]), batch.labels[answered], auxiliary
+
+
+def exact_matches(
+    logits: torch.Tensor, labels: torch.Tensor, batch: PackedBatch
+) -> dict[str, tuple[int, int]]:
+    """Per family, (questions answered exactly, questions asked) under teacher forcing."""
+    answered = batch.labels != IGNORE
+    wrong = torch.zeros_like(batch.labels, dtype=torch.bool)
+    wrong[answered] = logits.argmax(-1) != labels
+    counts: dict[str, tuple[int, int]] = {}
+    names = [*FAMILIES, *WARM_UP]
+    questions = batch.segments.amax().item()
+    for segment in range(1, int(questions) + 1):
+        inside = batch.segments == segment
+        family = (batch.families * inside).amax(1)
+        right = ~(wrong & inside).any(1)
+        for f, ok in zip(family.tolist(), right.tolist(), strict=True):
+            good, asked = counts.get(names[f], (0, 0))
+            counts[names[f]] = (good + ok, asked + 1)
+    return counts
+
+
+def _curriculum(progress: float) -> tuple[int, float]:
+    """Most things in a scene and share of degraded pictures, by progress in 0..1."""
+    if progress < 0.08:
+        return 4, 0.0
+    if progress < 0.2:
+        return 5, 0.1
+    return 7, 0.3
+
+
+def _rate(step: int, recipe: Recipe) -> float:
+    """Learning rate as a share of its peak: linear warm-up, then a cosine to zero."""
+    if step < recipe.warmup_steps:
+        return (step + 1) / recipe.warmup_steps
+    share = (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
+    return 0.5 * (1 + math.cos(math.pi * share))
+
+
+def _optimizers(trainee: _Trainee, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the transformer blocks, AdamW for the rest."""
+    blocks = [
+        p
+        for name, p in trainee.named_parameters()
+        if ".layers." in name and p.ndim == 2 and recipe.muon_lr > 0
+    ]
+    inside = {id(p) for p in blocks}
+    rest = [p for p in trainee.parameters() if id(p) not in inside]
+    groups = [
+        {"params": [p for p in rest if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(groups, lr=recipe.peak_lr, betas=(0.9, 0.98))
+    ]
+    if blocks:
+        optimizers.append(
+            torch.optim.Muon(
+                blocks,
+                lr=recipe.muon_lr,
+                weight_decay=recipe.weight_decay,
+                adjust_lr_fn="match_rms_adamw",
+            )
+        )
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+    return optimizers
+
+
+def train(name: str, recipe: Recipe, folder: Path, report: Report) -> dict[str, float]:
+    """Train mini-model `name` into checkpoint directory `folder`; resumes what is there.
+
+    Calls `report` with step, losses and exact match per family every `recipe.report_every` steps,
+    and returns the last report's exact matches (fresh training scenes). Raises `KeyError` for an
+    unknown name.
+    """
+    torch.manual_seed(recipe.seed)
+    tokenizer = build_tokenizer()
+    trainee = _Trainee(BUILDERS[name](tokenizer))
+    optimizers = _optimizers(trainee, recipe)
+    state_file = folder / "training_state.safetensors"
+    first = _resume(state_file, trainee, optimizers) if state_file.exists() else 0
+    seen: dict[str, tuple[int, int]] = {}
+    matches: dict[str, float] = {}
+    started = time.perf_counter()
+    for step in range(first, recipe.steps):
+        things, degraded = _curriculum(step / recipe.steps)
+        batch = draw_batch(
+            tokenizer,
+            np.random.default_rng([recipe.seed, step]),
+            size=recipe.batch,
+            questions=recipe.questions,
+            most_things=things,
+            degraded_share=degraded,
+        )
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * _rate(step, recipe)
+        logits, labels, auxiliary = trainee(batch)
+        answer_loss = F.cross_entropy(logits, labels)
+        weight = 1.0 if step < 0.2 * recipe.steps else 0.2
+        loss = answer_loss + weight * auxiliary
+        trainee.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(trainee.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+        for family, (good, asked) in exact_matches(logits, labels, batch).items():
+            old = seen.get(family, (0, 0))
+            seen[family] = (old[0] + good, old[1] + asked)
+        done = step + 1
+        if done % recipe.report_every == 0 or done == recipe.steps:
+            matches = {family: round(good / asked, 4) for family, (good, asked) in seen.items()}
+            report(
+                {
+                    "step": done,
+                    "loss": round(answer_loss.item(), 4),
+                    "auxiliary": round(auxiliary.item(), 4),
+                    "seconds": round(time.perf_counter() - started, 1),
+                    **matches,
+                }
+            )
+            seen = {}
+        if done % recipe.checkpoint_every == 0 or done == recipe.steps:
+            _save_state(state_file, trainee, optimizers, done)
+            save_checkpoint_directory(trainee.vlm, tokenizer, folder)
+    state_file.unlink(missing_ok=True)
+    return matches
+
+
+def _save_state(
+    file: Path, trainee: nn.Module, optimizers: list[torch.optim.Optimizer], step: int
+) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {f"model.{k}": v.contiguous() for k, v in trainee.state_dict().items()}
+    for number, optimizer in enumerate(optimizers):
+        for index, state in optimizer.state_dict()["state"].items():
+            tensors |= {f"{number}.{index}.{k}": v.contiguous() for k, v in state.items()}
+    partial = file.with_suffix(".partial")
+    save_file(tensors, partial, metadata={"step": json.dumps(step)})
+    partial.replace(file)
+
+
+def _resume(file: Path, trainee: nn.Module, optimizers: list[torch.optim.Optimizer]) -> int:
+    """Load what `_save_state` wrote; return the number of steps done."""
+    weights: dict[str, torch.Tensor] = {}
+    states: list[dict[int, dict[str, torch.Tensor]]] = [{} for _ in optimizers]
+    with safe_open(file, framework="pt") as stored:
+        step = int(json.loads(stored.metadata()["step"]))
+        for key in stored.keys():  # noqa: SIM118 (a safetensors handle, not a dict)
+            kind, rest = key.split(".", 1)
+            if kind == "model":
+                weights[rest] = stored.get_tensor(key)
+            else:
+                index, name = rest.split(".", 1)
+                states[int(kind)].setdefault(int(index), {})[name] = stored.get_tensor(key)
+    trainee.load_state_dict(weights)
+    for optimizer, state in zip(optimizers, states, strict=True):
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
+    return step
