@@ -31,7 +31,7 @@ _PUBLIC = {
     "run_study": "paretoprune.study",
 }
 
-__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604
+__all__ = ["__version__", *_PUBLIC]
 
 if TYPE_CHECKING:
     from paretoprune.adapters.load import load_adapter as load_adapter

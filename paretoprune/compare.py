@@ -158,11 +158,9 @@ def compare(
     After Ctrl-C the comparison covers what was finished, marked `interrupted`.
     """
     specs = [s if isinstance(s, StrategySpec) else StrategySpec.parse(s) for s in strategies]
-    _check(problem, specs, seeds)
+    check(problem, specs, seeds)
     runs = [
-        (spec, seed)
-        for spec in specs
-        for seed in (seeds if _depends_on_seed(spec) else seeds[:1])
+        (spec, seed) for spec in specs for seed in (seeds if _depends_on_seed(spec) else seeds[:1])
     ]
     studies: list[Study] = []
     interrupted = False
@@ -207,8 +205,8 @@ def compare(
     return Comparison(problem, studies, summary)
 
 
-def _check(problem: Problem, specs: Sequence[StrategySpec], seeds: Sequence[int]) -> None:
-    """Find every mistake before the first evaluation is paid for."""
+def check(problem: Problem, specs: Sequence[StrategySpec], seeds: Sequence[int]) -> None:
+    """Find every mistake before the first evaluation is paid for; raises what names it."""
     if not specs:
         raise InvalidValueError("name at least one strategy to compare")
     if not seeds or len(set(seeds)) != len(seeds):
@@ -253,9 +251,7 @@ def _hold_out(
                 Progress("heldout", "held-out data", 0, start, len(names), 0, budget, 0.0, start)
             )
         part = names[start : start + step]
-        for name, evaluation in zip(
-            part, heldout.evaluate([wanted[n] for n in part]), strict=True
-        ):
+        for name, evaluation in zip(part, heldout.evaluate([wanted[n] for n in part]), strict=True):
             found[name] = evaluation
     for study in studies:
         study.heldout = [found[heldout.identity(c)] for c in study.front_candidates()]
@@ -266,9 +262,7 @@ def _hold_out(
 
 def _values(problem: Problem, evaluations: Sequence[Evaluation]) -> NDArray[np.float64]:
     rows = [
-        [e.objectives[o.name] for o in problem.objectives]
-        for e in evaluations
-        if e.failure is None
+        [e.objectives[o.name] for o in problem.objectives] for e in evaluations if e.failure is None
     ]
     return np.asarray(rows, dtype=np.float64).reshape(len(rows), len(problem.objectives))
 
@@ -412,9 +406,7 @@ def _front_point(problem: Problem, study: Study, place: int, on_union: bool) -> 
     )
 
 
-def _rank(
-    rows: Sequence[StudyRow], areas: Sequence[NDArray[np.float64] | None]
-) -> list[Standing]:
+def _rank(rows: Sequence[StudyRow], areas: Sequence[NDArray[np.float64] | None]) -> list[Standing]:
     """Strategies from best to worst, each with the mean of its seeds."""
     labels = list(dict.fromkeys(row.label for row in rows))
     groups = {label: [i for i, row in enumerate(rows) if row.label == label] for label in labels}

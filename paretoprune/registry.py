@@ -48,6 +48,11 @@ class Registry:
         for entry in builtin:
             self.register(entry)
 
+    @property
+    def plural(self) -> str:
+        """Plural of the kind, as in the entry-point group."""
+        return self.kind[:-1] + "ies" if self.kind.endswith("y") else self.kind + "s"
+
     def register(self, entry: Entry) -> None:
         """Add a name; a name that is taken raises `InvalidValueError`."""
         if entry.name in self._entries:
@@ -59,7 +64,7 @@ class Registry:
 
     @cached_property
     def _plugins(self) -> dict[str, Entry]:
-        group = f"paretoprune.{self.kind.replace('strategy', 'strategie')}s"
+        group = f"paretoprune.{self.plural}"
         found: dict[str, Entry] = {}
         for point in entry_points(group=group):
             taken = self._entries.get(point.name) or found.get(point.name)
@@ -141,3 +146,11 @@ problems = Registry(
 )  # fmt: skip
 
 ALL = (strategies, pruners, kernels, adapters, tasks, problems)
+
+
+def find_registry(kind: str) -> Registry:
+    """The registry of one kind, singular or plural; raises `UnknownNameError`."""
+    for registry in ALL:
+        if kind.lower() in (registry.kind, registry.plural):
+            return registry
+    raise UnknownNameError("kind", kind, [r.kind for r in ALL])

@@ -113,7 +113,7 @@ class Standing(_Stored):
 
 
 class Summary(_Stored):
-    """Everything about one comparison; `problem` and `heldout_problem` as the problem describes itself."""
+    """Everything about one comparison; `problem`, `heldout_problem`: their own descriptions."""
 
     format: Literal["paretoprune-results/1"] = "paretoprune-results/1"
     created: str

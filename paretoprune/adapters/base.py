@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import BatchFeature, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.masking_utils import create_causal_mask
 
@@ -78,7 +78,7 @@ class Adapter(ABC):
 
     @abstractmethod
     def prefill(self, inputs: Mapping[str, Tensor], prompt_end: Tensor | None = None) -> Prefill:
-        """Run vision tower and projector and merge; `prompt_end` defaults to the last valid token."""
+        """Run vision tower and projector, and merge; `prompt_end`: the last valid token."""
 
     # --- joined inputs
 
@@ -134,9 +134,9 @@ class Adapter(ABC):
 
     # --- defaults for decoders of the Llama shape
 
-    def find_decoder(self) -> nn.Module:
+    def find_decoder(self) -> Any:
         """The module with `layers`, `norm` and `rotary_emb`."""
-        decoder: nn.Module = self.model.get_decoder()
+        decoder = self.model.get_decoder()
         missing = [name for name in ("layers", "norm", "rotary_emb") if not hasattr(decoder, name)]
         if missing:
             raise UnsupportedError(
@@ -146,9 +146,9 @@ class Adapter(ABC):
         return decoder
 
     @property
-    def layers(self) -> Sequence[nn.Module]:
+    def layers(self) -> Sequence[Any]:
         """Decoder layers in order."""
-        layers: Sequence[nn.Module] = self.decoder.layers
+        layers: Sequence[Any] = self.decoder.layers
         return layers
 
     def rotary(self, hidden: Tensor, positions: Tensor) -> Rotary:
@@ -209,7 +209,7 @@ class Adapter(ABC):
         q = _rotate(q, cos[:, None], sin[:, None])
         q = q.view(len(hidden), self.spec.kv_heads, -1, d)
         logits = torch.matmul(q, keys.transpose(2, 3)) * d**-0.5
-        return logits.flatten(1, 2)
+        return torch.flatten(logits, 1, 2)
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -38,8 +38,9 @@ class LlavaAdapter(Adapter):
         """Visual tokens of a picture of this size: patches, plus the class token if it is kept."""
         config = self.model.config
         patch = config.vision_config.patch_size
-        tokens: int = (pixels.shape[-2] // patch) * (pixels.shape[-1] // patch)
-        return tokens + (config.vision_feature_select_strategy == "full")
+        tokens = (pixels.shape[-2] // patch) * (pixels.shape[-1] // patch)
+        class_token = config.vision_feature_select_strategy == "full"
+        return int(tokens) + int(class_token)
 
     def prefill(self, inputs: Mapping[str, Tensor], prompt_end: Tensor | None = None) -> Prefill:
         """Embed the text and put the projected picture where the image tokens are."""

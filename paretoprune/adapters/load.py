@@ -42,7 +42,9 @@ def load_adapter(
     if not local and "/" not in source:
         from paretoprune.zoo.catalogue import names
 
-        raise UnknownNameError("model (neither a directory nor a hub name owner/model)", model, names())
+        raise UnknownNameError(
+            "model (neither a directory nor a hub name owner/model)", model, names()
+        )
     options: dict[str, Any] = {"local_files_only": local, "trust_remote_code": trust_remote_code}
     try:
         config = AutoConfig.from_pretrained(source, **options)

@@ -1,0 +1,20 @@
+"""The project's benchmarks: `paretoprune bench NAME` on any machine."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from paretoprune.errors import UnknownNameError
+
+BENCHMARKS = {"kernels": "paretoprune.bench.kernels:run"}
+
+
+def find(name: str) -> Callable[..., Any]:
+    """The benchmark called `name`; raises `UnknownNameError`."""
+    if name not in BENCHMARKS:
+        raise UnknownNameError("benchmark", name, BENCHMARKS)
+    module, _, attribute = BENCHMARKS[name].partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+    return found

@@ -26,7 +26,7 @@ Convention: TypeAlias = Literal["flops", "macs", "A", "B"]
 CONVENTIONS: dict[str, str] = {
     "flops": "exact FLOPs with grouped-query attention and gated MLP (2 per multiply-accumulate)",
     "macs": "exact multiply-accumulates: half the FLOPs",
-    "A": "4nd^2 + 2n^2d + 2ndm MACs (FastV, DivPrune, VisPCO: no grouped queries, two MLP matrices)",
+    "A": "4nd^2 + 2n^2d + 2ndm MACs (FastV, DivPrune, VisPCO: no grouped queries, ungated)",
     "B": "4nd^2 + 2n^2d + 3ndm MACs (PyramidDrop, SparseVLM: no grouped queries)",
 }
 

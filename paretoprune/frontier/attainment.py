@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import moocore  # type: ignore[import-untyped]
+import moocore
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 

@@ -55,7 +55,7 @@ def bootstrap_mean(
     Raises `InvalidValueError` for fewer than two values, NaN, infinity, or a `level` or
     `resamples` out of range.
     """
-    from scipy import stats  # type: ignore[import-untyped]
+    from scipy import stats
 
     sample = finite_array(values, name="values", axes=("samples",))
     _check_options(len(sample), level, resamples)

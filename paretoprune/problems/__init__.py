@@ -1,0 +1,1 @@
+"""Problems: what strategies search. Token pruning, and analytic ones with known fronts."""

@@ -25,25 +25,32 @@ def load_problem(
     data_seed: int = 0,
     levels: int | None = None,
     batch: int = 64,
+    split: str = "search",
     **loading: Any,
 ) -> TokenPruning:
     """Token pruning on a model and a task, both by name.
 
-    `search_size` and `heldout_size` are samples of the two splits; `levels` is the number of steps
+    `search_size` and `heldout_size` are samples of the two splits (no held-out part with 0; `split`
+    names another split to draw the first from, for scoring only); `levels` is the number of steps
     of the keep-ratio lattice (default: multiples of 8 tokens); `loading` goes to `load_adapter`
     (dtype, device, attn, trust_remote_code).
     """
-    for name, size in (("search", search_size), ("held-out", heldout_size)):
-        if size < 8:
-            raise InvalidValueError(f"the {name} split needs at least 8 samples, got {size}")
+    if search_size < 8:
+        raise InvalidValueError(f"the {split} split needs at least 8 samples, got {search_size}")
+    if heldout_size and heldout_size < 8:
+        raise InvalidValueError(
+            f"the held-out split needs at least 8 samples (or 0 for none), got {heldout_size}"
+        )
     load_split = tasks.load(task)
     ranking = pruners.load(pruner)()
     adapter = load_adapter(model, **loading)
     return TokenPruning(
         adapter,
-        load_split("search", search_size, seed=data_seed),
+        load_split(split, search_size, seed=data_seed),
         ranking,
-        heldout_samples=load_split("heldout", heldout_size, seed=data_seed),
+        heldout_samples=load_split("heldout", heldout_size, seed=data_seed)
+        if heldout_size
+        else None,
         levels=levels,
         batch=batch,
         model_name=model,

@@ -57,7 +57,7 @@ class AnsweredBatch:
 def answered_batches(
     adapter: Adapter, samples: Sequence[Sample], *, batch: int
 ) -> Iterator[AnsweredBatch]:
-    """Prefill a split once, in batches of at most `batch` samples of equal length where possible."""
+    """Prefill a split once, in batches of at most `batch` samples, of equal length if possible."""
     if not samples:
         raise InvalidValueError("a split needs at least one sample")
     ids = adapter.tokenizer([f"{s.prompt} {s.answer}" for s in samples])["input_ids"]

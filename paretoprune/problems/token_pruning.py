@@ -32,6 +32,8 @@ LATTICE_TOKENS = 8
 """Kept counts are multiples of this many tokens by default, so that sibling candidates meet."""
 MOST_LEVELS = 72
 DEFAULT_SPACE = "multi-step"
+EXACT = "schedule"
+"""Space name of candidates that hold a schedule as it is, off any lattice; never searched."""
 
 
 class TokenPruning(Problem):
@@ -54,6 +56,7 @@ class TokenPruning(Problem):
         levels: int | None = None,
         batch: int = 64,
         model_name: str = "model",
+        allow_no_tradeoff: bool = False,
     ) -> None:
         self.adapter = adapter
         self.pruner = pruner
@@ -74,6 +77,12 @@ class TokenPruning(Problem):
         }
         self.spaces = {name: kernel.space for name, kernel in self.kernels.items()}
         self._measure_references()
+        if self.dense_score <= self.blind_score and not allow_no_tradeoff:
+            raise InvalidValueError(
+                f"model {self.model_name!r} scores {self.dense_score:.3f} with all visual tokens "
+                f"and {self.blind_score:.3f} with none on these {len(self.samples)} samples: there "
+                "is nothing to trade off"
+            )
         self.objectives = (
             Objective("score", "max", "relative score q", reference=0.0, best=1.0),
             Objective("compute", "min", "relative compute u", reference=1.0, best=0.0),
@@ -107,12 +116,6 @@ class TokenPruning(Problem):
                         self.dense_log_probabilities.append(predicted)
         self.dense_outcomes, self.blind_outcomes = outcomes
         self.dense_score, self.blind_score = (float(row.mean()) for row in outcomes)
-        if self.dense_score <= self.blind_score:
-            raise InvalidValueError(
-                f"model {self.model_name!r} scores {self.dense_score:.3f} with all visual tokens "
-                f"and {self.blind_score:.3f} with none on these {len(self.samples)} samples: there "
-                "is nothing to trade off"
-            )
 
     # --- cost
 
@@ -142,6 +145,9 @@ class TokenPruning(Problem):
 
     def schedule(self, candidate: Candidate) -> KeepSchedule:
         """The keep schedule that a candidate stands for."""
+        if candidate.space == EXACT:
+            ratios = [float(candidate.values[f"keep_{i}"]) for i in range(len(candidate.values))]
+            return KeepSchedule.from_ratios(ratios)
         values = self.space(candidate.space).validate(candidate.values)
         return self.kernels[candidate.space].schedule(values)
 
@@ -274,9 +280,12 @@ class TokenPruning(Problem):
         }
 
 
-def family_scores(
-    samples: Sequence[Sample], outcomes: NDArray[np.float32]
-) -> Mapping[str, float]:
+def exact_candidate(schedule: KeepSchedule) -> Candidate:
+    """A candidate that stands for exactly this schedule, on or off any lattice."""
+    return Candidate(EXACT, {f"keep_{i}": ratio for i, ratio in enumerate(schedule.ratios)})
+
+
+def family_scores(samples: Sequence[Sample], outcomes: NDArray[np.float32]) -> Mapping[str, float]:
     """Mean outcome per question family; `outcomes` is float32 `[samples]`."""
     found: dict[str, list[float]] = {}
     for sample, outcome in zip(samples, outcomes, strict=True):

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from torch import Tensor
 
+from paretoprune.adapters.base import Prefill
 from paretoprune.cost import layer_cost
 from paretoprune.errors import UnsupportedError
 from paretoprune.problem import Candidate
 from paretoprune.problems.teacher_forcing import IGNORE, AnsweredBatch
-from paretoprune.adapters.base import Prefill
 from paretoprune.pruning.soft import BAND, run_soft
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class TokenRelaxation:
         self.first = problem.pruner.first_layer
         self.samples = len(problem.samples)
         self._all, self._dense = _joined(problem.batches, problem.dense_log_probabilities)
-        # moments of text length t and visual count v, for the exact mean of (t + r v) and its square
+        # moments of text length t and visual count v: the exact means of (t + r v) and its square
         t = problem.text_tokens.astype(np.float64)
         v = problem.visual_tokens.astype(np.float64)
         self._mean = float(t.mean()), float(v.mean())
@@ -60,7 +60,14 @@ class TokenRelaxation:
         lowest[:, : self.first] = 1.0
         return float(self.compute(lowest)), 1.0
 
-    def loss(self, ratios: Tensor, samples: NDArray[np.int64], *, tau: float) -> Tensor:
+    def loss(
+        self,
+        ratios: Tensor,
+        samples: NDArray[np.int64],
+        *,
+        tau: float,
+        straight_through: bool = True,
+    ) -> Tensor:
         """KL(dense || soft student) in nats, summed over answer tokens: float `[rows]`.
 
         Row i runs sample `samples[i]` under keep ratios `ratios[i]`, float `[rows, layers]`.
@@ -75,6 +82,7 @@ class TokenRelaxation:
                 ratios[part],
                 self.problem.pruner,
                 tau=tau,
+                straight_through=straight_through,
                 sample=batch.sample,
             )
             student = batch.log_probabilities(self.problem.adapter, tokens)
@@ -103,10 +111,13 @@ class TokenRelaxation:
         ratio = brentq(gap, -1e-9, 1 + 1e-9)
         return np.asarray(schedule(min(max(ratio, 0.0), 1.0))[0].numpy())
 
-    def step_price(self, ratios: NDArray[np.float64], *, tau: float) -> float:
+    def step_price(
+        self, ratios: NDArray[np.float64], *, tau: float, straight_through: bool = True
+    ) -> float:
         """Cost of `loss` and its gradient at ratios `[rows, layers]`, in dense-pass equivalents.
 
-        Each row runs one sample with its kept tokens and those carried along behind the edge.
+        Each row runs one sample with its kept tokens and those carried along behind the edge; the
+        straight-through estimator runs forward twice.
         """
         visual, text = self._mean[1], self._mean[0]
         kept = np.minimum(np.ceil(ratios * visual) + math.ceil(BAND * tau), visual)
@@ -115,7 +126,8 @@ class TokenRelaxation:
         flops = float(layer_cost(spec, np.rint(kept + text).astype(np.int64)).sum())
         before = np.rint(kept[:, max(self.first - 1, 0) : -1]).astype(np.int64)
         flops += float(pruner.flops(spec, before + round(text), before).sum())
-        return (1 + BACKWARD) * flops / (self.problem.dense_flops * self.samples)
+        passes = 1 + BACKWARD + straight_through
+        return passes * flops / (self.problem.dense_flops * self.samples)
 
     def teacher_price(self) -> float:
         """One dense pass over the split."""
@@ -130,7 +142,7 @@ class TokenRelaxation:
 def _joined(
     batches: Sequence[AnsweredBatch], dense: Sequence[Tensor]
 ) -> tuple[AnsweredBatch, Tensor]:
-    """All batches as one in sample order, right-padded, with log-probabilities [S, A, vocabulary]."""
+    """All batches as one in sample order, right-padded; log-probabilities [S, A, vocabulary]."""
     length = max(b.prefill.hidden.shape[1] for b in batches)
     answers = max(b.labels.shape[1] for b in batches)
 
@@ -150,9 +162,8 @@ def _joined(
         valid=torch.cat([wide(b.prefill.valid, length, 1) for b in batches])[order],
         prompt_end=torch.cat([b.prefill.prompt_end for b in batches])[order],
     )
-    places = torch.cat(
-        [torch.cat([b.places, b.places[:, :1].expand(-1, answers - b.places.shape[1])], 1) for b in batches]
-    )  # fmt: skip
+    padded = [b.places[:, :1].expand(-1, answers - b.places.shape[1]) for b in batches]
+    places = torch.cat([torch.cat([b.places, p], 1) for b, p in zip(batches, padded, strict=True)])
     joined = AnsweredBatch(
         prefill,
         torch.cat([b.sample for b in batches])[order],

@@ -19,7 +19,9 @@ class RandomPruner(ScorePruner):
 
     def score(self, context: PruningContext) -> Tensor:
         """A 32-bit mix of (sample, token index) scaled to 0..1, [B, V]."""
-        place = context.origin.gather(1, context.visual)
+        origin = context.origin
+        # counted back from the question, so that padding in front changes nothing
+        place = origin.gather(1, context.query[:, None]) - origin.gather(1, context.visual)
         mixed = (context.sample[:, None] + 1) * 0x9E3779B1 + place * 0x85EBCA6B
         for _ in range(3):  # a xorshift-multiply hash (constants of MurmurHash3), kept in 32 bits
             mixed = mixed & 0xFFFFFFFF

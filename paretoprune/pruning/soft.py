@@ -6,12 +6,16 @@ a real-valued count n is
     m_j = sigmoid((n + shift - rank_j - 1/2) / tau),   shift such that sum_j m_j = n,
 
 so its derivative in n is a distribution over the tokens at the edge: the effect of one more token.
-Forward, the mask is hard (rank_j < round(n)); backward, it is the soft one: the straight-through
-estimator (VisPCO, arXiv 2604.15188, section 3.3, in rank space instead of score space).
+
+The straight-through estimator (VisPCO, arXiv 2604.15188, section 3.3) is hard forward and soft
+backward. It is applied to each layer's output, out = hard + (soft - stop_gradient(soft)), not to the
+mask: at a mask of exactly 0 the derivative of a softmax weight m e^s / (Z + m e^s) is e^s / Z, which
+has no bound where a dropped token would have been attended to most, and a few such tokens drown all
+others (on the mini-LLaVA: gradients a hundred times too large). At the soft mask it is bounded.
 
 A masked token is out of every softmax (numerator times mask, re-normalised), but the few tokens
 just behind the edge are carried along, so that the gradient knows what they would have added.
-Everything further behind is dropped for real: a step costs about as much as the pruned decoder.
+Everything further behind is dropped for real: a pass costs about as much as the pruned decoder.
 """
 
 from __future__ import annotations
@@ -38,7 +42,7 @@ BAND = 4.0
 
 
 def soft_mask(counts: Tensor, ranks: int, tau: float) -> Tensor:
-    """Soft top-k mask over ranks 0..ranks-1: `[..., ranks]` of real counts `[...]`, summing to them.
+    """Soft top-k mask over ranks 0..ranks-1: `[..., ranks]` of counts `[...]`, summing to them.
 
     Where a count is within half a token of 0 or `ranks` the mask is that of half a token inside.
     """
@@ -60,14 +64,6 @@ def soft_mask(counts: Tensor, ranks: int, tau: float) -> Tensor:
     return torch.sigmoid((edge + moved - rank) / tau)
 
 
-def straight_through_mask(counts: Tensor, ranks: int, tau: float) -> Tensor:
-    """Hard top-k mask forward, soft mask backward: `[..., ranks]` of real counts `[...]`."""
-    soft = soft_mask(counts, ranks, tau)
-    rank = torch.arange(ranks, device=counts.device)
-    hard = (rank < torch.floor(counts.detach()[..., None] + ROUNDING)).to(soft.dtype)
-    return hard + soft - soft.detach()
-
-
 def run_soft(
     adapter: Adapter,
     prefill: Prefill,
@@ -75,14 +71,15 @@ def run_soft(
     pruner: Pruner,
     *,
     tau: float,
-    hard: bool = True,
+    straight_through: bool = True,
     sample: Tensor | None = None,
     executed: Executed | None = None,
 ) -> Tokens:
     """Run one keep schedule per sample, ratios float [B, layers], through all decoder layers.
 
-    With `hard` the forward pass is that of the pruned decoder (straight-through); without, the
-    soft mask is used in both directions, which is what finite differences agree with. Raises
+    With `straight_through` the forward pass is that of the pruned decoder, at the price of one more
+    pass without gradient; otherwise the soft mask is used in both directions, which is what finite
+    differences agree with. Raises
     `UnsupportedError` for a pruner whose choice is not top-k of a score.
     """
     if not isinstance(pruner, ScorePruner):
@@ -96,9 +93,8 @@ def run_soft(
     tokens = enter(adapter, prefill, sample)
     total = tokens.visual.sum(1)
     ranks = int(total.max())
-    mask_of = straight_through_mask if hard else soft_mask
     for layer in range(adapter.spec.layers):
-        bias = None
+        soft = hard = None
         if layer >= pruner.first_layer:
             counts = ratios[:, layer] * total
             rank = _ranks(tokens, pruner, adapter, layer, meter)
@@ -107,14 +103,36 @@ def run_soft(
             index, _ = order_of_kept(near)
             rank = rank.gather(1, index)
             tokens = tokens.keep(near)
-            weight = mask_of(counts, ranks, tau).gather(1, rank.clamp(min=0))
-            weight = torch.where(tokens.visual, weight, torch.ones_like(weight))
-            bias = torch.log(weight * (1 - FLOOR) + FLOOR)
             edge = torch.floor(counts.detach() + ROUNDING)[:, None]
-            tokens = replace(tokens, alive=~tokens.visual | (rank < edge))
-        meter.flops += len(tokens.hidden) * float(layer_cost(adapter.spec, tokens.length))
-        tokens = tokens.run(adapter, layer, _attention_mask(tokens, bias))
+            alive = ~tokens.visual | (rank < edge)
+            tokens = replace(tokens, alive=alive)
+            weight = soft_mask(counts, ranks, tau).gather(1, rank.clamp(min=0))
+            soft = torch.where(tokens.visual, weight, torch.ones_like(weight))
+            hard = alive.to(soft.dtype)
+        tokens = _run_layer(tokens, adapter, layer, soft, hard, straight_through, meter)
     return tokens
+
+
+def _run_layer(
+    tokens: Tokens,
+    adapter: Adapter,
+    layer: int,
+    soft: Tensor | None,
+    hard: Tensor | None,
+    straight_through: bool,
+    meter: Executed,
+) -> Tokens:
+    """One layer under key weights [B, T]: soft ones, or hard forward and soft backward."""
+    flops = len(tokens.hidden) * float(layer_cost(adapter.spec, tokens.length))
+    meter.flops += flops
+    if soft is None or not straight_through:
+        return tokens.run(adapter, layer, _attention_mask(tokens, soft))
+    after = tokens.run(adapter, layer, _attention_mask(tokens, soft))
+    with torch.no_grad():
+        meter.flops += flops
+        exact = tokens.run(adapter, layer, _attention_mask(tokens, hard))
+    hidden = exact.hidden + (after.hidden - after.hidden.detach())
+    return replace(exact, hidden=hidden, query_before=after.query_before)
 
 
 def _ranks(
@@ -129,13 +147,15 @@ def _ranks(
         return torch.where(tokens.visual, rank, -1)
 
 
-def _attention_mask(tokens: Tokens, bias: Tensor | None) -> Tensor:
-    """Causal mask plus the logarithm of each key's weight: float [B, 1, T, T]."""
+def _attention_mask(tokens: Tokens, weight: Tensor | None) -> Tensor:
+    """Causal mask plus the logarithm of each key's weight [B, T] (None: 1): float [B, 1, T, T]."""
     length = tokens.length
     hidden = tokens.hidden
     causal = torch.ones(length, length, dtype=torch.bool, device=hidden.device).tril()
     seen = causal[None, None] & tokens.validity[:, None, None]
-    if bias is None:
+    if weight is None:
         bias = hidden.new_zeros(tokens.visual.shape)
+    else:
+        bias = torch.log(weight * (1 - FLOOR) + FLOOR)
     lowest = torch.finfo(hidden.dtype).min
     return bias[:, None, None].to(hidden.dtype).masked_fill(~seen, lowest)

@@ -33,7 +33,7 @@ class Tokens:
     `origin` int64 [B, T] places in the prefill (padding: one past the end); `visual` bool [B, T];
     `valid` bool [B, T] or None without padding; `query` int64 [B] last prompt token; `sample` int64
     [B]; `keys` [B, kv_heads, T, head_dim] and `query_before` [B, hidden] of the layer before;
-    `alive` bool [B, T] is false for tokens that a soft decoder only carries along (None: all alive).
+    `alive` bool [B, T] is false for tokens that a soft decoder only carries along (None: all).
     """
 
     hidden: Tensor
@@ -74,7 +74,7 @@ class Tokens:
         return torch.ones_like(self.visual) if self.valid is None else self.valid
 
     def keep(self, kept: Tensor) -> Tokens:
-        """Only the tokens marked in `kept`, bool [B, T], in order; shorter rows padded at the end."""
+        """Only the tokens marked in `kept`, bool [B, T], in order; shorter rows end in padding."""
         index, full = order_of_kept(kept)
         valid = None if bool(full.all()) else full
         cos, sin = self.rotary
@@ -112,7 +112,7 @@ class Tokens:
 
 
 def order_of_kept(kept: Tensor) -> tuple[Tensor, Tensor]:
-    """Places of the tokens marked in `kept` [B, T]: int64 [B, n], and which are no padding [B, n]."""
+    """Places of tokens marked in `kept` [B, T]: int64 [B, n], and which are no padding."""
     counts = kept.sum(1)
     longest = int(counts.max())
     index = (~kept).long().argsort(dim=1, stable=True)[:, :longest]

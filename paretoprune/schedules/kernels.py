@@ -13,7 +13,7 @@ import numpy as np
 
 from paretoprune.errors import InvalidValueError
 from paretoprune.schedules.schedule import KeepSchedule
-from paretoprune.space import Float, Int, Knob, SearchSpace, Values
+from paretoprune.space import Float, Int, SearchSpace, Values
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -138,7 +138,7 @@ class MultiStep(Kernel):
 
 
 class Free(Kernel):
-    """One keep ratio per layer from `first` on; where a knob would rise, the lower one before holds.
+    """One keep ratio per layer from `first` on; where one would rise, the one before it holds.
 
     Its smooth form is the running minimum of its parameters.
     """
@@ -167,7 +167,7 @@ class Free(Kernel):
 
 
 def _soft_step(layer: Tensor, keep: Tensor, layers: int) -> Tensor:
-    """r_l = 1 + (keep - 1) sigmoid(s (l - (layer - 1/2))): `[..., layers]` of `[...]` and `[...]`."""
+    """r_l = 1 + (keep - 1) sigmoid(s (l - (layer - 1/2))): `[..., layers]` of two `[...]`."""
     import torch
 
     index = torch.arange(layers, dtype=keep.dtype, device=keep.device)

@@ -67,9 +67,7 @@ class KeepSchedule:
         return " ".join(f"{100 * r:.0f}" for r in self.ratios)
 
 
-def keep_counts(
-    ratios: NDArray[np.float64], visual: NDArray[np.int64]
-) -> NDArray[np.int64]:
+def keep_counts(ratios: NDArray[np.float64], visual: NDArray[np.int64]) -> NDArray[np.int64]:
     """Kept tokens for ratios `[layers]` of `visual` tokens `[samples]`: int64 `[layers, samples]`.
 
     Each sample keeps its own share of its own count; the one place where ratios become counts.

@@ -1,0 +1,1 @@
+"""Search strategies: one per file, behind the contract in `base`."""

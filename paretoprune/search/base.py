@@ -16,7 +16,7 @@ from paretoprune.errors import InvalidValueError, UnsupportedError
 from paretoprune.problem import Candidate, Evaluation, Problem
 
 
-class BudgetExhausted(Exception):  # noqa: N818 (a signal, not a user error)
+class BudgetExhausted(Exception):
     """Raised by `SearchContext.charge` when the work asked for does not fit what is left."""
 
 

@@ -4,12 +4,18 @@ After VisPCO (arXiv 2604.15188), with the budget constraint as an inequality in 
 one multiplier per knot, so that the whole front comes out of one run. For each knot k with budget
 b_k the keep ratios r_k (one per layer, non-increasing) solve
 
-    minimise  f_k(r_k) = E_x KL(dense(x) || student(x; r_k))   subject to  u(r_k) <= b_k
+    minimise  f_k(r_k) = E_x d(x; r_k)   subject to  u(r_k) <= b_k
 
-through the augmented Lagrangian of an inequality (Nocedal & Wright, eq. 17.64; w >= 0, sigma > 0)
+where d is made of KL(dense(x) || student(x; r)), through the augmented Lagrangian of an inequality
+(Nocedal & Wright, eq. 17.64; w >= 0, sigma > 0)
 
-    L_k = f_k + ( max(0, w_k + sigma c_k)^2 - w_k^2 ) / (2 sigma),   c_k = u(r_k) - b_k,
+    L_k = f_k / s_k + ( max(0, w_k + sigma c_k)^2 - w_k^2 ) / (2 sigma),   c_k = u(r_k) - b_k,
     w_k <- clamp(w_k + sigma c_k, 0, w_max)   after each outer iteration.
+
+s_k, the loss that one unit of compute saves (the least-squares multiplier, averaged over recent
+steps), puts all knots on one scale: the multiplier to expect is 1, whatever the model, and sigma and
+the step size carry over. (Unscaled, the multipliers of cheap knots were still winding up when the
+budget was spent, far above their constraint.)
 
 Between knots the schedule is interpolated: every gradient step draws one budget per sample, so all
 samples teach the two knots around their budget.
@@ -27,18 +33,26 @@ from numpy.typing import NDArray
 from sklearn.isotonic import isotonic_regression
 from torch import Tensor
 
-from paretoprune.errors import InvalidValueError
+from paretoprune.errors import InvalidValueError, UnknownNameError
 from paretoprune.problem import Candidate, Problem
 from paretoprune.search.base import SearchContext, SearchStrategy
 from paretoprune.search.relaxation import Relaxation
+
+SMOOTHING = 0.9
+"""Memory of the running mean of what compute saves, per gradient step."""
 
 
 @dataclass(frozen=True)
 class LagrangianOptions:
     """Settings of the gradient search; the defaults are those that the docs' figures use.
 
+    `loss` is what is minimised per sample: `kl`, the divergence from dense in nats, or `retention`,
+    1 - exp(-KL): where the dense model is sure, exp(-KL) is the probability that its answer is
+    kept, so lost samples no longer drown those that one more token would save. `straight_through`
+    evaluates each step at the rounded configuration (one pass more) instead of the soft one.
     `tau_start` and `tau_end` are mask widths in tokens, annealed over the run; `batch` is samples
-    per gradient step; `inner_steps` are gradient steps between two multiplier updates;
+    per gradient step; `inner_steps` are gradient steps between two multiplier updates; no keep ratio moves more than
+    `farthest` in a step;
     `final_share` is the share of the budget kept for evaluating the rounded configurations, at most
     `most_finals` of them; iterates are averaged over the last `average_share` of the run.
     """
@@ -46,9 +60,13 @@ class LagrangianOptions:
     knots: int = 8
     batch: int = 32
     inner_steps: int = 8
-    learning_rate: float = 0.03
-    sigma: float = 100.0
-    most_multiplier: float = 1000.0
+    loss: str = "retention"
+    straight_through: bool = True
+    learning_rate: float = 0.5
+    momentum: float = 0.0
+    farthest: float = 0.1
+    sigma: float = 20.0
+    most_multiplier: float = 20.0
     tau_start: float = 4.0
     tau_end: float = 2.0
     final_share: float = 0.4
@@ -65,6 +83,8 @@ class LagrangianOptions:
                 raise InvalidValueError(
                     f"option {name} must be between 0 and 1, got {getattr(self, name)}"
                 )
+        if self.loss not in ("kl", "retention"):
+            raise UnknownNameError("loss", self.loss, ("kl", "retention"))
         for name in ("learning_rate", "sigma", "most_multiplier", "tau_start", "tau_end"):
             if not getattr(self, name) > 0:
                 raise InvalidValueError(
@@ -100,8 +120,12 @@ class LagrangianSearch(SearchStrategy):
         )
         start = np.stack([self.relaxed.constant(b) for b in self.budgets])
         self.ratios = torch.tensor(start, dtype=torch.float64, requires_grad=True)
-        self.optimizer = torch.optim.Adam([self.ratios], lr=options.learning_rate)
-        self.multipliers = torch.zeros(options.knots, dtype=torch.float64)
+        self.optimizer = torch.optim.SGD(
+            [self.ratios], lr=options.learning_rate, momentum=options.momentum
+        )
+        self.multipliers = torch.ones(options.knots, dtype=torch.float64)
+        self._saved = torch.zeros(options.knots, dtype=torch.float64)
+        self._steps = 0
         self._sum = torch.zeros_like(self.ratios)
         self._summed = 0
         self._taught = False
@@ -113,7 +137,9 @@ class LagrangianSearch(SearchStrategy):
 
     def _plan_finals(self) -> tuple[float, int]:
         """What evaluating the final configurations may cost, and how many that is."""
-        prices = [self.problem.price(self.relaxed.candidate(r)) for r in self.ratios.detach()]
+        prices = [
+            self.problem.price(self.relaxed.candidate(r)) for r in self.ratios.detach().numpy()
+        ]
         mean = float(np.mean(prices))
         count = int(self.options.final_share * self.context.budget / mean)
         count = max(1, min(count, self.options.most_finals))
@@ -147,18 +173,21 @@ class LagrangianSearch(SearchStrategy):
             self.context.charge(teacher)
             self._taught = True
         rng = self.context.rng()
-        divergences = []
+        divergences, excesses = [], []
         for _ in range(self.options.inner_steps):
-            budgets, rows = self._draw(rng)
+            rows = self._draw(rng)
             tau = self._annealed()
-            price = self.relaxed.step_price(rows.detach().numpy(), tau=tau)
+            price = self.relaxed.step_price(
+                rows.detach().numpy(), tau=tau, straight_through=self.options.straight_through
+            )
             if not self.context.affords(price + self._reserve):
                 return False
             self.context.charge(price)
             self._stepped += price
             divergences.append(self._step(rows, rng, tau))
+            excesses.append(self._excess().detach())
         with torch.no_grad():
-            excess = self._excess()
+            excess = torch.stack(excesses).mean(0)  # single iterates jump about the constraint
             self.multipliers = (self.multipliers + self.options.sigma * excess).clamp(
                 0.0, self.options.most_multiplier
             )
@@ -179,13 +208,13 @@ class LagrangianSearch(SearchStrategy):
         """Constraint values c_k = u(r_k) - b_k, `[knots]`."""
         return self.relaxed.compute(self.ratios) - torch.from_numpy(self.budgets)
 
-    def _draw(self, rng: np.random.Generator) -> tuple[NDArray[np.float64], Tensor]:
-        """One budget per sample, stratified over the range, and the schedules there `[batch, layers]`."""
+    def _draw(self, rng: np.random.Generator) -> Tensor:
+        """Schedules at one budget per sample, stratified over the range: `[batch, layers]`."""
         batch = self.options.batch
         place = (np.arange(batch) + rng.random(batch)) / batch
         low, high = self.budgets[0], self.budgets[-1]
         budgets = low + place * (high - low)
-        return budgets, self._at(budgets)
+        return self._at(budgets)
 
     def _at(self, budgets: NDArray[np.float64], ratios: Tensor | None = None) -> Tensor:
         """Schedules at any budgets within the knots, linear in between: `[budgets, layers]`."""
@@ -200,16 +229,25 @@ class LagrangianSearch(SearchStrategy):
     def _step(self, rows: Tensor, rng: np.random.Generator, tau: float) -> float:
         """One gradient step on the augmented Lagrangian, then projection; returns the mean KL."""
         samples = _distinct(rng, self.relaxed.samples, len(rows))
-        divergence = self.relaxed.loss(rows, samples, tau=tau)
-        sigma = self.options.sigma
-        active = (self.multipliers + sigma * self._excess()).clamp(min=0)
-        penalty = (active**2 - self.multipliers**2) / (2 * sigma)
+        divergence = self.relaxed.loss(
+            rows, samples, tau=tau, straight_through=self.options.straight_through
+        )
+        lost = divergence if self.options.loss == "kl" else 1 - torch.exp(-divergence)
         # the mean over samples is one over the knots, too: each knot hears 1 / knots of them
-        loss = divergence.mean() * len(self.budgets) + penalty.sum()
+        (quality,) = torch.autograd.grad(lost.mean() * len(self.budgets), self.ratios)
+        excess = self._excess()
+        (slope,) = torch.autograd.grad(excess.sum(), self.ratios)
+        with torch.no_grad():
+            self._saved = SMOOTHING * self._saved - (1 - SMOOTHING) * (quality * slope).sum(1)
+            self._steps += 1
+            saved = self._saved / (1 - SMOOTHING**self._steps)
+            scale = _over_neighbours(saved / (slope * slope).sum(1))
+            force = (self.multipliers + self.options.sigma * excess).clamp(min=0)
+            gradient = quality / scale[:, None] + force[:, None] * slope
+            reach = self.options.farthest / self.options.learning_rate
+            self.ratios.grad = gradient.clamp(-reach, reach)
         for group in self.optimizer.param_groups:
             group["lr"] = self.options.learning_rate * (1 - 0.8 * self.progress)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
         self.optimizer.step()
         with torch.no_grad():
             self.ratios.copy_(project(self.ratios, self.relaxed.first))
@@ -225,6 +263,16 @@ class LagrangianSearch(SearchStrategy):
         found = [self.relaxed.candidate(row.numpy()) for row in self._at(budgets, ratios)]
         once = {self.problem.identity(c): c for c in found}
         return list(once.values())
+
+
+def _over_neighbours(saved: Tensor) -> Tensor:
+    """Mean over each knot and its neighbours, `[knots]`, and at least 2 % of the largest.
+
+    Noise can hide, or turn, what a single knot saves; the front has no such jumps.
+    """
+    padded = torch.cat([saved[:1], saved, saved[-1:]])
+    smooth = (padded[:-2] + padded[1:-1] + padded[2:]) / 3
+    return smooth.clamp(min=max(0.02 * float(smooth.max()), 1e-6))
 
 
 def project(ratios: Tensor, first: int) -> Tensor:

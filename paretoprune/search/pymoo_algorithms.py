@@ -8,13 +8,13 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from pymoo.algorithms.moo.nsga2 import NSGA2  # type: ignore[import-untyped]
-from pymoo.core.algorithm import Algorithm  # type: ignore[import-untyped]
-from pymoo.core.duplicate import DefaultDuplicateElimination  # type: ignore[import-untyped]
-from pymoo.core.population import Population  # type: ignore[import-untyped]
-from pymoo.core.problem import Problem as UnitCube  # type: ignore[import-untyped]
-from pymoo.core.termination import NoTermination  # type: ignore[import-untyped]
-from pymoo.problems.static import StaticProblem  # type: ignore[import-untyped]
+from pymoo.algorithms.moo.nsga2 import NSGA2
+from pymoo.core.algorithm import Algorithm
+from pymoo.core.duplicate import DefaultDuplicateElimination
+from pymoo.core.population import Population
+from pymoo.core.problem import Problem as UnitCube
+from pymoo.core.termination import NoTermination
+from pymoo.problems.static import StaticProblem
 
 from paretoprune.errors import InvalidValueError
 from paretoprune.problem import Candidate, Evaluation, Problem, costs_matrix

@@ -32,10 +32,18 @@ class Relaxation(Protocol):
     def reachable(self) -> tuple[float, float]:
         """Lowest and highest relative compute that the space can reach."""
 
-    def loss(self, ratios: Tensor, samples: NDArray[np.int64], *, tau: float) -> Tensor:
+    def loss(
+        self,
+        ratios: Tensor,
+        samples: NDArray[np.int64],
+        *,
+        tau: float,
+        straight_through: bool = True,
+    ) -> Tensor:
         """Divergence from dense, `[rows]`: row i on sample `samples[i]`, differentiable in ratios.
 
-        `tau` is the mask's width in tokens.
+        `tau` is the mask's width in tokens; with `straight_through` the value is that of the
+        rounded configuration.
         """
 
     def compute(self, ratios: Tensor) -> Tensor:
@@ -44,7 +52,9 @@ class Relaxation(Protocol):
     def constant(self, budget: float) -> NDArray[np.float64]:
         """The constant schedule, `[layers]`, whose relative compute is `budget`."""
 
-    def step_price(self, ratios: NDArray[np.float64], *, tau: float) -> float:
+    def step_price(
+        self, ratios: NDArray[np.float64], *, tau: float, straight_through: bool = True
+    ) -> float:
         """Cost of one forward and backward pass of `loss`, in dense-pass equivalents."""
 
     def teacher_price(self) -> float:

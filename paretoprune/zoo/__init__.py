@@ -1,0 +1,1 @@
+"""The zoo: embedded mini-models, how they are built and trained."""

@@ -1,10 +1,12 @@
-"""Which mini-models are embedded, and where their checkpoint directories lie."""
+"""Which mini-models are embedded, where they lie, and how well they do."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 WEIGHTS = Path(__file__).parent / "weights"
+ACCURACIES = "accuracies.json"
 
 
 def names() -> list[str]:
@@ -15,3 +17,21 @@ def names() -> list[str]:
 def checkpoint_directory(name: str) -> Path | None:
     """Checkpoint directory of an embedded mini-model; None for any other name."""
     return WEIGHTS / name if name in names() else None
+
+
+def describe() -> list[str]:
+    """One line per mini-model: name, size on disk, held-out exact match overall and at worst."""
+    lines = []
+    for name in names():
+        folder = WEIGHTS / name
+        size = (folder / "model.safetensors").stat().st_size / 1e6
+        line = f"{name}  {size:.1f} MB"
+        if (folder / ACCURACIES).exists():
+            found = json.loads((folder / ACCURACIES).read_text(encoding="utf-8"))
+            worst = min(found["families"], key=found["families"].get)
+            line += (
+                f"  held-out exact match {found['overall']:.3f} on {found['samples']} samples "
+                f"(lowest: {worst} {found['families'][worst]:.3f})"
+            )
+        lines.append(line)
+    return lines

@@ -57,7 +57,7 @@ def draw_batch(
     degraded_share: float,
     split: Split = "train",
 ) -> PackedBatch:
-    """Draw `size` pictures with `questions` questions each: every family once, the rest at random."""
+    """Draw `size` pictures with `questions` questions each: every family once, others at random."""
     families: dict[str, Ask] = {**FAMILIES, **WARM_UP}
     names = list(families)
     vocabulary = tokenizer.get_vocab()

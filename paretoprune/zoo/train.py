@@ -19,7 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedModel
 
 from paretoprune.tasks.minivqa.questions import FAMILIES, WARM_UP
 from paretoprune.zoo.packing import IGNORE, PATCH_LABELS, PackedBatch, draw_batch, packed_mask
@@ -50,10 +50,12 @@ class _Trainee(nn.Module):
         std = torch.tensor(PIXEL_STD).view(1, 3, 1, 1)
         pixels = (batch.pixels - mean) / std
         picture = torch.stack(list(self.vlm.get_image_features(pixels).pooler_output))
-        auxiliary = sum(
-            F.cross_entropy(head(picture).flatten(0, 1), batch.patches[:, i].flatten())
-            for i, head in enumerate(self.heads.values())
-        )
+        auxiliary = torch.stack(
+            [
+                F.cross_entropy(head(picture).flatten(0, 1), batch.patches[:, i].flatten())
+                for i, head in enumerate(self.heads.values())
+            ]
+        ).sum()
         embed = self.vlm.get_input_embeddings()
         bos = torch.full((len(picture), 1), self.vlm.config.text_config.bos_token_id)
         states = torch.cat([embed(bos), picture, embed(batch.tokens)], dim=1)
@@ -137,12 +139,18 @@ def _optimizers(trainee: _Trainee, recipe: Recipe) -> list[torch.optim.Optimizer
     return optimizers
 
 
-def train(name: str, recipe: Recipe, folder: Path, report: Report) -> dict[str, float]:
+def train(
+    name: str,
+    recipe: Recipe,
+    folder: Path,
+    report: Report,
+    on_step: Callable[[int, float], None] | None = None,
+) -> dict[str, float]:
     """Train mini-model `name` into checkpoint directory `folder`; resumes what is there.
 
-    Calls `report` with step, losses and exact match per family every `recipe.report_every` steps,
-    and returns the last report's exact matches (fresh training scenes). Raises `KeyError` for an
-    unknown name.
+    Calls `report` with step, losses and exact match per family every `recipe.report_every` steps
+    and `on_step` with step and loss after each. Returns the last report's exact matches (fresh
+    training scenes). Raises `KeyError` for an unknown name.
     """
     torch.manual_seed(recipe.seed)
     tokenizer = build_tokenizer()
@@ -179,6 +187,8 @@ def train(name: str, recipe: Recipe, folder: Path, report: Report) -> dict[str, 
             old = seen.get(family, (0, 0))
             seen[family] = (old[0] + good, old[1] + asked)
         done = step + 1
+        if on_step is not None:
+            on_step(done, answer_loss.item())
         if done % recipe.report_every == 0 or done == recipe.steps:
             matches = {family: round(good / asked, 4) for family, (good, asked) in seen.items()}
             report(

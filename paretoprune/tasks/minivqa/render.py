@@ -79,9 +79,13 @@ def shape_mask(shape: str) -> Mask:
 def render(scene: Scene, rng: np.random.Generator, split: Split) -> NDArray[np.uint8]:
     """Draw `scene` as `uint8 [96, 96, 3]`, with handwriting of `split` only."""
     picture = np.full((PICTURE, PICTURE, 3), 128.0, dtype=np.float32)
-    picture += rng.normal(0, 10, (GRID, 1, GRID, 1, 1)).astype(np.float32).repeat(CELL, 1).repeat(
-        CELL, 3
-    ).reshape(PICTURE, PICTURE, 1)
+    picture += (
+        rng.normal(0, 10, (GRID, 1, GRID, 1, 1))
+        .astype(np.float32)
+        .repeat(CELL, 1)
+        .repeat(CELL, 3)
+        .reshape(PICTURE, PICTURE, 1)
+    )
     picture[::CELL] -= 14.0
     picture[:, ::CELL] -= 14.0
     digits = digit_masks(split)
@@ -92,7 +96,7 @@ def render(scene: Scene, rng: np.random.Generator, split: Split) -> NDArray[np.u
 
     def handwriting(digit: str) -> Mask:
         pool = digits[digit]
-        return pool[int(rng.integers(len(pool)))]
+        return np.asarray(pool[int(rng.integers(len(pool)))])
 
     for thing in scene.things:
         if thing.kind in SHAPES:
@@ -126,7 +130,9 @@ def _degrade(picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np
     image = Image.fromarray(picture)
     draw = ImageDraw.Draw(image)
     for _ in range(4):
-        x0, y0, dx, dy = (int(v) for v in rng.integers((0, 0, -24, -24), (PICTURE, PICTURE, 25, 25)))
+        x0, y0, dx, dy = (
+            int(v) for v in rng.integers((0, 0, -24, -24), (PICTURE, PICTURE, 25, 25))
+        )
         grey = int(rng.integers(60, 200))
         draw.line((x0, y0, x0 + dx, y0 + dy), fill=(grey, grey, grey))
     return np.asarray(image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.6, 1.1)))))

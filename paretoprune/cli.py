@@ -1,0 +1,330 @@
+"""The command line: parses and prints, decides nothing. Heavy imports wait until a command runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from paretoprune import __version__
+from paretoprune.errors import InvalidValueError, ParetopruneError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from paretoprune.problem import Problem
+
+app = typer.Typer(
+    help="Find the best quality-cost trade-offs of compressed vision-language models, and say "
+    "which search found them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+zoo_app = typer.Typer(help="The embedded mini-models.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(zoo_app, name="zoo")
+
+DEFAULT_OUT = Path("paretoprune-results")
+DEFAULT_BUDGET = 16.0
+
+Model = Annotated[
+    str,
+    typer.Option(help="Embedded mini-model, checkpoint directory, or hub name owner/model."),
+]
+Task = Annotated[str, typer.Option(help="Data that candidates are scored on.")]
+Pruner = Annotated[str, typer.Option(help="Operator that decides which visual tokens go.")]
+SearchSize = Annotated[
+    int, typer.Option(min=8, help="Samples of the search split, 8 or more.", show_default=True)
+]
+HeldoutSize = Annotated[int, typer.Option(min=8, help="Samples of the held-out split, 8 or more.")]
+DataSeed = Annotated[int, typer.Option(min=0, help="Seed that the splits are drawn with.")]
+Levels = Annotated[
+    int | None,
+    typer.Option(min=1, help="Steps of the keep-ratio lattice; by default multiples of 8 tokens."),
+]
+Batch = Annotated[int, typer.Option(min=1, help="Samples per decoder batch, 1 or more.")]
+Dtype = Annotated[str, typer.Option(help="Weights and activations: float32, bfloat16, float16.")]
+Device = Annotated[str, typer.Option(help="Torch device, such as cpu or cuda.")]
+Attn = Annotated[
+    str, typer.Option(help="Attention backend of transformers: sdpa, eager, flash_attention_2.")
+]
+Budget = Annotated[
+    float,
+    typer.Option(
+        help="Search cost per study in dense-pass equivalents (one: the dense decoder over the "
+        "search split); more than 0."
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="Results folder, new or empty. [default: paretoprune-results, numbered]"),
+]
+ProblemName = Annotated[
+    str, typer.Option("--problem", help="Problem to search: token-pruning, zdt1 or dtlz2.")
+]
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"paretoprune {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def compare(
+    strategy: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--strategy",
+            "-s",
+            help="Strategy to compare, as name or name:option=value,...; repeat for several. "
+            "[default: random, grid:space=single-step, tpe, nsga2, pymoo-nsga2, gradient]",
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds per strategy: 0 to N-1.")] = 2,
+    budget: Budget = DEFAULT_BUDGET,
+    model: Model = "mini-llava",
+    task: Task = "minivqa",
+    pruner: Pruner = "fastv",
+    search_size: SearchSize = 256,
+    heldout_size: HeldoutSize = 512,
+    data_seed: DataSeed = 0,
+    levels: Levels = None,
+    batch: Batch = 64,
+    dtype: Dtype = "float32",
+    device: Device = "cpu",
+    attn: Attn = "sdpa",
+    problem: ProblemName = "token-pruning",
+    out: Out = None,
+) -> None:
+    """Search with several strategies at equal cost and rank them on held-out data."""
+    from paretoprune.compare import DEFAULT_STRATEGIES
+
+    names = list(strategy or DEFAULT_STRATEGIES)
+    _compare(names, list(range(seeds)), budget, out, problem, locals())
+
+
+@app.command()
+def search(
+    strategy: Annotated[str, typer.Argument(help="Strategy, as name or name:option=value,...")],
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the search.")] = 0,
+    budget: Budget = DEFAULT_BUDGET,
+    model: Model = "mini-llava",
+    task: Task = "minivqa",
+    pruner: Pruner = "fastv",
+    search_size: SearchSize = 256,
+    heldout_size: HeldoutSize = 512,
+    data_seed: DataSeed = 0,
+    levels: Levels = None,
+    batch: Batch = 64,
+    dtype: Dtype = "float32",
+    device: Device = "cpu",
+    attn: Attn = "sdpa",
+    problem: ProblemName = "token-pruning",
+    out: Out = None,
+) -> None:
+    """Search with one strategy and one seed."""
+    _compare([strategy], [seed], budget, out, problem, locals())
+
+
+LOADING = (
+    "model", "task", "pruner", "search_size", "heldout_size", "data_seed", "levels", "batch",
+    "dtype", "device", "attn",
+)  # fmt: skip
+
+
+def _compare(
+    names: list[str],
+    seeds: list[int],
+    budget: float,
+    out: Path | None,
+    problem_name: str,
+    options: dict[str, Any],
+) -> None:
+    from paretoprune.compare import StrategySpec
+    from paretoprune.registry import problems
+
+    if not budget > 0:
+        raise InvalidValueError(f"--budget must be more than 0 dense passes, got {budget:g}")
+    specs = [StrategySpec.parse(name) for name in names]  # mistakes show before torch loads
+    problems.entry(problem_name)
+    loading = {key: options[key] for key in LOADING} if problem_name == "token-pruning" else {}
+    folder = _free_folder(out)
+
+    from paretoprune.compare import check
+    from paretoprune.compare import compare as run
+    from paretoprune.log import StudyLog
+    from paretoprune.report import write_report
+    from paretoprune.report.terminal import SearchProgress, print_summary
+    from paretoprune.results import write_results
+
+    console = _console()
+    task = _load(console, problem_name, loading)
+    check(task, specs, seeds)
+    with StudyLog(folder) as log, SearchProgress(console) as progress:
+        comparison = run(
+            task, specs, budget=budget, seeds=seeds, log=log, observe=progress,
+            settings={"problem": problem_name, **loading},
+        )  # fmt: skip
+    write_results(folder, comparison.summary)
+    write_report(folder, comparison.summary)
+    print_summary(console, comparison.summary, folder)
+    if comparison.summary.interrupted:
+        raise typer.Exit(130)
+
+
+def _load(console: Console, name: str, options: dict[str, Any]) -> Problem:
+    from paretoprune.problems.load import load_named_problem
+
+    with console.status(f"loading {options.get('model', name)} and its data"):
+        return load_named_problem(name, **options)
+
+
+def _free_folder(out: Path | None) -> Path:
+    """The folder to write to; results that are already there are never overwritten."""
+    if out is not None:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise InvalidValueError(f"--out {out} exists and is not an empty folder; name another")
+        folder = out
+    else:
+        folder = DEFAULT_OUT
+        number = 1
+        while folder.exists():
+            number += 1
+            folder = DEFAULT_OUT.with_name(f"{DEFAULT_OUT.name}-{number}")
+    return folder
+
+
+@app.command()
+def evaluate(
+    schedule: Annotated[Path, typer.Argument(help="Schedule file (JSON), as a search writes it.")],
+    model: Model = "mini-llava",
+    task: Task = "minivqa",
+    pruner: Annotated[
+        str | None, typer.Option(help="Pruner to use instead of the one in the file.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Split to score on: search or heldout.")] = "heldout",
+    size: Annotated[int, typer.Option(min=8, help="Samples of the split, 8 or more.")] = 512,
+    data_seed: DataSeed = 0,
+    batch: Batch = 64,
+    dtype: Dtype = "float32",
+    device: Device = "cpu",
+    attn: Attn = "sdpa",
+) -> None:
+    """Score one keep schedule on one model: quality per question family, compute, KV cache."""
+    from paretoprune.schedules.files import read_schedule
+
+    content = read_schedule(schedule)
+    if split not in ("search", "heldout"):
+        raise InvalidValueError(f"--split must be search or heldout, got {split!r}")
+
+    from paretoprune.problems.score import score_schedule
+    from paretoprune.report.terminal import print_scored
+
+    scored = score_schedule(
+        content.schedule, pruner=pruner or content.pruner, model=model, task=task, split=split,
+        size=size, data_seed=data_seed, batch=batch, dtype=dtype, device=device, attn=attn,
+    )  # fmt: skip
+    print_scored(_console(), scored)
+
+
+@app.command()
+def report(
+    results: Annotated[Path, typer.Argument(help="Results folder of compare or search.")],
+) -> None:
+    """Write report.html, front.png and ranking.md again from a results folder, and print it."""
+    from paretoprune.report import write_report
+    from paretoprune.report.terminal import print_summary
+    from paretoprune.results import read_summary
+
+    summary = read_summary(results)
+    write_report(results, summary)
+    print_summary(_console(), summary, results)
+
+
+@app.command("list")
+def list_names(
+    kind: Annotated[
+        str | None,
+        typer.Argument(help="strategy, pruner, kernel, adapter, task or problem; all by default."),
+    ] = None,
+) -> None:
+    """List strategies, pruners, kernels, adapters, tasks and problems, one line each."""
+    from paretoprune.registry import ALL, find_registry
+
+    chosen = ALL if kind is None else (find_registry(kind),)
+    for registry in chosen:
+        typer.echo(f"{registry.kind}:")
+        entries = list(registry)
+        width = max((len(e.name) for e in entries), default=0)
+        for entry in entries:
+            origin = "" if entry.origin == "built in" else f" (from {entry.origin})"
+            typer.echo(f"  {entry.name:{width}}  {entry.summary}{origin}")
+
+
+@app.command()
+def bench(
+    name: Annotated[str, typer.Argument(help="Benchmark: kernels.")],
+    model: Model = "mini-llava",
+    search_size: SearchSize = 256,
+    heldout_size: HeldoutSize = 512,
+    out: Annotated[Path | None, typer.Option(help="JSON file to write the figures to.")] = None,
+) -> None:
+    """Run one of the project's benchmarks and print its figures."""
+    from paretoprune.bench import find
+
+    benchmark = find(name)
+    benchmark(_console(), model=model, search_size=search_size, heldout_size=heldout_size, out=out)
+
+
+@zoo_app.command("list")
+def zoo_list() -> None:
+    """List the embedded mini-models with their held-out accuracy."""
+    from paretoprune.zoo.catalogue import describe
+
+    for line in describe():
+        typer.echo(line)
+
+
+@zoo_app.command("train")
+def zoo_train(
+    name: Annotated[str, typer.Argument(help="Mini-model to train.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Checkpoint directory. [default: the package's own weights]"),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 6000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights and batches.")] = 0,
+    heldout_size: Annotated[
+        int, typer.Option(min=8, help="Held-out samples for the final accuracies.")
+    ] = 4096,
+) -> None:
+    """Train a mini-model on MiniVQA; run again after an interruption to go on."""
+    from paretoprune.zoo.command import train_and_report
+
+    train_and_report(_console(), name, out=out, steps=steps, seed=seed, heldout_size=heldout_size)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def main() -> None:
+    """Entry point: user errors become one sentence on standard error and exit code 2."""
+    try:
+        app()
+    except ParetopruneError as error:
+        typer.echo(f"paretoprune: {error}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

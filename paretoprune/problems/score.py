@@ -1,0 +1,81 @@
+"""Scores one keep schedule on one split: what `paretoprune evaluate` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from paretoprune.cost import kv_bytes
+from paretoprune.errors import InvalidValueError
+from paretoprune.problem import Evaluation
+from paretoprune.problems.load import load_problem
+from paretoprune.problems.token_pruning import exact_candidate, family_scores
+from paretoprune.schedules import KeepSchedule
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One schedule's quality and cost beside the dense model's, on `samples` samples.
+
+    Scores are exact match in 0..1, overall and per question family; costs are per sample.
+    """
+
+    model: str
+    pruner: str
+    split: str
+    samples: int
+    schedule: KeepSchedule
+    evaluation: Evaluation
+    dense_score: float
+    blind_score: float
+    family: Mapping[str, float]
+    dense_family: Mapping[str, float]
+    dense_gflops: float
+    dense_kv_bytes: float
+
+
+def score_schedule(
+    schedule: KeepSchedule,
+    *,
+    pruner: str,
+    model: str,
+    task: str = "minivqa",
+    split: str = "heldout",
+    size: int = 512,
+    data_seed: int = 0,
+    batch: int = 64,
+    dtype: str = "float32",
+    device: str = "cpu",
+    attn: str = "sdpa",
+) -> Scored:
+    """Evaluate a schedule exactly as given (no lattice); raises where it does not fit the model."""
+    problem = load_problem(
+        model, task=task, pruner=pruner, data_seed=data_seed, batch=batch, split=split,
+        search_size=size, heldout_size=0, dtype=dtype, device=device, attn=attn,
+    )  # fmt: skip
+    layers = problem.adapter.spec.layers
+    if schedule.layers != layers:
+        raise InvalidValueError(
+            f"the schedule has {schedule.layers} layers, model {model!r} has {layers}"
+        )
+    (evaluation,) = problem.evaluate([exact_candidate(schedule)])
+    assert evaluation.outcomes is not None
+    text = problem.text_tokens.mean() + problem.visual_tokens.mean()
+    return Scored(
+        model=model,
+        pruner=pruner,
+        split=split,
+        samples=size,
+        schedule=schedule,
+        evaluation=evaluation,
+        dense_score=problem.dense_score,
+        blind_score=problem.blind_score,
+        family=family_scores(problem.samples, evaluation.outcomes),
+        dense_family=family_scores(problem.samples, problem.dense_outcomes),
+        dense_gflops=problem.dense_flops / 1e9,
+        dense_kv_bytes=float(
+            kv_bytes(problem.adapter.spec, np.full(layers, round(text), dtype=np.int64))
+        ),
+    )

@@ -1,0 +1,204 @@
+"""The contract suite of pruners: subclass `PrunerContract` as `TestX` and define `make`."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from paretoprune.adapters.base import Adapter, Prefill
+from paretoprune.errors import InvalidValueError
+from paretoprune.pruning.base import Pruner, PruningContext, ScorePruner
+from paretoprune.pruning.decoder import run_population
+from paretoprune.pruning.soft import run_soft
+from paretoprune.pruning.tokens import enter
+from paretoprune.testing.models import question_batch, tiny_llava
+
+
+def context_of(adapter: Adapter, prefill: Prefill, layer: int) -> PruningContext:
+    """What a pruner sees before `layer` when nothing was dropped."""
+    tokens = enter(adapter, prefill, torch.arange(len(prefill.hidden)))
+    for index in range(layer):
+        tokens = tokens.run(adapter, index)
+    return tokens.context(adapter, layer)
+
+
+class PrunerContract(ABC):
+    """What every pruner must do, checked on a tiny random LLaVA in float64."""
+
+    @abstractmethod
+    def make(self) -> Pruner:
+        """Build a fresh pruner."""
+
+    def adapter(self) -> Adapter:
+        """Build the model of these tests; override for a family that has what the pruner needs."""
+        return tiny_llava()
+
+    def prefill(self, adapter: Adapter, *, padding_side: str = "right") -> Prefill:
+        """Prefill three samples with prompts of different lengths."""
+        with torch.no_grad():
+            return adapter.prefill(question_batch(adapter, padding_side=padding_side))
+
+    def ratios(self, adapter: Adapter) -> NDArray[np.float64]:
+        """Schedules that drop early, late, twice, and everything: `[candidates, layers]`."""
+        first, layers = self.make().first_layer, adapter.spec.layers
+        rows = np.ones((5, layers))
+        rows[1, first:] = 0.5
+        rows[2, layers - 1 :] = 0.25
+        rows[3, first:] = 0.75
+        rows[3, layers - 1 :] = 0.25
+        rows[4, first:] = 0.0
+        return rows
+
+    @torch.no_grad()
+    def test_selects_distinct_tokens_that_exist(self) -> None:
+        """For every n from 1 to V: n distinct visual tokens of each sample."""
+        adapter, pruner = self.adapter(), self.make()
+        context = context_of(adapter, self.prefill(adapter), pruner.first_layer)
+        visual = context.visual.shape[1]
+        for n in range(1, visual + 1):
+            indices = pruner.select(context, n).indices
+            assert indices.shape == (len(context.visual), n)
+            assert indices.dtype == torch.int64
+            for row in indices.tolist():
+                assert len(set(row)) == n
+                assert min(row) >= 0
+                assert max(row) < visual
+
+    @torch.no_grad()
+    def test_absent_tokens_come_last(self) -> None:
+        """A sample with fewer visual tokens than others keeps its own before any absent one."""
+        adapter, pruner = self.adapter(), self.make()
+        prefill = self.prefill(adapter)
+        visual = prefill.visual.clone()
+        place = visual[1].nonzero()[:3, 0]
+        visual[1, place] = False
+        context = context_of(
+            adapter, dataclasses.replace(prefill, visual=visual), pruner.first_layer
+        )
+        indices = pruner.select(context, context.visual.shape[1]).indices
+        assert not context.present[1].gather(0, indices[1])[-3:].any()
+
+    @torch.no_grad()
+    def test_same_context_same_choice(self) -> None:
+        """No hidden randomness, and the global generator is left alone."""
+        adapter, pruner = self.adapter(), self.make()
+        prefill = self.prefill(adapter)
+        state = torch.get_rng_state()
+        first = pruner.select(context_of(adapter, prefill, pruner.first_layer), 5).indices
+        torch.manual_seed(12345)
+        second = self.make().select(context_of(adapter, prefill, pruner.first_layer), 5).indices
+        assert torch.equal(first, second)
+        torch.set_rng_state(state)
+        pruner.select(context_of(adapter, prefill, pruner.first_layer), 5)
+        assert torch.equal(torch.get_rng_state(), state)
+
+    @torch.no_grad()
+    def test_keep_all_is_dense(self) -> None:
+        """A schedule of ones gives the unmodified model's logits."""
+        adapter = self.adapter()
+        inputs = question_batch(adapter)
+        dense = adapter.model(**inputs).logits
+        end = adapter.prefill(inputs).prompt_end
+        last = dense[torch.arange(len(end)), end]
+        ones = np.ones((1, adapter.spec.layers))
+        assert torch.allclose(self._answers(adapter, ones)[0], last, atol=1e-9)
+
+    @torch.no_grad()
+    def test_shared_prefixes_change_nothing(self) -> None:
+        """A population evaluated together equals its members evaluated one by one."""
+        adapter = self.adapter()
+        rows = self.ratios(adapter)
+        together = self._answers(adapter, rows)
+        for i, row in enumerate(rows):
+            alone = self._answers(adapter, row[None])[0]
+            assert torch.allclose(together[i], alone, atol=1e-12)
+
+    @torch.no_grad()
+    def test_padding_changes_nothing(self) -> None:
+        """Left padding, right padding and no padding (one sample at a time) agree."""
+        adapter = self.adapter()
+        rows = self.ratios(adapter)
+        right = self._answers(adapter, rows, padding_side="right")
+        left = self._answers(adapter, rows, padding_side="left")
+        assert torch.allclose(right, left, atol=1e-9)
+        for i in range(3):
+            alone = self._answers(adapter, rows, only=i)
+            assert torch.allclose(right[:, i : i + 1], alone, atol=1e-9)
+
+    @torch.no_grad()
+    def test_pruning_changes_the_answer(self) -> None:
+        """Dropping tokens is not silently a no-op."""
+        adapter = self.adapter()
+        answers = self._answers(adapter, self.ratios(adapter))
+        for pruned in answers[1:]:
+            assert not torch.allclose(pruned, answers[0], atol=1e-3)
+
+    @torch.no_grad()
+    def test_refuses_to_rank_too_early(self) -> None:
+        """A drop before `first_layer` is an error that names the layer."""
+        adapter, pruner = self.adapter(), self.make()
+        if pruner.first_layer == 0:
+            pytest.skip("this pruner acts before the decoder")
+        rows = np.full((1, adapter.spec.layers), 0.5)
+        with pytest.raises(InvalidValueError, match=f"before layer {pruner.first_layer}"):
+            list(run_population(adapter, self.prefill(adapter), rows, pruner))
+
+    def test_flops_are_counted_per_sample(self) -> None:
+        """Ranking costs are non-negative, finite, and of the shape of the token counts."""
+        adapter, pruner = self.adapter(), self.make()
+        tokens = np.array([20, 30, 40])
+        flops = pruner.flops(adapter.spec, tokens, tokens - 4)
+        assert flops.shape == (3,)
+        assert np.all(np.isfinite(flops))
+        assert np.all(flops >= 0)
+        assert np.all(np.diff(flops) >= 0)
+
+    @torch.no_grad()
+    def test_hard_decoder_is_the_limit_of_the_soft_one(self) -> None:
+        """With the straight-through mask the soft decoder's forward pass is the pruned decoder."""
+        adapter, pruner = self.adapter(), self.make()
+        if not pruner.relaxable:
+            pytest.skip("this pruner has no soft form")
+        assert isinstance(pruner, ScorePruner)
+        prefill = self.prefill(adapter)
+        rows = self.ratios(adapter)
+        hard = self._answers(adapter, rows)
+        for i, row in enumerate(rows):
+            ratios = torch.from_numpy(row).expand(len(prefill.hidden), -1)
+            tokens = run_soft(adapter, prefill, ratios, pruner, tau=1.0)
+            soft = adapter.head(tokens.at(prefill.prompt_end[:, None]))[:, 0]
+            assert torch.allclose(soft, hard[i], atol=1e-9)
+
+    def _answers(
+        self,
+        adapter: Adapter,
+        rows: NDArray[np.float64],
+        *,
+        padding_side: str = "right",
+        only: int | None = None,
+    ) -> Tensor:
+        """Logits of the last prompt token: [candidates, B, vocabulary]."""
+        prefill = self.prefill(adapter, padding_side=padding_side)
+        sample = torch.arange(len(prefill.hidden))
+        if only is not None:
+            sample = torch.tensor([only])
+            prefill = prefill.rows(sample)
+            length = int(prefill.valid.sum())
+            prefill = Prefill(
+                prefill.hidden[:, :length],
+                prefill.positions[..., :length],
+                prefill.visual[:, :length],
+                prefill.valid[:, :length],
+                prefill.prompt_end,
+            )
+        found: dict[int, Tensor] = {}
+        for leaf in run_population(adapter, prefill, rows, self.make(), sample=sample):
+            logits = adapter.head(leaf.tokens.at(prefill.prompt_end[:, None]))[:, 0]
+            found |= dict.fromkeys(leaf.candidates, logits)
+        return torch.stack([found[i] for i in range(len(rows))])

@@ -1,0 +1,136 @@
+"""The main problem on the embedded, trained model."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from paretoprune.errors import InvalidValueError
+from paretoprune.problems.load import load_problem
+from paretoprune.problems.token_pruning import TokenPruning, exact_candidate, family_scores
+from paretoprune.pruning.fastv import FastV
+from paretoprune.pruning.random import RandomPruner
+from paretoprune.schedules import KeepSchedule
+from paretoprune.tasks.minivqa.dataset import load_split
+
+
+def constant(problem, ratio):
+    return exact_candidate(KeepSchedule.constant(ratio, problem.adapter.spec.layers))
+
+
+def test_dense_and_blind_are_the_ends_of_both_scales(mini):
+    dense, blind = mini.evaluate([constant(mini, 1.0), constant(mini, 0.0)])
+    assert dense.objectives == {"score": pytest.approx(1.0), "compute": pytest.approx(1.0)}
+    assert blind.objectives == {"score": pytest.approx(0.0), "compute": pytest.approx(0.0)}
+    assert dense.metrics["kl_to_dense"] == pytest.approx(0.0, abs=1e-5)
+    assert dense.cost == pytest.approx(1.0)
+
+
+def test_teacher_forced_exact_match_is_what_greedy_generate_answers(mini):
+    """All answer tokens and the end of sequence arg max <=> generate() gives exactly that answer."""
+    samples = load_split("heldout", 48, seed=5)
+    problem = TokenPruning(mini.adapter, samples, FastV())
+    adapter = mini.adapter
+    inputs = adapter.inputs([s.image for s in samples], [s.prompt for s in samples])
+    with torch.no_grad():
+        out = adapter.model.generate(**inputs, max_new_tokens=6, do_sample=False)
+    said = adapter.tokenizer.batch_decode(
+        out[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
+    )
+    right = [text.split() == s.answer.split() for text, s in zip(said, samples, strict=True)]
+    assert problem.dense_outcomes.astype(bool).tolist() == right
+    assert any(right)
+
+
+def test_shared_evaluation_equals_one_by_one_sample_by_sample(mini):
+    rng = np.random.default_rng(1)
+    candidates = [mini.candidate(mini.space().sample(rng)) for _ in range(6)]
+    together = mini.evaluate(candidates)
+    for candidate, shared in zip(candidates, together, strict=True):
+        (alone,) = mini.evaluate([candidate])
+        assert np.array_equal(alone.outcomes, shared.outcomes)
+        assert alone.objectives == shared.objectives
+        assert alone.cost == shared.cost
+    assert sum(e.executed for e in together) < sum(e.cost for e in together)
+
+
+def test_price_is_flops_of_the_candidate_alone_in_dense_passes(mini):
+    candidate = mini.candidate({"layer": 3, "keep": 1 / 3}, "single-step")
+    (evaluation,) = mini.evaluate([candidate])
+    # one candidate and no padding: what is executed is what is charged
+    assert evaluation.executed == pytest.approx(mini.price(candidate), rel=1e-9)
+
+
+def test_duplicates_are_charged_but_run_once(mini):
+    candidate = mini.candidate({"layer": 2, "keep": 0.5}, "single-step")
+    one = mini.evaluate([candidate])
+    two = mini.evaluate([candidate, candidate])
+    assert sum(e.cost for e in two) == pytest.approx(2 * one[0].cost)
+    assert sum(e.executed for e in two) == pytest.approx(one[0].executed)
+
+
+def test_with_another_samples_picture_the_score_drops_to_chance():
+    """Chance: answering every question of a family with its most frequent answer."""
+    samples = load_split("heldout", 256, seed=1)
+    adapter = load_problem(search_size=8, heldout_size=0).adapter
+    dense = TokenPruning(adapter, samples, FastV())
+    borrowed = [
+        dataclasses.replace(s, image=samples[(i + 8) % 256].image) for i, s in enumerate(samples)
+    ]
+    swapped = TokenPruning(adapter, borrowed, FastV(), allow_no_tradeoff=True)
+    majority = np.mean(
+        [
+            max(group.count(answer) for answer in group) / len(group)
+            for family in {s.family for s in samples}
+            for group in [[s.answer for s in samples if s.family == family]]
+        ]
+    )
+    standard_error = 0.5 / 256**0.5
+    assert swapped.dense_score < majority + 3 * standard_error
+    assert dense.dense_score > 0.8
+
+
+def test_visual_tokens_in_the_first_layer_alone_do_not_suffice(mini):
+    layers = mini.adapter.spec.layers
+    first_only = exact_candidate(KeepSchedule((1.0, *[0.0] * (layers - 1))))
+    (evaluation,) = mini.heldout.evaluate([first_only])
+    assert evaluation.metrics["accuracy"] < 0.55 * mini.heldout.dense_score
+
+
+def test_fastv_beats_random_clearly_at_equal_compute_on_heldout_data():
+    adapter = load_problem(search_size=8, heldout_size=0).adapter
+    samples = load_split("heldout", 384, seed=2)
+    fastv = TokenPruning(adapter, samples, FastV())
+    random = TokenPruning(adapter, samples, RandomPruner())
+    schedules = [
+        KeepSchedule((1.0,) * layer + (ratio,) * (8 - layer))
+        for layer, ratio in ((2, 1 / 9), (3, 1 / 9), (3, 2 / 9))
+    ]
+    candidates = [exact_candidate(s) for s in schedules]
+    better, worse = fastv.evaluate(candidates), random.evaluate(candidates)
+    differences = []
+    for one, other in zip(better, worse, strict=True):
+        assert one.objectives["compute"] == pytest.approx(other.objectives["compute"], abs=0.005)
+        differences.append(one.outcomes - other.outcomes)
+    paired = np.mean(differences, axis=0)
+    assert paired.mean() > 0.05
+    assert paired.mean() > 4 * paired.std(ddof=1) / len(paired) ** 0.5
+
+
+def test_every_family_is_answered(mini):
+    scores = family_scores(mini.heldout.samples, mini.heldout.dense_outcomes)
+    assert len(scores) == 8
+    assert min(scores.values()) > 0.4  # 16 samples each: the accuracies file has the real figures
+
+
+def test_splits_too_small_are_refused():
+    with pytest.raises(InvalidValueError, match="at least 8 samples, got 4"):
+        load_problem(search_size=4)
+
+
+def test_a_model_that_does_not_look_is_refused():
+    samples = [dataclasses.replace(s, answer="no") for s in load_split("search", 16)]
+    adapter = load_problem(search_size=8, heldout_size=0).adapter
+    with pytest.raises(InvalidValueError, match="nothing to trade off"):
+        TokenPruning(adapter, samples, FastV(), model_name="mini-llava")

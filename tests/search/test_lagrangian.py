@@ -1,0 +1,194 @@
+"""The gradient search on a toy relaxation with a known solution, and on the embedded model."""
+
+import numpy as np
+import pytest
+import torch
+
+from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError
+from paretoprune.problem import Evaluation, Objective, Problem
+from paretoprune.problems.analytic import ZDT1
+from paretoprune.problems.token_pruning import TokenPruning
+from paretoprune.pruning.base import Pruner, Selection
+from paretoprune.schedules.kernels import Free
+from paretoprune.search.base import SearchContext, SearchStrategy
+from paretoprune.search.lagrangian import LagrangianOptions, LagrangianSearch, project
+from paretoprune.study import run_study
+from paretoprune.testing.strategies import StrategyContract
+
+LAYERS = 4
+WEIGHTS = np.array([0.0, 4.0, 2.0, 1.0])
+
+
+class ToyRelaxation:
+    """Loss sum_l a_l (1 - r_l)^2, compute mean(r): solved in closed form.
+
+    Stationarity of a_l (1 - r_l)^2 under mean(r) = b gives 1 - r_l proportional to 1 / a_l.
+    """
+
+    layers, first, samples, space = LAYERS, 1, 16, "free"
+    reachable = (0.25, 1.0)
+
+    def __init__(self, problem):
+        self.problem = problem
+
+    def loss(self, ratios, samples, *, tau, straight_through=True):
+        noise = torch.from_numpy(0.9 + 0.2 * (samples % 2))
+        return noise * (torch.from_numpy(WEIGHTS) * (1 - ratios) ** 2).sum(1)
+
+    def compute(self, ratios):
+        return ratios.mean(1)
+
+    def constant(self, budget):
+        rest = (budget * LAYERS - 1) / (LAYERS - 1)
+        return np.array([1.0] + [rest] * (LAYERS - 1))
+
+    def step_price(self, ratios, *, tau, straight_through=True):
+        return self.problem.step_cost
+
+    def teacher_price(self):
+        return 1.0
+
+    def candidate(self, ratios):
+        values = {f"keep_{i}": float(np.clip(ratios[i], 0, 1)) for i in range(1, LAYERS)}
+        return self.problem.candidate(values, "free")
+
+
+class ToyPruning(Problem):
+    name = "toy-pruning"
+
+    def __init__(self, step_cost=0.01):
+        self.step_cost = step_cost
+        self.kernel = Free(LAYERS, 100)
+        self.spaces = {"free": self.kernel.space, "small": Free(LAYERS, 10).space}
+        self.objectives = (
+            Objective("score", "max", "", reference=0.0, best=1.0),
+            Objective("compute", "min", "", reference=1.0, best=0.0),
+        )
+
+    def evaluate(self, candidates):
+        out = []
+        for c in candidates:
+            r = np.array(self.kernel.schedule(c.values).ratios)
+            loss = float((WEIGHTS * (1 - r) ** 2).sum())
+            values = {"score": 1 - loss / 7, "compute": float(r.mean())}
+            out.append(Evaluation(c, values, cost=1.0))
+        return out
+
+    def relaxation(self):
+        return ToyRelaxation(self)
+
+
+class TestLagrangian(StrategyContract):
+    handles_continuous = False
+    handles_conditional = False
+    asks = 30
+
+    def make(self) -> SearchStrategy:
+        return LagrangianSearch(LagrangianOptions(knots=3, batch=8, inner_steps=2))
+
+    def problem(self) -> Problem:
+        return ToyPruning(step_cost=20.0)  # the suite's runs have a budget of 1000
+
+
+def solve(**options):
+    search = LagrangianSearch(LagrangianOptions(loss="kl", **options))
+    result = run_study(ToyPruning(), search, seed=0, budget=40.0)
+    return search, result
+
+
+def test_finds_the_closed_form_optimum_and_meets_every_budget():
+    """1 - r_l proportional to 1 / a_l where no bound is active."""
+    search, result = solve(knots=4, batch=16)
+    assert result.stopped in ("finished", "budget")
+    for budget, row in zip(search.budgets, search.ratios.detach().numpy(), strict=True):
+        assert row.mean() <= budget + 0.02
+    missing = LAYERS * (1 - search.budgets[2])
+    shares = (1 / WEIGHTS[1:]) / (1 / WEIGHTS[1:]).sum()
+    expected = 1 - missing * shares
+    if expected.min() > 0:
+        assert np.allclose(search.ratios.detach().numpy()[2, 1:], expected, atol=0.05)
+
+
+def test_starts_at_constant_schedules_that_meet_their_budgets():
+    search = LagrangianSearch(LagrangianOptions(knots=5))
+    search.start(ToyPruning(), SearchContext(seed=0, budget=10.0))
+    assert np.allclose(search.ratios.detach().numpy().mean(1), search.budgets)
+
+
+def test_never_spends_more_than_the_budget_and_charges_its_own_steps():
+    search, result = solve(knots=3, batch=8, most_finals=5)
+    assert result.spent <= 40.0
+    evaluated = sum(e.cost for e in result.evaluations)
+    assert result.spent > evaluated + 1.0  # the teacher's pass and the gradient steps are in it
+
+
+def test_the_projection_is_euclidean_and_monotone():
+    rng = np.random.default_rng(0)
+    raw = torch.from_numpy(rng.normal(0.5, 0.6, (20, 6)))
+    fixed = project(raw, 1).numpy()
+    assert np.all(np.diff(fixed, axis=1) <= 1e-12)
+    assert fixed.min() >= 0
+    assert fixed.max() <= 1
+    assert np.all(fixed[:, 0] == 1)
+    for _ in range(50):  # no valid schedule is nearer
+        other = np.sort(rng.random((20, 6)), axis=1)[:, ::-1].copy()
+        other[:, 0] = 1
+        near = ((fixed[:, 1:] - raw[:, 1:].numpy()) ** 2).sum(1)
+        assert np.all(near <= ((other[:, 1:] - raw[:, 1:].numpy()) ** 2).sum(1) + 1e-12)
+
+
+def test_a_black_box_is_refused_with_the_way_out():
+    with pytest.raises(UnsupportedError, match="black box.*choose a sampler"):
+        run_study(ZDT1(), LagrangianSearch(), budget=5.0)
+
+
+def test_a_pruner_without_scores_is_refused(mini):
+    class Fixed(Pruner):
+        name = "fixed"
+
+        def select(self, context, n):
+            return Selection(torch.arange(n).expand(len(context.visual), -1))
+
+    problem = TokenPruning(mini.adapter, mini.samples, Fixed())
+    with pytest.raises(UnsupportedError, match="not top-k of a score"):
+        run_study(problem, LagrangianSearch(), budget=5.0)
+
+
+def test_bad_options_are_named():
+    with pytest.raises(InvalidValueError, match="knots is too small: 1"):
+        LagrangianOptions(knots=1)
+    with pytest.raises(UnknownNameError, match="unknown loss 'k'"):
+        LagrangianOptions(loss="k")
+    with pytest.raises(InvalidValueError, match="final_share must be between 0 and 1, got 2"):
+        LagrangianOptions(final_share=2)
+
+
+def test_relaxed_compute_is_exact_at_lattice_points(mini):
+    """The relaxation's u equals the problem's, up to the ranking, which it leaves out."""
+    relaxed = mini.relaxation()
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        ratios = np.minimum.accumulate(rng.integers(0, 19, 8) / 18)
+        ratios[0] = 1.0
+        soft = float(relaxed.compute(torch.from_numpy(ratios[None])))
+        hard = mini.relative_compute(ratios)
+        assert soft <= hard + 1e-12
+        assert hard - soft < 0.01
+
+
+def test_relaxed_loss_at_hard_counts_is_the_evaluations_kl(mini):
+    relaxed = mini.relaxation()
+    ratios = torch.tensor([[1.0, 1.0, 0.5, 0.5, 0.5, 1 / 9, 1 / 9, 1 / 9]], dtype=torch.float64)
+    rows = ratios.expand(len(mini.samples), -1)
+    with torch.no_grad():
+        soft = relaxed.loss(rows, np.arange(len(mini.samples)), tau=2.0)
+    (hard,) = mini.evaluate([relaxed.candidate(ratios[0].numpy())])
+    assert float(soft.mean()) == pytest.approx(hard.metrics["kl_to_dense"], rel=1e-3)
+
+
+def test_constant_schedules_meet_their_budget(mini):
+    relaxed = mini.relaxation()
+    low, high = relaxed.reachable
+    for budget in np.linspace(low, high, 7):
+        row = relaxed.constant(float(budget))
+        assert float(relaxed.compute(torch.from_numpy(row[None]))) == pytest.approx(budget)

@@ -1,0 +1,203 @@
+"""Comparisons: the ranking, and that every number can be recomputed from what is written."""
+
+import csv
+
+import numpy as np
+import optuna
+import pytest
+
+from paretoprune import frontier
+from paretoprune.compare import DEFAULT_STRATEGIES, StrategySpec, compare
+from paretoprune.errors import (
+    BrokenFileError,
+    InvalidValueError,
+    UnknownNameError,
+    UnsupportedError,
+)
+from paretoprune.log import StudyLog, read_outcomes
+from paretoprune.problems.analytic import DTLZ2, ZDT1
+from paretoprune.registry import strategies
+from paretoprune.results import read_summary, write_results
+
+
+@pytest.fixture(scope="module")
+def finished(mini, tmp_path_factory):
+    """A small real comparison with its results folder."""
+    folder = tmp_path_factory.mktemp("results")
+    with StudyLog(folder) as log:
+        comparison = compare(
+            mini, ["random", "grid:space=single-step", "nsga2"], budget=3.0, seeds=(0, 1), log=log
+        )
+    write_results(folder, comparison.summary)
+    return comparison, folder
+
+
+def test_the_summary_survives_the_file(finished):
+    comparison, folder = finished
+    assert read_summary(folder) == comparison.summary
+
+
+def test_every_strategy_spends_at_most_the_budget_and_the_grid_runs_once(finished):
+    comparison, _ = finished
+    labels = [s.label for s in comparison.summary.studies]
+    assert labels.count("grid:space=single-step") == 1
+    assert labels.count("random") == 2
+    for study in comparison.summary.studies:
+        assert 2.0 < study.cost <= 3.0 + 1e-9
+
+
+def test_hypervolume_and_front_are_recomputed_from_the_log(finished):
+    comparison, folder = finished
+    storage = f"sqlite:///{folder / 'study.db'}"
+    for row in comparison.summary.studies:
+        study = optuna.load_study(study_name=f"{row.label} seed={row.seed}", storage=storage)
+        values = np.array([t.values for t in study.trials])
+        score, compute = np.clip(values[:, 0], 0, 1), np.clip(values[:, 1], 0, 1)
+        # area above and left of nothing: sweep by compute, best score so far
+        order = np.argsort(compute)
+        best, area = 0.0, 0.0
+        for i, place in enumerate(order):
+            best = max(best, score[place])
+            right = compute[order[i + 1]] if i + 1 < len(order) else 1.0
+            area += best * (right - compute[place])
+        assert row.hypervolume == pytest.approx(area, abs=1e-9)
+        assert len(values) == row.evaluations
+        assert sum(t.user_attrs["cost"] for t in study.trials) == pytest.approx(row.cost)
+
+
+def test_heldout_area_is_recomputed_from_front_csv(finished):
+    comparison, folder = finished
+    with (folder / "front.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    for study in comparison.summary.studies:
+        mine = [r for r in rows if r["label"] == study.label and int(r["seed"]) == study.seed]
+        assert len(mine) == study.front_size
+        total = 0.0
+        for budget in np.linspace(0.05, 1.0, 20):
+            fits = [r for r in mine if float(r["search_compute"]) <= budget + 1e-9]
+            if fits:
+                pick = max(
+                    fits, key=lambda r: (float(r["search_score"]), -float(r["search_compute"]))
+                )
+                total += float(pick["heldout_score"])
+        assert study.heldout_area == pytest.approx(total / 20, abs=1e-6)
+
+
+def test_standings_are_means_over_seeds_in_order(finished):
+    summary = finished[0].summary
+    areas = [s.heldout_area for s in summary.standings]
+    assert areas == sorted(areas, reverse=True)
+    for standing in summary.standings:
+        rows = [s for s in summary.studies if s.label == standing.label]
+        assert standing.hypervolume == pytest.approx(np.mean([r.hypervolume for r in rows]))
+        assert standing.heldout_area == pytest.approx(np.mean([r.heldout_area for r in rows]))
+        assert standing.area_low <= standing.heldout_area <= standing.area_high
+
+
+def test_the_union_front_is_the_nondominated_set_of_all(finished):
+    summary = finished[0].summary
+    costs = np.array([[-p.search["score"], p.search["compute"]] for p in summary.front])
+    for i, point in enumerate(summary.front):
+        dominated = ((costs <= costs[i]).all(1) & (costs < costs[i]).any(1)).any()
+        if dominated:
+            assert not point.on_union
+
+
+def test_outcomes_give_the_logged_scores(finished, mini):
+    comparison, folder = finished
+    study = optuna.load_study(
+        study_name="random seed=0", storage=f"sqlite:///{folder / 'study.db'}"
+    )
+    for trial in study.trials[:5]:
+        outcomes = read_outcomes(folder, trial.user_attrs["outcomes"])
+        assert len(outcomes) == len(mini.samples)
+        assert outcomes.mean() == pytest.approx(trial.user_attrs["metrics"]["accuracy"])
+
+
+def test_schedules_of_the_union_front_are_written(finished):
+    comparison, folder = finished
+    union = [p for p in comparison.summary.front if p.on_union]
+    assert len(list((folder / "schedules").glob("*.json"))) == len(union)
+
+
+def test_same_seeds_same_front(mini):
+    runs = [compare(mini, ["tpe", "gradient"], budget=3.0, seeds=(1,)) for _ in range(2)]
+    points = [[(p.label, p.knobs, p.search) for p in r.summary.front] for r in runs]
+    assert points[0] == points[1]
+
+
+def test_a_problem_without_heldout_data_is_ranked_by_hypervolume():
+    comparison = compare(ZDT1(), ["random", "nsga2"], budget=120.0, seeds=(0, 1))
+    standings = comparison.summary.standings
+    assert standings[0].hypervolume >= standings[1].hypervolume
+    assert standings[0].heldout_area is None
+
+
+def test_three_objectives_work():
+    summary = compare(DTLZ2(), ["random", "pymoo-nsga2"], budget=60.0, seeds=(0,)).summary
+    assert len(summary.standings) == 2
+    assert all(s.hypervolume > 0 for s in summary.standings)
+
+
+def test_interruption_leaves_a_partial_comparison(tmp_path):
+    def observe(progress):
+        if progress.label == "nsga2":
+            raise KeyboardInterrupt
+
+    comparison = compare(ZDT1(), ["random", "nsga2", "tpe"], budget=40.0, observe=observe)
+    summary = comparison.summary
+    assert summary.interrupted
+    assert {s.label for s in summary.standings} == {"random", "nsga2"}
+    write_results(tmp_path, summary)
+    assert read_summary(tmp_path).interrupted
+
+
+@pytest.mark.parametrize(
+    ("names", "error", "message"),
+    [
+        (["randm"], UnknownNameError, "Did you mean 'random'"),
+        (["random:popluation"], InvalidValueError, "written as name=value, got 'popluation'"),
+        (["nsga2:popsize=3"], InvalidValueError, "popsize"),
+        (["random:space=fre"], UnknownNameError, "Did you mean"),
+        (["random", "random"], InvalidValueError, "named twice"),
+        ([], InvalidValueError, "at least one strategy"),
+        (["gradient"], UnsupportedError, "black box"),
+    ],
+)
+def test_mistakes_are_found_before_anything_is_paid_for(names, error, message):
+    class Unpaid(ZDT1):
+        def evaluate(self, candidates):
+            raise AssertionError("evaluated before the mistake was found")
+
+    problem = Unpaid()
+    if "fre" in str(names):
+        problem.spaces = {"free": next(iter(problem.spaces.values()))}
+    with pytest.raises(error, match=message):
+        compare(problem, names, budget=10.0)
+
+
+def test_specs_round_trip():
+    for text in (*DEFAULT_STRATEGIES, "nsga2:population=24,space=free"):
+        assert StrategySpec.parse(StrategySpec.parse(text).label) == StrategySpec.parse(text)
+    assert {StrategySpec.parse(t).name for t in DEFAULT_STRATEGIES} == set(strategies.names())
+
+
+def test_a_folder_that_is_no_results_folder_is_one_sentence(tmp_path):
+    with pytest.raises(BrokenFileError, match="is not a results folder"):
+        read_summary(tmp_path)
+    (tmp_path / "comparison.json").write_text("{}")
+    with pytest.raises(BrokenFileError, match="created: Field required"):
+        read_summary(tmp_path)
+
+
+def test_the_anytime_curve_never_falls_and_ends_at_the_hypervolume(finished):
+    for study in finished[0].summary.studies:
+        heights = [h for _, h in study.curve]
+        assert heights == sorted(heights)
+        assert heights[-1] == pytest.approx(study.hypervolume)
+        assert study.curve[-1][0] <= study.cost + 1e-9
+
+
+def test_normalisation_clips_scores_above_dense(mini):
+    costs = frontier.normalise(np.array([[1.02, 0.5], [-0.1, 0.5]]), mini.objectives)
+    assert costs.tolist() == [[0.0, 0.5], [1.0, 0.5]]
