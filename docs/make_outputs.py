@@ -9,9 +9,11 @@ What is run, page by page and in order, in an empty folder per page:
   marked `<!-- output -->`, holds what it prints.
 - ```console blocks; every line `$ paretoprune ...` is one command, the lines below it its output.
 
-A comment just above a block changes that: `<!-- not run: REASON -->` (never run, output kept) and
+A comment just above a block changes that: `<!-- not run: REASON -->` (never run, output kept),
 `<!-- exit code: N -->` (the last command must end so, and its error message is part of the
-output). `tests/docs/test_code_blocks.py` runs the same blocks and checks that they succeed.
+output), `<!-- output: not shown -->` (commands only).
+
+`tests/docs/test_code_blocks.py` runs the same blocks and checks that they succeed.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import io
+import linecache
 import os
 import re
 import shlex
@@ -134,7 +137,10 @@ def run_python(block: Block, module: types.ModuleType) -> str:
     """Run a python block in the page's module; return what it prints."""
     stream = io.StringIO()
     with contextlib.redirect_stdout(stream):
-        exec(compile(block.code, f"line {block.start}", "exec"), module.__dict__)
+        name = f"<block at line {block.start + 1}>"
+        # tracebacks then show the block's lines
+        linecache.cache[name] = (len(block.code), None, block.code.splitlines(True), name)
+        exec(compile(block.code, name, "exec"), module.__dict__)
     return stream.getvalue()
 
 
@@ -148,9 +154,10 @@ def run_console(block: Block) -> list[str]:
         code, out, err = run_command(command)
         if code != wanted:
             raise RuntimeError(f"{command!r} ended with code {code}, not {wanted}:\n{out}{err}")
-        shown = out + (err if wanted else "")
+        hidden = block.comment("output") == "not shown"
+        shown = "" if hidden else out + (err if wanted else "")
         lines += [command, *(line.rstrip() for line in shown.splitlines())]
-        if number < len(commands):
+        if number < len(commands) and not hidden:
             lines.append("")
     return lines
 

@@ -165,6 +165,7 @@ def _compare(
     from paretoprune.results import write_results
 
     console = _console()
+    _without_library_bars()
     task = _load(console, problem_name, loading)
     check(task, specs, seeds)
     with StudyLog(folder) as log, SearchProgress(console) as progress:
@@ -224,6 +225,7 @@ def evaluate(
     if split not in ("search", "heldout"):
         raise InvalidValueError(f"--split must be search or heldout, got {split!r}")
 
+    _without_library_bars()
     from paretoprune.problems.score import score_schedule
     from paretoprune.report.terminal import print_scored
 
@@ -280,6 +282,7 @@ def bench(
     from paretoprune.bench import find
 
     benchmark = find(name)
+    _without_library_bars()
     benchmark(_console(), model=model, search_size=search_size, heldout_size=heldout_size, out=out)
 
 
@@ -308,7 +311,15 @@ def zoo_train(
     """Train a mini-model on MiniVQA; run again after an interruption to go on."""
     from paretoprune.zoo.command import train_and_report
 
+    _without_library_bars()
     train_and_report(_console(), name, out=out, steps=steps, seed=seed, heldout_size=heldout_size)
+
+
+def _without_library_bars() -> None:
+    """This process shows its own progress; transformers would draw bars into it."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
 
 
 def _console() -> Console:

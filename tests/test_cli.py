@@ -82,7 +82,7 @@ def test_help_works_for_every_command():
     [
         (["compare", "-s", "nsga"], "unknown strategy 'nsga'"),
         (["compare", "--budget", "-1"], "--budget must be more than 0"),
-        (["compare", "--budget", "abc"], "abc"),
+        (["compare", "--budget", "abc"], "Invalid value for '--budget'"),
         (["compare", "--model", "mini-lava", *SMALL], "Did you mean 'mini-llava'"),
         (["compare", "--model", "./no/such/dir", *SMALL], "./no/such/dir does not exist"),
         (["compare", "--pruner", "fastw", *SMALL], "Did you mean 'fastv'"),

@@ -104,7 +104,7 @@ def test_the_union_front_is_the_nondominated_set_of_all(finished):
 
 
 def test_outcomes_give_the_logged_scores(finished, mini):
-    comparison, folder = finished
+    _, folder = finished
     study = optuna.load_study(
         study_name="random seed=0", storage=f"sqlite:///{folder / 'study.db'}"
     )

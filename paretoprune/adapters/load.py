@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer
 
 from paretoprune.adapters.base import Adapter
@@ -59,7 +60,7 @@ def load_adapter(
         )
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
         image_processor = _pil_image_processor(source, options)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise BrokenFileError(f"cannot load model {model!r}: {reason}") from error
     adapter: Adapter = family(loaded.to(device), tokenizer, image_processor)

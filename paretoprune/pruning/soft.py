@@ -8,10 +8,11 @@ a real-valued count n is
 so its derivative in n is a distribution over the tokens at the edge: the effect of one more token.
 
 The straight-through estimator (VisPCO, arXiv 2604.15188, section 3.3) is hard forward and soft
-backward. It is applied to each layer's output, out = hard + (soft - stop_gradient(soft)), not to the
-mask: at a mask of exactly 0 the derivative of a softmax weight m e^s / (Z + m e^s) is e^s / Z, which
-has no bound where a dropped token would have been attended to most, and a few such tokens drown all
-others (on the mini-LLaVA: gradients a hundred times too large). At the soft mask it is bounded.
+backward. It is applied to each layer's output, out = hard + (soft - stop_gradient(soft)), not to
+the mask: at a mask of exactly 0 the derivative of a softmax weight m e^s / (Z + m e^s) is e^s / Z,
+which has no bound where a dropped token would have been attended to most, and a few such tokens
+drown all others (on the mini-LLaVA: gradients a hundred times too large). At the soft mask it is
+bounded.
 
 A masked token is out of every softmax (numerator times mask, re-normalised), but the few tokens
 just behind the edge are carried along, so that the gradient knows what they would have added.

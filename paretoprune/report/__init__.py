@@ -1,0 +1,34 @@
+"""Terminal tables, figures and the HTML report, drawn from a `results.Summary` alone.
+
+Nothing here needs the model or torch, so a report can be written again from a results folder. Every
+name in a summary (labels, knobs, models) may come from a stranger's file: what is shown is escaped.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from paretoprune.results import Summary
+
+HTML_NAME = "report.html"
+FIGURE_NAME = "front.png"
+TABLE_NAME = "ranking.md"
+
+__all__ = ["FIGURE_NAME", "HTML_NAME", "TABLE_NAME", "write_report"]
+
+
+def write_report(folder: Path, summary: Summary) -> None:
+    """Write report.html, front.png and ranking.md into `folder`, whole or not at all.
+
+    Raises `BrokenFileError` naming the file that cannot be written.
+    """
+    from paretoprune.report.figures import write_front_png
+    from paretoprune.report.files import write_whole
+    from paretoprune.report.html import write_html
+    from paretoprune.report.markdown import ranking_markdown
+
+    write_html(summary, folder / HTML_NAME)
+    write_front_png(summary, folder / FIGURE_NAME)
+    write_whole(folder / TABLE_NAME, ranking_markdown(summary).encode("utf-8"))

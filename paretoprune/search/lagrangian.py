@@ -13,9 +13,9 @@ where d is made of KL(dense(x) || student(x; r)), through the augmented Lagrangi
     w_k <- clamp(w_k + sigma c_k, 0, w_max)   after each outer iteration.
 
 s_k, the loss that one unit of compute saves (the least-squares multiplier, averaged over recent
-steps), puts all knots on one scale: the multiplier to expect is 1, whatever the model, and sigma and
-the step size carry over. (Unscaled, the multipliers of cheap knots were still winding up when the
-budget was spent, far above their constraint.)
+steps), puts all knots on one scale: the multiplier to expect is 1, whatever the model, and sigma
+and the step size carry over. (Unscaled, the multipliers of cheap knots were still winding up when
+the budget was spent, far above their constraint.)
 
 Between knots the schedule is interpolated: every gradient step draws one budget per sample, so all
 samples teach the two knots around their budget.
@@ -51,13 +51,14 @@ class LagrangianOptions:
     kept, so lost samples no longer drown those that one more token would save. `straight_through`
     evaluates each step at the rounded configuration (one pass more) instead of the soft one.
     `tau_start` and `tau_end` are mask widths in tokens, annealed over the run; `batch` is samples
-    per gradient step; `inner_steps` are gradient steps between two multiplier updates; no keep ratio moves more than
-    `farthest` in a step;
+    per gradient step; `inner_steps` are gradient steps between two multiplier updates; no keep
+    ratio moves more than `farthest` in a step; `sharing` is the weight that a knot's neighbours get
+    in its gradient, 0 for none, because near budgets want near schedules;
     `final_share` is the share of the budget kept for evaluating the rounded configurations, at most
     `most_finals` of them; iterates are averaged over the last `average_share` of the run.
     """
 
-    knots: int = 8
+    knots: int = 5
     batch: int = 32
     inner_steps: int = 8
     loss: str = "retention"
@@ -65,11 +66,12 @@ class LagrangianOptions:
     learning_rate: float = 0.5
     momentum: float = 0.0
     farthest: float = 0.1
+    sharing: float = 0.0
     sigma: float = 20.0
     most_multiplier: float = 20.0
     tau_start: float = 4.0
     tau_end: float = 2.0
-    final_share: float = 0.4
+    final_share: float = 0.5
     most_finals: int = 24
     average_share: float = 0.33
     highest_budget: float = 0.9
@@ -236,6 +238,7 @@ class LagrangianSearch(SearchStrategy):
         # the mean over samples is one over the knots, too: each knot hears 1 / knots of them
         (quality,) = torch.autograd.grad(lost.mean() * len(self.budgets), self.ratios)
         excess = self._excess()
+        quality = _shared(quality, self.options.sharing)
         (slope,) = torch.autograd.grad(excess.sum(), self.ratios)
         with torch.no_grad():
             self._saved = SMOOTHING * self._saved - (1 - SMOOTHING) * (quality * slope).sum(1)
@@ -263,6 +266,12 @@ class LagrangianSearch(SearchStrategy):
         found = [self.relaxed.candidate(row.numpy()) for row in self._at(budgets, ratios)]
         once = {self.problem.identity(c): c for c in found}
         return list(once.values())
+
+
+def _shared(gradient: Tensor, sharing: float) -> Tensor:
+    """Each knot's gradient averaged with its neighbours', `[knots, layers]`."""
+    padded = torch.cat([gradient[:1], gradient, gradient[-1:]])
+    return ((padded[:-2] + padded[2:]) * sharing + padded[1:-1]) / (1 + 2 * sharing)
 
 
 def _over_neighbours(saved: Tensor) -> Tensor:

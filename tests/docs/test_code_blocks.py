@@ -110,8 +110,7 @@ def test_every_option_of_a_strategy_is_documented() -> None:
         factory = entry.load()
         if factory is LagrangianSearch:
             for option in fields(LagrangianOptions):
-                row = f"| `{option.name}` | {option.default} |"
-                assert row in names, f"{entry.name}: {row}"
+                assert f"`{option.name}`" in names, f"{entry.name}: {option.name}"
             continue
         for option in inspect.signature(factory).parameters.values():
             if option.kind is not option.VAR_POSITIONAL and option.kind is not option.VAR_KEYWORD:

@@ -28,7 +28,7 @@ def test_dense_and_blind_are_the_ends_of_both_scales(mini):
 
 
 def test_teacher_forced_exact_match_is_what_greedy_generate_answers(mini):
-    """All answer tokens and the end of sequence arg max <=> generate() gives exactly that answer."""
+    """All answer tokens and the end are the arg max <=> generate() gives exactly that answer."""
     samples = load_split("heldout", 48, seed=5)
     problem = TokenPruning(mini.adapter, samples, FastV())
     adapter = mini.adapter

@@ -103,7 +103,7 @@ def test_schedule_files_round_trip(tmp_path):
     ("text", "message"),
     [
         ("", "Invalid JSON"),
-        ("[]", "valid dictionary"),
+        ("[]", "should be an object"),
         ('{"pruner": "fastv"}', "keep: Field required"),
         ('{"pruner": "fastv", "keep": [0.2, 0.5]}', "must not rise"),
         ('{"pruner": "fastv", "keep": [1, "x"]}', "keep.1: Input should be a valid number"),

@@ -16,7 +16,7 @@ from paretoprune.study import run_study
 from paretoprune.testing.strategies import StrategyContract
 
 LAYERS = 4
-WEIGHTS = np.array([0.0, 4.0, 2.0, 1.0])
+WEIGHTS = np.array([0.0, 2.0, 1.5, 1.0])
 
 
 class ToyRelaxation:
@@ -70,7 +70,7 @@ class ToyPruning(Problem):
         for c in candidates:
             r = np.array(self.kernel.schedule(c.values).ratios)
             loss = float((WEIGHTS * (1 - r) ** 2).sum())
-            values = {"score": 1 - loss / 7, "compute": float(r.mean())}
+            values = {"score": 1 - loss / 4.5, "compute": float(r.mean())}
             out.append(Evaluation(c, values, cost=1.0))
         return out
 
@@ -102,11 +102,11 @@ def test_finds_the_closed_form_optimum_and_meets_every_budget():
     assert result.stopped in ("finished", "budget")
     for budget, row in zip(search.budgets, search.ratios.detach().numpy(), strict=True):
         assert row.mean() <= budget + 0.02
-    missing = LAYERS * (1 - search.budgets[2])
     shares = (1 / WEIGHTS[1:]) / (1 / WEIGHTS[1:]).sum()
-    expected = 1 - missing * shares
-    if expected.min() > 0:
-        assert np.allclose(search.ratios.detach().numpy()[2, 1:], expected, atol=0.05)
+    for knot in (2, 3):  # no bound is active there, nor at their neighbours
+        expected = 1 - LAYERS * (1 - search.budgets[knot]) * shares
+        assert expected.min() > 0
+        assert np.allclose(search.ratios.detach().numpy()[knot, 1:], expected, atol=0.04)
 
 
 def test_starts_at_constant_schedules_that_meet_their_budgets():
@@ -116,7 +116,7 @@ def test_starts_at_constant_schedules_that_meet_their_budgets():
 
 
 def test_never_spends_more_than_the_budget_and_charges_its_own_steps():
-    search, result = solve(knots=3, batch=8, most_finals=5)
+    _, result = solve(knots=3, batch=8, most_finals=5)
     assert result.spent <= 40.0
     evaluated = sum(e.cost for e in result.evaluations)
     assert result.spent > evaluated + 1.0  # the teacher's pass and the gradient steps are in it

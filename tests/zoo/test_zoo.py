@@ -68,7 +68,7 @@ def test_training_twice_gives_the_same_weights_and_resuming_changes_nothing(tmp_
 
 
 def test_packed_training_sees_what_evaluation_sees():
-    """Block-diagonal mask and restarted positions: each question answered from the picture alone."""
+    """Block-diagonal mask, restarted positions: each question answered from the picture alone."""
     import numpy as np
 
     adapter = load_adapter("mini-llava")

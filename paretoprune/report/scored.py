@@ -1,0 +1,54 @@
+"""Prints what one keep schedule scores and costs, beside the dense model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from paretoprune.report import words
+from paretoprune.report.console import show
+
+if TYPE_CHECKING:
+    from paretoprune.problems.score import Scored
+
+
+def print_scored(console: Console, scored: Scored) -> None:
+    """Print quality overall and per question family, compute and KV cache."""
+    found = scored.evaluation
+    split = "held-out" if scored.split == "heldout" else scored.split
+    show(
+        console,
+        Text(
+            f"{words.plain(scored.model, 60)}, pruner {words.plain(scored.pruner, 60)}, "
+            f"{scored.samples} {split} samples"
+        ),
+    )
+    show(
+        console,
+        Text(f"keep {words.schedule(scored.schedule.ratios)} (% of visual tokens per layer)"),
+    )
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("")
+    for head in ("schedule", "dense", "blind"):
+        table.add_column(head, justify="right", no_wrap=True)
+
+    def row(name: str, value: float, dense: float, blind: float | None, decimals: int) -> None:
+        figures = [words.number(x, decimals) for x in (value, dense, blind)]
+        table.add_row(Text(name), *figures)
+
+    row("exact match", found.metrics["accuracy"], scored.dense_score, scored.blind_score, 3)
+    for family, score in scored.family.items():
+        row(f"  {words.plain(family, 40)}", score, scored.dense_family[family], None, 3)
+    row("relative score q", found.objectives["score"], 1.0, 0.0, 3)
+    row("relative compute u", found.objectives["compute"], 1.0, 0.0, 3)
+    row("decoder GFLOPs per sample", found.metrics["gflops"], scored.dense_gflops, None, 3)
+    kib = (found.metrics["kv_bytes"] / 1024, scored.dense_kv_bytes / 1024)
+    row("KV cache KiB per sample", *kib, None, 1)
+    show(console, table)
+    error = found.standard_errors.get("score")
+    if error:
+        show(console, Text(f"standard error of q: {words.number(error)}", style="dim"))

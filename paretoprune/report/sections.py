@@ -1,0 +1,243 @@
+"""The HTML report's sections: tables, figures with captions, explanations."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from paretoprune.report import ranking, shapes, words
+from paretoprune.report.palette import looks
+from paretoprune.report.terms import terms
+from paretoprune.results import Summary
+
+
+@dataclass(frozen=True)
+class Head:
+    """A column's title, its kind (`number`, `text`, or `wide` text that wraps) and its meaning."""
+
+    title: str
+    kind: str = "number"
+    meaning: str = ""
+
+
+def sections(summary: Summary, plotted: Collection[str]) -> list[str]:
+    """All sections that the summary has data for, as HTML; `plotted` are ids of its plots."""
+    found = [
+        _ranking(summary),
+        _front_plot(summary) if "plot-front" in plotted else "",
+        _curves_plot(summary) if "plot-curves" in plotted else "",
+        _schedules_plot(summary) if "plot-schedules" in plotted else "",
+        _best_front(summary),
+        _notes(summary),
+        _studies(summary),
+        _settings(summary),
+    ]
+    return [section for section in found if section]
+
+
+# --- tables
+
+
+def _ranking(summary: Summary) -> str:
+    if not summary.standings:
+        return _section("Ranking", "<p>There is nothing to rank.</p>")
+    style = looks(summary)
+    columns = ranking.columns(summary)
+    cells = {c: [html.escape(text) for text in c.cells(summary.standings)] for c in columns}
+    cells[ranking.STRATEGY] = [
+        f'<span class="glyph" style="color:{look.colour}" aria-hidden="true">{look.glyph}</span> '
+        f"{label}"
+        for label, look in zip(
+            cells[ranking.STRATEGY], [style[row.label] for row in summary.standings], strict=True
+        )
+    ]
+    heads = [
+        Head(column.title, "number" if column.numeric else "text", column.meaning)
+        for column in columns
+    ]
+    body = _table("Ranking of the strategies", heads, list(zip(*cells.values(), strict=True)))
+    return _section("Ranking", body + f"<p>{html.escape(ranking.explanation(summary))}</p>")
+
+
+def _best_front(summary: Summary) -> str:
+    points = summary.front_of_best()
+    if not points:
+        return ""
+    heldout = any(point.heldout is not None for point in points)
+    scheduled = any(point.keep is not None for point in points)
+    heads = [Head("point")]
+    for objective in summary.objectives:
+        name = words.plain(objective.name, 40)
+        heads.append(Head(f"{name}, search"))
+        if heldout:
+            heads.append(Head(f"{name}, held-out"))
+    heads.append(Head("keep schedule, %" if scheduled else "knobs", kind="wide"))
+    heads.append(Head("union front", kind="text"))
+    rows = []
+    for number, point in enumerate(points, start=1):
+        cells = [str(number)]
+        for objective in summary.objectives:
+            cells.append(words.figure_error(point.search, point.search_error, objective.name))
+            if heldout:
+                held = words.figure_error(point.heldout or {}, point.heldout_error, objective.name)
+                cells.append(held)
+        cells += [words.configuration(point), "yes" if point.on_union else "no"]
+        rows.append([html.escape(cell) for cell in cells])
+    who = html.escape(f"{words.plain(points[0].label)}, seed {points[0].seed}")
+    errors = "; ± is the standard error" if any(p.search_error for p in points) else ""
+    note = f"<p>The front of {who}, in the order of cost{errors}.</p>"
+    return _section("Best front", note + _table("Best front", heads, rows))
+
+
+def _studies(summary: Summary) -> str:
+    if not summary.studies:
+        return ""
+    heads = [
+        Head("strategy", kind="text"), Head("seed"), Head("space", kind="text"),
+        Head("held-out front area"), Head("hypervolume"), Head("IGD+"), Head("epsilon"),
+        Head("Hausdorff"), Head("front size"), Head("evaluations"), Head("failed"),
+        Head("search cost"), Head("executed"), Head("seconds"), Head("of which evaluating"),
+        Head("stopped", kind="text"),
+    ]  # fmt: skip
+    rows = [
+        [
+            words.plain(s.label), str(s.seed), words.plain(s.space, 40),
+            words.number(s.heldout_area), words.number(s.hypervolume), words.number(s.igd_plus),
+            words.number(s.epsilon), words.number(s.hausdorff), str(s.front_size),
+            str(s.evaluations), str(s.failures), words.amount(s.cost), words.amount(s.executed),
+            words.amount(s.seconds), words.amount(s.evaluating), words.plain(s.stopped, 40),
+        ]
+        for s in summary.studies
+    ]  # fmt: skip
+    escaped = [[html.escape(cell) for cell in row] for row in rows]
+    return _section("Studies", _table("All studies", heads, escaped))
+
+
+def _settings(summary: Summary) -> str:
+    groups: dict[str, Mapping[str, Any] | None] = {
+        "settings": summary.settings,
+        "search split": summary.problem,
+        "held-out split": summary.heldout_problem,
+        "versions": summary.versions,
+    }
+    rows = [
+        [html.escape(group), html.escape(words.plain(key, 60)), html.escape(_value(value))]
+        for group, values in groups.items()
+        for key, value in (values or {}).items()
+    ]
+    heads = [Head("of", kind="text"), Head("name", kind="text"), Head("value", kind="wide")]
+    return _section("Settings and versions", _table("Settings and versions", heads, rows))
+
+
+def _value(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return words.plain(value if isinstance(value, str) else json.dumps(value, default=str), 300)
+
+
+def _table(name: str, heads: Sequence[Head], rows: Sequence[Sequence[str]]) -> str:
+    """A table that scrolls in a box of its own; `rows` are HTML already."""
+    top = "".join(
+        f'<th scope="col" class="{head.kind}"'
+        + (f' title="{html.escape(head.meaning)}"' if head.meaning else "")
+        + f">{html.escape(head.title)}</th>"
+        for head in heads
+    )
+    body = "\n".join(
+        "<tr>"
+        + "".join(
+            f'<td class="{head.kind}">{cell}</td>' for cell, head in zip(row, heads, strict=True)
+        )
+        + "</tr>"
+        for row in rows
+    )
+    return (
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{html.escape(name)}">'
+        f"<table>\n<thead><tr>{top}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table></div>\n"
+    )
+
+
+# --- figures
+
+
+def _front_plot(summary: Summary) -> str:
+    axes = shapes.axes(summary)
+    if axes is None:
+        return ""
+    points = len([p for p in summary.front if axes.values(p) is not None])
+    alt = (
+        f"Scatter plot of {points} configurations: {axes.label(axes.y)}, over "
+        f"{axes.label(axes.x)}. The numbers of the best front are in the table below."
+    )
+    told = ["Each point is a non-dominated configuration of one study; point at one to read it."]
+    if axes.heldout:
+        told.append(
+            "Configurations were chosen on the search split and are drawn where held-out data put "
+            "them, so a line may go down: that is what chance on the search split looks like."
+        )
+    if axes.complete:
+        told.append(
+            "Lines join the front of each strategy's best seed by search hypervolume; points of "
+            "other seeds are pale."
+        )
+    else:
+        told.append(
+            "The problem has more objectives than the two that are drawn, so a point may only "
+            "seem dominated."
+        )
+    told.append(
+        "Grey rings: the union front, which no point of any study dominates on the search split."
+    )
+    return _figure(axes.title, "plot-front", alt, " ".join(told))
+
+
+def _curves_plot(summary: Summary) -> str:
+    alt = (
+        "Line plot of hypervolume on the search split over search cost, one line per strategy. "
+        "The final values are in the ranking."
+    )
+    told = (
+        "How far each strategy had come at each search cost: the median of its seeds, and their "
+        "range as a band. Higher and further left is better."
+    )
+    return _figure("Hypervolume over search cost", "plot-curves", alt, told)
+
+
+def _schedules_plot(summary: Summary) -> str:
+    points = summary.front_of_best()
+    alt = (
+        f"Heat map of {len(points)} keep schedules, one row per configuration and one column per "
+        "decoder layer. The same numbers are in the table below."
+    )
+    told = (
+        "Share of visual tokens that each decoder layer still processes, on the best front from "
+        "the cheapest configuration (bottom) to the dearest (top)."
+    )
+    return _figure("Keep schedules of the best front", "plot-schedules", alt, told)
+
+
+def _figure(title: str, name: str, alt: str, told: str) -> str:
+    body = (
+        f'<figure><div class="plot" id="{name}" role="img" aria-label="{html.escape(alt)}"></div>'
+        "<noscript><p>This plot needs JavaScript; front.png beside this file does not.</p>"
+        f"</noscript><figcaption>{html.escape(told)}</figcaption></figure>"
+    )
+    return _section(title, body)
+
+
+# --- text
+
+
+def _notes(summary: Summary) -> str:
+    body = "\n".join(
+        f"<dt>{html.escape(term)}</dt><dd>{html.escape(meaning)}</dd>"
+        for term, meaning in terms(summary).items()
+    )
+    return _section("How to read this", f"<dl>\n{body}\n</dl>")
+
+
+def _section(title: str, body: str) -> str:
+    return f"<section>\n<h2>{html.escape(title)}</h2>\n{body}\n</section>"

@@ -1,0 +1,175 @@
+"""Numbers, names and sentences as every report writes them: plain text, nothing escaped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+
+from paretoprune.results import FrontPoint, ObjectiveInfo, Standing, Summary
+
+MISSING = "-"
+"""Stands where there is no figure."""
+LEVEL = "≈"
+"""Marks a strategy that is not separated from the best."""
+MOST_LAYERS = 12
+"""Keep schedules of more layers are written with repeats, such as `2×100 30×25`."""
+
+
+def plain(text: object, most: int = 120) -> str:
+    """`text` on one line of printable characters, cut to `most`.
+
+    Control characters, line breaks and direction marks of a stranger's names do not reach the
+    terminal or the page.
+    """
+    shown = "".join(
+        c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}"
+        for c in str(text)[: most + 1]
+    )
+    return shown if len(shown) <= most else shown[: most - 1] + "…"
+
+
+def number(value: float | None, decimals: int = 3) -> str:
+    """A figure with fixed decimals; `-` where there is none."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    text = f"{value:.{decimals}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
+def amount(value: float | None) -> str:
+    """A cost, count or time of any size, with about three digits."""
+    return amounts([value])[0]
+
+
+def amounts(values: Sequence[float | None]) -> list[str]:
+    """Costs, counts or times of one column, all with the decimals that the largest needs."""
+    known = [abs(v) for v in values if v is not None and math.isfinite(v)]
+    most = max(known, default=0.0)
+    whole = most >= 99.95 or all(v == round(v) for v in known)
+    decimals = 0 if whole else 1 if most >= 9.995 else 2
+    return [number(v, decimals) for v in values]
+
+
+def counts(values: Sequence[float]) -> list[str]:
+    """Mean counts of one column: one decimal where any is not whole."""
+    decimals = 0 if all(v == round(v) for v in values) else 1
+    return [number(v, decimals) for v in values]
+
+
+def area(row: Standing) -> str:
+    """Held-out front area with its 95 % interval: `0.712 [0.69, 0.73]`, or `-`."""
+    if row.heldout_area is None:
+        return MISSING
+    if row.area_low is None or row.area_high is None:
+        return number(row.heldout_area)
+    decimals = 2 if row.area_high - row.area_low >= 0.015 else 3
+    low, high = number(row.area_low, decimals), number(row.area_high, decimals)
+    return f"{number(row.heldout_area)} [{low}, {high}]"
+
+
+def figure_error(values: Mapping[str, float], errors: Mapping[str, float], name: str) -> str:
+    """An objective's value with its standard error where there is one: `0.912 ±0.018`."""
+    value, error = values.get(name), errors.get(name)
+    return number(value) + (f" ±{number(error)}" if error and value is not None else "")
+
+
+def schedule(keep: Sequence[float]) -> str:
+    """A keep schedule in percent per layer: `100 100 50 50`; long ones with repeats."""
+    percent = [f"{100 * share:.0f}" for share in keep]
+    if len(percent) <= MOST_LAYERS:
+        return " ".join(percent)
+    runs = [(share, len(list(group))) for share, group in groupby(percent)]
+    return " ".join(share if times == 1 else f"{times}×{share}" for share, times in runs)
+
+
+def configuration(point: FrontPoint) -> str:
+    """What was configured: the keep schedule where there is one, else the knobs."""
+    if point.keep is not None:
+        return schedule(point.keep)
+    return ", ".join(f"{plain(name, 40)}={knob(value)}" for name, value in point.knobs.items())
+
+
+def knob(value: float | int | str) -> str:
+    """A knob's value, floats to three digits."""
+    return f"{value:.3g}" if isinstance(value, float) else plain(value, 40)
+
+
+def objective_title(objective: ObjectiveInfo) -> str:
+    """Name and unit of an objective; the unit alone where it contains the name."""
+    name, unit = plain(objective.name, 40), plain(objective.unit, 40)
+    if name in unit:
+        return unit
+    return f"{name} ({unit})" if unit else name
+
+
+def better(objective: ObjectiveInfo) -> str:
+    """Which way is better: `higher is better` or `lower is better`."""
+    return "higher is better" if objective.direction == "max" else "lower is better"
+
+
+def subject(summary: Summary) -> str:
+    """What was searched: `mini-llava (token-pruning with fastv)`, or the problem's name."""
+    told = summary.problem
+    text = plain(told.get("problem", "a problem"), 60)
+    if "pruner" in told:
+        text += f" with {plain(told['pruner'], 60)}"
+    return f"{plain(told['model'], 60)} ({text})" if "model" in told else text
+
+
+def cost_unit(summary: Summary) -> str:
+    """Unit of search cost; problems without a dense model charge in a unit of their own."""
+    return "dense-pass equivalents" if "dense_gflops" in summary.problem else "problem units"
+
+
+def has_heldout(summary: Summary) -> bool:
+    """Whether strategies are ranked by held-out front area."""
+    return any(row.heldout_area is not None for row in summary.standings)
+
+
+def seeds(summary: Summary) -> str:
+    """Over how many seeds the figures are means: `mean over 2 seeds`."""
+    counted = sorted({len(row.seeds) for row in summary.standings})
+    if not counted or counted == [1]:
+        return "one seed each"
+    if len(counted) == 1:
+        return f"mean over {counted[0]} seeds"
+    return f"mean over {counted[0]} to {counted[-1]} seeds"
+
+
+def finding(summary: Summary) -> str:
+    """The result in one honest sentence."""
+    if not summary.standings:
+        return "No study has a front, so there is nothing to rank."
+    best, *others = summary.standings
+    name = plain(best.label)
+    if best.heldout_area is None:
+        return _finding_by_hypervolume(name, best, others)
+    if not others:
+        return f"{name} reaches a held-out front area of {area(best)}; nothing is compared with it."
+    level = [plain(row.label) for row in others if row.separated is False]
+    apart = [plain(row.label) for row in others if row.separated]
+    verdict = ""
+    if level:
+        verdict = f"; not separated from {_and(level)}"
+    if apart:
+        every = "the others" if level else "every other strategy"
+        verdict += f"; separated from {every if len(apart) > 1 else _and(apart)}"
+    return f"{name} has the highest held-out front area, {area(best)}{verdict}."
+
+
+def _finding_by_hypervolume(name: str, best: Standing, others: Sequence[Standing]) -> str:
+    reached = number(best.hypervolume)
+    if not others:
+        return f"{name} reaches a hypervolume of {reached}; nothing is compared with it."
+    same = [plain(row.label) for row in others if number(row.hypervolume) == reached]
+    equal = f", and so has {_and(same)}" if len(same) == 1 else ""
+    equal = f", and so have {_and(same)}" if len(same) > 1 else equal
+    return (
+        f"{name} has the highest hypervolume on the search split, {reached}{equal}; without "
+        "held-out data, nothing says whether the difference is more than chance."
+    )
+
+
+def _and(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,185 @@
+import base64
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+
+import plotly.graph_objects as go
+import pytest
+
+from paretoprune.report.html import embedded_json, render_html, write_html
+from paretoprune.report.plots import hover, plots
+
+MOST_BYTES = 6_000_000
+ALL = ["summary", "without_heldout", "hostile", "three_objectives", "empty"]
+ATTACKS = ("<script>alert", "<img", "</script><script>", "onerror=alert(1)>")
+
+
+class Page(HTMLParser):
+    """What a browser makes of the page: elements, texts by section, scripts."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.scripts, self.texts, self.ids = [], [], [], []
+        self.references, self.handlers = [], []
+        self._script = False
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self._script = tag == "script"
+        if self._script:
+            self.scripts.append("")
+        for name, value in attrs:
+            if name in ("src", "href", "srcset", "action", "data", "poster"):
+                self.references.append(value)
+            if name.startswith("on"):
+                self.handlers.append(value)
+            if name == "id":
+                self.ids.append(value)
+
+    def handle_endtag(self, tag):
+        self._script = False
+
+    def handle_data(self, data):
+        if self._script:
+            self.scripts[-1] += data
+        else:
+            self.texts.append(data)
+
+    @property
+    def text(self):
+        return " ".join(self.texts)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_page_stands_alone(name, request):
+    text = render_html(request.getfixturevalue(name))
+    page = Page(text)
+    assert page.references == []
+    assert page.handlers == []
+    assert len(text.encode()) < MOST_BYTES
+    assert page.tags.count("script") == 3
+    assert page.tags.count("h1") == 1
+    assert "$" not in page.text  # no placeholder is left
+    style = re.search(r"<style>(.*?)</style>", text, re.DOTALL)[1]
+    assert "url(" not in style
+    assert "@import" not in style
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_only_the_page_s_own_scripts_are_allowed(name, request):
+    text = render_html(request.getfixturevalue(name))
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)[1]
+    assert "default-src 'none'" in policy
+    assert "script-src 'unsafe-inline'" not in policy
+    _, *scripts = Page(text).scripts  # the first is data
+    for script in filter(None, scripts):
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in policy
+
+
+def test_every_standing_is_on_the_page(summary):
+    text = Page(render_html(summary)).text
+    for row in summary.standings:
+        assert row.label in text
+        assert f"{row.hypervolume:.3f}" in text
+        assert f"{row.heldout_area:.3f} [{row.area_low:.2f}, {row.area_high:.2f}]" in text
+    for study in summary.studies:
+        assert f"{study.heldout_area:.3f}" in text
+        assert f"{study.hypervolume:.3f}" in text
+    assert "not separated from grid:space=single-step" in text
+    assert "3 search strategies compared on mini-llava (token-pruning with fastv)" in text
+    for title in ("Ranking", "Fronts, held-out data", "Best front", "Settings and versions"):
+        assert title in text
+
+
+def test_the_best_front_is_in_the_table(summary):
+    text = Page(render_html(summary)).text
+    for point in summary.front_of_best():
+        assert f"{point.search['score']:.3f} ±0.021" in text
+        assert " ".join(f"{100 * k:.0f}" for k in point.keep) in text
+
+
+def test_nothing_hostile_is_left_unescaped(hostile):
+    text = render_html(hostile)
+    page = Page(text)
+    assert page.tags.count("script") == 3
+    assert "img" not in page.tags
+    body = text.split(page.scripts[1])[0]  # all before plotly.js
+    for attack in ATTACKS:
+        assert attack not in body
+    assert "<script>alert(1)</script>" in page.text  # it is there to be read
+    assert all(sign not in page.scripts[0] for sign in "<>&")
+
+
+def test_plot_texts_are_escaped_too(hostile):
+    for spec in plots(hostile).values():
+        for trace in spec["data"]:
+            texts = [trace.get("name", ""), *flat(trace.get("hovertext", []))]
+            for text in texts:
+                markup = set(re.findall(r"<[^>]*>", text))
+                assert markup <= {"<b>", "</b>", "<br>"}
+
+
+def flat(texts):
+    return [t for text in texts for t in (text if isinstance(text, list) else [text])]
+
+
+def test_embedded_json_ends_no_script_and_reads_back():
+    value = {"a": "</script><!--", "b": [1.5, None], "c": "&\u2028"}
+    text = embedded_json(value)
+    assert not set("<>&\u2028") & set(text)
+    assert json.loads(text) == value
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_plotly_accepts_every_plot(name, request):
+    for spec in plots(request.getfixturevalue(name)).values():
+        layout = {k: v for k, v in spec["layout"].items() if not k.endswith("_narrow")}
+        go.Figure(data=spec["data"], layout=layout)
+
+
+def test_every_plot_has_its_place_and_an_alternative_text(summary):
+    text = render_html(summary)
+    ids = Page(text).ids
+    drawn = plots(summary)
+    assert set(drawn) == {"plot-front", "plot-curves", "plot-schedules"}
+    for name in drawn:
+        assert name in ids
+        assert re.search(rf'id="{name}" role="img" aria-label="[^"]+"', text)
+
+
+def test_the_front_plot_holds_every_heldout_point(summary):
+    drawn = {
+        (x, y)
+        for trace in plots(summary)["plot-front"]["data"][1:]
+        for x, y in zip(trace["x"], trace["y"], strict=True)
+    }
+    assert drawn == {(p.heldout["compute"], p.heldout["score"]) for p in summary.front}
+
+
+def test_hovering_tells_the_point(summary):
+    point = summary.front[0]
+    text = hover(point, summary)
+    assert f"score {point.search['score']:.3f} ±0.021" in text
+    assert f"held-out {point.heldout['score']:.3f} ±0.015" in text
+    assert "seed 0" in text
+    assert "keep 100" in text
+
+
+def test_the_heat_map_has_a_cell_per_layer_and_point(summary):
+    (heat,) = plots(summary)["plot-schedules"]["data"]
+    points = summary.front_of_best()
+    assert heat["z"] == [[100 * k for k in point.keep] for point in points]
+
+
+def test_without_schedules_there_is_no_heat_map(three_objectives):
+    assert "plot-schedules" not in plots(three_objectives)
+    assert "first two objectives" in Page(render_html(three_objectives)).text
+
+
+def test_the_file_is_the_page(summary, tmp_path):
+    write_html(summary, tmp_path / "a" / "report.html")
+    assert (tmp_path / "a" / "report.html").read_text("utf-8") == render_html(summary)
