@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "Candidate": "paretoprune.problem",
-    "Comparison": "paretoprune.compare",
+    "Comparison": "paretoprune.comparison",
     "Evaluation": "paretoprune.problem",
     "KeepSchedule": "paretoprune.schedules",
     "Objective": "paretoprune.problem",
@@ -22,9 +22,9 @@ _PUBLIC = {
     "SearchContext": "paretoprune.search.base",
     "SearchSpace": "paretoprune.space",
     "SearchStrategy": "paretoprune.search.base",
-    "StrategySpec": "paretoprune.compare",
+    "StrategySpec": "paretoprune.comparison",
     "TokenPruning": "paretoprune.problems.token_pruning",
-    "compare": "paretoprune.compare",
+    "compare": "paretoprune.comparison",
     "load_adapter": "paretoprune.adapters.load",
     "load_problem": "paretoprune.problems.load",
     "read_schedule": "paretoprune.schedules",
@@ -35,9 +35,9 @@ __all__ = ["__version__", *_PUBLIC]
 
 if TYPE_CHECKING:
     from paretoprune.adapters.load import load_adapter as load_adapter
-    from paretoprune.compare import Comparison as Comparison
-    from paretoprune.compare import StrategySpec as StrategySpec
-    from paretoprune.compare import compare as compare
+    from paretoprune.comparison import Comparison as Comparison
+    from paretoprune.comparison import StrategySpec as StrategySpec
+    from paretoprune.comparison import compare as compare
     from paretoprune.errors import ParetopruneError as ParetopruneError
     from paretoprune.problem import Candidate as Candidate
     from paretoprune.problem import Evaluation as Evaluation
@@ -54,8 +54,6 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    # `paretoprune.compare` is a function and a module: once the module has been imported its name
-    # would hide the function, so both are bound here, in the package, for good
     if name not in _PUBLIC:
         raise AttributeError(f"module 'paretoprune' has no attribute {name!r}")
     value = getattr(importlib.import_module(_PUBLIC[name]), name)

@@ -104,7 +104,7 @@ def compare(
     out: Out = None,
 ) -> None:
     """Search with several strategies at equal cost and rank them on held-out data."""
-    from paretoprune.compare import DEFAULT_STRATEGIES
+    from paretoprune.comparison import DEFAULT_STRATEGIES
 
     names = list(strategy or DEFAULT_STRATEGIES)
     _compare(names, list(range(seeds)), budget, out, problem, locals())
@@ -147,7 +147,7 @@ def _compare(
     problem_name: str,
     options: dict[str, Any],
 ) -> None:
-    from paretoprune.compare import StrategySpec
+    from paretoprune.comparison import StrategySpec
     from paretoprune.registry import problems
 
     if not budget > 0:
@@ -155,10 +155,11 @@ def _compare(
     specs = [StrategySpec.parse(name) for name in names]  # mistakes show before torch loads
     problems.entry(problem_name)
     loading = {key: options[key] for key in LOADING} if problem_name == "token-pruning" else {}
+    shown = {"decoder_batch" if key == "batch" else key: v for key, v in loading.items()}
     folder = _free_folder(out)
 
-    from paretoprune.compare import check
-    from paretoprune.compare import compare as run
+    from paretoprune.comparison import check
+    from paretoprune.comparison import compare as run
     from paretoprune.log import StudyLog
     from paretoprune.report import write_report
     from paretoprune.report.terminal import SearchProgress, print_summary
@@ -167,11 +168,11 @@ def _compare(
     console = _console()
     _without_library_bars()
     task = _load(console, problem_name, loading)
-    check(task, specs, seeds)
+    check(task, specs, seeds, budget)
     with StudyLog(folder) as log, SearchProgress(console) as progress:
         comparison = run(
             task, specs, budget=budget, seeds=seeds, log=log, observe=progress,
-            settings={"problem": problem_name, **loading},
+            settings={"problem": problem_name, **shown},
         )  # fmt: skip
     write_results(folder, comparison.summary)
     write_report(folder, comparison.summary)
@@ -316,7 +317,7 @@ def zoo_train(
 
 
 def _without_library_bars() -> None:
-    """This process shows its own progress; transformers would draw bars into it."""
+    """Keep transformers from drawing its bars into ours: the process is the command's own."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()

@@ -133,11 +133,14 @@ class Summary(_Stored):
         return self.standings[0].label if self.standings else None
 
     def front_of_best(self) -> list[FrontPoint]:
-        """The first-ranked strategy's front of its best seed, cheapest point first."""
+        """The first-ranked strategy's front, cheapest point first, of the seed that did best.
+
+        Best on the search split: held-out data choose nothing.
+        """
         rows = [s for s in self.studies if s.label == self.best_label]
         if not rows:
             return []
-        best = max(rows, key=lambda s: (s.heldout_area or 0.0, s.hypervolume))
+        best = max(rows, key=lambda s: s.hypervolume)
         cost = next((o.name for o in self.objectives if o.direction == "min"), None)
         found = [p for p in self.front if p.label == best.label and p.seed == best.seed]
         return sorted(found, key=lambda p: p.search[cost] if cost else 0.0)

@@ -8,6 +8,7 @@ from paretoprune.adapters.load import load_adapter
 from paretoprune.errors import InvalidValueError
 from paretoprune.problem import Problem
 from paretoprune.problems.token_pruning import TokenPruning
+from paretoprune.pruning.base import Pruner
 from paretoprune.registry import problems, pruners, tasks
 
 DEFAULT_MODEL = "mini-llava"
@@ -19,7 +20,7 @@ def load_problem(
     model: str = DEFAULT_MODEL,
     *,
     task: str = "minivqa",
-    pruner: str = "fastv",
+    pruner: str | Pruner = "fastv",
     search_size: int = DEFAULT_SEARCH_SIZE,
     heldout_size: int = DEFAULT_HELDOUT_SIZE,
     data_seed: int = 0,
@@ -28,7 +29,7 @@ def load_problem(
     split: str = "search",
     **loading: Any,
 ) -> TokenPruning:
-    """Token pruning on a model and a task, both by name.
+    """Token pruning on a model and a task, both by name; `pruner` is a name or a pruner.
 
     `search_size` and `heldout_size` are samples of the two splits (no held-out part with 0; `split`
     names another split to draw the first from, for scoring only); `levels` is the number of steps
@@ -42,7 +43,7 @@ def load_problem(
             f"the held-out split needs at least 8 samples (or 0 for none), got {heldout_size}"
         )
     load_split = tasks.load(task)
-    ranking = pruners.load(pruner)()
+    ranking = pruners.load(pruner)() if isinstance(pruner, str) else pruner
     adapter = load_adapter(model, **loading)
     return TokenPruning(
         adapter,

@@ -72,10 +72,12 @@ class TokenRelaxation:
 
         Row i runs sample `samples[i]` under keep ratios `ratios[i]`, float `[rows, layers]`.
         """
+        device, dtype = self._all.prefill.hidden.device, ratios.dtype
+        ratios = ratios.to(device)
         order = ratios.detach().mean(1).argsort()
         losses = []
         for part in order.split(GROUP):
-            batch = self._all.rows(torch.from_numpy(samples)[part])
+            batch = self._all.rows(torch.from_numpy(samples).to(device)[part])
             tokens = run_soft(
                 self.problem.adapter,
                 batch.prefill,
@@ -87,7 +89,7 @@ class TokenRelaxation:
             )
             student = batch.log_probabilities(self.problem.adapter, tokens)
             losses.append(batch.divergence(self._dense[batch.sample], student))
-        return torch.cat(losses)[order.argsort()]
+        return torch.cat(losses)[order.argsort()].to("cpu", dtype)
 
     def compute(self, ratios: Tensor) -> Tensor:
         """Relative compute u of real-valued ratios `[rows, layers]`: `[rows]`; ranking left out."""

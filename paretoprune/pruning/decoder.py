@@ -7,7 +7,7 @@ tree is walked depth-first, holding one set of tokens per depth.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -111,6 +111,7 @@ def _dropper(
             return tokens.keep(tokens.validity & ~tokens.visual)
         most = int(wanted.max())
         context = tokens.context(adapter, layer)
+        weights = None
         if isinstance(pruner, ScorePruner):
             if ranking is None:
                 ranking = pruner.order(context)
@@ -119,15 +120,31 @@ def _dropper(
         else:
             selection = pruner.select(context, most)
             meter.flops += ranking_flops(adapter, pruner, tokens)
-            indices = selection.indices
+            indices, weights = selection.indices, selection.weights
         chosen = context.visual.gather(1, indices)
         stays = torch.arange(most, device=chosen.device)[None] < wanted[:, None]
         kept = tokens.validity & ~tokens.visual
         # rows that keep fewer than `most` write their surplus where a kept token is anyway
         text = kept.long().argmax(1, keepdim=True).expand_as(chosen)
-        return tokens.keep(kept.scatter(1, torch.where(stays, chosen, text), True))
+        chosen = torch.where(stays, chosen, text)
+        staying = tokens if weights is None else _merged(tokens, context.visual, chosen, weights)
+        return staying.keep(kept.scatter(1, chosen, True))
 
     return drop
+
+
+def _merged(tokens: Tokens, visual: Tensor, chosen: Tensor, weights: Tensor) -> Tokens:
+    """Each chosen token [B, n] as the sum of all visual ones [B, V] by `weights` [B, n, V]."""
+    width = tokens.hidden.shape[-1]
+
+    def wide(index: Tensor) -> Tensor:
+        return index[..., None].expand(-1, -1, width)
+
+    merged = torch.bmm(weights.to(tokens.hidden.dtype), tokens.hidden.gather(1, wide(visual)))
+    # surplus entries of shorter rows point at a text token, which must not change
+    is_visual = tokens.visual.gather(1, chosen)[..., None]
+    merged = torch.where(is_visual, merged, tokens.hidden.gather(1, wide(chosen)))
+    return replace(tokens, hidden=tokens.hidden.scatter(1, wide(chosen), merged))
 
 
 def ranking_flops(adapter: Adapter, pruner: Pruner, tokens: Tokens) -> float:

@@ -117,6 +117,7 @@ def _draw_curves(panel: Panel, summary: Summary, style: dict[str, Look]) -> None
         panel.set_axis_off()
         return
     panel.set_title("Hypervolume over search cost, median and range of seeds", fontsize="medium")
+    panel.set_xlim(left=0)
     panel.set_xlabel(f"search cost ({words.cost_unit(summary)})")
     panel.set_ylabel("hypervolume, search split")
 

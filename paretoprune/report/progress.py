@@ -14,7 +14,7 @@ from paretoprune.report import words
 from paretoprune.report.console import show
 
 if TYPE_CHECKING:
-    from paretoprune.compare import Progress as Report
+    from paretoprune.comparison import Progress as Report
 
 
 class SearchProgress:

@@ -20,7 +20,8 @@ def terms(summary: Summary) -> dict[str, str]:
         )
         found["Interval, and ≈"] = (
             "The interval is 95 %, by bootstrap over seeds and held-out samples. With one seed, "
-            "the spread between seeds is not in it. Whether a strategy differs from the first is "
+            "the spread between seeds is not in it; with two or three, it is likely too small. "
+            "Whether a strategy differs from the first is "
             "not read off the overlap of intervals: the difference itself is bootstrapped, paired "
             "by sample, and ≈ marks those whose interval includes 0. Each is one comparison at "
             "95 %; among many strategies, one may be separated by chance."

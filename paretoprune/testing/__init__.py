@@ -19,4 +19,4 @@ except ImportError as error:
     ) from error
 
 # a failing assert then shows its values, as in the implementer's own tests
-pytest.register_assert_rewrite(f"{__name__}.strategies")
+pytest.register_assert_rewrite(f"{__name__}.strategies", f"{__name__}.pruners")

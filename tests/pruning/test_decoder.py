@@ -8,8 +8,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from paretoprune.cost import decoder_cost
 from paretoprune.errors import InvalidValueError
+from paretoprune.pruning.base import Pruner, Selection
 from paretoprune.pruning.decoder import Executed, run_population
 from paretoprune.pruning.fastv import FastV
+from paretoprune.pruning.tokens import enter
 from paretoprune.testing.models import question_batch, random_pictures, tiny_llava
 
 
@@ -168,3 +170,41 @@ def test_wrong_number_of_layers_is_one_sentence():
     prefill = adapter.prefill(question_batch(adapter))
     with pytest.raises(InvalidValueError, match=r"has 4 layers, got ratios of shape \(1, 3\)"):
         list(run_population(adapter, prefill, np.ones((1, 3)), FastV()))
+
+
+class AveragingPruner(Pruner):
+    """Keeps the first n visual tokens; each becomes the mean of all of them."""
+
+    name = "averaging"
+
+    def select(self, context, n):
+        batch, visual = context.visual.shape
+        weights = torch.full((batch, n, visual), 1 / visual)
+        return Selection(torch.arange(n).expand(batch, -1), weights)
+
+
+@torch.no_grad()
+def test_merging_weights_are_applied():
+    adapter = tiny_llava()
+    prefill = adapter.prefill(adapter.inputs(random_pictures(2), ["read the sign ?"] * 2))
+    tokens = enter(adapter, prefill, torch.arange(2))
+    before = tokens.run(adapter, 0)
+    mean = before.hidden[:, 1:17].mean(1)
+    seen = {}
+
+    class Spy(AveragingPruner):
+        def select(self, context, n):
+            seen["text"] = context.hidden[:, 17:].clone()
+            return super().select(context, n)
+
+    original = adapter.run_layer
+
+    def run_layer(index, hidden, *rest):
+        if index == 1:
+            seen["hidden"] = hidden
+        return original(index, hidden, *rest)
+
+    adapter.run_layer = run_layer
+    list(run_population(adapter, prefill, np.array([[1, 0.25, 0.25, 0.25]]), Spy()))
+    assert torch.allclose(seen["hidden"][:, 1:5], mean[:, None].expand(-1, 4, -1))
+    assert torch.equal(seen["hidden"][:, 5:], seen["text"])

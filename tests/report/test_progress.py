@@ -4,7 +4,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from paretoprune.compare import Progress, compare
+from paretoprune.comparison import Progress, compare
 from paretoprune.problems.analytic import ZDT1
 from paretoprune.report.terminal import SearchProgress
 

@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretoprune import frontier
-from paretoprune.errors import InvalidValueError, UnknownNameError
+from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError
 from paretoprune.log import StudyLog
 from paretoprune.problem import Candidate, Evaluation, Problem
 from paretoprune.registry import strategies as registered
 from paretoprune.results import FrontPoint, ObjectiveInfo, Standing, StudyRow, Summary
-from paretoprune.search.base import SearchStrategy
+from paretoprune.search.base import SearchContext, SearchStrategy
 from paretoprune.study import DEFAULT_BATCH, StudyResult, run_study
 
 DEFAULT_STRATEGIES = (
@@ -40,12 +40,23 @@ PACKAGES = ("paretoprune", "torch", "transformers", "optuna", "pymoo", "moocore"
 class StrategySpec:
     """A strategy by name, with the space it searches (None: its default) and its options.
 
-    Written as `name`, `name:option=value,...`; the option `space` names the search space.
+    Written as `name`, `name:option=value,...`; the option `space` names the search space. `factory`
+    builds a strategy that no registry knows.
     """
 
     name: str
     space: str | None = None
     options: tuple[tuple[str, Any], ...] = ()
+    factory: Callable[..., SearchStrategy] | None = None
+
+    @classmethod
+    def of(cls, strategy: str | StrategySpec | type[SearchStrategy]) -> StrategySpec:
+        """A spec as it is, one that is written out, or one for a strategy class."""
+        if isinstance(strategy, StrategySpec):
+            return strategy
+        if isinstance(strategy, str):
+            return cls.parse(strategy)
+        return cls(strategy.__name__, factory=strategy)
 
     @classmethod
     def parse(cls, text: str) -> StrategySpec:
@@ -72,15 +83,22 @@ class StrategySpec:
 
     def build(self) -> SearchStrategy:
         """A fresh strategy; raises `InvalidValueError` for options it does not take."""
-        factory = registered.load(self.name)
+        factory = self.factory or registered.load(self.name)
         try:
             strategy: SearchStrategy = factory(**dict(self.options))
         except TypeError as error:
             raise InvalidValueError(f"strategy {self.label!r}: {error}") from error
         return strategy
 
+    @property
+    def depends_on_seed(self) -> bool:
+        """Whether another seed gives another study."""
+        return bool(getattr(self.factory or registered.load(self.name), "depends_on_seed", True))
 
-def _number_or_text(text: str) -> float | int | str:
+
+def _number_or_text(text: str) -> float | int | str | bool:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
     for kind in (int, float):
         try:
             return kind(text)
@@ -142,7 +160,7 @@ class Progress:
 
 def compare(
     problem: Problem,
-    strategies: Sequence[str | StrategySpec] = DEFAULT_STRATEGIES,
+    strategies: Sequence[str | StrategySpec | type[SearchStrategy]] = DEFAULT_STRATEGIES,
     *,
     budget: float,
     seeds: Sequence[int] = (0, 1),
@@ -153,14 +171,15 @@ def compare(
 ) -> Comparison:
     """Search `problem` with every strategy and seed at equal search cost, and rank the strategies.
 
-    `budget` is in dense-pass equivalents. A strategy that does not depend on its seed runs once.
+    Strategies are named (`"tpe"`, `"nsga2:population=24"`) or given as classes. `budget` is in
+    dense-pass equivalents. A strategy that does not depend on its seed runs once.
     Ranking is by held-out front area where the problem has held-out data, else by hypervolume.
     After Ctrl-C the comparison covers what was finished, marked `interrupted`.
     """
-    specs = [s if isinstance(s, StrategySpec) else StrategySpec.parse(s) for s in strategies]
-    check(problem, specs, seeds)
+    specs = [StrategySpec.of(s) for s in strategies]
+    check(problem, specs, seeds, budget)
     runs = [
-        (spec, seed) for spec in specs for seed in (seeds if _depends_on_seed(spec) else seeds[:1])
+        (spec, seed) for spec in specs for seed in (seeds if spec.depends_on_seed else seeds[:1])
     ]
     studies: list[Study] = []
     interrupted = False
@@ -205,7 +224,9 @@ def compare(
     return Comparison(problem, studies, summary)
 
 
-def check(problem: Problem, specs: Sequence[StrategySpec], seeds: Sequence[int]) -> None:
+def check(
+    problem: Problem, specs: Sequence[StrategySpec], seeds: Sequence[int], budget: float
+) -> None:
     """Find every mistake before the first evaluation is paid for; raises what names it."""
     if not specs:
         raise InvalidValueError("name at least one strategy to compare")
@@ -220,11 +241,13 @@ def check(problem: Problem, specs: Sequence[StrategySpec], seeds: Sequence[int])
             raise UnknownNameError("search space", spec.space, problem.spaces)
         strategy = spec.build()
         if strategy.requires_gradient:
-            problem.relaxation()
-
-
-def _depends_on_seed(spec: StrategySpec) -> bool:
-    return bool(getattr(registered.load(spec.name), "depends_on_seed", True))
+            own = problem.relaxation().space
+            if spec.space not in (None, own):
+                raise UnsupportedError(
+                    f"strategy {spec.name!r} searches the space {own!r} of the relaxation, not "
+                    f"{spec.space!r}"
+                )
+        strategy.start(problem, SearchContext(seed=seeds[0], budget=budget, space=spec.space))
 
 
 def _own_space(problem: Problem, strategy: SearchStrategy) -> str:
@@ -273,8 +296,9 @@ def _costs(problem: Problem, evaluations: Sequence[Evaluation]) -> NDArray[np.fl
 
 def _hypervolume(problem: Problem, evaluations: Sequence[Evaluation]) -> float:
     """Hypervolume of what was found so far; nothing found has none."""
-    costs = _costs(problem, evaluations)
-    return frontier.hypervolume(costs) if len(costs) else 0.0
+    if all(e.failure is not None for e in evaluations):
+        return 0.0
+    return frontier.hypervolume(_costs(problem, evaluations))
 
 
 def anytime_curve(problem: Problem, result: StudyResult) -> list[tuple[float, float]]:

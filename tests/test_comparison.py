@@ -7,7 +7,7 @@ import optuna
 import pytest
 
 from paretoprune import frontier
-from paretoprune.compare import DEFAULT_STRATEGIES, StrategySpec, compare
+from paretoprune.comparison import DEFAULT_STRATEGIES, StrategySpec, compare
 from paretoprune.errors import (
     BrokenFileError,
     InvalidValueError,
