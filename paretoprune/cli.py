@@ -28,7 +28,7 @@ zoo_app = typer.Typer(help="The embedded mini-models.", no_args_is_help=True, ri
 app.add_typer(zoo_app, name="zoo")
 
 DEFAULT_OUT = Path("paretoprune-results")
-DEFAULT_BUDGET = 16.0
+DEFAULT_BUDGET = 15.0
 
 Model = Annotated[
     str,
@@ -92,8 +92,8 @@ def compare(
     model: Model = "mini-llava",
     task: Task = "minivqa",
     pruner: Pruner = "fastv",
-    search_size: SearchSize = 256,
-    heldout_size: HeldoutSize = 512,
+    search_size: SearchSize = 160,
+    heldout_size: HeldoutSize = 256,
     data_seed: DataSeed = 0,
     levels: Levels = None,
     batch: Batch = 64,
@@ -118,8 +118,8 @@ def search(
     model: Model = "mini-llava",
     task: Task = "minivqa",
     pruner: Pruner = "fastv",
-    search_size: SearchSize = 256,
-    heldout_size: HeldoutSize = 512,
+    search_size: SearchSize = 160,
+    heldout_size: HeldoutSize = 256,
     data_seed: DataSeed = 0,
     levels: Levels = None,
     batch: Batch = 64,

@@ -18,6 +18,7 @@ from paretoprune.log import StudyLog, read_outcomes
 from paretoprune.problems.analytic import DTLZ2, ZDT1
 from paretoprune.registry import strategies
 from paretoprune.results import read_summary, write_results
+from paretoprune.search.random import RandomSearch
 
 
 @pytest.fixture(scope="module")
@@ -201,3 +202,38 @@ def test_the_anytime_curve_never_falls_and_ends_at_the_hypervolume(finished):
 def test_normalisation_clips_scores_above_dense(mini):
     costs = frontier.normalise(np.array([[1.02, 0.5], [-0.1, 0.5]]), mini.objectives)
     assert costs.tolist() == [[0.0, 0.5], [1.0, 0.5]]
+
+
+def test_a_strategy_class_can_be_compared_without_registering_it():
+    class Mine(RandomSearch):
+        pass
+
+    summary = compare(ZDT1(), [Mine, "random"], budget=20.0, seeds=(0,)).summary
+    assert {s.label for s in summary.standings} == {"Mine", "random"}
+    assert summary.standings[0].hypervolume == summary.standings[1].hypervolume
+
+
+def test_compare_is_the_function_whatever_was_imported_before():
+    """The module of the same name used to hide it."""
+    import paretoprune
+    import paretoprune.comparison
+
+    assert callable(paretoprune.compare)
+
+
+def test_a_gradient_search_in_another_space_is_refused(mini):
+    with pytest.raises(UnsupportedError, match="searches the space 'free'"):
+        compare(mini, ["gradient:space=multi-step"], budget=3.0)
+
+
+def test_switches_are_read():
+    assert dict(StrategySpec.parse("gradient:straight_through=false").options) == {
+        "straight_through": False
+    }
+
+
+def test_the_best_seed_is_chosen_without_heldout_data(finished):
+    summary = finished[0].summary
+    rows = [s for s in summary.studies if s.label == summary.best_label]
+    best = max(rows, key=lambda s: s.hypervolume)
+    assert {p.seed for p in summary.front_of_best()} == {best.seed}

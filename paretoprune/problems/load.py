@@ -12,8 +12,8 @@ from paretoprune.pruning.base import Pruner
 from paretoprune.registry import problems, pruners, tasks
 
 DEFAULT_MODEL = "mini-llava"
-DEFAULT_SEARCH_SIZE = 256
-DEFAULT_HELDOUT_SIZE = 512
+DEFAULT_SEARCH_SIZE = 160
+DEFAULT_HELDOUT_SIZE = 256
 
 
 def load_problem(

@@ -17,7 +17,7 @@ from paretoprune.report import FIGURE_NAME, HTML_NAME, TABLE_NAME, ranking, word
 from paretoprune.report.console import show
 from paretoprune.report.progress import SearchProgress
 from paretoprune.report.scored import print_scored
-from paretoprune.results import FrontPoint, Summary
+from paretoprune.results import FRONT_NAME, SCHEDULES, SUMMARY_NAME, FrontPoint, Summary
 
 __all__ = ["SearchProgress", "front_table", "print_scored", "print_summary", "ranking_table"]
 
@@ -129,7 +129,9 @@ def print_summary(console: Console, summary: Summary, folder: Path) -> None:
         show(console, front_table(summary, width=console.width))
         console.print()
     show(console, Text(words.finding(summary), style="bold"))
-    names = f"{HTML_NAME}, {FIGURE_NAME}, {TABLE_NAME}, comparison.json, front.csv"
+    written = [HTML_NAME, FIGURE_NAME, TABLE_NAME, SUMMARY_NAME, FRONT_NAME]
+    written += [name for name in (f"{SCHEDULES}/", "study.db") if (folder / name).exists()]
+    names = ", ".join(written)
     show(console, Text(f"In {words.plain(folder, 400)}: {names}"))
 
 

@@ -59,14 +59,14 @@ class LagrangianOptions:
     """
 
     knots: int = 5
-    batch: int = 32
+    batch: int = 16
     inner_steps: int = 8
     loss: str = "retention"
     straight_through: bool = True
     learning_rate: float = 0.5
     momentum: float = 0.0
     farthest: float = 0.1
-    sharing: float = 0.0
+    sharing: float = 0.5
     sigma: float = 20.0
     most_multiplier: float = 20.0
     tau_start: float = 4.0
