@@ -303,7 +303,9 @@ def zoo_train(
         Path | None,
         typer.Option(help="Checkpoint directory. [default: the package's own weights]"),
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 6000,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Training steps. [default: the mini-model's own]")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights and batches.")] = 0,
     heldout_size: Annotated[
         int, typer.Option(min=8, help="Held-out samples for the final accuracies.")

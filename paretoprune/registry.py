@@ -130,11 +130,18 @@ pruners = Registry(
 )  # fmt: skip
 adapters = Registry(
     "adapter",
-    [Entry("llava", "paretoprune.adapters.llava:LlavaAdapter", "LLaVA-1.5: CLIP tower, projector, Llama decoder")],
+    [
+        Entry("llava", "paretoprune.adapters.llava:LlavaAdapter", "LLaVA-1.5, LLaVA-NeXT, LLaVA-OneVision"),
+        Entry("qwen2_5_vl", "paretoprune.adapters.qwen2_5_vl:QwenVLAdapter", "Qwen2-VL and Qwen2.5-VL: dynamic resolution, video, M-RoPE"),
+        Entry("internvl", "paretoprune.adapters.internvl:InternVLAdapter", "InternVL in transformers: tiles, pixel shuffle"),
+    ],
 )  # fmt: skip
 tasks = Registry(
     "task",
-    [Entry("minivqa", "paretoprune.tasks.minivqa.dataset:load_split", "eight question families on drawn pictures, no download")],
+    [
+        Entry("minivqa", "paretoprune.tasks.minivqa.dataset:load_split", "eight question families on drawn pictures, no download"),
+        Entry("minivqa-sizes", "paretoprune.tasks.minivqa.dataset:load_sizes_split", "the same on pictures of two sizes, for dynamic resolution"),
+    ],
 )  # fmt: skip
 problems = Registry(
     "problem",

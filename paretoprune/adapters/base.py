@@ -1,14 +1,17 @@
 """The adapter contract: one VLM family seen as prefill + decoder layers + head.
 
-A new family is one file with one subclass and one registry line. Most override `prefill` only;
-the defaults suit every decoder of the Llama shape (`layers`, `norm`, `rotary_emb`, separate query
-and key projections), which Qwen2, Mistral and InternVL's decoders share.
+A new family is one file with one subclass and one registry line. It says what differs: which tokens
+stand for pictures (`process`), and, where the defaults do not fit, how features are computed
+(`visual_features`) and where tokens are (`positions`). The defaults suit every decoder of the Llama
+shape (`layers`, `norm`, `rotary_emb`), which Qwen2, Mistral and InternVL's decoders share.
 
 An adapter never changes the model it wraps and patches no class.
 """
 
 from __future__ import annotations
 
+import re
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +24,7 @@ from transformers.masking_utils import create_causal_mask
 
 from paretoprune.cost import DecoderSpec
 from paretoprune.errors import InvalidValueError, UnsupportedError
+from paretoprune.tasks.base import Picture, Video, Visual, shown
 
 Rotary = tuple[Tensor, Tensor]
 
@@ -29,24 +33,37 @@ Rotary = tuple[Tensor, Tensor]
 class Prefill:
     """The decoder's input of a batch of B sequences of T tokens.
 
-    `hidden` float [B, T, hidden]; `positions` int64 [B, T] (or [3, B, T] for M-RoPE); `visual` and
-    `valid` bool [B, T] (visual tokens; tokens that are no padding); `prompt_end` int64 [B], index
-    of the last prompt token, where answers begin to be predicted and which asks for visual tokens.
+    `hidden` float [B, T, hidden]; `rotary` cosines and sines, each [B, T, head_dim], at the
+    original positions; `visual` and `valid` bool [B, T] (visual tokens; tokens that are no
+    padding); `prompt_end` int64 [B], index of the last prompt token, where answers begin to be
+    predicted and which asks for visual tokens.
     """
 
     hidden: Tensor
-    positions: Tensor
+    rotary: Rotary
     visual: Tensor
     valid: Tensor
     prompt_end: Tensor
 
     def rows(self, index: slice | Tensor) -> Prefill:
         """The same for some of the batch."""
-        positions = self.positions[..., index, :]
+        cos, sin = self.rotary
         return Prefill(
-            self.hidden[index], positions, self.visual[index], self.valid[index],
+            self.hidden[index], (cos[index], sin[index]), self.visual[index], self.valid[index],
             self.prompt_end[index],
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Processed:
+    """Pictures and videos as a family's vision tower takes them.
+
+    `tensors` are arguments of `model.forward`; `texts` say what stands in the prompt for each item,
+    placeholder tokens expanded.
+    """
+
+    tensors: dict[str, Tensor]
+    texts: list[str]
 
 
 class Adapter(ABC):
@@ -55,6 +72,7 @@ class Adapter(ABC):
     family: ClassVar[str]
     model_types: ClassVar[tuple[str, ...]]
     """`config.model_type` values that this adapter takes."""
+    takes_videos: ClassVar[bool] = False
 
     def __init__(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, image_processor: Any
@@ -63,35 +81,121 @@ class Adapter(ABC):
         self.tokenizer = tokenizer
         self.image_processor = image_processor
         self.decoder = self.find_decoder()
-        self.spec = decoder_spec(self.decoder.config)
+        self.spec = decoder_spec(self.decoder)
 
     # --- what a family says of itself
 
     @abstractmethod
-    def encode(
-        self, images: Sequence[Any], prompts: Sequence[str]
-    ) -> tuple[list[list[int]], dict[str, Tensor]]:
-        """Token ids of each prompt, image placeholders expanded, and the vision tower's tensors.
+    def process(self, items: Sequence[Picture | Video], counts: Sequence[int]) -> Processed:
+        """Run the image processor on all pictures and videos of a batch, in order.
 
-        `images` are PIL pictures or uint8 arrays [height, width, 3].
+        `counts[i]` of them belong to prompt i.
         """
 
-    @abstractmethod
-    def prefill(self, inputs: Mapping[str, Tensor], prompt_end: Tensor | None = None) -> Prefill:
-        """Run vision tower and projector, and merge; `prompt_end`: the last valid token."""
+    def visual_features(self, inputs: Mapping[str, Tensor]) -> Tensor | None:
+        """Vision tower and projector: float [visual tokens of the batch, hidden], in order."""
+        if "pixel_values" not in inputs:
+            return None
+        features = self.model.get_image_features(inputs["pixel_values"]).pooler_output
+        return torch.cat(list(features))
+
+    def positions(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Positions that `rotary_emb` takes: int64 [B, T], or [3, B, T] for M-RoPE."""
+        return (inputs["attention_mask"].long().cumsum(-1) - 1).clamp(min=0)
+
+    def token_inputs(self, tokens: Tensor) -> dict[str, Tensor]:
+        """Further arguments of `model.forward` that follow from the token ids [B, T]."""
+        return {}
+
+    @property
+    def image_token_id(self) -> int:
+        """The token that stands for one visual token of a picture."""
+        config = self.model.config
+        found = getattr(config, "image_token_id", None)
+        return int(config.image_token_index if found is None else found)
+
+    @property
+    def visual_token_ids(self) -> tuple[int, ...]:
+        """Tokens whose places visual features take."""
+        return (self.image_token_id,)
+
+    def placeholder(self, item: Picture | Video) -> str:
+        """What stands for this picture or video in an unexpanded prompt."""
+        return self.token(self.image_token_id)
+
+    def opening(self, items: Sequence[Picture | Video]) -> str:
+        """What is put before a prompt that names no picture and is not in a chat template."""
+        return "".join(self.placeholder(item) for item in items)
+
+    def token(self, token_id: int) -> str:
+        """The text of one token."""
+        return str(self.tokenizer.convert_ids_to_tokens(token_id))
 
     # --- joined inputs
 
+    def encode(
+        self, visuals: Sequence[Visual], prompts: Sequence[str]
+    ) -> tuple[list[list[int]], dict[str, Tensor]]:
+        """Token ids of each prompt, placeholders expanded, and the vision tower's tensors.
+
+        A prompt without placeholders is put into the tokenizer's chat template, if there is one,
+        with everything it shows in front; else `opening` goes before it.
+        """
+        if len(visuals) != len(prompts):
+            raise InvalidValueError(
+                f"one picture (or list of pictures) per prompt is needed, got {len(visuals)} and "
+                f"{len(prompts)} prompts"
+            )
+        rows = [shown(v) for v in visuals]
+        items = [item for row in rows for item in row]
+        if not self.takes_videos and any(isinstance(item, Video) for item in items):
+            raise UnsupportedError(f"adapter {self.family!r} takes pictures, but got a video")
+        processed = self.process(items, [len(row) for row in rows])
+        texts = iter(processed.texts)
+        ids = []
+        for row, prompt in zip(rows, prompts, strict=True):
+            text, special = self._placed(row, prompt)
+            pattern = "|".join(sorted({re.escape(self.placeholder(x)) for x in row}))
+            text = re.sub(pattern, lambda _: next(texts), text) if row else text
+            ids.append(self.tokenizer(text, add_special_tokens=special)["input_ids"])
+        return ids, {
+            k: v.to(self.model.dtype) if v.is_floating_point() else v
+            for k, v in processed.tensors.items()
+        }
+
+    def _placed(self, row: Sequence[Picture | Video], prompt: str) -> tuple[str, bool]:
+        """The prompt with a placeholder per item, and whether it still needs special tokens."""
+        wanted = [self.placeholder(item) for item in row]
+        if not wanted:
+            return prompt, True
+        found = re.findall("|".join(re.escape(p) for p in sorted(set(wanted))), prompt)
+        if found == wanted:
+            return prompt, True
+        if found:
+            raise InvalidValueError(
+                f"the prompt {prompt[:60]!r} has {len(found)} placeholder(s) for "
+                f"{len(wanted)} picture(s) or video(s); it needs one each, in order, or none"
+            )
+        if getattr(self.tokenizer, "chat_template", None):
+            kinds = ["video" if isinstance(item, Video) else "image" for item in row]
+            content = [*({"type": k} for k in kinds), {"type": "text", "text": prompt}]
+            text = self.tokenizer.apply_chat_template(
+                [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+            )
+            if all(text.count(p) == wanted.count(p) for p in wanted):
+                return text, False
+        return f"{self.opening(row)}\n{prompt}", True
+
     def inputs(
-        self, images: Sequence[Any], prompts: Sequence[str], *, padding_side: str = "left"
+        self, visuals: Sequence[Visual], prompts: Sequence[str], *, padding_side: str = "left"
     ) -> BatchFeature:
         """What `model.forward` and `model.generate` take."""
-        ids, vision = self.encode(images, prompts)
+        ids, vision = self.encode(visuals, prompts)
         return self._pad(ids, vision, padding_side)[0]
 
     def teacher_forced(
         self,
-        images: Sequence[Any],
+        visuals: Sequence[Visual],
         prompts: Sequence[str],
         answers: Sequence[str],
         *,
@@ -103,7 +207,7 @@ class Adapter(ABC):
         int64 [B, A]: answer tokens and the end of sequence, -100 behind shorter ones. Label i is
         predicted at token `prompt_end + i`.
         """
-        ids, vision = self.encode(images, prompts)
+        ids, vision = self.encode(visuals, prompts)
         eos = self.tokenizer.eos_token_id
         said = [self.tokenizer(a, add_special_tokens=False)["input_ids"] for a in answers]
         joined = [p + a for p, a in zip(ids, said, strict=True)]
@@ -129,8 +233,27 @@ class Adapter(ABC):
             place = slice(int(start[i]), int(start[i]) + len(row))
             tokens[i, place] = torch.tensor(row)
             mask[i, place] = 1
-        inputs = BatchFeature({"input_ids": tokens, "attention_mask": mask, **vision})
+        inputs = BatchFeature(
+            {"input_ids": tokens, "attention_mask": mask, **self.token_inputs(tokens), **vision}
+        )
         return inputs.to(self.model.device), start.to(self.model.device)
+
+    # --- prefill
+
+    def prefill(self, inputs: Mapping[str, Tensor], prompt_end: Tensor | None = None) -> Prefill:
+        """Embed the text, put visual features in their places; `prompt_end`: the last token."""
+        ids, valid = inputs["input_ids"], inputs["attention_mask"].bool()
+        visual = self.visual_mask(ids)
+        hidden = self.model.get_input_embeddings()(ids)
+        features = self.visual_features(inputs)
+        if features is not None:
+            hidden = hidden.masked_scatter(visual[..., None], features.to(hidden.dtype))
+        rotary = self.rotary(hidden, self.positions(inputs))
+        return Prefill(hidden, rotary, visual, valid, last_token(valid, prompt_end))
+
+    def visual_mask(self, ids: Tensor) -> Tensor:
+        """Which of the tokens int64 [B, T] are visual: bool [B, T]."""
+        return torch.isin(ids, ids.new_tensor(self.visual_token_ids))
 
     # --- defaults for decoders of the Llama shape
 
@@ -154,7 +277,8 @@ class Adapter(ABC):
     def rotary(self, hidden: Tensor, positions: Tensor) -> Rotary:
         """Cosines and sines, each [B, T, head_dim], at the original positions."""
         cos, sin = self.decoder.rotary_emb(hidden, positions)
-        return cos, sin
+        batch = len(hidden)
+        return cos.expand(batch, -1, -1), sin.expand(batch, -1, -1)
 
     def causal_mask(self, hidden: Tensor, valid: Tensor | None) -> Tensor | None:
         """The mask that the model's attention backend wants; `valid` None means no padding.
@@ -201,26 +325,44 @@ class Adapter(ABC):
         """
         layer = self.layers[index]
         attention = layer.self_attn
-        d = self.spec.head_dim
-        q = attention.q_proj(layer.input_layernorm(hidden)).view(len(hidden), self.spec.heads, d)
+        heads, d = self.spec.heads, self.spec.head_dim
+        q = attention.q_proj(layer.input_layernorm(hidden)).view(len(hidden), heads, 1, d)
         if hasattr(attention, "q_norm"):
             q = attention.q_norm(q)
-        cos, sin = rotary
-        q = _rotate(q, cos[:, None], sin[:, None])
+        q = rotated(attention, q, rotary)
         q = q.view(len(hidden), self.spec.kv_heads, -1, d)
-        logits = torch.matmul(q, keys.transpose(2, 3)) * d**-0.5
+        logits = torch.matmul(q, keys.transpose(2, 3)) * getattr(attention, "scaling", d**-0.5)
         return torch.flatten(logits, 1, 2)
 
 
-def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary embedding in the half-split layout of Llama; `cos` and `sin` broadcast to `x`."""
-    first, second = x.chunk(2, dim=-1)
-    return x * cos + torch.cat([-second, first], dim=-1) * sin
+def rotated(attention: Any, query: Tensor, rotary: Rotary) -> Tensor:
+    """A query [B, heads, 1, head_dim] at its position, by the rotation of the family's own module.
+
+    `rotary` are cosines and sines, each [B, head_dim].
+    """
+    apply = getattr(sys.modules[type(attention).__module__], "apply_rotary_pos_emb", None)
+    if apply is None:
+        raise UnsupportedError(
+            f"{type(attention).__name__} has no apply_rotary_pos_emb beside it; its adapter must "
+            "define query_logits"
+        )
+    cos, sin = (x[:, None] for x in rotary)
+    turned: Tensor = apply(query, query, cos, sin)[0]
+    return turned
 
 
-def decoder_spec(config: Any) -> DecoderSpec:
-    """Dimensions for the cost model from a transformers text configuration."""
+def last_token(valid: Tensor, prompt_end: Tensor | None = None) -> Tensor:
+    """Index of each row's last token that is no padding, int64 [B], unless it is given."""
+    if prompt_end is not None:
+        return prompt_end
+    return (torch.arange(valid.shape[1], device=valid.device) * valid).argmax(-1)
+
+
+def decoder_spec(decoder: Any) -> DecoderSpec:
+    """Dimensions for the cost model from a transformers decoder and its configuration."""
+    config = decoder.config
     heads = config.num_attention_heads
+    mlp = getattr(decoder.layers[0], "mlp", None)
     return DecoderSpec(
         hidden=config.hidden_size,
         layers=config.num_hidden_layers,
@@ -228,4 +370,5 @@ def decoder_spec(config: Any) -> DecoderSpec:
         kv_heads=getattr(config, "num_key_value_heads", None) or heads,
         head_dim=getattr(config, "head_dim", None) or config.hidden_size // heads,
         mlp=config.intermediate_size,
+        gated=hasattr(mlp, "gate_proj") or hasattr(mlp, "gate_up_proj"),
     )

@@ -1,4 +1,8 @@
-"""LLaVA-1.5: a CLIP tower, a two-layer projector, and a Llama-shaped decoder."""
+"""LLaVA-1.5, LLaVA-NeXT and LLaVA-OneVision: a tower, a projector, and a Llama-shaped decoder.
+
+LLaVA-1.5 gives every picture the same number of tokens. NeXT and OneVision cut a picture into tiles
+of the tower's size and lay the tiles' tokens out as one grid with a token at the end of each line.
+"""
 
 from __future__ import annotations
 
@@ -8,52 +12,87 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from paretoprune.adapters.base import Adapter, Prefill
-from paretoprune.errors import InvalidValueError
+from paretoprune.adapters.base import Adapter, Processed
+from paretoprune.tasks.base import Picture, Video
 
 
 class LlavaAdapter(Adapter):
-    """Every picture becomes `image_seq_length` visual tokens where the prompt has `<image>`."""
+    """The three generations differ in how many tokens a picture becomes."""
 
     family = "llava"
-    model_types = ("llava",)
+    model_types = ("llava", "vipllava", "llava_next", "llava_onevision")
 
-    def encode(
-        self, images: Sequence[Any], prompts: Sequence[str]
-    ) -> tuple[list[list[int]], dict[str, Tensor]]:
-        """One picture per prompt; a prompt without `<image>` gets it in front."""
-        if len(images) != len(prompts):
-            raise InvalidValueError(
-                f"one picture per prompt is needed, got {len(images)} pictures and "
-                f"{len(prompts)} prompts"
-            )
-        token = self.tokenizer.convert_ids_to_tokens(self.model.config.image_token_index)
-        pixels = self.image_processor(images=list(images), return_tensors="pt")["pixel_values"]
-        expanded = " ".join([token] * self.visual_tokens(pixels))
-        texts = [p if token in p else f"{token} {p}" for p in prompts]
-        ids = self.tokenizer([text.replace(token, expanded, 1) for text in texts])["input_ids"]
-        return ids, {"pixel_values": pixels.to(self.model.dtype)}
+    @property
+    def tiled(self) -> bool:
+        """Whether a picture becomes several tiles (NeXT, OneVision)."""
+        return hasattr(self.model.config, "image_grid_pinpoints")
 
-    def visual_tokens(self, pixels: Tensor) -> int:
-        """Visual tokens of a picture of this size: patches, plus the class token if it is kept."""
+    def process(self, items: Sequence[Picture | Video], counts: Sequence[int]) -> Processed:
+        """`pixel_values` [pictures, 3, side, side], or with a tile axis and `image_sizes`."""
+        if not items:
+            return Processed({}, [])
+        options: dict[str, Any] = {"return_tensors": "pt"}
+        pictures = list(items)
+        if self.tiled and max(counts) > 1:  # OneVision shows several pictures without tiles
+            grouped = iter(pictures)
+            pictures = [[next(grouped) for _ in range(count)] for count in counts]
+        found = self.image_processor(images=pictures, **options)
+        names = ("pixel_values", "image_sizes", "batch_num_images")
+        tensors = {name: torch.as_tensor(found[name]) for name in names if name in found}
+        token = self.token(self.image_token_id)
+        return Processed(tensors, [token * n for n in self._tokens(tensors)])
+
+    def visual_features(self, inputs: Mapping[str, Tensor]) -> Tensor | None:
+        """Features of all pictures, tiles laid out and line ends added by the model itself."""
+        if "pixel_values" not in inputs:
+            return None
+        names = ("pixel_values", "image_sizes", "batch_num_images")
+        given = {name: inputs[name] for name in names if name in inputs}
+        return torch.cat(list(self.model.get_image_features(**given).pooler_output))
+
+    def _tokens(self, tensors: Mapping[str, Tensor]) -> list[int]:
+        """Visual tokens of each picture."""
+        pixels = tensors["pixel_values"]
+        vision = self.model.config.vision_config
+        patches = pixels.shape[-2] // vision.patch_size * (pixels.shape[-1] // vision.patch_size)
+        if self.tiled:
+            return self._tiled_tokens(tensors, patches)
+        kept = self.model.config.vision_feature_select_strategy == "full"
+        return [patches + self._class_tokens * kept] * len(pixels)
+
+    @property
+    def _class_tokens(self) -> int:
+        """1 if the tower has a class token in front of its patches (CLIP), 0 if not (SigLIP)."""
+        tower = self.model.model.vision_tower
+        return int(any(name.endswith("class_embedding") for name, _ in tower.named_parameters()))
+
+    def _tiled_tokens(self, tensors: Mapping[str, Tensor], patches: int) -> list[int]:
+        """What the model's own layout of tiles gives, run on tensors without content."""
+        from transformers.models.llava_next.modeling_llava_next import image_size_to_num_patches
+
         config = self.model.config
-        patch = config.vision_config.patch_size
-        tokens = (pixels.shape[-2] // patch) * (pixels.shape[-1] // patch)
-        class_token = config.vision_feature_select_strategy == "full"
-        return int(tokens) + int(class_token)
-
-    def prefill(self, inputs: Mapping[str, Tensor], prompt_end: Tensor | None = None) -> Prefill:
-        """Embed the text and put the projected picture where the image tokens are."""
-        ids, valid = inputs["input_ids"], inputs["attention_mask"].bool()
-        visual = ids == self.model.config.image_token_index
-        hidden = self.model.get_input_embeddings()(ids)
-        if visual.any():
-            features = self.model.get_image_features(inputs["pixel_values"]).pooler_output
-            hidden = hidden.masked_scatter(
-                visual[..., None], torch.cat(list(features)).to(hidden.dtype)
+        alone = tensors.get("batch_num_images", torch.ones(len(tensors["image_sizes"])))
+        single = [n == 1 for n in alone.long().tolist() for _ in range(n)]
+        tiles = [
+            image_size_to_num_patches(
+                image_size=size,
+                grid_pinpoints=config.image_grid_pinpoints,
+                patch_size=config.vision_config.image_size,
             )
-        positions = (valid.long().cumsum(-1) - 1).clamp(min=0)
-        if prompt_end is None:
-            last = torch.arange(ids.shape[1], device=ids.device) * valid
-            prompt_end = last.argmax(-1)
-        return Prefill(hidden, positions, visual, valid, prompt_end)
+            if one
+            else 1
+            for size, one in zip(tensors["image_sizes"], single, strict=True)
+        ]
+        # NeXT wants to know of the class token, OneVision how many tiles it may have
+        rule = (
+            {"vision_aspect_ratio": config.vision_aspect_ratio}
+            if hasattr(config, "vision_aspect_ratio")
+            else {"vision_feature_select_strategy": config.vision_feature_select_strategy}
+        )
+        features, _ = self.model.model.pack_image_features(
+            [torch.zeros(n, patches, 1) for n in tiles],
+            tensors["image_sizes"],
+            image_newline=torch.zeros(1),
+            **rule,
+        )
+        return [len(f) for f in features]

@@ -15,7 +15,7 @@ from torch import Tensor
 from paretoprune.adapters.base import Adapter, Prefill
 from paretoprune.errors import InvalidValueError
 from paretoprune.pruning.tokens import Tokens
-from paretoprune.tasks.base import Sample
+from paretoprune.tasks.base import Sample, size_of
 
 IGNORE = -100
 
@@ -61,9 +61,9 @@ def answered_batches(
     if not samples:
         raise InvalidValueError("a split needs at least one sample")
     ids = adapter.tokenizer([f"{s.prompt} {s.answer}" for s in samples])["input_ids"]
-    buckets: dict[tuple[int, ...], list[int]] = {}
+    buckets: dict[tuple[object, ...], list[int]] = {}
     for number, sample in enumerate(samples):
-        buckets.setdefault((len(ids[number]), *sample.image.shape), []).append(number)
+        buckets.setdefault((len(ids[number]), size_of(sample.image)), []).append(number)
     for _, numbers in sorted(buckets.items()):
         for start in range(0, len(numbers), batch):
             yield answered_batch(adapter, samples, numbers[start : start + batch])

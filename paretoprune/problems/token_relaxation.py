@@ -155,11 +155,13 @@ def _joined(
         return torch.cat([x, x.new_full(shape, value)], dim=dim) if missing else x
 
     order = torch.cat([b.sample for b in batches]).argsort()
+
+    def rotary(which: int) -> Tensor:
+        return torch.cat([wide(b.prefill.rotary[which], length, 1) for b in batches])[order]
+
     prefill = Prefill(
         hidden=torch.cat([wide(b.prefill.hidden, length, 1) for b in batches])[order],
-        positions=torch.cat([wide(b.prefill.positions, length, -1) for b in batches], dim=-2)[
-            ..., order, :
-        ],
+        rotary=(rotary(0), rotary(1)),
         visual=torch.cat([wide(b.prefill.visual, length, 1) for b in batches])[order],
         valid=torch.cat([wide(b.prefill.valid, length, 1) for b in batches])[order],
         prompt_end=torch.cat([b.prefill.prompt_end for b in batches])[order],

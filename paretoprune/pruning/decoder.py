@@ -65,7 +65,7 @@ def run_population(
     if sample is None:
         sample = torch.arange(len(prefill.hidden), device=prefill.hidden.device)
     meter = executed or Executed()
-    root = enter(adapter, prefill, sample)
+    root = enter(prefill, sample)
     visual = prefill.visual.sum(1).cpu().numpy()
     counts = np.stack([keep_counts(row, visual) for row in ratios])  # [candidates, layers, B]
     yield from _walk(adapter, pruner, meter, counts, root, 0, list(range(len(ratios))))

@@ -91,7 +91,7 @@ def run_soft(
     if sample is None:
         sample = torch.arange(len(prefill.hidden), device=prefill.hidden.device)
     meter = executed or Executed()
-    tokens = enter(adapter, prefill, sample)
+    tokens = enter(prefill, sample)
     total = tokens.visual.sum(1)
     ranks = int(total.max())
     for layer in range(adapter.spec.layers):

@@ -124,14 +124,12 @@ def _pick(x: Tensor, index: Tensor) -> Tensor:
     return x.gather(1, index[..., None].expand(-1, -1, x.shape[-1]))
 
 
-def enter(adapter: Adapter, prefill: Prefill, sample: Tensor) -> Tokens:
+def enter(prefill: Prefill, sample: Tensor) -> Tokens:
     """All tokens of a prefill, before layer 0; padding on either side moves to the end."""
     batch, length = prefill.valid.shape
-    rotary = adapter.rotary(prefill.hidden, prefill.positions)
-    cos, sin = (x.expand(batch, -1, -1) for x in rotary)
     tokens = Tokens(
         hidden=prefill.hidden,
-        rotary=(cos, sin),
+        rotary=prefill.rotary,
         origin=torch.arange(length, device=prefill.hidden.device).expand(batch, -1).contiguous(),
         visual=prefill.visual,
         valid=None,

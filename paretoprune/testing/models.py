@@ -12,7 +12,7 @@ from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForCon
 from paretoprune.adapters.base import Adapter
 from paretoprune.adapters.llava import LlavaAdapter
 from paretoprune.tasks.minivqa.vocabulary import PICTURE
-from paretoprune.zoo.recipe import build_image_processor, build_tokenizer
+from paretoprune.zoo.blueprints import llava_image_processor, llava_tokenizer
 
 
 def tiny_llava(
@@ -28,7 +28,7 @@ def tiny_llava(
 
     Weights are drawn large, so that attention is far from uniform and token order matters.
     """
-    tokenizer = build_tokenizer()
+    tokenizer = llava_tokenizer()
     vision = CLIPVisionConfig(
         hidden_size=32,
         intermediate_size=48,
@@ -64,7 +64,7 @@ def tiny_llava(
         for name, parameter in model.named_parameters():
             if parameter.ndim > 1 or "class_embedding" in name:
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.25)
-    return LlavaAdapter(model.to(dtype), tokenizer, build_image_processor())
+    return LlavaAdapter(model.to(dtype), tokenizer, llava_image_processor())
 
 
 def random_pictures(count: int, *, seed: int = 0) -> list[NDArray[np.uint8]]:

@@ -22,7 +22,7 @@ from paretoprune.testing.models import question_batch, tiny_llava
 
 def context_of(adapter: Adapter, prefill: Prefill, layer: int) -> PruningContext:
     """What a pruner sees before `layer` when nothing was dropped."""
-    tokens = enter(adapter, prefill, torch.arange(len(prefill.hidden)))
+    tokens = enter(prefill, torch.arange(len(prefill.hidden)))
     for index in range(layer):
         tokens = tokens.run(adapter, index)
     return tokens.context(adapter, layer)
@@ -190,9 +190,10 @@ class PrunerContract(ABC):
             sample = torch.tensor([only])
             prefill = prefill.rows(sample)
             length = int(prefill.valid.sum())
+            cos, sin = prefill.rotary
             prefill = Prefill(
                 prefill.hidden[:, :length],
-                prefill.positions[..., :length],
+                (cos[:, :length], sin[:, :length]),
                 prefill.visual[:, :length],
                 prefill.valid[:, :length],
                 prefill.prompt_end,

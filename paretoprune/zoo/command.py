@@ -10,26 +10,34 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from paretoprune.errors import UnknownNameError
+from paretoprune.zoo.blueprints import BLUEPRINTS
 from paretoprune.zoo.catalogue import ACCURACIES, WEIGHTS
-from paretoprune.zoo.recipe import BUILDERS, Recipe
+from paretoprune.zoo.recipe import Recipe
 
 LOG = "training_log.jsonl"
 
 
 def train_and_report(
-    console: Console, name: str, *, out: Path | None, steps: int, seed: int, heldout_size: int
+    console: Console,
+    name: str,
+    *,
+    out: Path | None,
+    steps: int | None,
+    seed: int,
+    heldout_size: int,
 ) -> dict[str, Any]:
     """Train mini-model `name`; write weights, log and held-out accuracies; return the latter.
 
     Ctrl-C stops it; the same command goes on from the last checkpoint.
     """
-    if name not in BUILDERS:
-        raise UnknownNameError("mini-model", name, BUILDERS)
+    if name not in BLUEPRINTS:
+        raise UnknownNameError("mini-model", name, BLUEPRINTS)
     from paretoprune.zoo.train import train
 
     folder = out or WEIGHTS / name
     folder.mkdir(parents=True, exist_ok=True)
-    recipe = Recipe(steps=steps, seed=seed)
+    blueprint = BLUEPRINTS[name]
+    recipe = Recipe(steps=steps or blueprint.steps, seed=seed)
     with Progress(
         TextColumn("training {task.fields[name]}"),
         BarColumn(),
@@ -38,7 +46,7 @@ def train_and_report(
         TimeRemainingColumn(),
         console=console,
     ) as progress:
-        bar = progress.add_task("train", total=steps, name=name, loss=float("nan"))
+        bar = progress.add_task("train", total=recipe.steps, name=name, loss=float("nan"))
 
         def on_step(step: int, loss: float) -> None:
             progress.update(bar, completed=step, loss=loss)
@@ -48,7 +56,7 @@ def train_and_report(
                 log.write(json.dumps(figures) + "\n")
 
         train(name, recipe, folder, on_report, on_step)
-    accuracies = measure(folder, heldout_size)
+    accuracies = measure(folder, heldout_size, blueprint.task)
     (folder / ACCURACIES).write_text(json.dumps(accuracies, indent=1) + "\n", encoding="utf-8")
     console.print(
         f"{name}: held-out exact match {accuracies['overall']:.3f} on {heldout_size} samples"
@@ -63,7 +71,7 @@ def train_and_report(
     return accuracies
 
 
-def measure(folder: Path, size: int) -> dict[str, Any]:
+def measure(folder: Path, size: int, task: str = "minivqa") -> dict[str, Any]:
     """Held-out accuracies of a checkpoint directory: dense, per family, and the controls.
 
     `swapped` gives every question the picture of another sample; `majority` is the best constant
@@ -78,20 +86,20 @@ def measure(folder: Path, size: int) -> dict[str, Any]:
     from paretoprune.adapters.load import load_adapter
     from paretoprune.problems.token_pruning import TokenPruning, exact_candidate, family_scores
     from paretoprune.pruning.fastv import FastV
+    from paretoprune.registry import tasks
     from paretoprune.schedules import KeepSchedule
-    from paretoprune.tasks.minivqa.dataset import load_split
+    from paretoprune.tasks.base import size_of
 
     adapter = load_adapter(str(folder))
-    samples = load_split("heldout", size)
+    samples = tasks.load(task)("heldout", size)
     problem = TokenPruning(adapter, samples, FastV())
     layers = adapter.spec.layers
     first_only = KeepSchedule((1.0, *[0.0] * (layers - 1)))
     (dropped,) = problem.evaluate([exact_candidate(first_only)])
-    # the neighbour that asks the same kind of question lends its picture
-    families = len({s.family for s in samples})
+    # a near sample that asks the same kind of question of a picture of the same size lends its own
+    turn = len({s.family for s in samples}) * len({size_of(s.image) for s in samples})
     borrowed = [
-        replace(sample, image=samples[(i + families) % size].image)
-        for i, sample in enumerate(samples)
+        replace(sample, image=samples[(i + turn) % size].image) for i, sample in enumerate(samples)
     ]
     swapped = TokenPruning(adapter, borrowed, FastV(), allow_no_tradeoff=True)
     answers: dict[str, Counter[str]] = {}
@@ -99,6 +107,7 @@ def measure(folder: Path, size: int) -> dict[str, Any]:
         answers.setdefault(sample.family, Counter())[sample.answer] += 1
     majority = sum(c.most_common(1)[0][1] for c in answers.values()) / size
     return {
+        "task": task,
         "samples": size,
         "overall": round(problem.dense_score, 4),
         "families": {

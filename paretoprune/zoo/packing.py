@@ -10,35 +10,30 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from transformers import PreTrainedTokenizerFast
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase
 
 from paretoprune.tasks.minivqa.questions import FAMILIES, WARM_UP, Ask
 from paretoprune.tasks.minivqa.render import Split, render
 from paretoprune.tasks.minivqa.scene import Scene, draw_scene
-from paretoprune.tasks.minivqa.vocabulary import (
-    CELL,
-    COLOURS,
-    KINDS,
-    PATCH,
-    PICTURE,
-)
+from paretoprune.tasks.minivqa.vocabulary import CELL, COLOURS, GRID, KINDS, PATCH
 
 IGNORE = -100
-PATCHES = PICTURE // PATCH
 PATCH_LABELS = {"kind": len(KINDS) + 3, "colour": len(COLOURS) + 1, "value": 7}
 """What the auxiliary loss reads off each projected patch, with the number of classes."""
 
 
 @dataclass(frozen=True, slots=True)
 class PackedBatch:
-    """One training batch of B pictures with T text tokens each.
+    """One training batch of B pictures of one size, with T text tokens each.
 
-    `pixels` float [B, 3, 96, 96] in 0..1; `tokens`, `segments`, `offsets`, `labels`, `families`
+    `pictures` are `uint8 [height, width, 3]`; `tokens`, `segments`, `offsets`, `labels`, `families`
     int64 [B, T] (`segments` 0 is padding, `offsets` counts from the first text token, `labels` is
-    the next token or -100, `families` indexes the family names); `patches` int64 [B, 3, 144].
+    the next token or -100, `families` indexes the family names); `patches` int64 [B, 3, visual
+    tokens].
     """
 
-    pixels: torch.Tensor
+    pictures: list[NDArray[np.uint8]]
     tokens: torch.Tensor
     segments: torch.Tensor
     offsets: torch.Tensor
@@ -48,7 +43,7 @@ class PackedBatch:
 
 
 def draw_batch(
-    tokenizer: PreTrainedTokenizerFast,
+    tokenizer: PreTrainedTokenizerBase,
     rng: np.random.Generator,
     *,
     size: int,
@@ -56,16 +51,24 @@ def draw_batch(
     most_things: int,
     degraded_share: float,
     split: Split = "train",
+    grid: tuple[int, int] = (GRID, GRID),
 ) -> PackedBatch:
-    """Draw `size` pictures with `questions` questions each: every family once, others at random."""
+    """Draw `size` pictures with `questions` questions each: every family once, others at random.
+
+    `grid` are rows and columns of the pictures' cells.
+    """
     families: dict[str, Ask] = {**FAMILIES, **WARM_UP}
     names = list(families)
     vocabulary = tokenizer.get_vocab()
-    eos = vocabulary["<eos>"]
+    eos = tokenizer.eos_token_id
     pictures, patches, rows = [], [], []
     for _ in range(size):
         scene = draw_scene(
-            rng, most_things=most_things, degraded=bool(rng.random() < degraded_share)
+            rng,
+            most_things=most_things,
+            degraded=bool(rng.random() < degraded_share),
+            rows=grid[0],
+            cols=grid[1],
         )
         pictures.append(render(scene, rng, split))
         patches.append(label_patches(scene))
@@ -81,12 +84,11 @@ def draw_batch(
                 row.append((token, segment, i, label, family))
         rows.append(row)
     longest = max(len(row) for row in rows)
-    padding = (vocabulary["<pad>"], 0, 0, IGNORE, 0)
+    padding = (tokenizer.pad_token_id, 0, 0, IGNORE, 0)
     packed = np.array([row + [padding] * (longest - len(row)) for row in rows], dtype=np.int64)
     tokens, segments, offsets, labels, asked_families = torch.from_numpy(packed).unbind(-1)
-    pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255.0
     return PackedBatch(
-        pixels,
+        pictures,
         tokens,
         segments,
         offsets,
@@ -97,9 +99,12 @@ def draw_batch(
 
 
 def label_patches(scene: Scene) -> np.ndarray:
-    """What each patch shows, `int64 [3, 144]`: kind, colour and value (bar height, digit place)."""
-    labels = np.zeros((3, PATCHES, PATCHES), dtype=np.int64)
+    """What each patch of 8 x 8 pixels shows, row by row: `int64 [3, patches]`.
+
+    The three labels are kind, colour and value (bar height, digit place).
+    """
     per_cell = CELL // PATCH
+    labels = np.zeros((3, scene.rows * per_cell, scene.cols * per_cell), dtype=np.int64)
     colours = list(COLOURS)
     plate, bar = len(KINDS) + 1, len(KINDS) + 2
 
@@ -127,15 +132,15 @@ def label_patches(scene: Scene) -> np.ndarray:
     return labels.reshape(3, -1)
 
 
-def packed_mask(segments: torch.Tensor, visual: int) -> torch.Tensor:
-    """Block-diagonal causal mask, bool [B, 1, V + T, V + T]; True attends.
+def packed_mask(segments: torch.Tensor, prefix: int) -> torch.Tensor:
+    """Block-diagonal causal mask, bool [B, 1, P + T, P + T]; True attends.
 
-    `segments` int64 [B, T] numbers the questions; `visual` counts the tokens in front of them.
+    `segments` int64 [B, T] numbers the questions; `prefix` counts the P tokens in front of them.
     """
     batch, text = segments.shape
-    total = visual + text
+    total = prefix + text
     causal = torch.ones(total, total, dtype=torch.bool).tril()
-    whole = torch.cat([segments.new_zeros(batch, visual), segments], dim=1)
+    whole = torch.cat([segments.new_zeros(batch, prefix), segments], dim=1)
     same = whole[:, :, None] == whole[:, None, :]
-    picture = (torch.arange(total) < visual)[None, None, :]
+    picture = (torch.arange(total) < prefix)[None, None, :]
     return ((same | picture) & causal)[:, None]

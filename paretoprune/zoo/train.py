@@ -7,7 +7,7 @@ few hundred steps the weights and AdamW's moments go to a safetensors file.
 from __future__ import annotations
 
 import json
-import math
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,37 +19,38 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
-from transformers import PreTrainedModel
 
+from paretoprune.adapters.base import Adapter
 from paretoprune.tasks.minivqa.questions import FAMILIES, WARM_UP
+from paretoprune.zoo.blueprints import BLUEPRINTS, save_checkpoint
 from paretoprune.zoo.packing import IGNORE, PATCH_LABELS, PackedBatch, draw_batch, packed_mask
-from paretoprune.zoo.recipe import (
-    BUILDERS,
-    PIXEL_MEAN,
-    PIXEL_STD,
-    Recipe,
-    build_tokenizer,
-    save_checkpoint_directory,
-)
+from paretoprune.zoo.recipe import Recipe
 
 Report = Callable[[dict[str, Any]], None]
+BLOCK = re.compile(r"\.(layers|blocks|layer)\.\d+\.")
+"""Parameters of transformer blocks, of decoders and towers alike."""
 
 
-class _Trainee(nn.Module):
-    """A VLM with the auxiliary patch classifiers that only training needs."""
+class Trainee(nn.Module):
+    """A mini-model with the auxiliary patch classifiers that only training needs.
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    It drives the family's adapter, so that training sees what evaluation will.
+    """
+
+    def __init__(self, adapter: Adapter) -> None:
         super().__init__()
-        self.vlm = model
-        hidden = model.config.get_text_config().hidden_size
+        self.adapter = adapter
+        self.vlm = adapter.model.train()
+        hidden = adapter.spec.hidden
         self.heads = nn.ModuleDict({k: nn.Linear(hidden, n) for k, n in PATCH_LABELS.items()})
 
     def forward(self, batch: PackedBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return the answer logits [answers, vocabulary], their labels and the auxiliary loss."""
-        mean = torch.tensor(PIXEL_MEAN).view(1, 3, 1, 1)
-        std = torch.tensor(PIXEL_STD).view(1, 3, 1, 1)
-        pixels = (batch.pixels - mean) / std
-        picture = torch.stack(list(self.vlm.get_image_features(pixels).pooler_output))
+        adapter = self.adapter
+        # what stands in front of every question: the picture and its special tokens
+        inputs = adapter.inputs(batch.pictures, [""] * len(batch.pictures))
+        prefix = adapter.prefill(inputs)
+        picture = prefix.hidden[prefix.visual].view(len(batch.pictures), -1, adapter.spec.hidden)
         auxiliary = torch.stack(
             [
                 F.cross_entropy(head(picture).flatten(0, 1), batch.patches[:, i].flatten())
@@ -57,16 +58,18 @@ class _Trainee(nn.Module):
             ]
         ).sum()
         embed = self.vlm.get_input_embeddings()
-        bos = torch.full((len(picture), 1), self.vlm.config.text_config.bos_token_id)
-        states = torch.cat([embed(bos), picture, embed(batch.tokens)], dim=1)
-        visual = 1 + picture.shape[1]
-        prefix = torch.arange(visual).expand(len(picture), -1)
-        hidden = self.vlm.model.language_model(
+        states = torch.cat([prefix.hidden, embed(batch.tokens)], dim=1)
+        length = prefix.hidden.shape[1]
+        before = adapter.positions(inputs)
+        after = before.amax(-1, keepdim=True).amax(0) + 1 if before.ndim == 3 else length
+        following = batch.offsets + after
+        positions = torch.cat([before, following.expand(*before.shape[:-1], -1)], dim=-1)
+        hidden = adapter.decoder(
             inputs_embeds=states,
-            attention_mask=packed_mask(batch.segments, visual),
-            position_ids=torch.cat([prefix, batch.offsets + visual], dim=1),
+            attention_mask=packed_mask(batch.segments, length),
+            position_ids=positions,
             use_cache=False,
-        ).last_hidden_state[:, visual:]
+        ).last_hidden_state[:, length:]
         answered = batch.labels != IGNORE
         return self.vlm.lm_head(hidden[answered]), batch.labels[answered], auxiliary
 
@@ -91,29 +94,12 @@ def exact_matches(
     return counts
 
 
-def _curriculum(progress: float) -> tuple[int, float]:
-    """Most things in a scene and share of degraded pictures, by progress in 0..1."""
-    if progress < 0.08:
-        return 4, 0.0
-    if progress < 0.2:
-        return 5, 0.1
-    return 7, 0.3
-
-
-def _rate(step: int, recipe: Recipe) -> float:
-    """Learning rate as a share of its peak: linear warm-up, then a cosine to zero."""
-    if step < recipe.warmup_steps:
-        return (step + 1) / recipe.warmup_steps
-    share = (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
-    return 0.5 * (1 + math.cos(math.pi * share))
-
-
-def _optimizers(trainee: _Trainee, recipe: Recipe) -> list[torch.optim.Optimizer]:
+def _optimizers(trainee: Trainee, recipe: Recipe) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of the transformer blocks, AdamW for the rest."""
     blocks = [
         p
         for name, p in trainee.named_parameters()
-        if ".layers." in name and p.ndim == 2 and recipe.muon_lr > 0
+        if BLOCK.search(name) and p.ndim == 2 and recipe.muon_lr > 0
     ]
     inside = {id(p) for p in blocks}
     rest = [p for p in trainee.parameters() if id(p) not in inside]
@@ -152,9 +138,11 @@ def train(
     and `on_step` with step and loss after each. Returns the last report's exact matches (fresh
     training scenes). Raises `KeyError` for an unknown name.
     """
-    torch.manual_seed(recipe.seed)
-    tokenizer = build_tokenizer()
-    trainee = _Trainee(BUILDERS[name](tokenizer))
+    blueprint = BLUEPRINTS[name]
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        adapter = blueprint.build()
+        trainee = Trainee(adapter)
     optimizers = _optimizers(trainee, recipe)
     state_file = folder / "training_state.safetensors"
     first = _resume(state_file, trainee, optimizers) if state_file.exists() else 0
@@ -162,10 +150,11 @@ def train(
     matches: dict[str, float] = {}
     started = time.perf_counter()
     for step in range(first, recipe.steps):
-        things, degraded = _curriculum(step / recipe.steps)
+        things, degraded = recipe.scenes(step)
         batch = draw_batch(
-            tokenizer,
+            adapter.tokenizer,
             np.random.default_rng([recipe.seed, step]),
+            grid=blueprint.sizes[step % len(blueprint.sizes)],
             size=recipe.batch,
             questions=recipe.questions,
             most_things=things,
@@ -173,11 +162,10 @@ def train(
         )
         for optimizer in optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * _rate(step, recipe)
+                group["lr"] = group["initial_lr"] * recipe.rate(step)
         logits, labels, auxiliary = trainee(batch)
         answer_loss = F.cross_entropy(logits, labels)
-        weight = 1.0 if step < 0.2 * recipe.steps else 0.2
-        loss = answer_loss + weight * auxiliary
+        loss = answer_loss + recipe.auxiliary_weight(step) * auxiliary
         trainee.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(trainee.parameters(), 1.0)
@@ -203,7 +191,7 @@ def train(
             seen = {}
         if done % recipe.checkpoint_every == 0 or done == recipe.steps:
             _save_state(state_file, trainee, optimizers, done)
-            save_checkpoint_directory(trainee.vlm, tokenizer, folder)
+            save_checkpoint(adapter, folder)
     state_file.unlink(missing_ok=True)
     return matches
 

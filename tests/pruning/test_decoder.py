@@ -33,7 +33,7 @@ def test_keep_all_equals_dense_at_every_position(attn, side):
     inputs = question_batch(adapter, 4, padding_side=side)
     prefill = adapter.prefill(inputs)
     # transformers counts positions through left padding; generate() passes what we use
-    dense = adapter.model(**inputs, position_ids=prefill.positions).logits
+    dense = adapter.model(**inputs, position_ids=adapter.positions(inputs)).logits
     (leaf,) = run_population(adapter, prefill, np.ones((1, adapter.spec.layers)), FastV())
     for row in range(4):
         places = prefill.valid[row].nonzero()[:, 0]
@@ -187,7 +187,7 @@ class AveragingPruner(Pruner):
 def test_merging_weights_are_applied():
     adapter = tiny_llava()
     prefill = adapter.prefill(adapter.inputs(random_pictures(2), ["read the sign ?"] * 2))
-    tokens = enter(adapter, prefill, torch.arange(2))
+    tokens = enter(prefill, torch.arange(2))
     before = tokens.run(adapter, 0)
     mean = before.hidden[:, 1:17].mean(1)
     seen = {}

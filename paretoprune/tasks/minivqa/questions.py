@@ -15,7 +15,6 @@ from paretoprune.tasks.minivqa.vocabulary import (
     COLOURS,
     COLUMNS,
     DIGITS,
-    GRID,
     LETTERS,
     PLURALS,
     REGIONS,
@@ -67,8 +66,7 @@ def choice(scene: Scene, rng: np.random.Generator) -> Question:
 def location(scene: Scene, rng: np.random.Generator) -> Question:
     """SEED-Bench (instance location): in which of nine regions is the shape?"""
     thing = _one(rng, _only_shapes(scene))
-    third = GRID // 3
-    region = REGIONS[3 * (thing.row // third) + thing.col // third]
+    region = REGIONS[3 * (3 * thing.row // scene.rows) + 3 * thing.col // scene.cols]
     return f"where is the {thing.kind} ?", region
 
 

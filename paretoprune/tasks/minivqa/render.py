@@ -1,4 +1,4 @@
-"""Draws MiniVQA scenes: `uint8 [96, 96, 3]` pictures on a noisy grid."""
+"""Draws MiniVQA scenes: `uint8` pictures of 16 x 16 pixels a cell, on a noisy grid."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from paretoprune.tasks.minivqa.vocabulary import (
     CELL,
     COLOURS,
     DIGITS,
-    GRID,
     PATCH,
-    PICTURE,
     SHAPES,
 )
 
@@ -77,14 +75,15 @@ def shape_mask(shape: str) -> Mask:
 
 
 def render(scene: Scene, rng: np.random.Generator, split: Split) -> NDArray[np.uint8]:
-    """Draw `scene` as `uint8 [96, 96, 3]`, with handwriting of `split` only."""
-    picture = np.full((PICTURE, PICTURE, 3), 128.0, dtype=np.float32)
+    """Draw `scene` as `uint8 [16 rows, 16 cols, 3]`, with handwriting of `split` only."""
+    height, width = scene.rows * CELL, scene.cols * CELL
+    picture = np.full((height, width, 3), 128.0, dtype=np.float32)
     picture += (
-        rng.normal(0, 10, (GRID, 1, GRID, 1, 1))
+        rng.normal(0, 10, (scene.rows, 1, scene.cols, 1, 1))
         .astype(np.float32)
         .repeat(CELL, 1)
         .repeat(CELL, 3)
-        .reshape(PICTURE, PICTURE, 1)
+        .reshape(height, width, 1)
     )
     picture[::CELL] -= 14.0
     picture[:, ::CELL] -= 14.0
@@ -114,9 +113,9 @@ def render(scene: Scene, rng: np.random.Generator, split: Split) -> NDArray[np.u
         picture[top + side - height * PATCH : top + side, x : x + PATCH] = COLOURS[colour]
 
     sign = scene.sign
-    width = len(sign.digits) * CELL
+    plate = len(sign.digits) * CELL
     y, x = sign.row * CELL, sign.col * CELL
-    picture[y : y + CELL, x : x + width] = 245.0
+    picture[y : y + CELL, x : x + plate] = 245.0
     for i, digit in enumerate(sign.digits):
         stamp(sign.row, sign.col + i, handwriting(digit), (15, 15, 15))
 
@@ -131,7 +130,7 @@ def _degrade(picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np
     draw = ImageDraw.Draw(image)
     for _ in range(4):
         x0, y0, dx, dy = (
-            int(v) for v in rng.integers((0, 0, -24, -24), (PICTURE, PICTURE, 25, 25))
+            int(v) for v in rng.integers((0, 0, -24, -24), (image.width, image.height, 25, 25))
         )
         grey = int(rng.integers(60, 200))
         draw.line((x0, y0, x0 + dx, y0 + dy), fill=(grey, grey, grey))

@@ -42,13 +42,18 @@ class Sign:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """The full content of one picture; `degraded` ones are blurred and cluttered."""
+    """The full content of one picture; `degraded` ones are blurred and cluttered.
+
+    `rows` and `cols` count its grid cells.
+    """
 
     things: tuple[Thing, ...]
     chart: Chart
     sign: Sign
     counted: str
     degraded: bool
+    rows: int = GRID
+    cols: int = GRID
 
     @property
     def colours_of(self) -> dict[str, list[str]]:
@@ -59,14 +64,25 @@ class Scene:
         return found
 
 
-def draw_scene(rng: np.random.Generator, *, most_things: int = 7, degraded: bool = False) -> Scene:
+def draw_scene(
+    rng: np.random.Generator,
+    *,
+    most_things: int = 7,
+    degraded: bool = False,
+    rows: int = GRID,
+    cols: int = GRID,
+) -> Scene:
     """Draw a random scene with at most `most_things` loose things (at least 3).
+
+    The grid has `rows` x `cols` cells, at least 4 each so that chart, sign and things fit.
 
     One shape, `counted`, occurs 0 to 4 times (as many as fit), the other shapes at most once, and
     one or two digits of different colours are added, so that every question family has an answer.
     """
-    free = np.ones((GRID, GRID), dtype=bool)
-    chart_row, chart_col = (int(x) for x in rng.choice([0, GRID - CHART_CELLS], 2))
+    free = np.ones((rows, cols), dtype=bool)
+    corner = rng.choice([0, 1], 2)  # top or bottom, left or right
+    chart_row = int(corner[0]) * (rows - CHART_CELLS)
+    chart_col = int(corner[1]) * (cols - CHART_CELLS)
     free[chart_row : chart_row + CHART_CELLS, chart_col : chart_col + CHART_CELLS] = False
     palette = list(COLOURS)
     bars = tuple(
@@ -91,16 +107,18 @@ def draw_scene(rng: np.random.Generator, *, most_things: int = 7, degraded: bool
         Thing(kind, colour, int(row), int(col))
         for (kind, colour), (row, col) in zip(looks, cells, strict=True)
     )
-    return Scene(things, Chart(chart_row, chart_col, bars), sign, counted, degraded)
+    chart = Chart(chart_row, chart_col, bars)
+    return Scene(things, chart, sign, counted, degraded, rows, cols)
 
 
 def _place_sign(rng: np.random.Generator, free: np.ndarray) -> Sign:
     """Put a sign of two or three digits into free cells of one row, and mark them taken."""
     width = int(rng.integers(2, 4))
+    rows, cols = free.shape
     spots = [
         (row, col)
-        for row in range(GRID)
-        for col in range(GRID - width + 1)
+        for row in range(rows)
+        for col in range(cols - width + 1)
         if free[row, col : col + width].all()
     ]
     row, col = spots[int(rng.integers(len(spots)))]

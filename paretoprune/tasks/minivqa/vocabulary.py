@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 PICTURE: Final = 96
-"""Side of a picture in pixels."""
+"""Side of a square picture in pixels."""
 CELL: Final = 16
 """Side of a grid cell in pixels; every loose thing sits in one cell."""
 GRID: Final = PICTURE // CELL
-"""Cells per side."""
+"""Cells per side of a square picture."""
+SIZES: Final = ((GRID, GRID), (4, GRID))
+"""Rows and columns of the pictures that models of dynamic resolution see: 96 x 96 and 96 x 64."""
 PATCH: Final = 8
 """Side of a vision-tower patch in pixels: 12 x 12 = 144 visual tokens per picture."""
 

@@ -1,0 +1,57 @@
+"""InternVL (Hugging Face's own classes): tiles, pixel shuffle, and a Qwen2 or Llama decoder.
+
+Each tile's patches are shuffled to a quarter as many visual tokens; the tokens of all tiles of a
+picture, its thumbnail last, stand between a start and an end token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from paretoprune.adapters.base import Adapter, Processed
+from paretoprune.tasks.base import Picture, Video
+
+
+class InternVLAdapter(Adapter):
+    """A video is its frames, each as one tile, numbered in the prompt."""
+
+    family = "internvl"
+    model_types = ("internvl",)
+    takes_videos = True
+
+    @property
+    def tile_tokens(self) -> int:
+        """Visual tokens of one tile after pixel shuffle."""
+        config = self.model.config
+        sides = zip(config.vision_config.image_size, config.vision_config.patch_size, strict=True)
+        patches = int(np.prod([side // patch for side, patch in sides]))
+        return round(patches * float(config.downsample_ratio) ** 2)
+
+    def process(self, items: Sequence[Picture | Video], counts: Sequence[int]) -> Processed:
+        """`pixel_values` [tiles, 3, side, side] of all pictures and frames."""
+        pixels, texts = [], []
+        for item in items:
+            moving = isinstance(item, Video)
+            found = self.image_processor(
+                images=list(item.frames) if isinstance(item, Video) else [item],
+                crop_to_patches=not moving,
+                return_tensors="pt",
+            )
+            pixels.append(found["pixel_values"])
+            tiles = [self._wrapped(n) for n in torch.as_tensor(found["num_patches"]).tolist()]
+            texts.append(
+                "\n".join(f"Frame{i}: {text}" for i, text in enumerate(tiles, start=1))
+                if moving
+                else tiles[0]
+            )
+        return Processed({"pixel_values": torch.cat(pixels)} if pixels else {}, texts)
+
+    def _wrapped(self, tiles: int) -> str:
+        """The tokens of a picture of so many tiles, between start and end."""
+        start = getattr(self.tokenizer, "start_image_token", "<img>")
+        end = getattr(self.tokenizer, "end_image_token", "</img>")
+        token = self.token(self.image_token_id)
+        return f"{start}{token * (tiles * self.tile_tokens)}{end}"
