@@ -49,7 +49,11 @@ Batch = Annotated[int, typer.Option(min=1, help="Samples per decoder batch, 1 or
 Dtype = Annotated[str, typer.Option(help="Weights and activations: float32, bfloat16, float16.")]
 Device = Annotated[str, typer.Option(help="Torch device, such as cpu or cuda.")]
 Attn = Annotated[
-    str, typer.Option(help="Attention backend of transformers: sdpa, eager, flash_attention_2.")
+    str,
+    typer.Option(
+        help="Attention backend: auto (what transformers prefers for the model), sdpa, eager, "
+        "flash_attention_2."
+    ),
 ]
 Budget = Annotated[
     float,
@@ -99,7 +103,7 @@ def compare(
     batch: Batch = 64,
     dtype: Dtype = "float32",
     device: Device = "cpu",
-    attn: Attn = "sdpa",
+    attn: Attn = "auto",
     problem: ProblemName = "token-pruning",
     out: Out = None,
 ) -> None:
@@ -125,7 +129,7 @@ def search(
     batch: Batch = 64,
     dtype: Dtype = "float32",
     device: Device = "cpu",
-    attn: Attn = "sdpa",
+    attn: Attn = "auto",
     problem: ProblemName = "token-pruning",
     out: Out = None,
 ) -> None:
@@ -217,7 +221,7 @@ def evaluate(
     batch: Batch = 64,
     dtype: Dtype = "float32",
     device: Device = "cpu",
-    attn: Attn = "sdpa",
+    attn: Attn = "auto",
 ) -> None:
     """Score one keep schedule on one model: quality per question family, compute, KV cache."""
     from paretoprune.schedules.files import read_schedule

@@ -48,7 +48,7 @@ def score_schedule(
     batch: int = 64,
     dtype: str = "float32",
     device: str = "cpu",
-    attn: str = "sdpa",
+    attn: str = "auto",
 ) -> Scored:
     """Evaluate a schedule exactly as given (no lattice); raises where it does not fit the model."""
     problem = load_problem(

@@ -86,7 +86,7 @@ def _walk(
     siblings: dict[bytes, list[int]] = {}
     for member in members:
         siblings.setdefault(counts[member, layer].tobytes(), []).append(member)
-    drop = _dropper(adapter, pruner, meter, tokens, layer)
+    drop = dropper(adapter, pruner, meter, tokens, layer)
     for group in siblings.values():
         kept = drop(counts[group[0], layer])
         batch, length = kept.hidden.shape[:2]
@@ -95,7 +95,7 @@ def _walk(
         yield from _walk(adapter, pruner, meter, counts, after, layer + 1, group)
 
 
-def _dropper(
+def dropper(
     adapter: Adapter, pruner: Pruner, meter: Executed, tokens: Tokens, layer: int
 ) -> Callable[[NDArray[np.int64]], Tokens]:
     """A function from kept counts [B] to the tokens that stay; siblings share one ranking."""
