@@ -102,8 +102,11 @@ class Adapter(ABC):
         features = self.model.get_image_features(inputs["pixel_values"]).pooler_output
         return torch.cat(list(features))
 
-    def positions(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Positions that `rotary_emb` takes: int64 [B, T], or [3, B, T] for M-RoPE."""
+    def positions(self, inputs: Mapping[str, Tensor]) -> Tensor | None:
+        """Positions that `rotary_emb` takes: int64 [B, T], or [3, B, T] for M-RoPE.
+
+        None in an adapter that leaves counting to the model.
+        """
         return (inputs["attention_mask"].long().cumsum(-1) - 1).clamp(min=0)
 
     def token_inputs(self, tokens: Tensor) -> dict[str, Tensor]:
@@ -251,7 +254,10 @@ class Adapter(ABC):
         features = self.visual_features(inputs)
         if features is not None:
             hidden = hidden.masked_scatter(visual[..., None], features.to(hidden.dtype))
-        rotary = self.rotary(hidden, self.positions(inputs))
+        positions = self.positions(inputs)
+        if positions is None:
+            raise UnsupportedError(f"adapter {self.family!r} must define positions or prefill")
+        rotary = self.rotary(hidden, positions)
         return Prefill(hidden, rotary, visual, valid, last_token(valid, prompt_end))
 
     def visual_mask(self, ids: Tensor) -> Tensor:

@@ -22,6 +22,13 @@ from paretoprune.tasks.base import Picture, Video, Visual, shown
 
 TOKEN_NAMES = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
 
+FRAMES = (
+    ("image_start_token_id", "image_end_token_id"),
+    ("vision_start_token_id", "vision_end_token_id"),
+    ("boi_token_index", "eoi_token_index"),
+)
+"""Names under which configurations keep the tokens around a picture."""
+
 
 class GenericAdapter(Adapter):
     """Any `AutoModelForImageTextToText` whose layers take hidden states, positions and a mask.
@@ -85,6 +92,16 @@ class GenericAdapter(Adapter):
         """The processor's word for a picture, else the image token."""
         found = getattr(self.processor, "image_token", None)
         return str(getattr(found, "content", found)) if found else super().placeholder(item)
+
+    def opening(self, items: Sequence[Picture | Video]) -> str:
+        """Each picture between the start and end tokens that the configuration names, if any."""
+        config = self.model.config
+        for start, end in FRAMES:
+            ids = getattr(config, start, None), getattr(config, end, None)
+            if None not in ids:
+                before, after = (self.token(int(i)) for i in ids)
+                return "".join(f"{before}{self.placeholder(item)}{after}" for item in items)
+        return super().opening(items)
 
     # --- inputs
 
@@ -154,11 +171,19 @@ class GenericAdapter(Adapter):
 
     # --- the decoder
 
+    def positions(self, inputs: Mapping[str, Tensor]) -> Tensor | None:
+        """Padding is not counted; None where the family counts by itself (M-RoPE)."""
+        if "position_ids" not in self._takes or "mm_token_type_ids" in self._takes:
+            return None
+        return super().positions(inputs)
+
     def prefill(self, inputs: Mapping[str, Tensor], prompt_end: Tensor | None = None) -> Prefill:
         """What the family's own forward pass gives its first decoder layer."""
         given = {k: v for k, v in inputs.items() if k in self._takes}
         short = {"logits_to_keep": 1} if "logits_to_keep" in self._takes else {}
-        entry = self.recorder.entry(**given, **short, use_cache=False)
+        positions = self.positions(inputs)
+        at = {} if positions is None else {"position_ids": positions}
+        entry = self.recorder.entry(**given, **at, **short, use_cache=False)
         ids, valid = inputs["input_ids"], inputs["attention_mask"].bool()
         return Prefill(
             entry.hidden, entry.rotary, self.visual_mask(ids), valid,

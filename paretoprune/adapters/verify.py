@@ -73,7 +73,9 @@ def verify(adapter: Adapter) -> Verification:
         for side in ("left", "right"):
             inputs = adapter.inputs(pictures, PROMPTS, padding_side=side)
             prefill = adapter.prefill(inputs)
-            own = adapter.model(**inputs, use_cache=False).logits
+            positions = adapter.positions(inputs)
+            at = {} if positions is None else {"position_ids": positions}
+            own = adapter.model(**inputs, **at, use_cache=False).logits
             mine = adapter.head(_all_layers(adapter, prefill))
             valid = prefill.valid
             scale = float(own[valid].abs().max())

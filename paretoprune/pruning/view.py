@@ -89,7 +89,13 @@ def _look_at(pruning: Pruning, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
             "a pruned model needs input_ids to tell visual tokens from text; inputs_embeds alone "
             "do not say"
         )
-    pruning.visual = pruning.adapter.visual_mask(ids)
+    # an image token that was generated is text: only a call that brings pictures has visual ones
+    pictures = any(
+        value is not None and (name.startswith("pixel_values") or name == "mm_encoder_outputs")
+        and not (isinstance(value, dict) and not value)
+        for name, value in kwargs.items()
+    )  # fmt: skip
+    pruning.visual = pruning.adapter.visual_mask(ids) if pictures else None
 
 
 def _forward(

@@ -3,7 +3,7 @@
 Its FastV drops once: `pruning_loc` is the layer before which, `rate` the share that goes; tokens
 are ranked by the layer before, as in `paretoprune`. Its PyramidDrop drops at each layer of
 `layer_list` down to shares of the full count (`image_token_ratio_list`), ranked by the layer
-itself. (LightCompress, docs/en/source/advanced/token_reduction.md and llmc/compression/token_reduction.)
+itself. (LightCompress, docs/en/source/advanced/token_reduction.md.)
 """
 
 from __future__ import annotations
