@@ -97,9 +97,9 @@ class GenericAdapter(Adapter):
         """Each picture between the start and end tokens that the configuration names, if any."""
         config = self.model.config
         for start, end in FRAMES:
-            ids = getattr(config, start, None), getattr(config, end, None)
-            if None not in ids:
-                before, after = (self.token(int(i)) for i in ids)
+            first, last = getattr(config, start, None), getattr(config, end, None)
+            if first is not None and last is not None:
+                before, after = self.token(int(first)), self.token(int(last))
                 return "".join(f"{before}{self.placeholder(item)}{after}" for item in items)
         return super().opening(items)
 

@@ -8,11 +8,12 @@ itself. (LightCompress, docs/en/source/advanced/token_reduction.md.)
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import yaml
 
-from paretoprune.errors import UnsupportedError
+from paretoprune.errors import BrokenFileError, InvalidValueError, UnsupportedError
 from paretoprune.schedules.files import ScheduleFile
 
 
@@ -38,6 +39,17 @@ def lightcompress(content: ScheduleFile) -> str:
         "# half to even and its PyramidDrop rounds down; paretoprune rounds half up.\n"
     )
     return note + str(yaml.safe_dump(section, sort_keys=False))
+
+
+def write_lightcompress(file: Path, content: ScheduleFile) -> None:
+    """Write that section to a new file; raises `InvalidValueError` if there is one already."""
+    text = lightcompress(content)
+    if file.exists():
+        raise InvalidValueError(f"--out {file} exists; name a new file")
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise BrokenFileError(f"cannot write {file}: {error.strerror}") from error
 
 
 def _drops(keep: list[float]) -> list[tuple[int, float]]:

@@ -44,9 +44,8 @@ class AdapterContract(ABC):
 
     def visuals(self) -> list[Visual]:
         """What three prompts show; sizes differ where the family keeps them."""
-        pictures: list[Visual] = list(random_pictures(3))
-        pictures[1] = pictures[1][:64]
-        return pictures
+        first, second, third = random_pictures(3)
+        return [first, second[:64], third]
 
     def prompts(self) -> list[str]:
         """Three prompts of different lengths that the tokenizer knows."""
@@ -60,7 +59,9 @@ class AdapterContract(ABC):
 
     def dense(self, adapter: Adapter, inputs: Any) -> Tensor:
         """Logits of the unmodified model, at the positions that `generate` would count."""
-        return adapter.model(**inputs, **self.positions(adapter, inputs), use_cache=False).logits
+        at = self.positions(adapter, inputs)
+        logits: Tensor = adapter.model(**inputs, **at, use_cache=False).logits
+        return logits
 
     def positions(self, adapter: Adapter, inputs: Any) -> dict[str, Tensor]:
         """`position_ids` that do not count padding, where the model does not see to it itself."""
