@@ -14,7 +14,7 @@ import re
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
@@ -36,7 +36,8 @@ class Prefill:
     `hidden` float [B, T, hidden]; `rotary` cosines and sines, each [B, T, head_dim], at the
     original positions; `visual` and `valid` bool [B, T] (visual tokens; tokens that are no
     padding); `prompt_end` int64 [B], index of the last prompt token, where answers begin to be
-    predicted and which asks for visual tokens.
+    predicted and which asks for visual tokens. `extras` hold [B, T, c] each, 0 at text: what a
+    pruner that needs it was given of the vision tower (`adapters.extras.prefill_for`).
     """
 
     hidden: Tensor
@@ -44,13 +45,14 @@ class Prefill:
     visual: Tensor
     valid: Tensor
     prompt_end: Tensor
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
 
     def rows(self, index: slice | Tensor) -> Prefill:
         """The same for some of the batch."""
         cos, sin = self.rotary
         return Prefill(
             self.hidden[index], (cos[index], sin[index]), self.visual[index], self.valid[index],
-            self.prompt_end[index],
+            self.prompt_end[index], {name: value[index] for name, value in self.extras.items()},
         )  # fmt: skip
 
 
@@ -82,7 +84,8 @@ class Adapter(ABC):
         self.tokenizer = tokenizer
         self.image_processor = image_processor
         self.decoder = self.find_decoder()
-        self.spec = decoder_spec(self.decoder)
+        query, key = self.class_query()
+        self.spec = replace(decoder_spec(self.decoder), class_query=query, class_key=key)
         self.note: str | None = None
         """What the user should know of how inputs are made; None if all is as usual."""
 
@@ -264,6 +267,37 @@ class Adapter(ABC):
         """Which of the tokens int64 [B, T] are visual: bool [B, T]."""
         return torch.isin(ids, ids.new_tensor(self.visual_token_ids))
 
+    # --- what pruners may ask for beside hidden states
+
+    def grid(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Places of the batch's visual tokens: float [visual tokens, 3], in order.
+
+        Picture (or tile) number, row and column; the latter are centres of cells, in 0..1.
+        """
+        raise UnsupportedError(
+            f"adapter {self.family!r} does not say where in the picture its visual tokens stand, "
+            "which this pruner needs; choose another, such as 'fastv'"
+        )
+
+    def tower_layer(self) -> Any:
+        """The layer of the vision tower that makes the features which the decoder is given."""
+        raise UnsupportedError(
+            f"the vision tower of {type(self.model).__name__} has no class token (or adapter "
+            f"{self.family!r} does not know it), which this pruner ranks by; choose another, such "
+            "as 'fastv'"
+        )
+
+    def laid_out(self, patches: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Values of the tower's tokens, float [pictures, tokens, c], as visual tokens [N, c]."""
+        raise NotImplementedError(f"adapter {self.family!r} has a tower_layer but no laid_out")
+
+    def class_query(self) -> tuple[float, int]:
+        """FLOPs per visual token of asking the tower's class token, and the width of its keys.
+
+        0 where it has none.
+        """
+        return 0.0, 0
+
     # --- defaults for decoders of the Llama shape
 
     def find_decoder(self) -> Any:
@@ -344,6 +378,24 @@ class Adapter(ABC):
         q = q.view(len(hidden), self.spec.kv_heads, -1, d)
         logits = torch.matmul(q, keys.transpose(2, 3)) * getattr(attention, "scaling", d**-0.5)
         return torch.flatten(logits, 1, 2)
+
+    def block_logits(self, index: int, hidden: Tensor, rotary: Rotary, keys: Tensor) -> Tensor:
+        """Attention logits of Q query tokens per sample in layer `index`: [B, heads, Q, T].
+
+        `query_logits` for several: `hidden` [B, Q, hidden], `rotary` [B, Q, head_dim] each.
+        """
+        layer = self.layers[index]
+        attention = layer.self_attn
+        batch, asked = hidden.shape[:2]
+        heads, d = self.spec.heads, self.spec.head_dim
+        q = attention.q_proj(layer.input_layernorm(hidden)).view(batch, asked, heads, d)
+        if hasattr(attention, "q_norm"):
+            q = attention.q_norm(q)
+        q = rotated(attention, q.transpose(1, 2), rotary)
+        q = q.reshape(batch, self.spec.kv_heads, -1, d)
+        logits = torch.matmul(q, keys.transpose(2, 3)) * getattr(attention, "scaling", d**-0.5)
+        split: Tensor = logits.reshape(batch, heads, asked, -1)
+        return split
 
     def layer_keys(self, index: int, hidden: Tensor, rotary: Rotary) -> Tensor:
         """Rotated keys of layer `index` for tokens entering it: [B, kv_heads, T, head_dim].

@@ -6,12 +6,16 @@ picture, its thumbnail last, stand between a start and an end token.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from paretoprune.adapters.base import Adapter, Processed
+from paretoprune.adapters.grid import cells
+from paretoprune.adapters.tower import class_attention_flops
 from paretoprune.tasks.base import Picture, Video
 
 
@@ -29,6 +33,36 @@ class InternVLAdapter(Adapter):
         sides = zip(config.vision_config.image_size, config.vision_config.patch_size, strict=True)
         patches = int(np.prod([side // patch for side, patch in sides]))
         return round(patches * float(config.downsample_ratio) ** 2)
+
+    def tower_layer(self) -> Any:
+        """The layer behind which the features are taken; the tower always has a class token."""
+        layers = self.model.model.vision_tower.encoder.layer
+        state = self.model.config.vision_feature_layer
+        return layers[(state if state > 0 else len(layers) + 1 + state) - 1]
+
+    def laid_out(self, patches: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Pixel shuffle by the model itself; a visual token is the mean of its patches."""
+        inner = patches[:, 1:]
+        side = round(inner.shape[1] ** 0.5)
+        squares = inner.unflatten(1, (side, side))
+        scale = float(self.model.config.downsample_ratio)
+        shuffled = self.model.model.pixel_shuffle(squares, scale_factor=scale)
+        pooled: Tensor = shuffled.unflatten(-1, (-1, inner.shape[-1])).mean(-2).flatten(0, 2)
+        return pooled
+
+    def class_query(self) -> tuple[float, int]:
+        """Per visual token: one tile's query over its patches."""
+        vision = self.model.config.vision_config
+        sides = zip(vision.image_size, vision.patch_size, strict=True)
+        patches = int(np.prod([side // patch for side, patch in sides]))
+        flops = class_attention_flops(vision.hidden_size, patches + 1) / self.tile_tokens
+        return flops, vision.hidden_size // vision.num_attention_heads
+
+    def grid(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Every tile by itself: square, in rows."""
+        side = round(self.tile_tokens**0.5)
+        tiles = [cells(number, side, side) for number in range(len(inputs["pixel_values"]))]
+        return torch.cat(tiles).to(inputs["pixel_values"].device)
 
     def process(self, items: Sequence[Picture | Video], counts: Sequence[int]) -> Processed:
         """`pixel_values` [tiles, 3, side, side] of all pictures and frames."""

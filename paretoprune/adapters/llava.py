@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from paretoprune.adapters.base import Adapter, Processed
+from paretoprune.adapters.grid import cells, rows_of_lines
+from paretoprune.adapters.tower import class_attention_flops
 from paretoprune.tasks.base import Picture, Video
 
 
@@ -50,6 +52,58 @@ class LlavaAdapter(Adapter):
         given = {name: inputs[name] for name in names if name in inputs}
         return torch.cat(list(self.model.get_image_features(**given).pooler_output))
 
+    def tower_layer(self) -> Any:
+        """CLIP's layer behind which the features are taken, the deepest one if there are several.
+
+        SigLIP towers have no class token.
+        """
+        if not self._class_tokens:
+            return super().tower_layer()
+        tower, config = self.model.model.vision_tower, self.model.config
+        layers = getattr(tower, "vision_model", tower).encoder.layers
+        chosen = getattr(config, "vision_feature_layer", None)
+        chosen = config.vision_feature_layers if chosen is None else chosen
+        states = [chosen] if isinstance(chosen, int) else chosen
+        # hidden state 0 is what enters layer 0, so state i leaves layer i - 1
+        return layers[max(i if i > 0 else len(layers) + 1 + i for i in states) - 1]
+
+    def laid_out(self, patches: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Patches in order; tiles laid out by the model itself, 0 at line ends."""
+        if not self.tiled:
+            full = self.model.config.vision_feature_select_strategy == "full"
+            return patches[:, 0 if full else 1 :].flatten(0, 1)
+        return torch.cat(self._packed(patches[:, 1:], inputs, patches.new_zeros(patches.shape[-1])))
+
+    def class_query(self) -> tuple[float, int]:
+        """Per patch: one picture's or tile's query over its patches."""
+        if not self._class_tokens:
+            return super().class_query()
+        vision = self.model.config.vision_config
+        patches = int(vision.image_size // vision.patch_size) ** 2
+        flops = class_attention_flops(int(vision.hidden_size), patches + 1) / patches
+        return flops, int(vision.hidden_size // vision.num_attention_heads)
+
+    def grid(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Square pictures; with tiles, the small picture first and then the lines of the large."""
+        pixels = inputs["pixel_values"]
+        vision = self.model.config.vision_config
+        high, wide = (size // vision.patch_size for size in pixels.shape[-2:])
+        device = pixels.device
+        if not self.tiled:
+            if self.model.config.vision_feature_select_strategy == "full":
+                return super().grid(inputs)
+            parts = [cells(number, high, wide) for number in range(len(pixels))]
+            return torch.cat(parts).to(device)
+        tiles = torch.zeros(int(self._tiles(inputs).sum()), high * wide, 1)
+        parts = []
+        for lines in self._packed(tiles, inputs, torch.ones(1)):
+            whole = high * wide
+            number = len(parts)
+            parts.append(cells(number, high, wide))
+            if len(lines) > whole:
+                parts.append(rows_of_lines(number + 1, lines[whole:, 0] > 0))
+        return torch.cat(parts).to(device)
+
     def _tokens(self, tensors: Mapping[str, Tensor]) -> list[int]:
         """Visual tokens of each picture."""
         pixels = tensors["pixel_values"]
@@ -68,6 +122,13 @@ class LlavaAdapter(Adapter):
 
     def _tiled_tokens(self, tensors: Mapping[str, Tensor], patches: int) -> list[int]:
         """What the model's own layout of tiles gives, run on tensors without content."""
+        features = self._packed(
+            torch.zeros(int(self._tiles(tensors).sum()), patches, 1), tensors, torch.zeros(1)
+        )
+        return [len(f) for f in features]
+
+    def _tiles(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Tiles of each picture, the picture of the whole included: int64 [pictures]."""
         from transformers.models.llava_next.modeling_llava_next import image_size_to_num_patches
 
         config = self.model.config
@@ -83,16 +144,24 @@ class LlavaAdapter(Adapter):
             else 1
             for size, one in zip(tensors["image_sizes"], single, strict=True)
         ]
-        # NeXT wants to know of the class token, OneVision how many tiles it may have
+        return torch.tensor(tiles)
+
+    def _packed(
+        self, tiles: Tensor, tensors: Mapping[str, Tensor], newline: Tensor
+    ) -> list[Tensor]:
+        """Values of all tiles' patches, [tiles, patches, c], per picture as the model lays out.
+
+        `newline` [c] stands at line ends. NeXT wants to know of the class token, OneVision how many
+        tiles it may have.
+        """
+        config = self.model.config
         rule = (
             {"vision_aspect_ratio": config.vision_aspect_ratio}
             if hasattr(config, "vision_aspect_ratio")
             else {"vision_feature_select_strategy": config.vision_feature_select_strategy}
         )
-        features, _ = self.model.model.pack_image_features(
-            [torch.zeros(n, patches, 1) for n in tiles],
-            tensors["image_sizes"],
-            image_newline=torch.zeros(1),
-            **rule,
+        counts = self._tiles(tensors).tolist()
+        found, _ = self.model.model.pack_image_features(
+            list(tiles.split(counts)), tensors["image_sizes"], image_newline=newline, **rule
         )
-        return [len(f) for f in features]
+        return list(found)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from paretoprune.adapters.base import Adapter, Processed
+from paretoprune.adapters.grid import cells
 from paretoprune.tasks.base import Picture, Video
 
 TEXT, IMAGE, VIDEO = 0, 1, 2
@@ -113,6 +114,23 @@ class QwenVLAdapter(Adapter):
         joined = parts[0][1].new_zeros(len(kinds), self.spec.hidden)
         for kind, features in parts:
             joined[kinds == kind] = features
+        return joined
+
+    def grid(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Every picture, and every time step of a video, in its own rows and columns."""
+        merge = self.model.config.vision_config.spatial_merge_size
+        kinds = inputs["mm_token_type_ids"]
+        kinds = kinds[kinds != TEXT]
+        joined = torch.zeros(len(kinds), 3, device=kinds.device)
+        number = 0
+        for kind, name in ((IMAGE, "image_grid_thw"), (VIDEO, "video_grid_thw")):
+            parts = []
+            for time, high, wide in inputs[name].tolist() if name in inputs else []:
+                for _ in range(time):
+                    parts.append(cells(number, high // merge, wide // merge))
+                    number += 1
+            if parts:
+                joined[kinds == kind] = torch.cat(parts).to(joined.device)
         return joined
 
     def positions(self, inputs: Mapping[str, Tensor]) -> Tensor:

@@ -33,7 +33,11 @@ CONVENTIONS: dict[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class DecoderSpec:
-    """Dimensions of a decoder, as the cost model needs them."""
+    """Dimensions of a decoder, as the cost model needs them.
+
+    `class_query` is the FLOPs per visual token of asking the vision tower's class token, which some
+    pruners do, and `class_key` the width of its keys; 0 where there is none.
+    """
 
     hidden: int
     layers: int
@@ -42,6 +46,8 @@ class DecoderSpec:
     head_dim: int
     mlp: int
     gated: bool = True
+    class_query: float = 0.0
+    class_key: int = 0
 
     def __post_init__(self) -> None:
         sizes = (self.hidden, self.layers, self.heads, self.kv_heads, self.head_dim, self.mlp)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from paretoprune.adapters.base import Adapter, Prefill
+from paretoprune.adapters.extras import prefill_for
 from paretoprune.errors import InvalidValueError
 from paretoprune.pruning.tokens import Tokens
 from paretoprune.tasks.base import Sample, size_of
@@ -55,9 +56,12 @@ class AnsweredBatch:
 
 
 def answered_batches(
-    adapter: Adapter, samples: Sequence[Sample], *, batch: int
+    adapter: Adapter, samples: Sequence[Sample], *, batch: int, needs: frozenset[str] = frozenset()
 ) -> Iterator[AnsweredBatch]:
-    """Prefill a split once, in batches of at most `batch` samples, of equal length if possible."""
+    """Prefill a split once, in batches of at most `batch` samples, of equal length if possible.
+
+    With extras for a pruner's `needs`.
+    """
     if not samples:
         raise InvalidValueError("a split needs at least one sample")
     ids = adapter.tokenizer([f"{s.prompt} {s.answer}" for s in samples])["input_ids"]
@@ -66,19 +70,23 @@ def answered_batches(
         buckets.setdefault((len(ids[number]), size_of(sample.image)), []).append(number)
     for _, numbers in sorted(buckets.items()):
         for start in range(0, len(numbers), batch):
-            yield answered_batch(adapter, samples, numbers[start : start + batch])
+            yield answered_batch(adapter, samples, numbers[start : start + batch], needs=needs)
 
 
 def answered_batch(
-    adapter: Adapter, samples: Sequence[Sample], numbers: Sequence[int]
+    adapter: Adapter,
+    samples: Sequence[Sample],
+    numbers: Sequence[int],
+    *,
+    needs: frozenset[str] = frozenset(),
 ) -> AnsweredBatch:
-    """Prefill the samples with these numbers, together."""
+    """Prefill the samples with these numbers, together, with extras for a pruner's `needs`."""
     chosen = [samples[i] for i in numbers]
     inputs, prompt_end, labels = adapter.teacher_forced(
         [s.image for s in chosen], [s.prompt for s in chosen], [s.answer for s in chosen]
     )
     with torch.no_grad():
-        prefill = adapter.prefill(inputs, prompt_end)
+        prefill = prefill_for(adapter, inputs, prompt_end, needs=needs)
     offsets = torch.arange(labels.shape[1], device=labels.device)
     places = prompt_end[:, None] + torch.where(labels == IGNORE, 0, offsets)
     sample = torch.tensor(list(numbers), device=labels.device)

@@ -21,6 +21,7 @@ from paretoprune.errors import InvalidValueError
 from paretoprune.problem import Candidate, Evaluation, Objective, Problem
 from paretoprune.problems.teacher_forcing import AnsweredBatch, answered_batches
 from paretoprune.pruning.base import Pruner
+from paretoprune.pruning.cost import choosing_flops
 from paretoprune.pruning.decoder import Executed, run_population
 from paretoprune.registry import kernels
 from paretoprune.schedules import KeepSchedule, keep_counts
@@ -64,7 +65,9 @@ class TokenPruning(Problem):
         self.batch = batch
         self.model_name = model_name
         self._heldout_samples = heldout_samples
-        self.batches: list[AnsweredBatch] = list(answered_batches(adapter, samples, batch=batch))
+        self.batches: list[AnsweredBatch] = list(
+            answered_batches(adapter, samples, batch=batch, needs=pruner.needs)
+        )
         self._measure_lengths()
         visual = int(self.visual_tokens.min())
         if levels is None:
@@ -124,12 +127,7 @@ class TokenPruning(Problem):
         spec = self.adapter.spec
         kept = keep_counts(ratios, self.visual_tokens)  # [layers, samples]
         total = layer_cost(spec, kept + self.text_tokens).sum(0)
-        before = self.visual_tokens
-        for layer in range(spec.layers):
-            ranked = (kept[layer] < before) & (kept[layer] > 0)
-            ranking = self.pruner.flops(spec, self.text_tokens + before, before)
-            total += np.where(ranked, ranking, 0.0)
-            before = kept[layer]
+        total += choosing_flops(self.pruner, spec, self.text_tokens, self.visual_tokens, kept)
         return np.asarray(total)
 
     def relative_compute(self, ratios: NDArray[np.float64]) -> float:

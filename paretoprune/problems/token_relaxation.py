@@ -165,6 +165,10 @@ def _joined(
         visual=torch.cat([wide(b.prefill.visual, length, 1) for b in batches])[order],
         valid=torch.cat([wide(b.prefill.valid, length, 1) for b in batches])[order],
         prompt_end=torch.cat([b.prefill.prompt_end for b in batches])[order],
+        extras={
+            name: torch.cat([wide(b.prefill.extras[name], length, 1) for b in batches])[order]
+            for name in batches[0].prefill.extras
+        },
     )
     padded = [b.places[:, :1].expand(-1, answers - b.places.shape[1]) for b in batches]
     places = torch.cat([torch.cat([b.places, p], 1) for b, p in zip(batches, padded, strict=True)])

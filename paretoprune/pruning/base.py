@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import ClassVar
 
@@ -14,6 +15,20 @@ from torch import Tensor
 
 from paretoprune.adapters.base import Adapter, Rotary
 from paretoprune.cost import DecoderSpec
+from paretoprune.errors import InvalidValueError
+
+NEEDS: dict[str, str] = {
+    "query": "attention of the last prompt token",
+    "text": "the tokens of the question",
+    "keys": "keys of the layer before",
+    "embeddings": "hidden states of the visual tokens",
+    "attention": "attention among the visual tokens, computed in blocks",
+    "tower": "the class token of the vision tower",
+    "grid": "places of the visual tokens in the picture",
+}
+"""What a pruner may declare in `needs`. Only `tower` and `grid` are asked of the adapter."""
+BLOCK = 64
+"""Queries whose attention is computed at a time: no [T, T] matrix arises."""
 
 
 @dataclass
@@ -25,8 +40,10 @@ class PruningContext:
     int64 [B, V] indexes the visual ones and `present` bool [B, V] is false where a sample has fewer
     than V; `alive` bool [B, V] is false for tokens that a soft decoder only carries along; `origin`
     int64 [B, T] are places in the full sequence; `query` int64 [B] is the last prompt token;
-    `sample` int64 [B] numbers the samples of the split. `keys` [B, kv_heads, T, head_dim] and
-    `query_before` [B, hidden] belong to the layer before (None at layer 0).
+    `sample` int64 [B] numbers the samples of the split. `keys` [B, kv_heads, T, head_dim],
+    `query_before` [B, hidden] and `before` [B, T, hidden], which entered it, belong to the layer
+    before (None at layer 0). `extras` hold [B, T, c] each: what the pruner asked for or noted at
+    the decoder's entry.
     """
 
     adapter: Adapter
@@ -42,6 +59,8 @@ class PruningContext:
     sample: Tensor
     keys: Tensor | None
     query_before: Tensor | None
+    before: Tensor | None = None
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
 
     @cached_property
     def prompt_attention(self) -> Tensor:
@@ -56,7 +75,7 @@ class PruningContext:
         cos, sin = self.rotary
         rotary = cos[batch, self.query], sin[batch, self.query]
         logits = self.adapter.query_logits(self.layer - 1, self.query_before, rotary, self.keys)
-        return self._normalised(logits)
+        return self._normalised(logits[:, :, None], self.query[:, None])[:, :, 0]
 
     @cached_property
     def coming_attention(self) -> Tensor:
@@ -69,22 +88,122 @@ class PruningContext:
         rotary = cos[batch, self.query], sin[batch, self.query]
         keys = self.adapter.layer_keys(self.layer, self.hidden, self.rotary)
         query = self.hidden[batch, self.query]
-        return self._normalised(self.adapter.query_logits(self.layer, query, rotary, keys))
+        logits = self.adapter.query_logits(self.layer, query, rotary, keys)
+        return self._normalised(logits[:, :, None], self.query[:, None])[:, :, 0]
 
-    def _normalised(self, logits: Tensor) -> Tensor:
-        """Softmax of [B, heads, T] over the alive tokens up to the query."""
+    def attention_blocks(
+        self, asked: Tensor, *, temperature: float = 1.0
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """Attention of the tokens int64 [B, Q] in layer `layer - 1`, a block of them at a time.
+
+        Yields which of the Q, and their weights [B, heads, q, T], softmax of logits over
+        `temperature`, normalised over the alive tokens up to each of them.
+        """
+        if self.keys is None or self.before is None:
+            raise ValueError("layer 0 has no attention before it; declare first_layer = 1")
+        cos, sin = self.rotary
+        for start in range(0, asked.shape[1], BLOCK):
+            part = slice(start, start + BLOCK)
+            index = asked[:, part]
+            logits = self.adapter.block_logits(
+                self.layer - 1,
+                pick(self.before, index),
+                (pick(cos, index), pick(sin, index)),
+                self.keys,
+            )
+            yield part, self._normalised(logits / temperature, index)
+
+    def _normalised(self, logits: Tensor, asked: Tensor) -> Tensor:
+        """Softmax of [B, heads, Q, T] over the alive tokens up to each asked one, int64 [B, Q]."""
         index = torch.arange(logits.shape[-1], device=logits.device)
-        seen = index[None] <= self.query[:, None]
+        seen = index[None, None] <= asked[..., None]
         if self.valid is not None:
-            seen = seen & self.valid
+            seen = seen & self.valid[:, None]
         logits = logits.masked_fill(~seen[:, None], -torch.inf)
-        counted = seen.scatter(1, self.visual, seen.gather(1, self.visual) & self.alive)
+        counted = seen & self.standing[:, None]
         total = logits.masked_fill(~counted[:, None], -torch.inf).logsumexp(-1, keepdim=True)
         return (logits - total).exp()
+
+    @cached_property
+    def standing(self) -> Tensor:
+        """Tokens that are no padding and no visual token that is merely carried along: [B, T]."""
+        stands = torch.ones_like(self.origin, dtype=torch.bool)
+        if self.valid is not None:
+            stands = stands & self.valid
+        return stands.scatter(1, self.visual, stands.gather(1, self.visual) & self._not_dead)
+
+    @property
+    def _not_dead(self) -> Tensor:
+        """False for visual tokens carried along only; absent entries point at some other token."""
+        return self.alive | ~self.present
+
+    @cached_property
+    def states(self) -> Tensor:
+        """Hidden states of the visual tokens, in float32 or better: [B, V, hidden]."""
+        states = pick(self.hidden, self.visual)
+        return states if states.dtype == torch.float64 else states.float()
+
+    @cached_property
+    def text(self) -> tuple[Tensor, Tensor]:
+        """Tokens of the question: int64 [B, R], and which of them exist, bool [B, R].
+
+        The question is what stands behind the first visual token, up to the last prompt token.
+        """
+        length = self.hidden.shape[1]
+        index = torch.arange(length, device=self.hidden.device)[None]
+        seen = torch.zeros_like(self.origin, dtype=torch.bool)
+        visual = seen.scatter(1, self.visual, self.present)
+        behind = visual.long().cumsum(1) > 0
+        asked = behind & ~visual & (index <= self.query[:, None])
+        if self.valid is not None:
+            asked = asked & self.valid
+        most = max(1, int(asked.sum(1).max()))
+        order = (~asked).long().argsort(dim=1, stable=True)[:, :most]
+        return order, asked.gather(1, order)
+
+    def extra(self, name: str) -> Tensor:
+        """The visual tokens' entries of an extra: [B, V, c]."""
+        if name not in self.extras:
+            raise InvalidValueError(
+                f"this prefill carries no {name!r}; make it with prefill_for(adapter, inputs, "
+                "needs=pruner.needs)"
+            )
+        return pick(self.extras[name], self.visual)
+
+    def one(self, row: int) -> PruningContext:
+        """The same for one sample, B = 1, whose V are the visual tokens that it has."""
+        part = slice(row, row + 1)
+        has = int(self.present[row].sum())
+
+        def of(x: Tensor | None) -> Tensor | None:
+            return None if x is None else x[part]
+
+        cos, sin = self.rotary
+        return replace(
+            self,
+            hidden=self.hidden[part],
+            rotary=(cos[part], sin[part]),
+            valid=of(self.valid),
+            visual=self.visual[part, :has],
+            present=self.present[part, :has],
+            alive=self.alive[part, :has],
+            origin=self.origin[part],
+            query=self.query[part],
+            sample=self.sample[part],
+            keys=of(self.keys),
+            query_before=of(self.query_before),
+            before=of(self.before),
+            extras={name: value[part] for name, value in self.extras.items()},
+        )
 
     def of_visual(self, per_token: Tensor) -> Tensor:
         """Pick the visual tokens' entries of [B, T]: [B, V]."""
         return per_token.gather(1, self.visual)
+
+
+def pick(x: Tensor, index: Tensor) -> Tensor:
+    """Rows of [B, T, c] at int64 [B, n]: [B, n, c]."""
+    return x.gather(1, index[..., None].expand(-1, -1, x.shape[-1]))
 
 
 @dataclass(frozen=True)
@@ -106,6 +225,10 @@ class Pruner(ABC):
     """The first layer before which it can act: 0 before the decoder, 1 if it needs attention."""
     relaxable: ClassVar[bool] = False
     """Whether its choice is top-k of a score, so that the soft decoder can follow it."""
+    needs: ClassVar[frozenset[str]] = frozenset()
+    """What it looks at: names of `NEEDS`."""
+    merges: ClassVar[bool] = False
+    """Whether kept tokens take up something of those that go."""
 
     @abstractmethod
     def select(self, context: PruningContext, n: int) -> Selection:
@@ -114,10 +237,46 @@ class Pruner(ABC):
         Tokens that are not `present` come last, so a sample that keeps fewer takes the first ones.
         """
 
+    def choose(self, context: PruningContext, counts: Tensor) -> Selection:
+        """Choose `counts` int64 [B] tokens; each sample takes its first ones.
+
+        Override it where the best n tokens are not the first n of the best n + 1.
+        """
+        return self.select(context, int(counts.max()))
+
+    def remember(self, context: PruningContext) -> dict[str, Tensor]:
+        """What to carry along from the decoder's entry, before layer 0: [B, T, c] each."""
+        return {}
+
     def flops(
         self, spec: DecoderSpec, tokens: NDArray[np.int64], visual: NDArray[np.int64]
     ) -> NDArray[np.float64]:
-        """FLOPs of choosing among `visual` of `tokens` tokens at one layer, per sample `[...]`."""
+        """FLOPs of choosing among `visual` of `tokens` tokens at one layer, per sample `[...]`.
+
+        What does not depend on how many are kept.
+        """
+        return np.zeros(np.shape(tokens))
+
+    def drop_flops(
+        self,
+        spec: DecoderSpec,
+        layer: int,
+        tokens: NDArray[np.int64],
+        visual: NDArray[np.int64],
+        kept: NDArray[np.int64],
+    ) -> NDArray[np.float64]:
+        """FLOPs of a drop to `kept` of `visual` tokens before `layer`, per sample `[...]`.
+
+        `flops`, and merging if it `merges`: a weighted sum over all visual tokens per kept one.
+        Override it where choosing itself depends on how many are kept.
+        """
+        merging = 2.0 * spec.hidden * np.asarray(visual, dtype=np.float64) * kept
+        return self.flops(spec, tokens, visual) + (merging if self.merges else 0.0)
+
+    def entry_flops(
+        self, spec: DecoderSpec, tokens: NDArray[np.int64], visual: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """FLOPs spent once, before the decoder, per sample `[...]`, however many drops follow."""
         return np.zeros(np.shape(tokens))
 
 

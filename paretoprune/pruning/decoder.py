@@ -68,7 +68,18 @@ def run_population(
     root = enter(prefill, sample)
     visual = prefill.visual.sum(1).cpu().numpy()
     counts = np.stack([keep_counts(row, visual) for row in ratios])  # [candidates, layers, B]
+    if np.any((counts > 0) & (counts < visual)):
+        root = remembered(adapter, pruner, root, meter)
     yield from _walk(adapter, pruner, meter, counts, root, 0, list(range(len(ratios))))
+
+
+def remembered(adapter: Adapter, pruner: Pruner, tokens: Tokens, meter: Executed) -> Tokens:
+    """These tokens, before layer 0, with what the pruner carries along from there."""
+    visual = tokens.visual.sum(1).cpu().numpy()
+    lengths = np.full_like(visual, tokens.length)
+    meter.flops += float(pruner.entry_flops(adapter.spec, lengths, visual).sum())
+    found = pruner.remember(tokens.context(adapter, 0))
+    return replace(tokens, extras={**tokens.extras, **found}) if found else tokens
 
 
 def _walk(
@@ -118,8 +129,8 @@ def dropper(
                 meter.flops += ranking_flops(adapter, pruner, tokens)
             indices = ranking[:, :most]
         else:
-            selection = pruner.select(context, most)
-            meter.flops += ranking_flops(adapter, pruner, tokens)
+            selection = pruner.choose(context, wanted)
+            meter.flops += drop_flops(adapter, pruner, tokens, layer, counts)
             indices, weights = selection.indices, selection.weights
         chosen = context.visual.gather(1, indices)
         stays = torch.arange(most, device=chosen.device)[None] < wanted[:, None]
@@ -145,6 +156,15 @@ def _merged(tokens: Tokens, visual: Tensor, chosen: Tensor, weights: Tensor) -> 
     is_visual = tokens.visual.gather(1, chosen)[..., None]
     merged = torch.where(is_visual, merged, tokens.hidden.gather(1, wide(chosen)))
     return replace(tokens, hidden=tokens.hidden.scatter(1, wide(chosen), merged))
+
+
+def drop_flops(
+    adapter: Adapter, pruner: Pruner, tokens: Tokens, layer: int, counts: NDArray[np.int64]
+) -> float:
+    """FLOPs of this batch's drop before `layer` to `counts` [B] visual tokens, padding included."""
+    visual = tokens.visual.sum(1).cpu().numpy()
+    lengths = np.full_like(visual, tokens.length)
+    return float(pruner.drop_flops(adapter.spec, layer, lengths, visual, counts).sum())
 
 
 def ranking_flops(adapter: Adapter, pruner: Pruner, tokens: Tokens) -> float:

@@ -31,7 +31,7 @@ from paretoprune.adapters.base import Adapter, Prefill
 from paretoprune.cost import layer_cost
 from paretoprune.errors import UnsupportedError
 from paretoprune.pruning.base import Pruner, ScorePruner
-from paretoprune.pruning.decoder import Executed, ranking_flops
+from paretoprune.pruning.decoder import Executed, ranking_flops, remembered
 from paretoprune.pruning.tokens import Tokens, enter, order_of_kept
 
 FLOOR = 1e-16
@@ -91,7 +91,7 @@ def run_soft(
     if sample is None:
         sample = torch.arange(len(prefill.hidden), device=prefill.hidden.device)
     meter = executed or Executed()
-    tokens = enter(prefill, sample)
+    tokens = remembered(adapter, pruner, enter(prefill, sample), meter)
     total = tokens.visual.sum(1)
     ranks = int(total.max())
     for layer in range(adapter.spec.layers):

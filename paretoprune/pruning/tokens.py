@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from paretoprune.adapters.base import Adapter, Prefill, Rotary
-from paretoprune.pruning.base import PruningContext
+from paretoprune.pruning.base import PruningContext, pick
 
 if TYPE_CHECKING:
     from paretoprune.pruning.cache import PrunedCache
@@ -43,8 +44,9 @@ class Tokens:
     `hidden` [B, T, hidden]; `rotary` cosines and sines [B, T, head_dim] of the original positions;
     `origin` int64 [B, T] places in the prefill (padding: one past the end); `visual` bool [B, T];
     `valid` bool [B, T] or None without padding; `query` int64 [B] last prompt token; `sample` int64
-    [B]; `keys` [B, kv_heads, T, head_dim] and `query_before` [B, hidden] of the layer before;
-    `alive` bool [B, T] is false for tokens that a soft decoder only carries along (None: all).
+    [B]; `keys` [B, kv_heads, T, head_dim] and `query_before` [B, hidden] of the layer before, and
+    `before` [B, T, hidden], which entered it; `alive` bool [B, T] is false for tokens that a soft
+    decoder only carries along (None: all); `extras` [B, T, c] each, for pruners that need them.
     """
 
     hidden: Tensor
@@ -57,6 +59,8 @@ class Tokens:
     keys: Tensor | None = None
     query_before: Tensor | None = None
     alive: Tensor | None = None
+    before: Tensor | None = None
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def length(self) -> int:
@@ -76,7 +80,8 @@ class Tokens:
         return PruningContext(
             adapter, layer, self.hidden, self.rotary, self.valid, visual, present,
             present if self.alive is None else self.alive.gather(1, visual) & present,
-            self.origin, self.query, self.sample, self.keys, self.query_before,
+            self.origin, self.query, self.sample, self.keys, self.query_before, self.before,
+            self.extras,
         )  # fmt: skip
 
     @property
@@ -93,14 +98,16 @@ class Tokens:
         origin = self.origin.gather(1, index)
         return replace(
             self,
-            hidden=_pick(self.hidden, index),
-            rotary=(_pick(cos, index), _pick(sin, index)),
+            hidden=pick(self.hidden, index),
+            rotary=(pick(cos, index), pick(sin, index)),
             origin=origin if valid is None else torch.where(full, origin, past),
             visual=self.visual.gather(1, index) & full,
             valid=valid,
             query=(kept.long().cumsum(1) - 1).gather(1, self.query[:, None])[:, 0],
             keys=None,
             query_before=None,
+            before=None,
+            extras={name: pick(value, index) for name, value in self.extras.items()},
             alive=None if self.alive is None else self.alive.gather(1, index) & full,
         )
 
@@ -130,11 +137,12 @@ class Tokens:
             hidden=adapter.run_layer(layer, self.hidden, self.rotary, mask, recorder),
             keys=recorder.keys,
             query_before=self.hidden[batch, self.query],
+            before=self.hidden,
         )
 
     def at(self, places: Tensor) -> Tensor:
         """Hidden states of original places int64 [B, A], which must be present: [B, A, hidden]."""
-        return _pick(self.hidden, torch.searchsorted(self.origin, places.contiguous()))
+        return pick(self.hidden, torch.searchsorted(self.origin, places.contiguous()))
 
 
 def order_of_kept(kept: Tensor) -> tuple[Tensor, Tensor]:
@@ -143,11 +151,6 @@ def order_of_kept(kept: Tensor) -> tuple[Tensor, Tensor]:
     longest = int(counts.max())
     index = (~kept).long().argsort(dim=1, stable=True)[:, :longest]
     return index, torch.arange(longest, device=index.device)[None] < counts[:, None]
-
-
-def _pick(x: Tensor, index: Tensor) -> Tensor:
-    """Rows of [B, T, d] at int64 [B, n]: [B, n, d]."""
-    return x.gather(1, index[..., None].expand(-1, -1, x.shape[-1]))
 
 
 def enter(prefill: Prefill, sample: Tensor) -> Tokens:
@@ -161,5 +164,6 @@ def enter(prefill: Prefill, sample: Tensor) -> Tokens:
         valid=None,
         query=prefill.prompt_end,
         sample=sample,
+        extras=prefill.extras,
     )
     return tokens if bool(prefill.valid.all()) else tokens.keep(prefill.valid)

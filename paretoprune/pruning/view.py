@@ -19,11 +19,12 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from paretoprune.adapters.base import Adapter, last_token
+from paretoprune.adapters.extras import Extras
 from paretoprune.adapters.views import Recorder, become, view_of
 from paretoprune.errors import InvalidValueError, UnsupportedError
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.cache import PrunedCache
-from paretoprune.pruning.decoder import Executed, dropper
+from paretoprune.pruning.decoder import Executed, dropper, remembered
 from paretoprune.pruning.tokens import Tokens
 from paretoprune.schedules import KeepSchedule, keep_counts
 
@@ -34,15 +35,18 @@ Model = TypeVar("Model", bound=PreTrainedModel)
 class Pruning:
     """What a view's decoder needs to know; `executed` counts the FLOPs of its layers.
 
-    `visual` bool [B, T] and `prompt_end` int64 [B] belong to the call that is running.
+    `visual` bool [B, T], `prompt_end` int64 [B] and `inputs`, the arguments of `forward`, belong to
+    the call that is running. `extras` answers what the pruner needs of the vision tower.
     """
 
     adapter: Adapter
     pruner: Pruner
     schedule: KeepSchedule
     recorder: Recorder
+    extras: Extras
     visual: Tensor | None = None
     prompt_end: Tensor | None = None
+    inputs: dict[str, Any] = field(default_factory=dict)
     executed: Executed = field(default_factory=Executed)
 
 
@@ -67,7 +71,8 @@ def prune(model: Model, adapter: type[Adapter], schedule: KeepSchedule, pruner: 
             f"the schedule keeps {early[0]:.0%} of them there"
         )
     decoder = inside.decoder
-    pruning = Pruning(inside, pruner, schedule, Recorder(decoder, decoder))
+    extras = Extras(inside, pruner.needs)
+    pruning = Pruning(inside, pruner, schedule, Recorder(decoder, decoder), extras)
     become(decoder, _forward, "Pruned")
     decoder.pruning = pruning
     view.pruning = pruning
@@ -96,6 +101,7 @@ def _look_at(pruning: Pruning, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
         for name, value in kwargs.items()
     )  # fmt: skip
     pruning.visual = pruning.adapter.visual_mask(ids) if pictures else None
+    pruning.inputs = kwargs if pictures else {}
 
 
 def _forward(
@@ -145,7 +151,9 @@ def _forward(
         valid=None,
         query=last_token(valid, pruning.prompt_end),
         sample=torch.arange(batch, device=valid.device),
+        extras=pruning.extras.read(pruning.inputs, visual) if pruning.inputs else {},
     )
+    pruning.inputs = {}
     if not bool(valid.all()):
         tokens = tokens.keep(valid)
     tokens = _run(pruning, tokens, cache)
@@ -165,6 +173,8 @@ def _run(pruning: Pruning, tokens: Tokens, cache: PrunedCache) -> Tokens:
     present = tokens.visual.sum(1)
     counts = keep_counts(np.asarray(pruning.schedule.ratios), present.cpu().numpy())
     anything = bool(present.any())
+    if anything:
+        tokens = remembered(pruning.adapter, pruning.pruner, tokens, pruning.executed)
     for layer in range(pruning.adapter.spec.layers):
         if anything:
             drop = dropper(pruning.adapter, pruning.pruner, pruning.executed, tokens, layer)

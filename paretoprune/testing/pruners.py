@@ -12,17 +12,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from paretoprune.adapters.base import Adapter, Prefill
+from paretoprune.adapters.extras import prefill_for
 from paretoprune.errors import InvalidValueError
 from paretoprune.pruning.base import Pruner, PruningContext, ScorePruner
-from paretoprune.pruning.decoder import run_population
+from paretoprune.pruning.decoder import Executed, remembered, run_population
 from paretoprune.pruning.soft import run_soft
 from paretoprune.pruning.tokens import enter
 from paretoprune.testing.models import question_batch, tiny_llava
 
 
-def context_of(adapter: Adapter, prefill: Prefill, layer: int) -> PruningContext:
-    """What a pruner sees before `layer` when nothing was dropped."""
+def context_of(
+    adapter: Adapter, prefill: Prefill, layer: int, pruner: Pruner | None = None
+) -> PruningContext:
+    """What `pruner` sees before `layer` when nothing was dropped."""
     tokens = enter(prefill, torch.arange(len(prefill.hidden)))
+    if pruner is not None:
+        tokens = remembered(adapter, pruner, tokens, Executed())
     for index in range(layer):
         tokens = tokens.run(adapter, index)
     return tokens.context(adapter, layer)
@@ -42,7 +47,8 @@ class PrunerContract(ABC):
     def prefill(self, adapter: Adapter, *, padding_side: str = "right") -> Prefill:
         """Prefill three samples with prompts of different lengths."""
         with torch.no_grad():
-            return adapter.prefill(question_batch(adapter, padding_side=padding_side))
+            inputs = question_batch(adapter, padding_side=padding_side)
+            return prefill_for(adapter, inputs, needs=self.make().needs)
 
     def ratios(self, adapter: Adapter) -> NDArray[np.float64]:
         """Schedules that drop early, late, twice, and everything: `[candidates, layers]`."""
@@ -59,7 +65,7 @@ class PrunerContract(ABC):
     def test_selects_distinct_tokens_that_exist(self) -> None:
         """For every n from 1 to V: n distinct visual tokens of each sample."""
         adapter, pruner = self.adapter(), self.make()
-        context = context_of(adapter, self.prefill(adapter), pruner.first_layer)
+        context = context_of(adapter, self.prefill(adapter), pruner.first_layer, pruner)
         visual = context.visual.shape[1]
         for n in range(1, visual + 1):
             indices = pruner.select(context, n).indices
@@ -79,7 +85,7 @@ class PrunerContract(ABC):
         place = visual[1].nonzero()[:3, 0]
         visual[1, place] = False
         context = context_of(
-            adapter, dataclasses.replace(prefill, visual=visual), pruner.first_layer
+            adapter, dataclasses.replace(prefill, visual=visual), pruner.first_layer, pruner
         )
         indices = pruner.select(context, context.visual.shape[1]).indices
         assert not context.present[1].gather(0, indices[1])[-3:].any()
@@ -90,12 +96,13 @@ class PrunerContract(ABC):
         adapter, pruner = self.adapter(), self.make()
         prefill = self.prefill(adapter)
         state = torch.get_rng_state()
-        first = pruner.select(context_of(adapter, prefill, pruner.first_layer), 5).indices
+        layer = pruner.first_layer
+        first = pruner.select(context_of(adapter, prefill, layer, pruner), 5).indices
         torch.manual_seed(12345)
-        second = self.make().select(context_of(adapter, prefill, pruner.first_layer), 5).indices
+        second = self.make().select(context_of(adapter, prefill, layer, pruner), 5).indices
         assert torch.equal(first, second)
         torch.set_rng_state(state)
-        pruner.select(context_of(adapter, prefill, pruner.first_layer), 5)
+        pruner.select(context_of(adapter, prefill, layer, pruner), 5)
         assert torch.equal(torch.get_rng_state(), state)
 
     @torch.no_grad()
@@ -197,6 +204,7 @@ class PrunerContract(ABC):
                 prefill.visual[:, :length],
                 prefill.valid[:, :length],
                 prefill.prompt_end,
+                {name: value[:, :length] for name, value in prefill.extras.items()},
             )
         found: dict[int, Tensor] = {}
         for leaf in run_population(adapter, prefill, rows, self.make(), sample=sample):
