@@ -121,12 +121,25 @@ kernels = Registry(
         Entry("free", "paretoprune.schedules.kernels:Free", "one keep ratio per layer, non-increasing"),
     ],
 )  # fmt: skip
+_pruning = "paretoprune.pruning"
 pruners = Registry(
     "pruner",
     [
         Entry("fastv", "paretoprune.pruning.fastv:FastV", "attention of the last prompt token in the layer before (arXiv 2403.06764)"),
         Entry("pyramiddrop", "paretoprune.pruning.pyramiddrop:PyramidDrop", "attention of the last prompt token in the layer after (arXiv 2410.17247)"),
-        Entry("random", "paretoprune.pruning.random:RandomPruner", "a control: the same random order in every layer"),
+        Entry("fitprune", f"{_pruning}.fitprune:FitPrune", "visual self-attention times text cross-attention, maximum over heads (arXiv 2409.10197)"),
+        Entry("sparsevlm", f"{_pruning}.sparsevlm:SparseVLM", "attention of the words that see the picture; recycles some of what goes (arXiv 2410.04417)"),
+        Entry("dart", f"{_pruning}.dart:DART", "least similar to a few pivot tokens (arXiv 2502.11494)"),
+        Entry("divprune", f"{_pruning}.divprune:DivPrune", "farthest from each other, greedily (arXiv 2503.02175)"),
+        Entry("cdpruner", f"{_pruning}.cdpruner:CDPruner", "determinantal point process conditioned on the question (arXiv 2506.10967)"),
+        Entry("fastervlm", f"{_pruning}.fastervlm:FasterVLM", "attention of the vision tower's class token (arXiv 2412.01818v1)"),
+        Entry("vispruner", f"{_pruning}.vispruner:VisPruner", "class attention for some, de-duplication for the others (arXiv 2412.01818v2)"),
+        Entry("visionzip", f"{_pruning}.visionzip:VisionZip", "class attention; the others merge into contextual tokens (arXiv 2412.04467)"),
+        Entry("tome", f"{_pruning}.tome:ToMe", "bipartite matching merges similar tokens (arXiv 2210.09461)"),
+        Entry("aim", f"{_pruning}.aim:AIM", "merging before the decoder, PageRank on attention in it (arXiv 2412.03248)"),
+        Entry("uniform", f"{_pruning}.controls:Uniform", "a control: tokens spread evenly over the picture"),
+        Entry("centre", f"{_pruning}.controls:Centre", "a control: the middle of the picture"),
+        Entry("random", f"{_pruning}.random:RandomPruner", "a control: the same random order in every layer"),
     ],
 )  # fmt: skip
 adapters = Registry(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -31,6 +32,46 @@ def context_of(
     for index in range(layer):
         tokens = tokens.run(adapter, index)
     return tokens.context(adapter, layer)
+
+
+def handmade_context(
+    states: Tensor,
+    text: Tensor,
+    *,
+    present: Tensor | None = None,
+    keys: Tensor | None = None,
+    extras: Mapping[str, Tensor] | None = None,
+    layer: int = 0,
+) -> PruningContext:
+    """A context of visual tokens [B, V, c] with a question [B, R, c] behind them, without a model.
+
+    `present` bool [B, V] (first ones only), `keys` [B, kv_heads, V + R, d], `extras` of the visual
+    tokens [B, V, c] each. What needs a model's attention cannot be asked of it.
+    """
+    batch, visual, questions = *states.shape[:2], text.shape[1]
+    there = torch.ones(batch, visual, dtype=torch.bool) if present is None else present
+    length = visual + questions
+    table = torch.zeros(batch, length, 2, dtype=states.dtype)
+    asked = torch.ones(batch, questions, dtype=torch.bool)
+    return PruningContext(
+        adapter=None,  # type: ignore[arg-type]
+        layer=layer,
+        hidden=torch.cat([states, text], 1),
+        rotary=(table, table),
+        valid=torch.cat([there, asked], 1),
+        visual=torch.arange(visual).expand(batch, -1),
+        present=there,
+        alive=there,
+        origin=torch.arange(length).expand(batch, -1),
+        query=torch.full((batch,), length - 1),
+        sample=torch.arange(batch),
+        keys=keys,
+        query_before=None,
+        extras={
+            name: torch.cat([value, value.new_zeros(batch, questions, value.shape[-1])], 1)
+            for name, value in (extras or {}).items()
+        },
+    )
 
 
 class PrunerContract(ABC):

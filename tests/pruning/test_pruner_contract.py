@@ -1,9 +1,20 @@
 """Every registered pruner passes the shipped contract suite."""
 
+from paretoprune.pruning.aim import AIM
 from paretoprune.pruning.base import Pruner
+from paretoprune.pruning.cdpruner import CDPruner
+from paretoprune.pruning.controls import Centre, Uniform
+from paretoprune.pruning.dart import DART
+from paretoprune.pruning.divprune import DivPrune
+from paretoprune.pruning.fastervlm import FasterVLM
 from paretoprune.pruning.fastv import FastV
+from paretoprune.pruning.fitprune import FitPrune
 from paretoprune.pruning.pyramiddrop import PyramidDrop
 from paretoprune.pruning.random import RandomPruner
+from paretoprune.pruning.sparsevlm import SparseVLM
+from paretoprune.pruning.tome import ToMe
+from paretoprune.pruning.visionzip import VisionZip
+from paretoprune.pruning.vispruner import VisPruner
 from paretoprune.registry import pruners
 from paretoprune.testing.pruners import PrunerContract
 
@@ -21,6 +32,66 @@ class TestPyramidDrop(PrunerContract):
 class TestRandom(PrunerContract):
     def make(self) -> Pruner:
         return RandomPruner()
+
+
+class TestFitPrune(PrunerContract):
+    def make(self) -> Pruner:
+        return FitPrune()
+
+
+class TestSparseVLM(PrunerContract):
+    def make(self) -> Pruner:
+        return SparseVLM()
+
+
+class TestDART(PrunerContract):
+    def make(self) -> Pruner:
+        return DART()
+
+
+class TestDivPrune(PrunerContract):
+    def make(self) -> Pruner:
+        return DivPrune()
+
+
+class TestCDPruner(PrunerContract):
+    def make(self) -> Pruner:
+        return CDPruner()
+
+
+class TestFasterVLM(PrunerContract):
+    def make(self) -> Pruner:
+        return FasterVLM()
+
+
+class TestVisPruner(PrunerContract):
+    def make(self) -> Pruner:
+        return VisPruner()
+
+
+class TestVisionZip(PrunerContract):
+    def make(self) -> Pruner:
+        return VisionZip()
+
+
+class TestToMe(PrunerContract):
+    def make(self) -> Pruner:
+        return ToMe()
+
+
+class TestAIM(PrunerContract):
+    def make(self) -> Pruner:
+        return AIM()
+
+
+class TestUniform(PrunerContract):
+    def make(self) -> Pruner:
+        return Uniform()
+
+
+class TestCentre(PrunerContract):
+    def make(self) -> Pruner:
+        return Centre()
 
 
 def test_every_registered_pruner_is_tested_here() -> None:

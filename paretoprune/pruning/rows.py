@@ -1,0 +1,52 @@
+"""Pruners that treat one sample at a time, because their best n are no part of their best n + 1."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor
+
+from paretoprune.pruning.base import Pruner, PruningContext, Selection
+
+
+class RowPruner(Pruner):
+    """A pruner that says, for one sample and one n, which tokens stay and what they take up.
+
+    It has no soft form, so gradient strategies cannot search it.
+    """
+
+    @abstractmethod
+    def choose_row(self, one: PruningContext, n: int) -> tuple[Tensor, Tensor | None]:
+        """Choose n of V visual tokens, 0 < n < V: int64 [n], and weights [n, V] if it merges.
+
+        `one` holds a single sample (B = 1) and only visual tokens that it has.
+        """
+
+    def select(self, context: PruningContext, n: int) -> Selection:
+        """The same n for every sample; those that have fewer keep what they have."""
+        return self.choose(context, torch.full_like(context.query, n))
+
+    def choose(self, context: PruningContext, counts: Tensor) -> Selection:
+        """Row by row; behind a sample's own choice its other tokens fill up, absent ones last."""
+        batch, width = context.visual.shape
+        most = int(counts.max())
+        indices = torch.zeros(batch, most, dtype=torch.int64, device=counts.device)
+        weights = context.states.new_zeros(batch, most, width) if self.merges else None
+        merging = False
+        has = context.present.sum(1)
+        for row in range(batch):
+            n = min(int(counts[row]), int(has[row]))
+            chosen, mixed = torch.arange(n, device=counts.device), None
+            if 0 < n < int(has[row]):
+                chosen, mixed = self.choose_row(context.one(row), n)
+            others = torch.ones(width, dtype=torch.bool, device=counts.device)
+            others[chosen] = False
+            indices[row] = torch.cat([chosen, others.nonzero()[:, 0]])[:most]
+            if weights is not None:
+                weights[row].scatter_(1, indices[row][:, None], 1.0)
+                if mixed is not None:
+                    merging = True
+                    weights[row, :n] = 0.0
+                    weights[row, :n, : mixed.shape[1]] = mixed
+        return Selection(indices, weights if merging else None)
