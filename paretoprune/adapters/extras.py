@@ -9,15 +9,21 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import functools
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from paretoprune.adapters.base import Adapter, Prefill
 from paretoprune.adapters.tower import TowerWatch
-from paretoprune.adapters.views import view_of
+from paretoprune.adapters.views import extend, view_of
+from paretoprune.errors import UnsupportedError
+
+FEATURES = ("get_image_features", "get_video_features")
+"""Methods of transformers' models that run the vision tower, from `forward` or from `generate`."""
 
 
 class Extras:
@@ -30,29 +36,62 @@ class Extras:
         self.adapter = adapter
         self.wants_grid = "grid" in needs
         self.watch = TowerWatch(adapter) if "tower" in needs else None
+        self._noted: dict[str, Tensor] = {}
 
-    def read(self, inputs: Mapping[str, Tensor], visual: Tensor) -> dict[str, Tensor]:
+    def listen(self) -> None:
+        """Note what features are made of: `generate` makes them and hands on only the features."""
+        if not self.wants_grid and self.watch is None:
+            return
+        base = self.adapter.model.base_model
+        kind = type(base)
+        extend(
+            base,
+            {name: self._noting(getattr(kind, name)) for name in FEATURES if hasattr(kind, name)},
+            "Noting",
+        )
+
+    def _noting(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        signature = inspect.signature(method)
+
+        @functools.wraps(method)  # transformers looks at its parameters
+        def noting(*args: Any, **kwargs: Any) -> Any:
+            given = signature.bind(*args, **kwargs).arguments
+            self._noted |= {k: v for k, v in given.items() if isinstance(v, Tensor)}
+            return method(*args, **kwargs)
+
+        return noting
+
+    def read(self, inputs: Mapping[str, Any], visual: Tensor) -> dict[str, Tensor]:
         """After the tower ran on `inputs`, whose visual tokens are bool [B, T]: [B, T, c] each."""
+        given = {k: v for k, v in inputs.items() if isinstance(v, Tensor)} | self._noted
+        self._noted = {}
         found: dict[str, Tensor] = {}
+        if not bool(visual.any()):
+            return found
+        if not any(name.startswith("pixel_values") for name in given):
+            if not self.wants_grid and self.watch is None:
+                return found
+            raise UnsupportedError(
+                "this pruner needs the pictures themselves, not features that were made of them"
+            )
         if self.wants_grid:
-            found["grid"] = placed(self.adapter.grid(inputs), visual, 3)
+            found["grid"] = placed(self.adapter.grid(given), visual)
         if self.watch is not None:
-            both = self.watch.read(inputs)
-            weights, keys = (None, None) if both is None else both
-            found["class_attention"] = placed(weights, visual, 1)
-            found["tower_keys"] = placed(keys, visual, 1)
+            weights, keys = self.watch.read(given)
+            found["class_attention"] = placed(weights, visual)
+            found["tower_keys"] = placed(keys, visual)
         return found
 
 
-def placed(values: Tensor | None, visual: Tensor, width: int) -> Tensor:
+def placed(values: Tensor, visual: Tensor) -> Tensor:
     """Values of the visual tokens, [N, c], where they stand: [B, T, c], 0 elsewhere.
 
-    `width` is c where there are no values, because a batch shows no picture.
+    Where `generate` has repeated every row, for beams or several answers, so are the values.
     """
-    if values is None:
-        return torch.zeros((*visual.shape, width), device=visual.device)
-    empty = values.new_zeros((*visual.shape, values.shape[-1]))
-    return empty.masked_scatter(visual[..., None], values)
+    times = max(1, int(visual.sum()) // max(1, len(values)))
+    rows = visual[::times]
+    empty = values.new_zeros((*rows.shape, values.shape[-1]))
+    return empty.masked_scatter(rows[..., None], values).repeat_interleave(times, 0)
 
 
 def prefill_for(

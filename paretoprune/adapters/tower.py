@@ -35,13 +35,11 @@ class TowerWatch:
     def _note(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._noted.append(args[0] if args else kwargs["hidden_states"])
 
-    def read(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | None:
-        """Attention of the class token [N, 1] and keys [N, d] of the visual tokens; forgets them.
+    def read(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Attention of the class token [N, 1] and keys [N, d] of the visual tokens.
 
-        None if the tower did not run since the last time.
+        Of what the tower ran on since the last time.
         """
-        if not self._noted:
-            return None
         hidden = torch.cat(self._noted)
         self._noted.clear()
         weights, keys = class_attention(self.layer, hidden)

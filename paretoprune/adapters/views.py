@@ -7,7 +7,7 @@ model. No class is patched and no hook is set on the original.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -55,9 +55,14 @@ def become(module: nn.Module, forward: Callable[..., Any], prefix: str) -> None:
 
     Attributes and `isinstance` stay as they are. Never call it on a module of the original.
     """
-    kind = type(module)
     # torch finds `forward` on the class; transformers' decorators sit on the original's only
-    module.__class__ = type(f"{prefix}{kind.__name__}", (kind,), {"forward": forward})
+    extend(module, {"forward": forward}, prefix)
+
+
+def extend(module: nn.Module, methods: Mapping[str, Callable[..., Any]], prefix: str) -> None:
+    """Give one module of a view other methods, by a subclass of its own class."""
+    kind = type(module)
+    module.__class__ = type(f"{prefix}{kind.__name__}", (kind,), dict(methods))
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ class CDPruner(ScorePruner):
     needs = frozenset({"embeddings", "text"})
 
     def relevance(self, context: PruningContext) -> Tensor:
-        """Relevance in 0..1 over each sample's alive visual tokens, [B, V]; 1 where all are equal."""
+        """Relevance in 0..1 over each sample's alive visual tokens, [B, V]; 1 if all are equal."""
         index, there = context.text
         text = pick(context.hidden, index).to(context.states.dtype)
         mean = (unit(text) * there[..., None]).sum(1) / there.sum(1, keepdim=True).clamp(min=1)

@@ -42,20 +42,25 @@ class DART(RowPruner):
         chosen = pivots
         every = torch.cat([states[pivots], text_states])
         base, more = divmod(n - len(pivots), len(every))
-        for number, pivot in enumerate(every):
-            similar = torch.mv(states, pivot)
+        alike = torch.mm(every, states.T)  # [pivots, V]
+        for number, similar in enumerate(alike):
             similar[chosen] = torch.inf
             share = base + (number < more)
             chosen = torch.cat([chosen, similar.argsort(stable=True)[:share]])
         return chosen, None
 
-    def flops(
-        self, spec: DecoderSpec, tokens: NDArray[np.int64], visual: NDArray[np.int64]
+    def drop_flops(
+        self,
+        spec: DecoderSpec,
+        layer: int,
+        tokens: NDArray[np.int64],
+        visual: NDArray[np.int64],
+        kept: NDArray[np.int64],
     ) -> NDArray[np.float64]:
         """Every visual token against every pivot."""
-        v = np.asarray(visual, dtype=np.float64)
         text = np.minimum(np.asarray(tokens) - visual, self.text_pivots)
-        return np.asarray(2.0 * spec.hidden * v * (np.minimum(self.visual_pivots, v) + text))
+        pivots = np.minimum(self.visual_pivots, kept) + text
+        return np.asarray(2.0 * spec.hidden * np.asarray(visual, dtype=np.float64) * pivots)
 
 
 def _largest(size: Tensor, index: Tensor, count: int) -> Tensor:

@@ -72,6 +72,7 @@ def prune(model: Model, adapter: type[Adapter], schedule: KeepSchedule, pruner: 
         )
     decoder = inside.decoder
     extras = Extras(inside, pruner.needs)
+    extras.listen()
     pruning = Pruning(inside, pruner, schedule, Recorder(decoder, decoder), extras)
     become(decoder, _forward, "Pruned")
     decoder.pruning = pruning
