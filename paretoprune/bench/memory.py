@@ -1,8 +1,8 @@
 """How much memory does a large model take? A synthetic checkpoint of a billion parameters in bf16.
 
-Each figure is from a process of its own: what loading takes at most, and what evaluating takes beyond
-the weights, for few and for four times as many samples. Prefills go to disk beyond a few megabytes,
-so that the second must not grow with the number of samples.
+Each figure is from a process of its own: what loading takes at most, and what evaluating takes
+for few and for four times as many samples. Prefills go to disk beyond a few megabytes, so that the
+second must not grow with the number of samples.
 """
 
 from __future__ import annotations
