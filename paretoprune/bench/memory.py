@@ -180,6 +180,7 @@ def _evaluate(folder: str, count: int) -> None:
     """Score four schedules on noise pictures, one sample at a time."""
     import numpy as np
 
+    from paretoprune.problems.population import score_population
     from paretoprune.problems.token_pruning import TokenPruning
     from paretoprune.pruning.fastv import FastV
     from paretoprune.tasks.base import Sample
@@ -199,12 +200,14 @@ def _evaluate(folder: str, count: int) -> None:
         _load(folder), samples, FastV(), batch=1, allow_no_tradeoff=True,
         prefill_bytes=PREFILL_BYTES,
     )  # fmt: skip
-    problem.evaluate(
-        [
-            problem.candidate({"layer": layer, "keep": 0.5}, "single-step")
-            for layer in (2, 5, 10, 15)
-        ]
-    )
+    layers = problem.adapter.spec.layers
+    ratios = np.ones((4, layers))
+    for row, layer in zip(ratios, np.linspace(1, layers - 1, 4).astype(int), strict=True):
+        row[layer:] = 0.5
+    score_population(
+        problem.adapter, problem.pruner, problem.batches, problem.dense_log_probabilities, ratios,
+        chosen=np.ones(count, dtype=np.bool_),
+    )  # fmt: skip
 
 
 def _main(mode: str, folder: str, *rest: str) -> None:
