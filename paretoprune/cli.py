@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from paretoprune.problem import Problem
+    from paretoprune.reference import Reference
 
 app = typer.Typer(
     help="Find the best quality-cost trade-offs of compressed vision-language models, and say "
@@ -69,6 +70,21 @@ Remote = Annotated[
         help="Run Python code that comes with the checkpoint. Off by default.",
     ),
 ]
+Objectives = Annotated[
+    str,
+    typer.Option(
+        help="score and one or more costs: flops, latency_ms, kv_bytes, peak_memory_bytes, "
+        "visual_tokens."
+    ),
+]
+ReferenceName = Annotated[
+    str | None,
+    typer.Option(
+        "--reference",
+        help="Exhaustive front that IGD+, epsilon and Hausdorff refer to: grid:fine, grid:medium "
+        "or grid:coarse. [default: the union front]",
+    ),
+]
 Budget = Annotated[
     float,
     typer.Option(
@@ -114,6 +130,8 @@ def compare(
     heldout_size: HeldoutSize = 256,
     data_seed: DataSeed = 0,
     levels: Levels = None,
+    objectives: Objectives = "score,flops",
+    reference: ReferenceName = None,
     batch: Batch = 64,
     dtype: Dtype = "float32",
     device: Device = "cpu",
@@ -123,9 +141,11 @@ def compare(
     out: Out = None,
 ) -> None:
     """Search with several strategies at equal cost and rank them on held-out data."""
-    from paretoprune.comparison import DEFAULT_STRATEGIES
+    from paretoprune.comparison import default_strategies
+    from paretoprune.problems.costs import parse_objectives
 
-    names = list(strategy or DEFAULT_STRATEGIES)
+    costs = parse_objectives(objectives)[1:]
+    names = list(strategy or default_strategies(costs))
     _compare(names, list(range(seeds)), budget, out, problem, locals())
 
 
@@ -141,6 +161,8 @@ def search(
     heldout_size: HeldoutSize = 256,
     data_seed: DataSeed = 0,
     levels: Levels = None,
+    objectives: Objectives = "score,flops",
+    reference: ReferenceName = None,
     batch: Batch = 64,
     dtype: Dtype = "float32",
     device: Device = "cpu",
@@ -154,8 +176,8 @@ def search(
 
 
 LOADING = (
-    "model", "task", "pruner", "search_size", "heldout_size", "data_seed", "levels", "batch",
-    "dtype", "device", "attn", "trust_remote_code",
+    "model", "task", "pruner", "search_size", "heldout_size", "data_seed", "levels", "objectives",
+    "batch", "dtype", "device", "attn", "trust_remote_code",
 )  # fmt: skip
 
 
@@ -174,6 +196,11 @@ def _compare(
         raise InvalidValueError(f"--budget must be more than 0 dense passes, got {budget:g}")
     specs = [StrategySpec.parse(name) for name in names]  # mistakes show before torch loads
     problems.entry(problem_name)
+    wanted = options["reference"]
+    if wanted is not None:
+        from paretoprune.reference import parse_reference
+
+        parse_reference(wanted)
     loading = {key: options[key] for key in LOADING} if problem_name == "token-pruning" else {}
     shown = {"decoder_batch" if key == "batch" else key: v for key, v in loading.items()}
     folder = _free_folder(out)
@@ -189,16 +216,38 @@ def _compare(
     _without_library_bars()
     task = _load(console, problem_name, loading)
     check(task, specs, seeds, budget)
+    for note in task.notes():
+        console.print(note)
+    found = None if wanted is None else _reference(console, task, wanted)
     with StudyLog(folder) as log, SearchProgress(console) as progress:
         comparison = run(
             task, specs, budget=budget, seeds=seeds, log=log, observe=progress,
-            settings={"problem": problem_name, **shown},
+            settings={"problem": problem_name, "reference": wanted, **shown}, reference=found,
         )  # fmt: skip
     write_results(folder, comparison.summary)
     write_report(folder, comparison.summary)
     print_summary(console, comparison.summary, folder)
     if comparison.summary.interrupted:
         raise typer.Exit(130)
+
+
+def _reference(console: Console, task: Problem, name: str) -> Reference:
+    from rich.progress import Progress
+
+    from paretoprune.reference import reference_front
+
+    with Progress(console=console, transient=True) as bar:
+        line = bar.add_task(f"reference {name}", total=None)
+        found = reference_front(
+            task, name, observe=lambda done, total: bar.update(line, completed=done, total=total)
+        )
+    stored = found.stored()
+    console.print(
+        f"Reference {name}: {stored.evaluations} configurations in {stored.seconds:.0f} s, "
+        f"{len(stored.costs)} on the front, hypervolume {stored.hypervolume:.3f}; worth "
+        f"{stored.cost:.0f} dense passes, of which {stored.executed:.0f} were run."
+    )
+    return found
 
 
 def _load(console: Console, name: str, options: dict[str, Any]) -> Problem:
@@ -354,10 +403,18 @@ def list_names(
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="Benchmark: kernels.")],
+    name: Annotated[
+        str, typer.Argument(help="Benchmark: evaluation, prefill, latency, memory, log, kernels.")
+    ],
     model: Model = "mini-llava",
-    search_size: SearchSize = 256,
+    search_size: Annotated[
+        int | None, typer.Option(min=8, help="Samples of the search split. [default: its own]")
+    ] = None,
     heldout_size: HeldoutSize = 512,
+    repeats: Annotated[
+        int, typer.Option(min=3, help="Timed repeats, of which the median counts.")
+    ] = 3,
+    device: Device = "cpu",
     out: Annotated[Path | None, typer.Option(help="JSON file to write the figures to.")] = None,
 ) -> None:
     """Run one of the project's benchmarks and print its figures."""
@@ -365,7 +422,10 @@ def bench(
 
     benchmark = find(name)
     _without_library_bars()
-    benchmark(_console(), model=model, search_size=search_size, heldout_size=heldout_size, out=out)
+    benchmark(
+        _console(), model=model, search_size=search_size, heldout_size=heldout_size,
+        repeats=repeats, device=device, out=out,
+    )  # fmt: skip
 
 
 @zoo_app.command("list")

@@ -20,6 +20,7 @@ from paretoprune import frontier
 from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError
 from paretoprune.log import StudyLog
 from paretoprune.problem import Candidate, Evaluation, Problem
+from paretoprune.reference import Reference
 from paretoprune.registry import strategies as registered
 from paretoprune.results import FrontPoint, ObjectiveInfo, Standing, StudyRow, Summary
 from paretoprune.search.base import SearchContext, SearchStrategy
@@ -33,6 +34,15 @@ DEFAULT_STRATEGIES = (
     "pymoo-nsga2",
     "gradient",
 )
+
+
+def default_strategies(costs: Sequence[str] = ("compute",)) -> tuple[str, ...]:
+    """Strategies that are compared unless others are named: those that handle these costs."""
+    if tuple(costs) == ("compute",):
+        return DEFAULT_STRATEGIES
+    return tuple(name for name in DEFAULT_STRATEGIES if name != "gradient")
+
+
 PACKAGES = ("paretoprune", "torch", "transformers", "optuna", "pymoo", "moocore", "numpy")
 
 
@@ -168,12 +178,14 @@ def compare(
     log: StudyLog | None = None,
     observe: Callable[[Progress], None] | None = None,
     settings: dict[str, Any] | None = None,
+    reference: Reference | None = None,
 ) -> Comparison:
     """Search `problem` with every strategy and seed at equal search cost, and rank the strategies.
 
     Strategies are named (`"tpe"`, `"nsga2:population=24"`) or given as classes. `budget` is in
     dense-pass equivalents. A strategy that does not depend on its seed runs once.
     Ranking is by held-out front area where the problem has held-out data, else by hypervolume.
+    IGD+, epsilon and Hausdorff refer to `reference`, an exhaustive front, or to the union front.
     After Ctrl-C the comparison covers what was finished, marked `interrupted`.
     """
     specs = [StrategySpec.of(s) for s in strategies]
@@ -219,7 +231,7 @@ def compare(
             interrupted = True
     summary = summarise(
         problem, studies, settings={"budget": budget, "seeds": list(seeds), "batch": batch}
-        | (settings or {}), interrupted=interrupted,
+        | (settings or {}), interrupted=interrupted, reference=reference,
     )  # fmt: skip
     return Comparison(problem, studies, summary)
 
@@ -284,9 +296,7 @@ def _hold_out(
 
 
 def _values(problem: Problem, evaluations: Sequence[Evaluation]) -> NDArray[np.float64]:
-    rows = [
-        [e.objectives[o.name] for o in problem.objectives] for e in evaluations if e.failure is None
-    ]
+    rows = [[e.objectives[o.name] for o in problem.objectives] for e in evaluations if e.complete]
     return np.asarray(rows, dtype=np.float64).reshape(len(rows), len(problem.objectives))
 
 
@@ -296,7 +306,7 @@ def _costs(problem: Problem, evaluations: Sequence[Evaluation]) -> NDArray[np.fl
 
 def _hypervolume(problem: Problem, evaluations: Sequence[Evaluation]) -> float:
     """Hypervolume of what was found so far; nothing found has none."""
-    if all(e.failure is not None for e in evaluations):
+    if not any(e.complete for e in evaluations):
         return 0.0
     return frontier.hypervolume(_costs(problem, evaluations))
 
@@ -304,7 +314,7 @@ def _hypervolume(problem: Problem, evaluations: Sequence[Evaluation]) -> float:
 def anytime_curve(problem: Problem, result: StudyResult) -> list[tuple[float, float]]:
     """Hypervolume on the search split over search cost: one point per ask."""
     curve: list[tuple[float, float]] = []
-    good = [i for i, e in enumerate(result.evaluations) if e.failure is None]
+    good = [i for i, e in enumerate(result.evaluations) if e.complete]
     costs = _costs(problem, [result.evaluations[i] for i in good])
     for place, i in enumerate(good):
         last = place + 1 == len(good) or result.asks[good[place + 1]] != result.asks[i]
@@ -343,22 +353,31 @@ def summarise(
     *,
     settings: dict[str, Any],
     interrupted: bool = False,
+    reference: Reference | None = None,
 ) -> Summary:
     """Judge finished studies: indicators on the search split, held-out area, ranking, intervals."""
     useful = [s for s in studies if s.front]
     pooled = [(s, i) for s in useful for i in s.front]
     union: set[int] = set()
-    reference = np.zeros((0, len(problem.objectives)))
+    front = np.zeros((0, len(problem.objectives)))
     if pooled:
         everything = _costs(problem, [s.evaluations[i] for s, i in pooled])
         union = {int(i) for i in frontier.nondominated(everything)}
-        reference = everything[sorted(union)]
+        front = everything[sorted(union)] if reference is None else reference.costs
     areas = [heldout_areas(problem, s) for s in useful]
-    rows = [_study_row(problem, s, area, reference) for s, area in zip(useful, areas, strict=True)]
+    rows = [_study_row(problem, s, area, front) for s, area in zip(useful, areas, strict=True)]
+    apart = [
+        verdict
+        for s in useful
+        for verdict in frontier.separated([s.evaluations[i] for i in s.front], problem.objectives)
+    ]
     points = [
-        _front_point(problem, s, place, number in union)
+        _front_point(problem, s, place, number in union, apart[number])
         for number, (s, place) in enumerate((s, p) for s in useful for p in range(len(s.front)))
     ]
+    notes = problem.notes()
+    if not interrupted:
+        points = _measured(problem, pooled, points, notes)
     heldout = problem.heldout if any(s.heldout for s in useful) else None
     return Summary(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -376,7 +395,28 @@ def summarise(
         studies=rows,
         front=points,
         interrupted=interrupted,
+        reference=None if reference is None else reference.stored(),
+        notes=notes,
     )
+
+
+def _measured(
+    problem: Problem,
+    pooled: Sequence[tuple[Study, int]],
+    points: Sequence[FrontPoint],
+    notes: list[str],
+) -> list[FrontPoint]:
+    """The points, those of the union front with what the problem measures of them again."""
+    places = [i for i, point in enumerate(points) if point.on_union]
+    candidates = [s.evaluations[trial].candidate for s, trial in (pooled[i] for i in places)]
+    found = problem.measure(candidates)
+    changed = list(points)
+    if found is not None:
+        notes.append(found.note)
+        for i, values in zip(places, found.values, strict=False):  # a refusal has no values
+            metrics = {**points[i].metrics, **values}
+            changed[i] = points[i].model_copy(update={"metrics": metrics})
+    return changed
 
 
 def _study_row(
@@ -410,7 +450,9 @@ def _study_row(
     )
 
 
-def _front_point(problem: Problem, study: Study, place: int, on_union: bool) -> FrontPoint:
+def _front_point(
+    problem: Problem, study: Study, place: int, on_union: bool, separated: bool | None
+) -> FrontPoint:
     trial = study.front[place]
     evaluation = study.evaluations[trial]
     held = study.heldout[place] if study.heldout is not None else None
@@ -427,6 +469,7 @@ def _front_point(problem: Problem, study: Study, place: int, on_union: bool) -> 
         heldout_error=dict(held.standard_errors) if held else {},
         metrics=dict(held.metrics if held else evaluation.metrics),
         on_union=on_union,
+        separated=separated,
     )
 
 

@@ -105,13 +105,18 @@ class LoggedStudy:
             attributes["outcomes"] = _store(self._outcomes, evaluation.outcomes)
         if evaluation.failure is not None:
             attributes["failure"] = evaluation.failure
+        if candidate.share < 1:
+            # seen on part of the samples only: Optuna calls that a pruned trial, off its fronts
+            attributes["share"] = candidate.share
+            attributes["objectives"] = dict(evaluation.objectives)
         failed = evaluation.failure is not None
+        state = TrialState.COMPLETE if evaluation.complete else TrialState.PRUNED
         self._study.add_trial(
             create_trial(
-                state=TrialState.FAIL if failed else TrialState.COMPLETE,
-                values=None
-                if failed
-                else [evaluation.objectives[o.name] for o in self._problem.objectives],
+                state=TrialState.FAIL if failed else state,
+                values=[evaluation.objectives[o.name] for o in self._problem.objectives]
+                if evaluation.complete
+                else None,
                 params=dict(candidate.values),
                 distributions=_distributions(space, candidate.values),
                 user_attrs=attributes,

@@ -48,17 +48,28 @@ class Candidate:
 
     `policy` holds a learned input-adaptive policy where a strategy proposes one instead of a fixed
     point; `values` then names its budget. Both are evaluated the same way.
+
+    `share` asks for an evaluation on part of the samples, over 0 and at most 1: the same part for
+    every candidate. Such an evaluation is cheaper, and never on a front.
     """
 
     space: str
     values: Mapping[str, Value]
     policy: Any = None
+    share: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:  # nan too
+            raise InvalidValueError(
+                f"the share of samples must be over 0 and at most 1, got {self.share:g}"
+            )
 
     @property
     def key(self) -> str:
         """Identity as canonical JSON: equal keys are the same point."""
         policy = None if self.policy is None else id(self.policy)
-        return json.dumps([self.space, dict(self.values), policy], sort_keys=True)
+        named: list[Any] = [self.space, dict(self.values), policy]
+        return json.dumps(named if self.share == 1 else [*named, self.share], sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -94,6 +105,22 @@ class Evaluation:
         elif self.objectives:
             raise InvalidValueError("a failed evaluation has no objectives")
 
+    @property
+    def complete(self) -> bool:
+        """Whether it succeeded on all samples: what fronts are made of."""
+        return self.failure is None and self.candidate.share == 1
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Figures measured of candidates together, by name, one mapping each, and what to say of them.
+
+    A refused measurement has no values; its note says why.
+    """
+
+    values: list[dict[str, float]]
+    note: str
+
 
 class Problem(ABC):
     """A search space with objectives, and the means to evaluate candidates.
@@ -105,6 +132,8 @@ class Problem(ABC):
     name: str
     spaces: Mapping[str, SearchSpace]
     objectives: tuple[Objective, ...]
+    has_shares: bool = False
+    """Whether candidates may be evaluated on a share of the samples."""
 
     @abstractmethod
     def evaluate(self, candidates: Sequence[Candidate]) -> list[Evaluation]:
@@ -128,6 +157,14 @@ class Problem(ABC):
     def probe(self) -> Mapping[str, NDArray[np.float64]]:
         """Statistics of the dense model by name, for strategies that choose from them; or {}."""
         return {}
+
+    def measure(self, candidates: Sequence[Candidate]) -> Measurement | None:
+        """Measure objectives that the search only predicted; None where there are none."""
+        return None
+
+    def notes(self) -> list[str]:
+        """Sentences that belong beside every figure, such as the error of a fitted model."""
+        return []
 
     @property
     def heldout(self) -> Problem | None:

@@ -110,6 +110,7 @@ strategies = Registry(
         Entry("tpe", f"{_search}.optuna_samplers:TPE", "Optuna's tree-structured Parzen estimator, multi-objective"),
         Entry("nsga2", f"{_search}.optuna_samplers:NSGAII", "Optuna's NSGA-II"),
         Entry("pymoo-nsga2", f"{_search}.pymoo_algorithms:PymooNSGA2", "pymoo's NSGA-II on the unit cube"),
+        Entry("halving", f"{_search}.halving:SuccessiveHalving", "successive halving: many candidates on few samples, the best on all"),
         Entry("gradient", f"{_search}.lagrangian:LagrangianSearch", "straight-through top-k, KL to dense, augmented Lagrangian per budget knot (after VisPCO)"),
     ],
 )  # fmt: skip

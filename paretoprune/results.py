@@ -40,7 +40,9 @@ class FrontPoint(_Stored):
 
     `search` and `heldout` hold the objectives by name on each split, `*_error` their standard
     errors; `heldout` is None where no held-out data were evaluated. `on_union` marks points of the
-    union front: the non-dominated ones among all studies, on the search split. `keep` is the keep
+    union front: the non-dominated ones among all studies, on the search split. `separated` says
+    whether the point's quality exceeds that of all front points that cost no more by more than
+    sampling error (search split, paired, 95 %; None where this is not known). `keep` is the keep
     schedule, where the problem has one; `trial` is the number of the evaluation in the study log.
     """
 
@@ -56,6 +58,23 @@ class FrontPoint(_Stored):
     heldout_error: dict[str, float]
     metrics: dict[str, float]
     on_union: bool
+    separated: bool | None = None
+
+
+class ReferenceFront(_Stored):
+    """An exhaustive front that the studies are measured against.
+
+    `costs` are its points normalised to 0..1, `[points][objectives]`; `evaluations` were needed to
+    find it, at a nominal `cost` in dense-pass equivalents of which `executed` were really run.
+    """
+
+    name: str
+    evaluations: int
+    costs: list[list[float]]
+    hypervolume: float
+    cost: float
+    executed: float
+    seconds: float
 
 
 class StudyRow(_Stored):
@@ -113,7 +132,11 @@ class Standing(_Stored):
 
 
 class Summary(_Stored):
-    """Everything about one comparison; `problem`, `heldout_problem`: their own descriptions."""
+    """Everything about one comparison; `problem`, `heldout_problem`: their own descriptions.
+
+    `reference` is the exhaustive front that IGD+, epsilon and Hausdorff refer to; None: they refer
+    to the union front. `notes` are sentences that belong beside the figures.
+    """
 
     format: Literal["paretoprune-results/1"] = "paretoprune-results/1"
     created: str
@@ -126,6 +149,8 @@ class Summary(_Stored):
     studies: list[StudyRow]
     front: list[FrontPoint]
     interrupted: bool = False
+    reference: ReferenceFront | None = None
+    notes: list[str] = []
 
     @property
     def best_label(self) -> str | None:
@@ -191,7 +216,7 @@ def _write_front(file: Path, summary: Summary) -> None:
             + [f"search_{n}_error" for n in names]
             + [f"heldout_{n}" for n in names]
             + [f"heldout_{n}_error" for n in names]
-            + ["keep", "knobs"]
+            + ["separated", "keep", "knobs"]
         )
         for p in summary.front:
             held = p.heldout or {}
@@ -201,6 +226,7 @@ def _write_front(file: Path, summary: Summary) -> None:
                 + [repr(p.search_error.get(n, 0.0)) for n in names]
                 + [repr(held[n]) if n in held else "" for n in names]
                 + [repr(p.heldout_error[n]) if n in p.heldout_error else "" for n in names]
+                + ["" if p.separated is None else int(p.separated)]
                 + [" ".join(repr(k) for k in p.keep or []), json.dumps(p.knobs)]
             )
     partial.replace(file)

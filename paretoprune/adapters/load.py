@@ -71,7 +71,14 @@ def load_adapter(
     from paretoprune.adapters.verify import require
 
     processor, note = _processor(source, options, image_processor, tokenizer, config)
-    generic = require(GenericAdapter(loaded, tokenizer, image_processor, processor))
+    try:
+        generic = require(GenericAdapter(loaded, tokenizer, image_processor, processor))
+    except UnsupportedError:
+        if processor is None:
+            raise
+        # its processor may be what does not fit: the model itself can say how many tokens it wants
+        generic = require(GenericAdapter(loaded, tokenizer, image_processor))
+        note = PLAIN_RUNS
     if note is not None:
         generic.note = f"{type(loaded).__name__}: {note}"
         warnings.warn(generic.note, stacklevel=2)
@@ -137,6 +144,10 @@ def _pil_image_processor(source: str, options: dict[str, Any]) -> Any:
     return AutoImageProcessor.from_pretrained(source, backend="pil", **options)
 
 
+PLAIN_RUNS = (
+    "its own processor cannot be used here (often for want of torchvision): a picture is placed as "
+    "a plain run of image tokens, without separators that the family may use"
+)
 STAND_INS = {"smolvlm": "Idefics3Processor"}
 """Processors of one family that write another's prompts, for where its own needs torchvision."""
 
@@ -166,7 +177,4 @@ def _processor(
             image_processor, tokenizer, image_seq_len=patches // config.scale_factor**2
         )
         return stand_in, f"its own processor cannot be loaded here; {name} writes its prompts"
-    return None, (
-        "its own processor cannot be loaded here (often for want of torchvision): a picture is "
-        "placed as a plain run of image tokens, without separators that the family may use"
-    )
+    return None, PLAIN_RUNS

@@ -21,6 +21,12 @@ SIZES = ((96, 96), (64, 96))
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.03}
 """Largest difference in logits that rounding explains, as a share of the largest logit."""
 
+UNFORESEEN = (
+    TypeError, ValueError, AttributeError, LookupError, RuntimeError, ArithmeticError,
+    AssertionError, ImportError, OSError,
+)  # fmt: skip
+"""What a strange family's own code may raise when it is called as the others are."""
+
 
 @dataclass(frozen=True)
 class Verification:
@@ -64,8 +70,22 @@ class Verification:
 def verify(adapter: Adapter) -> Verification:
     """Run the checks; `Verification.problem` is the verdict.
 
-    Raises `UnsupportedError` where the model cannot be driven at all.
+    Raises `UnsupportedError`, with the first line of what a family's own code said, where the model
+    cannot be driven at all.
     """
+    try:
+        return _verify(adapter)
+    except ParetopruneError:
+        raise
+    except UNFORESEEN as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise UnsupportedError(
+            f"{type(adapter.model).__name__} cannot be driven by the {adapter.family} adapter: "
+            f"{lines[0]}"
+        ) from error
+
+
+def _verify(adapter: Adapter) -> Verification:
     rng = np.random.default_rng(0)
     pictures = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in SIZES]
     differences = {}
@@ -123,18 +143,9 @@ def verify_decoder(adapter: Adapter) -> None:
 
 def require(adapter: Adapter) -> Adapter:
     """The adapter itself; raises `UnsupportedError` with one sentence if `verify` finds a fault."""
-    name = type(adapter.model).__name__
-    try:
-        problem = verify(adapter).problem
-    except ParetopruneError:
-        raise
-    except (TypeError, ValueError, AttributeError, KeyError, IndexError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UnsupportedError(
-            f"{name} cannot be driven by the {adapter.family} adapter: {reason}"
-        ) from error
+    problem = verify(adapter).problem
     if problem is not None:
-        raise UnsupportedError(f"{name}: {problem}")
+        raise UnsupportedError(f"{type(adapter.model).__name__}: {problem}")
     return adapter
 
 

@@ -8,7 +8,14 @@ from typing import Any
 
 from paretoprune.errors import UnknownNameError
 
-BENCHMARKS = {"kernels": "paretoprune.bench.kernels:run"}
+BENCHMARKS = {
+    "evaluation": "paretoprune.bench.evaluation:run",
+    "prefill": "paretoprune.bench.prefill:run",
+    "latency": "paretoprune.bench.latency:run",
+    "memory": "paretoprune.bench.memory:run",
+    "log": "paretoprune.bench.log:run",
+    "kernels": "paretoprune.bench.kernels:run",
+}
 
 
 def find(name: str) -> Callable[..., Any]:

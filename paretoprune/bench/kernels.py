@@ -47,11 +47,13 @@ def run(
     console: Console,
     *,
     model: str,
-    search_size: int,
+    search_size: int | None,
     heldout_size: int,
     out: Path | None = None,
+    **_: object,
 ) -> dict[str, Any]:
     """Evaluate both grids, print the table and the paired difference, and return all figures."""
+    search_size = search_size or 256
     problem = load_problem(model, search_size=search_size, heldout_size=heldout_size)
     grids = {"single-step": _single(problem), "multi-step": _double(problem)}
     rows: list[KernelFigures] = []

@@ -3,6 +3,7 @@
 from paretoprune.cost.flops import (
     CONVENTIONS,
     DecoderSpec,
+    answer_layer_cost,
     attention_query_flops,
     decoder_cost,
     kv_bytes,
@@ -12,6 +13,7 @@ from paretoprune.cost.flops import (
 __all__ = [
     "CONVENTIONS",
     "DecoderSpec",
+    "answer_layer_cost",
     "attention_query_flops",
     "decoder_cost",
     "kv_bytes",

@@ -84,6 +84,19 @@ def layer_cost(
     return np.asarray(flops if convention == "flops" else flops / 2)
 
 
+def answer_layer_cost(spec: DecoderSpec, tokens: int, answers: int) -> float:
+    """FLOPs of a last layer that is run for `answers` of its `tokens` tokens only.
+
+    All tokens are projected (their queries too, which come with their keys); the asking ones once
+    more, against all keys, and through the rest of the layer.
+    """
+    d, a, g = spec.hidden, spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
+    matrices = 3 if spec.gated else 2
+    projected = 2 * (tokens + answers) * d * (a + 2 * g)
+    rest = 2 * answers * d * a + 4 * answers * tokens * a + 2 * matrices * answers * d * spec.mlp
+    return float(projected + rest)
+
+
 def decoder_cost(
     spec: DecoderSpec, tokens: NDArray[np.int64], convention: Convention = "flops"
 ) -> float:

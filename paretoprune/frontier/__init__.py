@@ -15,6 +15,7 @@ from paretoprune.frontier.indicators import (
     igd_plus,
     normalise,
 )
+from paretoprune.frontier.separation import separated
 from paretoprune.frontier.statistics import (
     Interval,
     PairedTest,
@@ -41,4 +42,5 @@ __all__ = [
     "normalise",
     "paired_test",
     "picks",
+    "separated",
 ]

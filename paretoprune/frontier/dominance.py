@@ -81,12 +81,13 @@ def nondominated(costs: ArrayLike) -> NDArray[np.intp]:
 def front_of(
     evaluations: Sequence[Evaluation], objectives: Sequence[Objective]
 ) -> NDArray[np.intp]:
-    """Return the indices of the non-dominated successful evaluations, in input order.
+    """Return the indices of the non-dominated complete evaluations, in input order.
 
-    Failed evaluations are skipped; of evaluations with equal objectives the first is kept. Raises
-    `UnknownNameError` if an evaluation lacks one of `objectives`.
+    Failed evaluations and those on a share of the samples are skipped; of evaluations with equal
+    objectives the first is kept. Raises `UnknownNameError` if an evaluation lacks one of
+    `objectives`.
     """
-    succeeded = [i for i, e in enumerate(evaluations) if e.failure is None]
+    succeeded = [i for i, e in enumerate(evaluations) if e.complete]
     for i in succeeded:
         for objective in objectives:
             if objective.name not in evaluations[i].objectives:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from paretoprune.adapters.load import load_adapter
 from paretoprune.errors import InvalidValueError
 from paretoprune.problem import Problem
+from paretoprune.problems.costs import DEFAULT_OBJECTIVES, parse_objectives
+from paretoprune.problems.prefill_store import DEFAULT_BYTES
 from paretoprune.problems.token_pruning import TokenPruning
 from paretoprune.pruning.base import Pruner
 from paretoprune.registry import problems, pruners, tasks
@@ -28,6 +31,8 @@ def load_problem(
     levels: int | None = None,
     batch: int = 64,
     split: str = "search",
+    objectives: str | Sequence[str] = DEFAULT_OBJECTIVES,
+    prefill_bytes: int = DEFAULT_BYTES,
     **loading: Any,
 ) -> TokenPruning:
     """Token pruning on a model and a task, both by name; `pruner` is a name or a pruner.
@@ -36,9 +41,12 @@ def load_problem(
 
     `search_size` and `heldout_size` are samples of the two splits (no held-out part with 0; `split`
     names another split to draw the first from, for scoring only); `levels` is the number of steps
-    of the keep-ratio lattice (default: multiples of 8 tokens); `loading` goes to `load_adapter`
+    of the keep-ratio lattice (default: multiples of 8 tokens); `objectives` are `score` and one or
+    more costs of `problems.costs`, such as `"score,latency_ms"`; `prefill_bytes` is the memory for
+    prefills, beyond which they lie on disk; `loading` goes to `load_adapter`
     (dtype, device, attn, trust_remote_code).
     """
+    parse_objectives(objectives)  # mistakes show before the model loads
     if search_size < 8:
         raise InvalidValueError(f"the {split} split needs at least 8 samples, got {search_size}")
     if heldout_size and heldout_size < 8:
@@ -58,6 +66,8 @@ def load_problem(
         levels=levels,
         batch=batch,
         model_name=model,
+        objectives=parse_objectives(objectives),
+        prefill_bytes=prefill_bytes,
     )
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from paretoprune.cost import kv_bytes
 from paretoprune.errors import InvalidValueError
 from paretoprune.problem import Evaluation
 from paretoprune.problems.load import load_problem
@@ -64,7 +63,6 @@ def score_schedule(
         )
     (evaluation,) = problem.evaluate([exact_candidate(schedule)])
     assert evaluation.outcomes is not None
-    text = problem.text_tokens.mean() + problem.visual_tokens.mean()
     return Scored(
         model=model,
         pruner=pruner,
@@ -77,7 +75,5 @@ def score_schedule(
         family=family_scores(problem.samples, evaluation.outcomes),
         dense_family=family_scores(problem.samples, problem.dense_outcomes),
         dense_gflops=problem.dense_flops / 1e9,
-        dense_kv_bytes=float(
-            kv_bytes(problem.adapter.spec, np.full(layers, round(text), dtype=np.int64))
-        ),
+        dense_kv_bytes=problem.cost_value("kv_bytes", np.ones(layers)),
     )

@@ -17,12 +17,18 @@ from numpy.typing import NDArray
 
 from paretoprune.adapters.base import Adapter
 from paretoprune.cost import kv_bytes, layer_cost
-from paretoprune.errors import InvalidValueError
-from paretoprune.problem import Candidate, Evaluation, Objective, Problem
-from paretoprune.problems.teacher_forcing import AnsweredBatch, answered_batches
+from paretoprune.errors import InvalidValueError, UnsupportedError
+from paretoprune.problem import Candidate, Evaluation, Measurement, Objective, Problem
+from paretoprune.problems.costs import COSTS, DEFAULT_OBJECTIVES, SCORE, parse_objectives
+from paretoprune.problems.fidelity import chosen_samples, stratified_order
+from paretoprune.problems.latency import PrefillTimer, typical_sample
+from paretoprune.problems.memory import peak_prefill_bytes
+from paretoprune.problems.population import score_population
+from paretoprune.problems.prefill_store import DEFAULT_BYTES, PrefillStore
+from paretoprune.problems.teacher_forcing import answered_batches
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.cost import choosing_flops
-from paretoprune.pruning.decoder import Executed, run_population
+from paretoprune.pruning.decoder import run_population
 from paretoprune.registry import kernels
 from paretoprune.schedules import KeepSchedule, keep_counts
 from paretoprune.schedules.kernels import Kernel
@@ -40,12 +46,15 @@ EXACT = "schedule"
 class TokenPruning(Problem):
     """How many visual tokens each decoder layer keeps, chosen for one model, task and pruner.
 
-    Objectives: `score`, the relative score q = (score - blind) / (dense - blind), and `compute`,
-    the relative compute u = (FLOPs - blind) / (dense - blind) of the decoder's prefill, ranking
-    included. `spaces` holds one search space per registered kernel.
+    Objectives: `score`, the relative score q = (score - blind) / (dense - blind), and one or more
+    costs; by default `compute`, the relative compute u = (FLOPs - blind) / (dense - blind) of the
+    decoder's prefill, ranking included. Other costs (see `problems.costs`) have the dense model's
+    value as reference and the blind one's as best. `spaces` holds one search space per registered
+    kernel. `prefill_bytes` of prefills stay in memory, the rest on disk.
     """
 
     name = "token-pruning"
+    has_shares = True
 
     def __init__(
         self,
@@ -58,6 +67,9 @@ class TokenPruning(Problem):
         batch: int = 64,
         model_name: str = "model",
         allow_no_tradeoff: bool = False,
+        objectives: str | Sequence[str] = DEFAULT_OBJECTIVES,
+        prefill_bytes: int = DEFAULT_BYTES,
+        timer: PrefillTimer | None = None,
     ) -> None:
         self.adapter = adapter
         self.pruner = pruner
@@ -65,10 +77,15 @@ class TokenPruning(Problem):
         self.batch = batch
         self.model_name = model_name
         self._heldout_samples = heldout_samples
-        self.batches: list[AnsweredBatch] = list(
-            answered_batches(adapter, samples, batch=batch, needs=pruner.needs)
+        self.batches = PrefillStore(
+            answered_batches(adapter, samples, batch=batch, needs=pruner.needs),
+            limit=prefill_bytes,
         )
+        self._prefill_bytes = prefill_bytes
+        self._order = stratified_order(self.samples)
         self._measure_lengths()
+        self._given_timer = timer
+        self._peaks: dict[bytes, int] = {}
         visual = int(self.visual_tokens.min())
         if levels is None:
             levels = min(MOST_LEVELS, max(1, visual // LATTICE_TOKENS))
@@ -86,9 +103,10 @@ class TokenPruning(Problem):
                 f"and {self.blind_score:.3f} with none on these {len(self.samples)} samples: there "
                 "is nothing to trade off"
             )
+        self.costs = parse_objectives(objectives)[1:]
         self.objectives = (
-            Objective("score", "max", "relative score q", reference=0.0, best=1.0),
-            Objective("compute", "min", "relative compute u", reference=1.0, best=0.0),
+            Objective(SCORE, "max", "relative score q", reference=0.0, best=1.0),
+            *map(self._cost_objective, self.costs),
         )
 
     def _measure_lengths(self) -> None:
@@ -111,8 +129,9 @@ class TokenPruning(Problem):
         with torch.no_grad():
             for part in self.batches:
                 for leaf in run_population(
-                    self.adapter, part.prefill, both, self.pruner, sample=part.sample
-                ):
+                    self.adapter, part.prefill, both, self.pruner,
+                    sample=part.sample, answers=part.places,
+                ):  # fmt: skip
                     predicted = part.log_probabilities(self.adapter, leaf.tokens)
                     outcomes[leaf.candidates[0], part.sample.cpu().numpy()] = part.exact(predicted)
                     if leaf.candidates == [0]:
@@ -135,9 +154,47 @@ class TokenPruning(Problem):
         span = self.dense_flops - self.blind_flops
         return float((self.flops(ratios).mean() - self.blind_flops) / span)
 
+    def _cost_objective(self, name: str) -> Objective:
+        """A cost with the dense model's value as reference and the blind one's as best."""
+        layers = self.adapter.spec.layers
+        best, reference = (self.cost_value(name, np.full(layers, keep)) for keep in (0.0, 1.0))
+        return Objective(name, "min", COSTS[name], reference=reference, best=best)
+
+    def cost_value(self, name: str, ratios: NDArray[np.float64]) -> float:
+        """Value of the cost `name` (see `problems.costs`) for a keep schedule `[layers]`."""
+        if name == "compute":
+            return self.relative_compute(ratios)
+        if name == "latency_ms":
+            return float(self.timer.predict_ms(ratios)[0])
+        if name == "peak_memory_bytes":
+            return float(self._peak_bytes(ratios))
+        kept = keep_counts(ratios, self.visual_tokens)  # [layers, samples]
+        if name == "kv_bytes":
+            total = (kept + self.text_tokens).sum(1)
+            return kv_bytes(self.adapter.spec, total) / len(self.samples)
+        return float(kept.mean())
+
+    @cached_property
+    def timer(self) -> PrefillTimer:
+        """Times prefills of the sample of median length; the held-out split's is the same."""
+        if self._given_timer is not None:
+            return self._given_timer
+        lengths = self.text_tokens + self.visual_tokens
+        return PrefillTimer(self.adapter, self.pruner, typical_sample(self.samples, lengths))
+
+    def _peak_bytes(self, ratios: NDArray[np.float64]) -> int:
+        timer = self.timer
+        path = keep_counts(ratios, np.array([timer.visual])).tobytes()
+        if path not in self._peaks:
+            self._peaks[path] = peak_prefill_bytes(self.adapter, timer.prefill, ratios, self.pruner)
+        return self._peaks[path]
+
     def price(self, candidate: Candidate) -> float:
-        """FLOPs of the candidate over the split, in dense passes over it."""
-        return float(self.flops(self._ratios(candidate)).mean() / self.dense_flops)
+        """FLOPs of the candidate over the samples it asks for, in dense passes over the split."""
+        flops = self.flops(self._ratios(candidate))
+        if candidate.share < 1:
+            flops = np.where(chosen_samples(self._order, candidate.share), flops, 0.0)
+        return float(flops.mean() / self.dense_flops)
 
     # --- evaluation
 
@@ -154,38 +211,35 @@ class TokenPruning(Problem):
 
     def identity(self, candidate: Candidate) -> str:
         """The schedule's ratios: different knobs may round to the same schedule."""
-        return str(self.schedule(candidate).ratios)
+        part = "" if candidate.share == 1 else f" on {candidate.share!r} of the samples"
+        return f"{self.schedule(candidate).ratios}{part}"
 
     def evaluate(self, candidates: Sequence[Candidate]) -> list[Evaluation]:
         """Evaluate a population with shared prefixes; equal schedules are run once."""
-        if not candidates:
-            return []
+        found: dict[int, Evaluation] = {}
+        for share in dict.fromkeys(c.share for c in candidates):
+            numbers = [i for i, c in enumerate(candidates) if c.share == share]
+            group = [candidates[i] for i in numbers]
+            found |= dict(zip(numbers, self._evaluate(group, share), strict=True))
+        return [found[i] for i in range(len(candidates))]
+
+    def _evaluate(self, candidates: Sequence[Candidate], share: float) -> list[Evaluation]:
         started = time.perf_counter()
         rows = np.stack([self._ratios(c) for c in candidates])
         distinct, which = np.unique(rows, axis=0, return_inverse=True)
-        meter = Executed()
-        outcomes = np.zeros((len(distinct), len(self.samples)), dtype=np.float32)
-        divergence = np.zeros_like(outcomes)
-        with torch.inference_mode():
-            for part, dense in zip(self.batches, self.dense_log_probabilities, strict=True):
-                numbers = part.sample.cpu().numpy()
-                for leaf in run_population(
-                    self.adapter, part.prefill, distinct, self.pruner,
-                    sample=part.sample, executed=meter,
-                ):  # fmt: skip
-                    predicted = part.log_probabilities(self.adapter, leaf.tokens)
-                    right = part.exact(predicted).cpu().numpy()
-                    away = part.divergence(dense, predicted).cpu().numpy()
-                    for index in leaf.candidates:
-                        outcomes[index, numbers] = right
-                        divergence[index, numbers] = away
+        chosen = chosen_samples(self._order, share)
+        scored = score_population(
+            self.adapter, self.pruner, self.batches, self.dense_log_probabilities, distinct,
+            chosen=chosen,
+        )  # fmt: skip
         prices = np.array([self.price(c) for c in candidates])
         shares = prices / prices.sum()
         seconds = time.perf_counter() - started
-        executed = meter.flops / (self.dense_flops * len(self.samples))
+        executed = scored.flops / (self.dense_flops * len(self.samples))
         return [
             self._evaluation(
-                candidate, rows[i], outcomes[which[i]], divergence[which[i]],
+                candidate, rows[i], chosen,
+                scored.exact[which[i], chosen], scored.divergence[which[i], chosen],
                 cost=float(prices[i]), executed=float(executed * shares[i]),
                 seconds=float(seconds * shares[i]),
             )
@@ -196,6 +250,7 @@ class TokenPruning(Problem):
         self,
         candidate: Candidate,
         ratios: NDArray[np.float64],
+        chosen: NDArray[np.bool_],
         outcomes: NDArray[np.float32],
         divergence: NDArray[np.float32],
         *,
@@ -204,39 +259,85 @@ class TokenPruning(Problem):
         seconds: float,
     ) -> Evaluation:
         span = self.dense_score - self.blind_score
-        score = float(outcomes.mean())
-        kept = keep_counts(ratios, self.visual_tokens)
-        tokens = (kept + self.text_tokens).mean(1)
+        # what is lost against dense on the same samples: exact on all, least noisy on a part
+        lost = float(self.dense_outcomes[chosen].mean() - outcomes.mean())
+        costs = {name: self.cost_value(name, ratios) for name in self.costs}
+        extra = {
+            name: self.cost_value(name, ratios)
+            for name in ("kv_bytes", "visual_tokens", *(() if "compute" in costs else ("compute",)))
+        }
         return Evaluation(
             candidate,
-            objectives={
-                "score": (score - self.blind_score) / span,
-                "compute": self.relative_compute(ratios),
-            },
+            objectives={SCORE: (self.dense_score - lost - self.blind_score) / span, **costs},
             cost=cost,
             executed=executed,
             seconds=seconds,
             standard_errors={
-                "score": float(outcomes.std(ddof=1) / np.sqrt(len(outcomes)) / span)
+                SCORE: float(outcomes.std(ddof=1) / np.sqrt(len(outcomes)) / span)
                 if len(outcomes) > 1
                 else 0.0,
-                "compute": 0.0,
+                **dict.fromkeys(self.costs, 0.0),
             },
             metrics={
-                "accuracy": score,
+                "accuracy": float(outcomes.mean()),
                 "kl_to_dense": float(divergence.mean()),
                 "gflops": float(self.flops(ratios).mean() / 1e9),
-                "kv_bytes": float(kv_bytes(self.adapter.spec, np.rint(tokens).astype(np.int64))),
-                "visual_tokens": float(kept.mean()),
+                **extra,
             },
             outcomes=outcomes,
             detail={"keep": [float(r) for r in ratios]},
         )
 
+    # --- what is measured, not predicted
+
+    def measure(self, candidates: Sequence[Candidate]) -> Measurement | None:
+        """Prefill latency and time to first token, where latency is an objective."""
+        if "latency_ms" not in self.costs or not candidates:
+            return None
+        found = self.timer.measure(np.stack([self._ratios(c) for c in candidates]))
+        if found.refusal is not None:
+            return Measurement([], f"Measured latencies are not reported: {found.refusal}.")
+        values = [
+            {
+                "measured_latency_ms": prefill.median_ms,
+                "measured_latency_spread_ms": prefill.spread_ms,
+                "measured_first_token_ms": first.median_ms,
+                "measured_first_token_spread_ms": first.spread_ms,
+            }
+            for prefill, first in zip(found.prefill, found.first_token, strict=True)
+        ]
+        repeats = found.prefill[0].repeats
+        return Measurement(
+            values,
+            f"Latencies of the union front were measured again on {self.timer.device}: medians of "
+            f"{repeats} interleaved runs of one sample.",
+        )
+
+    def notes(self) -> list[str]:
+        """The latency model's points and errors, where latency is an objective."""
+        if "latency_ms" not in self.costs:
+            return []
+        told = self.timer.describe()
+        return [
+            f"Latency is predicted by a model fitted from {told['points']} measured points on "
+            f"{told['device']}; cross-validated error {told['layer_error']:.1%} per layer, "
+            f"{told['prefill_error']:.1%} per prefill."
+        ]
+
     # --- what strategies may ask beyond evaluations
 
     def relaxation(self) -> Relaxation:
-        """The soft decoder on this split; raises `UnsupportedError` for unsuitable pruners."""
+        """The soft decoder on this split.
+
+        Raises `UnsupportedError` for unsuitable pruners and for costs other than FLOPs, which are
+        the only one that is differentiated.
+        """
+        if self.costs != ("compute",):
+            named = ", ".join(self.costs).replace("compute", "flops")
+            raise UnsupportedError(
+                f"gradient strategies differentiate the cost 'flops' alone, not {named}; choose a "
+                "sampler such as 'tpe' or 'nsga2', or the objectives score,flops"
+            )
         return self._relaxation
 
     @cached_property
@@ -252,6 +353,8 @@ class TokenPruning(Problem):
         return TokenPruning(
             self.adapter, self._heldout_samples, self.pruner,
             levels=self.levels, batch=self.batch, model_name=self.model_name,
+            objectives=(SCORE, *self.costs), prefill_bytes=self._prefill_bytes,
+            timer=self.timer if {"latency_ms", "peak_memory_bytes"} & set(self.costs) else None,
         )  # fmt: skip
 
     @property
@@ -268,6 +371,7 @@ class TokenPruning(Problem):
             "pruner": self.pruner.name,
             "layers": self.adapter.spec.layers,
             "levels": self.levels,
+            "objectives": [SCORE, *self.costs],
             "visual_tokens": float(self.visual_tokens.mean()),
             "samples": len(self.samples),
             "first_sample": self.samples[0].id,

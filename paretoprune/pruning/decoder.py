@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from paretoprune.adapters.base import Adapter, Prefill
-from paretoprune.cost import layer_cost
+from paretoprune.cost import answer_layer_cost, layer_cost
 from paretoprune.errors import InvalidValueError
 from paretoprune.pruning.base import Pruner, ScorePruner
+from paretoprune.pruning.last_layer import can_run_at, run_last_at
 from paretoprune.pruning.tokens import Tokens, enter
 from paretoprune.schedules import keep_counts
 
@@ -45,12 +46,14 @@ def run_population(
     *,
     sample: Tensor | None = None,
     executed: Executed | None = None,
+    answers: Tensor | None = None,
 ) -> Iterator[Leaf]:
     """Run every keep schedule of `ratios`, float64 [candidates, layers], on one batch.
 
     `sample` int64 [B] numbers the batch's samples within their split (pruners may seed by it).
-    Yields a leaf per distinct path of kept counts. Raises `InvalidValueError` for ratios of the
-    wrong shape or a drop before the pruner's first layer.
+    With `answers`, int64 [B, A] original places, leaves hold these tokens alone, and the last layer
+    is run for them only. Yields a leaf per distinct path of kept counts. Raises `InvalidValueError`
+    for ratios of the wrong shape or a drop before the pruner's first layer.
     """
     if ratios.ndim != 2 or ratios.shape[1] != adapter.spec.layers:
         raise InvalidValueError(
@@ -70,7 +73,10 @@ def run_population(
     counts = np.stack([keep_counts(row, visual) for row in ratios])  # [candidates, layers, B]
     if np.any((counts > 0) & (counts < visual)):
         root = remembered(adapter, pruner, root, meter)
-    yield from _walk(adapter, pruner, meter, counts, root, 0, list(range(len(ratios))))
+    if answers is not None and not can_run_at(adapter):
+        answers = None  # leaves then hold all tokens, those places included
+    members = list(range(len(ratios)))
+    yield from _walk(adapter, pruner, meter, counts, root, 0, members, answers)
 
 
 def remembered(adapter: Adapter, pruner: Pruner, tokens: Tokens, meter: Executed) -> Tokens:
@@ -90,6 +96,7 @@ def _walk(
     tokens: Tokens,
     layer: int,
     members: list[int],
+    answers: Tensor | None,
 ) -> Iterator[Leaf]:
     if layer == adapter.spec.layers:
         yield Leaf(members, tokens)
@@ -101,9 +108,14 @@ def _walk(
     for group in siblings.values():
         kept = drop(counts[group[0], layer])
         batch, length = kept.hidden.shape[:2]
-        meter.flops += batch * float(layer_cost(adapter.spec, length))
-        after = kept.run(adapter, layer)
-        yield from _walk(adapter, pruner, meter, counts, after, layer + 1, group)
+        if answers is not None and layer == adapter.spec.layers - 1:
+            cost = answer_layer_cost(adapter.spec, length, answers.shape[1])
+            after = run_last_at(adapter, kept, answers)
+        else:
+            cost = float(layer_cost(adapter.spec, length))
+            after = kept.run(adapter, layer)
+        meter.flops += batch * cost
+        yield from _walk(adapter, pruner, meter, counts, after, layer + 1, group, answers)
 
 
 def dropper(

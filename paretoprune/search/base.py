@@ -76,6 +76,8 @@ class SearchStrategy(ABC):
 
     requires_gradient: ClassVar[bool] = False
     """Whether the problem must offer a relaxation."""
+    requires_shares: ClassVar[bool] = False
+    """Whether it asks for evaluations on a share of the samples."""
     most_objectives: ClassVar[int | None] = None
     """The largest number of objectives it handles; None for any."""
     depends_on_seed: ClassVar[bool] = True
@@ -97,6 +99,11 @@ class SearchStrategy(ABC):
             )
         if self.requires_gradient:
             problem.relaxation()
+        if self.requires_shares and not problem.has_shares:
+            raise UnsupportedError(
+                f"strategy {type(self).__name__} evaluates on a share of the samples, which "
+                f"problem {problem.name!r} cannot"
+            )
         problem.space(context.space)
         self.problem = problem
         self.context = context

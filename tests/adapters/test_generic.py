@@ -152,3 +152,15 @@ def test_noise_pictures_of_the_verification_differ_in_size():
 
     assert len(set(SIZES)) == 2
     assert np.prod(SIZES[0]) != np.prod(SIZES[1])
+
+
+def test_an_offline_hub_name_is_one_sentence(monkeypatch):
+    """Offline by the hub library's own switch: without a network it would try for half a minute."""
+    import huggingface_hub.constants
+
+    from paretoprune.errors import BrokenFileError
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(BrokenFileError, match="hub cannot be reached") as error:
+        load_adapter("nobody/nothing")
+    assert "\n" not in str(error.value)

@@ -1,0 +1,219 @@
+"""Does a pruned prefill save time as it saves FLOPs? 576 visual tokens, LLaVA-1.5's shape.
+
+On a CPU the shape is scaled down (d = 1024, 16 layers); on CUDA it is the 7B decoder in bf16. The
+weights are random: what is timed does not depend on them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+from scipy.optimize import brentq
+from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+
+from paretoprune.adapters.base import Adapter, Prefill
+from paretoprune.bench.versions import machine, told
+from paretoprune.cost import DecoderSpec, layer_cost
+from paretoprune.cost.flops import LLAVA_1_5_7B
+from paretoprune.cost.timing import interleaved
+from paretoprune.pruning.decoder import run_population
+from paretoprune.pruning.fastv import FastV
+from paretoprune.registry import adapters
+from paretoprune.schedules import keep_counts
+
+VISUAL = 576
+TEXT = 36
+SMALL = DecoderSpec(1024, 16, 16, 16, 64, 2752)
+TARGETS = (0.75, 0.5, 0.25)
+ALLOWED = 1.15
+"""Most that the time ratio may be above the FLOP ratio."""
+
+
+@dataclass(frozen=True)
+class PrefillFigure:
+    """One schedule: its FLOPs and median time in parts of the dense prefill's."""
+
+    shape: str
+    target: float
+    flop_ratio: float
+    time_ratio: float
+    median_ms: float
+    spread_ms: float
+
+    @property
+    def excess(self) -> float:
+        """Time ratio over FLOP ratio."""
+        return self.time_ratio / self.flop_ratio
+
+
+def run(
+    console: Console,
+    *,
+    repeats: int = 5,
+    device: str = "cpu",
+    out: Path | None = None,
+    spec: DecoderSpec | None = None,
+    **_: object,
+) -> dict[str, Any]:
+    """Time dense and pruned prefills taking turns, print the table, and return all figures."""
+    cuda = torch.device(device).type == "cuda"
+    spec = spec or (LLAVA_1_5_7B if cuda else SMALL)
+    dtype = torch.bfloat16 if cuda else torch.float32
+    found = machine(device)
+    console.print(told(found))
+    adapter = random_decoder(spec, device, dtype)
+    prefill = random_prefill(adapter, device, dtype)
+    plans = [("dense", 1.0, np.ones(spec.layers))]
+    for target in TARGETS:
+        plans += [(name, target, shape(spec, target)) for name, shape in SHAPES.items()]
+
+    def one(ratios: NDArray[np.float64]) -> Callable[[], object]:
+        return lambda: list(run_population(adapter, prefill, ratios[None], FastV()))
+
+    with torch.inference_mode(), console.status("timing"):
+        timed = interleaved(
+            [one(ratios) for _, _, ratios in plans],
+            repeats=repeats,
+            warmup=1,
+            synchronize=torch.cuda.synchronize if cuda else None,
+        )
+    dense = timed[0].median_ms
+    figures = [
+        PrefillFigure(
+            name, target, flop_ratio(spec, ratios), t.median_ms / dense, t.median_ms, t.spread_ms
+        )
+        for (name, target, ratios), t in zip(plans, timed, strict=True)
+    ]
+    _print(console, spec, figures)
+    result = {"machine": found, "spec": asdict(spec), "figures": [asdict(f) for f in figures]}
+    if out is not None:
+        out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return result
+
+
+def random_decoder(spec: DecoderSpec, device: str, dtype: torch.dtype) -> Adapter:
+    """An adapter of a model with a decoder of this shape, random weights and a token vocabulary."""
+    text = LlamaConfig(
+        vocab_size=128,
+        hidden_size=spec.hidden,
+        intermediate_size=spec.mlp,
+        num_hidden_layers=spec.layers,
+        num_attention_heads=spec.heads,
+        num_key_value_heads=spec.kv_heads,
+        head_dim=spec.head_dim,
+        max_position_embeddings=4096,
+    )
+    vision = CLIPVisionConfig(
+        hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        image_size=28, patch_size=14, projection_dim=32,
+    )  # fmt: skip
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device(device):
+            model = LlavaForConditionalGeneration(
+                LlavaConfig(vision_config=vision, text_config=text, vision_feature_layer=-1)
+            )
+    finally:
+        torch.set_default_dtype(before)
+    factory = adapters.load("llava")
+    adapter: Adapter = factory(model, None, None)
+    return adapter
+
+
+def random_prefill(adapter: Adapter, device: str, dtype: torch.dtype) -> Prefill:
+    """One sample of `VISUAL` tokens of a picture, then `TEXT` of text."""
+    length = VISUAL + TEXT
+    generator = torch.Generator(device).manual_seed(0)
+    hidden = torch.randn(
+        1, length, adapter.spec.hidden, generator=generator, device=device, dtype=dtype
+    )
+    positions = torch.arange(length, device=device)[None]
+    return Prefill(
+        hidden=hidden,
+        rotary=adapter.rotary(hidden, positions),
+        visual=positions < VISUAL,
+        valid=torch.ones_like(positions, dtype=torch.bool),
+        prompt_end=torch.tensor([length - 1], device=device),
+    )
+
+
+# --- schedules that meet a FLOP ratio
+
+
+def flop_ratio(spec: DecoderSpec, ratios: NDArray[np.float64]) -> float:
+    """FLOPs of a prefill under ratios `[layers]`, rankings included, in parts of the dense one."""
+    kept = keep_counts(ratios, np.array([VISUAL]))[:, 0]
+    before = np.concatenate([[VISUAL], kept[:-1]])
+    ranked = before[(kept < before) & (kept > 0)]
+    ranking = float(np.sum(FastV().flops(spec, ranked + TEXT, ranked)))
+    dense = spec.layers * float(layer_cost(spec, VISUAL + TEXT))
+    return (float(layer_cost(spec, kept + TEXT).sum()) + ranking) / dense
+
+
+def _met(
+    spec: DecoderSpec, target: float, shape: Callable[[float], NDArray[np.float64]]
+) -> NDArray[np.float64]:
+    """`shape` at the parameter in 0..1 whose FLOP ratio is `target`, as near as counts allow."""
+    return shape(float(brentq(lambda r: flop_ratio(spec, shape(r)) - target, 0.0, 1.0, xtol=1e-4)))
+
+
+def _steps(spec: DecoderSpec, starts: list[int], keeps: list[float]) -> NDArray[np.float64]:
+    ratios = np.ones(spec.layers)
+    for start, keep in zip(starts, keeps, strict=True):
+        ratios[start:] = keep
+    return ratios
+
+
+def single_step(spec: DecoderSpec, target: float) -> NDArray[np.float64]:
+    """FastV: one drop before the third layer of 16 (an eighth of the depth)."""
+    return _met(spec, target, lambda r: _steps(spec, [spec.layers // 8], [r]))
+
+
+def stages(spec: DecoderSpec, target: float) -> NDArray[np.float64]:
+    """PyramidDrop: the same share of what is left at each of four layers."""
+    starts = [spec.layers * k // 8 for k in (1, 3, 5, 7)]
+    return _met(spec, target, lambda r: _steps(spec, starts, [r, r**2, r**3, r**4]))
+
+
+def multi_step(spec: DecoderSpec, target: float) -> NDArray[np.float64]:
+    """Two drops: a light one early, a heavy one at half of the depth."""
+    starts = [spec.layers // 8, spec.layers // 2]
+    return _met(spec, target, lambda r: _steps(spec, starts, [r, r**3]))
+
+
+SHAPES = {
+    "FastV single-step": single_step,
+    "PyramidDrop-style stages": stages,
+    "multi-step": multi_step,
+}
+
+
+def _print(console: Console, spec: DecoderSpec, figures: list[PrefillFigure]) -> None:
+    table = Table(
+        title=f"Pruned prefill, {VISUAL} visual and {TEXT} text tokens, d={spec.hidden}, "
+        f"{spec.layers} layers"
+    )
+    for head in ("schedule", "FLOPs", "time", "time / FLOPs", "median ms", "spread ms"):
+        table.add_column(head, justify="left" if head == "schedule" else "right", no_wrap=True)
+    for f in figures:
+        table.add_row(
+            f.shape, f"{f.flop_ratio:.1%}", f"{f.time_ratio:.1%}", f"{f.excess:.2f}",
+            f"{f.median_ms:.1f}", f"{f.spread_ms:.1f}",
+        )  # fmt: skip
+    console.print(table)
+    worst = max(figures, key=lambda f: f.excess)
+    verdict = "within" if worst.excess <= ALLOWED else "above"
+    console.print(
+        f"largest time ratio over FLOP ratio: {worst.excess:.2f} ({worst.shape} at "
+        f"{worst.target:.0%}), {verdict} the {ALLOWED} that is allowed"
+    )

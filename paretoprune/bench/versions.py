@@ -1,0 +1,26 @@
+"""What a benchmark ran on: package versions, device, threads."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+
+import torch
+
+PACKAGES = ("paretoprune", "torch", "transformers", "numpy")
+
+
+def machine(device: str) -> dict[str, str]:
+    """Versions and device by name, to be printed with every figure."""
+    found = {name: version(name) for name in PACKAGES}
+    found["python"] = platform.python_version()
+    if torch.device(device).type == "cuda":
+        found["device"] = torch.cuda.get_device_name(device)
+    else:
+        found["device"] = f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+    return found
+
+
+def told(found: dict[str, str]) -> str:
+    """The same on one line."""
+    return ", ".join(f"{name} {value}" for name, value in found.items())

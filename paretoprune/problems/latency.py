@@ -1,0 +1,170 @@
+"""Times one model's pruned prefill on its device: layers, whole prefills, time to first token.
+
+One sample at a time, as a user who waits for an answer does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from paretoprune.adapters.base import Adapter, Prefill
+from paretoprune.cost.latency import LatencyModel, LayerPoint
+from paretoprune.cost.timing import Timing, interleaved, why_not_reported
+from paretoprune.pruning.base import Pruner
+from paretoprune.pruning.decoder import run_population
+from paretoprune.pruning.tokens import Tokens, enter
+from paretoprune.schedules import keep_counts
+from paretoprune.tasks.base import Sample
+
+TOKEN_COUNTS = 13
+TIMED_LAYERS = 3
+"""Points of the model: token counts x layers, a few dozen."""
+REPEATS = 15
+
+
+@dataclass(frozen=True)
+class MeasuredLatency:
+    """Prefill latency and time to first token of each schedule; `refusal` says why not to use them.
+
+    Time to first token is vision tower, projector, prefill and the first arg max.
+    """
+
+    prefill: list[Timing]
+    first_token: list[Timing]
+    refusal: str | None
+
+
+class PrefillTimer:
+    """Times prefills of one sample under keep schedules on the device of the model."""
+
+    def __init__(self, adapter: Adapter, pruner: Pruner, sample: Sample) -> None:
+        self.adapter = adapter
+        self.pruner = pruner
+        self._inputs = adapter.inputs([sample.image], [sample.prompt])
+        with torch.inference_mode():
+            self.prefill: Prefill = adapter.prefill(self._inputs)
+        self.visual = int(self.prefill.visual.sum())
+        self.text = int(self.prefill.valid.sum()) - self.visual
+        cuda = adapter.model.device.type == "cuda"
+        self.synchronize: Callable[[], None] | None = torch.cuda.synchronize if cuda else None
+
+    @property
+    def device(self) -> str:
+        """What was timed on, as torch names it, with its number of CPU threads."""
+        device = self.adapter.model.device
+        if device.type == "cuda":
+            return torch.cuda.get_device_name(device)
+        return f"{device.type}, {torch.get_num_threads()} threads"
+
+    def run(self, ratios: NDArray[np.float64]) -> Tensor:
+        """Prefill under ratios `[layers]`, and the next token's arg max, int64 [1]."""
+        return self._answer(self.prefill, ratios)
+
+    def run_from_picture(self, ratios: NDArray[np.float64]) -> Tensor:
+        """The same from pixels on: vision tower and projector run, too."""
+        return self._answer(self.adapter.prefill(self._inputs), ratios)
+
+    @torch.inference_mode()
+    def _answer(self, prefill: Prefill, ratios: NDArray[np.float64]) -> Tensor:
+        (leaf,) = run_population(self.adapter, prefill, ratios[None], self.pruner)
+        last = leaf.tokens.at(prefill.prompt_end[:, None])[:, 0]
+        return self.adapter.head(last).argmax(-1)
+
+    def measure(self, rows: NDArray[np.float64], *, repeats: int = REPEATS) -> MeasuredLatency:
+        """Time schedules `[schedules, layers]`, taking turns."""
+        with torch.inference_mode():
+            runs: list[Callable[[], object]] = [lambda r=r: self.run(r) for r in rows]  # type: ignore[misc]
+            prefill = interleaved(runs, repeats=repeats, synchronize=self.synchronize)
+            runs = [lambda r=r: self.run_from_picture(r) for r in rows]  # type: ignore[misc]
+            first = interleaved(runs, repeats=repeats, synchronize=self.synchronize)
+        return MeasuredLatency(prefill, first, why_not_reported(prefill))
+
+    # --- the model
+
+    @cached_property
+    def model(self) -> LatencyModel:
+        """A latency model fitted from layer timings, calibrated on whole prefills."""
+        model = LatencyModel(self.layer_points())
+        rows = self._calibration_rows()
+        tokens, drops = self.tokens_and_drops(rows)
+        with torch.inference_mode():
+            runs: list[Callable[[], object]] = [lambda r=r: self.run(r) for r in rows]  # type: ignore[misc]
+            timed = interleaved(runs, repeats=9, synchronize=self.synchronize)
+        self.whole_error = model.calibrate(tokens, drops, np.array([t.median_ms for t in timed]))
+        return model
+
+    def layer_points(self) -> list[LayerPoint]:
+        """Measured times of a few layers at token counts between text only and all tokens."""
+        layers = self.adapter.spec.layers
+        chosen = sorted({round(x) for x in np.linspace(0, layers - 1, TIMED_LAYERS)})
+        visual = sorted({round(x) for x in np.linspace(0, self.visual, TOKEN_COUNTS)})
+        places = [(n, layer) for n in visual for layer in chosen]
+        with torch.inference_mode():
+            states = {n: self._tokens(n) for n in visual}
+            runs: list[Callable[[], object]] = [
+                lambda n=n, layer=layer: states[n].run(self.adapter, layer)  # type: ignore[misc]
+                for n, layer in places
+            ]
+            timed = interleaved(runs, repeats=9, warmup=2, synchronize=self.synchronize)
+        return [
+            LayerPoint(self.text + n, layer, t.median_ms)
+            for (n, layer), t in zip(places, timed, strict=True)
+        ]
+
+    def _tokens(self, visual: int) -> Tokens:
+        """The sample with its first `visual` visual tokens."""
+        number = torch.zeros(1, dtype=torch.long, device=self.prefill.hidden.device)
+        tokens = enter(self.prefill, number)
+        kept = ~tokens.visual | (tokens.visual.long().cumsum(1) <= visual)
+        return tokens.keep(kept & tokens.validity)
+
+    def _calibration_rows(self) -> NDArray[np.float64]:
+        """Whole schedules with none to three drops: `[schedules, layers]`."""
+        layers, first = self.adapter.spec.layers, self.pruner.first_layer
+        rows = [np.ones(layers)]
+        for drops in (1, 2, 3):
+            if first + drops > layers:
+                break
+            for keep in (0.75, 0.4):
+                row = np.ones(layers)
+                starts = np.linspace(first, layers - 1, drops + 1).astype(int)[:drops]
+                for number, start in enumerate(sorted(set(starts.tolist()))):
+                    row[start:] = keep ** (number + 1)
+                rows.append(row)
+        return np.stack(rows)
+
+    def tokens_and_drops(
+        self, rows: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Tokens of each layer, int64 [schedules, layers], and rankings run, int64 [schedules]."""
+        kept = np.stack([keep_counts(r, np.array([self.visual]))[:, 0] for r in rows])
+        before = np.concatenate([np.full((len(kept), 1), self.visual), kept[:, :-1]], axis=1)
+        return kept + self.text, ((kept < before) & (kept > 0)).sum(1)
+
+    def predict_ms(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Predicted prefill latency of schedules `[schedules, layers]`: `[schedules]`."""
+        tokens, drops = self.tokens_and_drops(np.atleast_2d(rows))
+        return self.model.predict_ms(tokens, drops)
+
+    def describe(self) -> dict[str, object]:
+        """Device, number of measured points and errors of the latency model, JSON-ready."""
+        model = self.model
+        return {
+            "device": self.device,
+            "points": len(model.points),
+            "layer_error": model.error,
+            "prefill_error": self.whole_error,
+            "drop_ms": model.drop_ms,
+        }
+
+
+def typical_sample(samples: Sequence[Sample], lengths: NDArray[np.int64]) -> Sample:
+    """The sample of median length."""
+    return samples[int(np.argsort(lengths, kind="stable")[len(lengths) // 2])]

@@ -1,0 +1,88 @@
+"""Runs a population of keep schedules over a split: per-sample outcomes, and the FLOPs run.
+
+Work is split over samples, never over candidates, so that prefix sharing survives. On a CPU each
+thread takes whole batches: small operations gain more from that than from being split themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from paretoprune.adapters.base import Adapter
+from paretoprune.problems.teacher_forcing import AnsweredBatch
+from paretoprune.pruning.base import Pruner
+from paretoprune.pruning.decoder import Executed, run_population
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """`exact` and `divergence` float32 [schedules, samples]; `flops` really run."""
+
+    exact: NDArray[np.float32]
+    divergence: NDArray[np.float32]
+    flops: float
+
+
+def score_population(
+    adapter: Adapter,
+    pruner: Pruner,
+    batches: Sequence[AnsweredBatch],
+    dense: Sequence[Tensor],
+    ratios: NDArray[np.float64],
+    *,
+    chosen: NDArray[np.bool_],
+) -> Outcomes:
+    """Score schedules `ratios` [schedules, layers] on the `chosen` samples, bool [samples].
+
+    `dense` are the dense model's log-probabilities of each batch. Entries of samples that are not
+    chosen stay 0.
+    """
+    exact = np.zeros((len(ratios), len(chosen)), dtype=np.float32)
+    divergence = np.zeros_like(exact)
+
+    def run(number: int) -> float:
+        part, teacher = batches[number], dense[number]
+        wanted = torch.from_numpy(chosen).to(part.sample.device)[part.sample]
+        if not bool(wanted.any()):
+            return 0.0
+        if not bool(wanted.all()):
+            part, teacher = part.rows(wanted), teacher[wanted]
+        meter = Executed()
+        numbers = part.sample.cpu().numpy()
+        with torch.inference_mode():
+            for leaf in run_population(
+                adapter, part.prefill, ratios, pruner,
+                sample=part.sample, executed=meter, answers=part.places,
+            ):  # fmt: skip
+                predicted = part.log_probabilities(adapter, leaf.tokens)
+                right = part.exact(predicted).cpu().numpy()
+                away = part.divergence(teacher, predicted).cpu().numpy()
+                for index in leaf.candidates:  # batches have samples of their own: no two meet
+                    exact[index, numbers] = right
+                    divergence[index, numbers] = away
+        return meter.flops
+
+    threads = torch.get_num_threads()
+    on_cpu = adapter.model.device.type == "cpu"
+    if not on_cpu or threads == 1 or len(batches) == 1:
+        return Outcomes(exact, divergence, sum(map(run, range(len(batches)))))
+    return Outcomes(exact, divergence, _in_threads(run, batches, threads))
+
+
+def _in_threads(run: object, batches: Sequence[AnsweredBatch], threads: int) -> float:
+    """Run all batches, the largest first, one per thread; returns the sum of what they return."""
+    assert callable(run)
+    order = sorted(range(len(batches)), key=lambda i: -len(batches[i].sample))
+    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        return float(sum(pool.map(run, order)))
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)  # MKL's number is one for all threads
