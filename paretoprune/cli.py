@@ -404,9 +404,18 @@ def list_names(
 @app.command()
 def bench(
     name: Annotated[
-        str, typer.Argument(help="Benchmark: evaluation, prefill, latency, memory, log, kernels.")
+        str,
+        typer.Argument(
+            help="Benchmark: evaluation, prefill, latency, memory, log, kernels, operators."
+        ),
     ],
-    model: Model = "mini-llava",
+    model: Annotated[
+        str,
+        typer.Option(
+            help="Model by name; operators takes several, with commas, and all for all "
+            "embedded ones."
+        ),
+    ] = "mini-llava",
     search_size: Annotated[
         int | None, typer.Option(min=8, help="Samples of the search split. [default: its own]")
     ] = None,

@@ -15,6 +15,7 @@ BENCHMARKS = {
     "memory": "paretoprune.bench.memory:run",
     "log": "paretoprune.bench.log:run",
     "kernels": "paretoprune.bench.kernels:run",
+    "operators": "paretoprune.bench.operators:run",
 }
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from paretoprune.adapters.base import Adapter, Rotary
 from paretoprune.cost import DecoderSpec
 from paretoprune.errors import InvalidValueError
+from paretoprune.space import Knob, Value
 
 NEEDS: dict[str, str] = {
     "query": "attention of the last prompt token",
@@ -229,6 +230,13 @@ class Pruner(ABC):
     """What it looks at: names of `NEEDS`."""
     merges: ClassVar[bool] = False
     """Whether kept tokens take up something of those that go."""
+    knobs: ClassVar[tuple[Knob, ...]] = ()
+    """What its constructor takes, by name, with bounds; attributes of the same names hold it."""
+
+    @property
+    def settings(self) -> dict[str, Value]:
+        """Value of each knob."""
+        return {knob.name: getattr(self, knob.name) for knob in self.knobs}
 
     @abstractmethod
     def select(self, context: PruningContext, n: int) -> Selection:

@@ -11,6 +11,7 @@ from paretoprune.cost import DecoderSpec
 from paretoprune.pruning.base import PruningContext
 from paretoprune.pruning.rows import RowPruner
 from paretoprune.pruning.similarity import unit
+from paretoprune.space import Int
 
 
 class DART(RowPruner):
@@ -24,10 +25,11 @@ class DART(RowPruner):
     name = "dart"
     first_layer = 1
     needs = frozenset({"keys", "embeddings", "text"})
+    knobs = (Int("visual_pivots", 1, 64), Int("text_pivots", 0, 64))
 
     def __init__(self, visual_pivots: int = 4, text_pivots: int = 4) -> None:
-        self.visual_pivots = visual_pivots
-        self.text_pivots = text_pivots
+        self.visual_pivots = self.knobs[0].check(visual_pivots)
+        self.text_pivots = self.knobs[1].check(text_pivots)
 
     def choose_row(self, one: PruningContext, n: int) -> tuple[Tensor, Tensor | None]:
         """Visual pivots, then each pivot's share."""

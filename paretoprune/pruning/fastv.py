@@ -18,6 +18,7 @@ class FastV(ScorePruner):
 
     name = "fastv"
     first_layer = 1
+    needs = frozenset({"query"})
 
     def score(self, context: PruningContext) -> Tensor:
         """Head-mean attention to each visual token, [B, V]."""

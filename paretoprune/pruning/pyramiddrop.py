@@ -20,6 +20,7 @@ class PyramidDrop(ScorePruner):
 
     name = "pyramiddrop"
     first_layer = 0
+    needs = frozenset({"query"})
 
     def score(self, context: PruningContext) -> Tensor:
         """Head-mean attention to each visual token, [B, V]."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from paretoprune.pruning.base import Pruner, PruningContext, Selection
@@ -50,3 +53,16 @@ class RowPruner(Pruner):
                     weights[row, :n] = 0.0
                     weights[row, :n, : mixed.shape[1]] = mixed
         return Selection(indices, weights if merging else None)
+
+
+def by_pair(
+    cost: Callable[[int, int], float], visual: NDArray[np.int64], kept: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """`cost(visual, kept)` of each entry, float64 `[...]`; equal pairs are asked once.
+
+    0 where nothing is chosen: no token kept, or every one.
+    """
+    pairs = np.stack([np.ravel(visual), np.ravel(kept)], 1)
+    distinct, which = np.unique(pairs, axis=0, return_inverse=True)
+    costs = [cost(v, n) if 0 < n < v else 0.0 for v, n in distinct.tolist()]
+    return np.asarray(costs)[which.reshape(-1)].reshape(np.shape(visual))

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from paretoprune.cost import DecoderSpec, attention_query_flops
 from paretoprune.pruning.base import PruningContext, pick
-from paretoprune.pruning.rows import RowPruner
+from paretoprune.pruning.rows import RowPruner, by_pair
+from paretoprune.space import Categorical
 
 RECYCLED = 0.3
 """Share of the dropped tokens that is recycled (tau), those of highest score."""
@@ -24,16 +25,17 @@ class SparseVLM(RowPruner):
     softmax(H_v H_q^T) of the decoder's input, averaged over visual tokens. Recycling (section 3.4):
     the best of the dropped tokens are clustered by density peaks, and each cluster becomes a token
     that counts as kept; it stands at its centre. A cluster is the mean of its tokens, as in the
-    released code; `summed` takes the sum, as the paper writes it. How many stay is the schedule's.
+    released code, or their sum, as the paper writes it. How many stay is the schedule's.
     """
 
     name = "sparsevlm"
     first_layer = 1
     needs = frozenset({"text", "embeddings"})
     merges = True
+    knobs = (Categorical("cluster", ("mean", "sum")),)
 
-    def __init__(self, summed: bool = False) -> None:
-        self.summed = summed
+    def __init__(self, cluster: str = "mean") -> None:
+        self.cluster = self.knobs[0].check(cluster)
 
     def remember(self, context: PruningContext) -> dict[str, Tensor]:
         """Which tokens are raters: 1 or 0, [B, T, 1]."""
@@ -58,7 +60,9 @@ class SparseVLM(RowPruner):
         weights = states.new_zeros(n, len(order))
         weights[torch.arange(kept, device=order.device), order[:kept]] = 1.0
         size = torch.bincount(member, minlength=clusters)[member].to(states.dtype)
-        weights[kept + member, recycled] = torch.ones_like(size) if self.summed else 1.0 / size
+        weights[kept + member, recycled] = (
+            torch.ones_like(size) if self.cluster == "sum" else 1.0 / size
+        )
         return torch.cat([order[:kept], recycled[centres]]), weights
 
     def score(self, context: PruningContext) -> Tensor:
@@ -87,12 +91,12 @@ class SparseVLM(RowPruner):
         kept: NDArray[np.int64],
     ) -> NDArray[np.float64]:
         """Distances between recycled tokens, and merging."""
-        pairs = [
-            recycled_of(int(v) - split(int(n), int(v))[0]) ** 2 if 0 < n < v else 0
-            for v, n in zip(np.ravel(visual), np.ravel(kept), strict=True)
-        ]
-        distances = 2.0 * spec.hidden * np.reshape(pairs, np.shape(visual))
-        return super().drop_flops(spec, layer, tokens, visual, kept) + distances
+
+        def distances(v: int, n: int) -> float:
+            return 2.0 * spec.hidden * recycled_of(v - split(n, v)[0]) ** 2
+
+        merging = super().drop_flops(spec, layer, tokens, visual, kept)
+        return merging + by_pair(distances, visual, kept)
 
     def entry_flops(
         self, spec: DecoderSpec, tokens: NDArray[np.int64], visual: NDArray[np.int64]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from paretoprune.cost import DecoderSpec
 from paretoprune.pruning.base import PruningContext
-from paretoprune.pruning.rows import RowPruner
+from paretoprune.pruning.rows import RowPruner, by_pair
 from paretoprune.pruning.similarity import best_match, unit
 
 
@@ -85,9 +85,12 @@ def matching_flops(
     spec: DecoderSpec, visual: NDArray[np.int64], kept: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """FLOPs of the similarities of all rounds, per sample `[...]`."""
-    total = np.zeros(np.size(visual))
-    for i, (left, n) in enumerate(zip(np.ravel(visual), np.ravel(kept), strict=True)):
-        while left > n > 0:
-            total[i] += 2.0 * spec.hidden * (left - left // 2) * (left // 2)
+
+    def matching(left: int, n: int) -> float:
+        total = 0.0
+        while left > n:
+            total += 2.0 * spec.hidden * (left - left // 2) * (left // 2)
             left -= min(left - n, left // 2)
-    return total.reshape(np.shape(visual))
+        return total
+
+    return by_pair(matching, visual, kept)

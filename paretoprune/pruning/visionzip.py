@@ -11,6 +11,7 @@ from paretoprune.cost import DecoderSpec
 from paretoprune.pruning.base import PruningContext
 from paretoprune.pruning.rows import RowPruner
 from paretoprune.pruning.similarity import best_match, unit
+from paretoprune.space import Float
 
 
 class VisionZip(RowPruner):
@@ -26,9 +27,10 @@ class VisionZip(RowPruner):
     first_layer = 0
     needs = frozenset({"tower"})
     merges = True
+    knobs = (Float("contextual", 0.0, 1.0, unit="share of kept tokens"),)
 
     def __init__(self, contextual: float = 10 / 64) -> None:
-        self.contextual = contextual
+        self.contextual = self.knobs[0].check(contextual)
 
     def choose_row(self, one: PruningContext, n: int) -> tuple[Tensor, Tensor | None]:
         """Dominant tokens, then contextual ones with what joined them."""

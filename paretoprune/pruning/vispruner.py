@@ -9,8 +9,9 @@ from torch import Tensor
 
 from paretoprune.cost import DecoderSpec
 from paretoprune.pruning.base import PruningContext
-from paretoprune.pruning.rows import RowPruner
+from paretoprune.pruning.rows import RowPruner, by_pair
 from paretoprune.pruning.similarity import best_match, unit
+from paretoprune.space import Float
 
 REMOVED = 8
 """Duplicates that one round removes (the authors' value)."""
@@ -27,9 +28,10 @@ class VisPruner(RowPruner):
     name = "vispruner"
     first_layer = 0
     needs = frozenset({"tower", "embeddings"})
+    knobs = (Float("important", 0.0, 1.0, unit="share of kept tokens"),)
 
     def __init__(self, important: float = 0.5) -> None:
-        self.important = important
+        self.important = self.knobs[0].check(important)
 
     def choose_row(self, one: PruningContext, n: int) -> tuple[Tensor, Tensor | None]:
         """Important tokens first, then diverse ones."""
@@ -53,15 +55,16 @@ class VisPruner(RowPruner):
         kept: NDArray[np.int64],
     ) -> NDArray[np.float64]:
         """Half against half of what is left, each round."""
-        shape = np.shape(visual)
-        total = np.zeros(np.size(visual))
-        for i, (v, n) in enumerate(zip(np.ravel(visual), np.ravel(kept), strict=True)):
+
+        def matching(v: int, n: int) -> float:
             important = int(n * self.important)
-            left = int(v) - important
-            for gone in _rounds(left, int(n) - important):
-                total[i] += 2.0 * spec.hidden * (left - left // 2) * (left // 2)
+            left, total = v - important, 0.0
+            for gone in _rounds(left, n - important):
+                total += 2.0 * spec.hidden * (left - left // 2) * (left // 2)
                 left -= gone
-        return total.reshape(shape)
+            return total
+
+        return by_pair(matching, visual, kept)
 
     def entry_flops(
         self, spec: DecoderSpec, tokens: NDArray[np.int64], visual: NDArray[np.int64]

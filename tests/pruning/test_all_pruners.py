@@ -1,5 +1,7 @@
 """What holds for every registered pruner on every family: generation, batches, FLOPs, bf16."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from paretoprune.adapters.extras import prefill_for
 from paretoprune.cost import layer_cost
 from paretoprune.deploy import pruned
-from paretoprune.errors import UnsupportedError
+from paretoprune.errors import InvalidValueError, UnsupportedError
 from paretoprune.problems.token_pruning import TokenPruning
 from paretoprune.pruning.base import NEEDS
 from paretoprune.pruning.cost import choosing_flops
@@ -199,3 +201,28 @@ def test_what_a_pruner_declares_has_a_name(name):
     assert pruner.name == name
     assert pruner.needs <= set(NEEDS)
     assert not (pruner.merges and pruner.relaxable)
+
+
+def test_the_table_of_names_says_what_the_classes_say():
+    page = Path(__file__).resolve().parents[2] / "docs" / "reference" / "names.md"
+    section = page.read_text(encoding="utf-8").split("## Pruners")[1].split("## Adapters")[0]
+    rows = [[c.strip() for c in line.split("|")[1:-1]] for line in section.splitlines()[7:] if line]
+    found = {row[0].strip("`"): row[2:] for row in rows if row[0].startswith("`")}
+    assert list(found) == NAMES
+    for name, told in found.items():
+        kind = pruners.load(name)
+        needs = ", ".join(sorted(kind.needs))
+        answers = ["yes" if x else "no" for x in (kind.merges, kind.relaxable)]
+        assert told == [str(kind.first_layer), needs, *answers], name
+
+
+def test_knobs_have_bounds():
+    for name in NAMES:
+        pruner = pruners.load(name)()
+        for knob in pruner.knobs:
+            assert pruner.settings[knob.name] == knob.check(pruner.settings[knob.name])
+            low, high = (knob.decode(unit) for unit in (0.0, 1.0))
+            for value in (low, high):
+                assert type(pruner)(**{knob.name: value}).settings[knob.name] == value
+    with pytest.raises(InvalidValueError, match="'important' must be in"):
+        pruners.load("vispruner")(important=1.5)

@@ -114,11 +114,11 @@ def test_two_heaps_are_two_clusters():
     assert member[0] == member[1] != member[2] == member[3] == member[4]
 
 
-@pytest.mark.parametrize(("summed", "share"), [(False, 1 / 4), (True, 1.0)])
-def test_sparsevlm_recycles_the_best_of_what_goes(summed, share, monkeypatch):
+@pytest.mark.parametrize(("cluster", "share"), [("mean", 1 / 4), ("sum", 1.0)])
+def test_sparsevlm_recycles_the_best_of_what_goes(cluster, share, monkeypatch):
     """12 tokens, n = 3: 2 stay; of 10 dropped, the 4 best become one token."""
     scores = torch.arange(12.0, 0.0, -1.0, dtype=torch.float64)[None]
-    pruner = SparseVLM(summed=summed)
+    pruner = SparseVLM(cluster=cluster)
     monkeypatch.setattr(pruner, "score", lambda _: scores)
     states = torch.randn(1, 12, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     found = pruner.select(handmade_context(states, states[:, :1]), 3)
