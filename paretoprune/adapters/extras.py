@@ -35,6 +35,8 @@ class Extras:
     def __init__(self, adapter: Adapter, needs: frozenset[str]) -> None:
         self.adapter = adapter
         self.wants_grid = "grid" in needs
+        if self.wants_grid and type(adapter).grid is Adapter.grid:
+            adapter.grid({})  # says that this family has none, before anything is run
         self.watch = TowerWatch(adapter) if "tower" in needs else None
         self._noted: dict[str, Tensor] = {}
 

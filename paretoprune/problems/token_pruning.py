@@ -369,6 +369,7 @@ class TokenPruning(Problem):
             "model": self.model_name,
             "family": self.adapter.family,
             "pruner": self.pruner.name,
+            **({"pruner_settings": self.pruner.settings} if self.pruner.knobs else {}),
             "layers": self.adapter.spec.layers,
             "levels": self.levels,
             "objectives": [SCORE, *self.costs],

@@ -15,7 +15,7 @@ from torch import Tensor
 from paretoprune.adapters.base import Adapter, Prefill
 from paretoprune.adapters.extras import prefill_for
 from paretoprune.errors import InvalidValueError
-from paretoprune.pruning.base import Pruner, PruningContext, ScorePruner
+from paretoprune.pruning.base import NEEDS, Pruner, PruningContext, ScorePruner
 from paretoprune.pruning.decoder import Executed, remembered, run_population
 from paretoprune.pruning.soft import run_soft
 from paretoprune.pruning.tokens import enter
@@ -132,6 +132,19 @@ class PrunerContract(ABC):
         assert not context.present[1].gather(0, indices[1])[-3:].any()
 
     @torch.no_grad()
+    def test_every_sample_has_a_count_of_its_own(self) -> None:
+        """Counts 0, 3 and all in one batch: each sample chooses as if it were alone."""
+        adapter, pruner = self.adapter(), self.make()
+        context = context_of(adapter, self.prefill(adapter), pruner.first_layer, pruner)
+        most = context.visual.shape[1]
+        together = pruner.choose(context, torch.tensor([0, 3, most]))
+        alone = pruner.choose(context.one(1), torch.tensor([3]))
+        assert torch.equal(together.indices[1, :3], alone.indices[0])
+        assert together.indices[2].sort().values.tolist() == list(range(most))
+        if together.weights is not None and alone.weights is not None:
+            assert torch.allclose(together.weights[1, :3], alone.weights[0])
+
+    @torch.no_grad()
     def test_same_context_same_choice(self) -> None:
         """No hidden randomness, and the global generator is left alone."""
         adapter, pruner = self.adapter(), self.make()
@@ -201,11 +214,20 @@ class PrunerContract(ABC):
         """Ranking costs are non-negative, finite, and of the shape of the token counts."""
         adapter, pruner = self.adapter(), self.make()
         tokens = np.array([20, 30, 40])
-        flops = pruner.flops(adapter.spec, tokens, tokens - 4)
-        assert flops.shape == (3,)
-        assert np.all(np.isfinite(flops))
-        assert np.all(flops >= 0)
-        assert np.all(np.diff(flops) >= 0)
+        kept, layer = np.array([8, 8, 8]), pruner.first_layer
+        for flops in (
+            pruner.flops(adapter.spec, tokens, tokens - 4),
+            pruner.drop_flops(adapter.spec, layer, tokens, tokens - 4, kept),
+            pruner.entry_flops(adapter.spec, tokens, tokens - 4),
+        ):
+            assert flops.shape == (3,)
+            assert np.all(np.isfinite(flops))
+            assert np.all(flops >= 0)
+            assert np.all(np.diff(flops) >= 0)
+
+    def test_declares_what_it_needs(self) -> None:
+        """By names that `NEEDS` explains."""
+        assert self.make().needs <= set(NEEDS)
 
     @torch.no_grad()
     def test_hard_decoder_is_the_limit_of_the_soft_one(self) -> None:

@@ -1,5 +1,6 @@
 """What holds for every registered pruner on every family: generation, batches, FLOPs, bf16."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,22 @@ def test_low_precision_and_every_count(name):
         (leaf,) = run_population(adapter, prefill, row, pruner)
         assert leaf.tokens.visual.sum(1).tolist() == [round(share * 16)] * 4
         assert torch.isfinite(leaf.tokens.hidden).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@torch.no_grad()
+def test_a_sample_without_pictures_changes_nothing(name):
+    """Its row of a batch holds text only; the others choose as ever."""
+    adapter, pruner = tiny_llava(), pruners.load(name)()
+    prefill = prefill_for(adapter, question_batch(adapter), needs=pruner.needs)
+    rows = schedule(pruner)[None]
+    (whole,) = run_population(adapter, prefill, rows, pruner)
+    visual = prefill.visual.clone()
+    visual[1] = False
+    (leaf,) = run_population(adapter, replace(prefill, visual=visual), rows, pruner)
+    assert torch.isfinite(leaf.tokens.hidden).all()
+    ends = prefill.prompt_end[:, None]
+    assert torch.allclose(leaf.tokens.at(ends)[[0, 2]], whole.tokens.at(ends)[[0, 2]], atol=1e-9)
 
 
 BOUNDS = {"fitprune", "sparsevlm", "aim"}
