@@ -11,7 +11,7 @@ from paretoprune.results import FrontPoint, ObjectiveInfo, Standing, Summary
 MISSING = "-"
 """Stands where there is no figure."""
 LEVEL = "≈"
-"""Marks a strategy that is not separated from the best."""
+"""Marks a strategy that is not separated from the best, or a point from cheaper ones."""
 MOST_LAYERS = 12
 """Keep schedules of more layers are written with repeats, such as `2×100 30×25`."""
 
@@ -71,7 +71,23 @@ def area(row: Standing) -> str:
 def figure_error(values: Mapping[str, float], errors: Mapping[str, float], name: str) -> str:
     """An objective's value with its standard error where there is one: `0.912 ±0.018`."""
     value, error = values.get(name), errors.get(name)
-    return number(value) + (f" ±{number(error)}" if error and value is not None else "")
+    large = value is not None and math.isfinite(value) and abs(value) >= 100
+    decimals = 0 if large else 3  # bytes and tokens beside shares and milliseconds
+    told = f" ±{number(error, decimals)}" if error and value is not None else ""
+    return number(value, decimals) + told
+
+
+def standing_apart(point: FrontPoint) -> str:
+    """`≈` where a front point is not separated from cheaper ones; else nothing."""
+    return LEVEL if point.separated is False else ""
+
+
+def reference_front(summary: Summary) -> str:
+    """What distances refer to: `the union front`, or an exhaustive one by name and size."""
+    if summary.reference is None:
+        return "the union front"
+    size = summary.reference.evaluations
+    return f"the front of {plain(summary.reference.name, 40)} ({size} configurations)"
 
 
 def schedule(keep: Sequence[float]) -> str:
