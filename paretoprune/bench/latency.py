@@ -34,7 +34,8 @@ def run(
     layers = problem.adapter.spec.layers
     rows: list[NDArray[np.float64]] = [np.ones(layers), np.zeros(layers)]
     rows += [np.asarray(problem.schedule(c).ratios) for c in two_step(problem, SCHEDULES)]
-    stacked = np.stack(sorted(rows, key=problem.relative_compute, reverse=True))
+    order = np.argsort([-problem.relative_compute(row) for row in rows], kind="stable")
+    stacked = np.stack([rows[i] for i in order])
     timer = problem.timer
     model_told = timer.describe()
     predicted = timer.predict_ms(stacked)

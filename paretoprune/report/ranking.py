@@ -148,6 +148,8 @@ def explanation(summary: Summary) -> str:
 
 def _merit(summary: Summary) -> str:
     if not words.has_heldout(summary):
+        if summary.heldout_problem is not None:
+            return "More than two objectives: ranked by hypervolume."
         return "No held-out data: ranked by hypervolume."
     level = ""
     if VERDICT in columns(summary):

@@ -28,8 +28,14 @@ def terms(summary: Summary) -> dict[str, str]:
         )
     else:
         found["How the ranking works"] = (
-            "Every strategy gets the same search cost. There are no held-out data, so they are "
-            "ranked by mean hypervolume on the data they searched on, luck included."
+            "Every strategy gets the same search cost. There are "
+            + (
+                "no held-out data"
+                if summary.heldout_problem is None
+                else "more than two objectives"
+            )
+            + ", so they are ranked by mean hypervolume on the data they searched on, luck "
+            "included."
         )
     found["Hypervolume"] = (
         "The area that a front dominates, up to a fixed reference point; 1 is the ideal. It is "

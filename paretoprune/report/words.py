@@ -160,7 +160,7 @@ def finding(summary: Summary) -> str:
     best, *others = summary.standings
     name = plain(best.label)
     if best.heldout_area is None:
-        return _finding_by_hypervolume(name, best, others)
+        return _finding_by_hypervolume(name, best, others, summary.heldout_problem is not None)
     if not others:
         return f"{name} reaches a held-out front area of {area(best)}; nothing is compared with it."
     level = [plain(row.label) for row in others if row.separated is False]
@@ -174,16 +174,19 @@ def finding(summary: Summary) -> str:
     return f"{name} has the highest held-out front area, {area(best)}{verdict}."
 
 
-def _finding_by_hypervolume(name: str, best: Standing, others: Sequence[Standing]) -> str:
+def _finding_by_hypervolume(
+    name: str, best: Standing, others: Sequence[Standing], heldout: bool
+) -> str:
     reached = number(best.hypervolume)
     if not others:
         return f"{name} reaches a hypervolume of {reached}; nothing is compared with it."
     same = [plain(row.label) for row in others if number(row.hypervolume) == reached]
     equal = f", and so has {_and(same)}" if len(same) == 1 else ""
     equal = f", and so have {_and(same)}" if len(same) > 1 else equal
+    why = "with more than two objectives" if heldout else "without held-out data"
     return (
-        f"{name} has the highest hypervolume on the search split, {reached}{equal}; without "
-        "held-out data, nothing says whether the difference is more than chance."
+        f"{name} has the highest hypervolume on the search split, {reached}{equal}; {why}, "
+        "nothing says whether the difference is more than chance."
     )
 
 
