@@ -180,3 +180,14 @@ def test_the_memory_meter_sees_what_lives():
     assert meter.now == 4000
     del y
     assert meter.now == 0
+
+
+def test_dense_states_are_kept_up_to_a_budget_and_change_nothing(mini):
+    without = TokenPruning(mini.adapter, mini.samples, FastV(), dense_bytes=0)
+    candidates = [mini.candidate({"layer": n, "keep": 0.5}, "single-step") for n in (2, 5)]
+    kept, bare = mini.evaluate(candidates), without.evaluate(candidates)
+    for one, other in zip(kept, bare, strict=True):
+        assert np.array_equal(one.outcomes, other.outcomes)
+        assert one.metrics["kl_to_dense"] == other.metrics["kl_to_dense"]
+        assert one.cost == other.cost
+        assert one.executed < other.executed

@@ -12,6 +12,7 @@ from paretoprune.pruning.fastv import FastV
 from paretoprune.pruning.last_layer import run_last_at
 from paretoprune.pruning.sharing import distinct_flops
 from paretoprune.pruning.tokens import enter
+from paretoprune.pruning.trunk import Trunk, trunk_bytes
 from paretoprune.testing.models import question_batch, tiny_llava
 
 
@@ -69,3 +70,42 @@ def test_what_is_executed_is_the_bound_less_the_answers_layer():
         float(FastV().flops(adapter.spec, np.array(n + text), np.array(n))) for n in (16, 8)
     )
     assert meter.flops == pytest.approx(distinct + ranking)
+
+
+@torch.no_grad()
+def test_a_trunk_spares_the_dense_layers_and_changes_nothing():
+    adapter = tiny_llava()
+    prefill = adapter.prefill(question_batch(adapter, 3))
+    places = prefill.prompt_end[:, None]
+    rows = np.array([[1, 1, 0.5, 0.5], [1, 1, 1, 0.25], [1, 1, 1, 1], [1, 0, 0, 0], [0, 0, 0, 0]])
+    trunk, first, second, bare = Trunk(), Executed(), Executed(), Executed()
+
+    def run(meter, trunk):
+        leaves = run_population(
+            adapter, prefill, rows, FastV(), executed=meter, answers=places, trunk=trunk
+        )
+        return {tuple(leaf.candidates): leaf.tokens.hidden for leaf in leaves}
+
+    plain, once, again = run(bare, None), run(first, trunk), run(second, trunk)
+    for members, hidden in plain.items():
+        assert torch.equal(hidden, once[members])
+        assert torch.equal(hidden, again[members])
+    assert sorted(trunk.after) == [0, 1, 2]
+    assert first.flops == bare.flops
+    length = prefill.hidden.shape[1]
+    spared = 3 * 3 * float(layer_cost(adapter.spec, length))
+    visual = prefill.visual.sum(1).numpy()
+    ranking = float(FastV().flops(adapter.spec, np.full(3, length), visual).sum())
+    assert bare.flops - second.flops == pytest.approx(spared + 2 * ranking)
+
+
+@torch.no_grad()
+def test_a_trunk_holds_what_it_says():
+    adapter = tiny_llava()
+    prefill = adapter.prefill(question_batch(adapter, 2))
+    trunk = Trunk()
+    list(run_population(adapter, prefill, np.ones((1, 4)), FastV(), trunk=trunk))
+    held = sum(
+        x.numel() * x.element_size() for t in trunk.after.values() for x in (t.hidden, t.keys)
+    )
+    assert held == trunk_bytes(adapter.spec, prefill)
