@@ -1,4 +1,4 @@
-"""Successive halving on a toy whose scores on few samples are noisy."""
+"""Successive halving on the toy problem: rungs, promotion, refusals."""
 
 import dataclasses
 
@@ -7,23 +7,15 @@ import pytest
 
 from paretoprune.errors import InvalidValueError, UnsupportedError
 from paretoprune.problem import Problem
+from paretoprune.problems.analytic import ZDT1
 from paretoprune.search.base import SearchContext
 from paretoprune.search.halving import SuccessiveHalving, promoted
 from paretoprune.study import run_study
 from paretoprune.testing.strategies import Toy
 
 
-class Shared(Toy):
-    """A toy that is priced by the share of samples."""
-
-    has_shares = True
-
-    def price(self, candidate):
-        return candidate.share
-
-
 def test_rungs_halve_candidates_and_double_samples():
-    result = run_study(Shared(), SuccessiveHalving(width=16), budget=12.0, batch=5)
+    result = run_study(Toy(), SuccessiveHalving(width=16), budget=12.0, batch=5)
     shares = [e.candidate.share for e in result.evaluations]
     assert shares[:16] == [0.25] * 16
     assert shares[16:24] == [0.5] * 8
@@ -47,12 +39,12 @@ def split(result):
 
 def test_same_seed_same_asks():
     first, second = (
-        run_study(Shared(), SuccessiveHalving(width=8), seed=3, budget=20.0) for _ in range(2)
+        run_study(Toy(), SuccessiveHalving(width=8), seed=3, budget=20.0) for _ in range(2)
     )
     assert [e.candidate.key for e in first.evaluations] == [
         e.candidate.key for e in second.evaluations
     ]
-    other = run_study(Shared(), SuccessiveHalving(width=8), seed=4, budget=20.0)
+    other = run_study(Toy(), SuccessiveHalving(width=8), seed=4, budget=20.0)
     assert first.evaluations[0].candidate.key != other.evaluations[0].candidate.key
 
 
@@ -67,7 +59,7 @@ def test_the_best_layer_is_promoted_first():
 def test_problems_without_shares_are_refused():
     assert not Problem.has_shares
     with pytest.raises(UnsupportedError, match="share of the samples"):
-        SuccessiveHalving().start(Toy(), SearchContext(seed=0, budget=1))
+        SuccessiveHalving().start(ZDT1(), SearchContext(seed=0, budget=1))
 
 
 @pytest.mark.parametrize(
@@ -82,7 +74,7 @@ def test_options_out_of_range_are_refused(options, told):
 def test_failed_evaluations_are_not_promoted():
     strategy = SuccessiveHalving(width=4, rungs=2)
     context = SearchContext(seed=0, budget=100)
-    problem = Shared()
+    problem = Toy()
     strategy.start(problem, context)
     context.asks += 1
     asked = strategy.ask(4)
