@@ -48,7 +48,8 @@ def main() -> None:
         f"{model['points']} points; cross-validated error {model['layer_error']:.1%} per layer, "
         f"{model['prefill_error']:.1%} per prefill."
     )
-    (IMAGES / "latency-table.txt").write_text("\n".join([*head, *rows, "", note, ""]), encoding="utf-8")
+    table = "\n".join([*head, *rows, "", note, ""])
+    (IMAGES / "latency-table.txt").write_text(table, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -25,8 +25,10 @@ _PUBLIC = {
     "StrategySpec": "paretoprune.comparison",
     "TokenPruning": "paretoprune.problems.token_pruning",
     "compare": "paretoprune.comparison",
+    "load": "paretoprune.deploy",
     "load_adapter": "paretoprune.adapters.load",
     "load_problem": "paretoprune.problems.load",
+    "pruned": "paretoprune.deploy",
     "read_schedule": "paretoprune.schedules",
     "run_study": "paretoprune.study",
 }
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from paretoprune.comparison import Comparison as Comparison
     from paretoprune.comparison import StrategySpec as StrategySpec
     from paretoprune.comparison import compare as compare
+    from paretoprune.deploy import load as load
+    from paretoprune.deploy import pruned as pruned
     from paretoprune.errors import ParetopruneError as ParetopruneError
     from paretoprune.problem import Candidate as Candidate
     from paretoprune.problem import Evaluation as Evaluation

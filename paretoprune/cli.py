@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,7 +36,13 @@ Model = Annotated[
     str,
     typer.Option(help="Embedded mini-model, checkpoint directory, or hub name owner/model."),
 ]
-Task = Annotated[str, typer.Option(help="Data that candidates are scored on.")]
+Task = Annotated[
+    str | None,
+    typer.Option(
+        help="Data that candidates are scored on. [default: what an embedded mini-model was "
+        "trained on, else minivqa]"
+    ),
+]
 Pruner = Annotated[str, typer.Option(help="Operator that decides which visual tokens go.")]
 SearchSize = Annotated[
     int, typer.Option(min=8, help="Samples of the search split, 8 or more.", show_default=True)
@@ -50,7 +57,18 @@ Batch = Annotated[int, typer.Option(min=1, help="Samples per decoder batch, 1 or
 Dtype = Annotated[str, typer.Option(help="Weights and activations: float32, bfloat16, float16.")]
 Device = Annotated[str, typer.Option(help="Torch device, such as cpu or cuda.")]
 Attn = Annotated[
-    str, typer.Option(help="Attention backend of transformers: sdpa, eager, flash_attention_2.")
+    str,
+    typer.Option(
+        help="Attention backend: auto (what transformers prefers for the model), sdpa, eager, "
+        "flash_attention_2."
+    ),
+]
+Remote = Annotated[
+    bool,
+    typer.Option(
+        "--trust-remote-code",
+        help="Run Python code that comes with the checkpoint. Off by default.",
+    ),
 ]
 Objectives = Annotated[
     str,
@@ -106,7 +124,7 @@ def compare(
     seeds: Annotated[int, typer.Option(min=1, help="Seeds per strategy: 0 to N-1.")] = 2,
     budget: Budget = DEFAULT_BUDGET,
     model: Model = "mini-llava",
-    task: Task = "minivqa",
+    task: Task = None,
     pruner: Pruner = "fastv",
     search_size: SearchSize = 160,
     heldout_size: HeldoutSize = 256,
@@ -117,7 +135,8 @@ def compare(
     batch: Batch = 64,
     dtype: Dtype = "float32",
     device: Device = "cpu",
-    attn: Attn = "sdpa",
+    attn: Attn = "auto",
+    trust_remote_code: Remote = False,
     problem: ProblemName = "token-pruning",
     out: Out = None,
 ) -> None:
@@ -136,7 +155,7 @@ def search(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the search.")] = 0,
     budget: Budget = DEFAULT_BUDGET,
     model: Model = "mini-llava",
-    task: Task = "minivqa",
+    task: Task = None,
     pruner: Pruner = "fastv",
     search_size: SearchSize = 160,
     heldout_size: HeldoutSize = 256,
@@ -147,7 +166,8 @@ def search(
     batch: Batch = 64,
     dtype: Dtype = "float32",
     device: Device = "cpu",
-    attn: Attn = "sdpa",
+    attn: Attn = "auto",
+    trust_remote_code: Remote = False,
     problem: ProblemName = "token-pruning",
     out: Out = None,
 ) -> None:
@@ -157,7 +177,7 @@ def search(
 
 LOADING = (
     "model", "task", "pruner", "search_size", "heldout_size", "data_seed", "levels", "objectives",
-    "batch", "dtype", "device", "attn",
+    "batch", "dtype", "device", "attn", "trust_remote_code",
 )  # fmt: skip
 
 
@@ -256,7 +276,7 @@ def _free_folder(out: Path | None) -> Path:
 def evaluate(
     schedule: Annotated[Path, typer.Argument(help="Schedule file (JSON), as a search writes it.")],
     model: Model = "mini-llava",
-    task: Task = "minivqa",
+    task: Task = None,
     pruner: Annotated[
         str | None, typer.Option(help="Pruner to use instead of the one in the file.")
     ] = None,
@@ -266,7 +286,8 @@ def evaluate(
     batch: Batch = 64,
     dtype: Dtype = "float32",
     device: Device = "cpu",
-    attn: Attn = "sdpa",
+    attn: Attn = "auto",
+    trust_remote_code: Remote = False,
 ) -> None:
     """Score one keep schedule on one model: quality per question family, compute, KV cache."""
     from paretoprune.schedules.files import read_schedule
@@ -282,8 +303,68 @@ def evaluate(
     scored = score_schedule(
         content.schedule, pruner=pruner or content.pruner, model=model, task=task, split=split,
         size=size, data_seed=data_seed, batch=batch, dtype=dtype, device=device, attn=attn,
+        trust_remote_code=trust_remote_code,
     )  # fmt: skip
     print_scored(_console(), scored)
+
+
+@app.command("check-model")
+def check_model(
+    model: Annotated[
+        str, typer.Argument(help="Embedded mini-model, checkpoint directory, or hub name.")
+    ],
+    pruner: Pruner = "fastv",
+    dtype: Dtype = "float32",
+    device: Device = "cpu",
+    attn: Attn = "auto",
+    trust_remote_code: Remote = False,
+) -> None:
+    """Check that a model can be pruned: its own logits, knobs, dimensions, the cost of dense."""
+    _without_library_bars()
+    from paretoprune.problems.model_check import check_model as run
+    from paretoprune.report.model_check import print_model_check
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the check itself prints the note
+        found = run(
+            model, pruner=pruner, dtype=dtype, device=device, attn=attn,
+            trust_remote_code=trust_remote_code,
+        )  # fmt: skip
+    print_model_check(_console(), found)
+    if found.verification.problem is not None:
+        raise typer.Exit(2)
+
+
+@app.command()
+def export(
+    schedule: Annotated[Path, typer.Argument(help="Schedule file (JSON), as a search writes it.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            help="checkpoint (paretoprune.json in a checkpoint directory) or lightcompress (YAML)."
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Checkpoint directory, or YAML file that does not exist yet.")
+    ],
+) -> None:
+    """Put a schedule where it is used: beside a checkpoint, or in another tool's format."""
+    from paretoprune.errors import UnknownNameError
+    from paretoprune.schedules.files import read_schedule
+
+    content = read_schedule(schedule)
+    if to == "checkpoint":
+        _without_library_bars()
+        from paretoprune.deploy import save_beside
+
+        typer.echo(f"written to {save_beside(out, content)}")
+    elif to == "lightcompress":
+        from paretoprune.schedules.lightcompress import write_lightcompress
+
+        write_lightcompress(out, content)
+        typer.echo(f"written to {out}")
+    else:
+        raise UnknownNameError("export format", to, ("checkpoint", "lightcompress"))
 
 
 @app.command()
@@ -323,7 +404,7 @@ def list_names(
 @app.command()
 def bench(
     name: Annotated[
-        str, typer.Argument(help="Benchmark: evaluation, prefill, latency, log or kernels.")
+        str, typer.Argument(help="Benchmark: evaluation, prefill, latency, memory, log, kernels.")
     ],
     model: Model = "mini-llava",
     search_size: Annotated[
@@ -379,10 +460,13 @@ def zoo_train(
 
 
 def _without_library_bars() -> None:
-    """Keep transformers from drawing its bars into ours: the process is the command's own."""
+    """Keep libraries from writing into our output: the process is the command's own."""
+    from huggingface_hub.utils import logging as hub
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    hub.set_verbosity_error()  # it prints each of its retries
+    warnings.formatwarning = lambda message, *_, **__: f"paretoprune: note: {message}\n"
 
 
 def _console() -> Console:

@@ -126,6 +126,7 @@ pruners = Registry(
     "pruner",
     [
         Entry("fastv", "paretoprune.pruning.fastv:FastV", "attention of the last prompt token in the layer before (arXiv 2403.06764)"),
+        Entry("pyramiddrop", "paretoprune.pruning.pyramiddrop:PyramidDrop", "attention of the last prompt token in the layer after (arXiv 2410.17247)"),
         Entry("random", "paretoprune.pruning.random:RandomPruner", "a control: the same random order in every layer"),
     ],
 )  # fmt: skip
@@ -135,6 +136,7 @@ adapters = Registry(
         Entry("llava", "paretoprune.adapters.llava:LlavaAdapter", "LLaVA-1.5, LLaVA-NeXT, LLaVA-OneVision"),
         Entry("qwen2_5_vl", "paretoprune.adapters.qwen2_5_vl:QwenVLAdapter", "Qwen2-VL and Qwen2.5-VL: dynamic resolution, video, M-RoPE"),
         Entry("internvl", "paretoprune.adapters.internvl:InternVLAdapter", "InternVL in transformers: tiles, pixel shuffle"),
+        Entry("generic", "paretoprune.adapters.generic:GenericAdapter", "any other family of transformers, checked against its own logits on load"),
     ],
 )  # fmt: skip
 tasks = Registry(

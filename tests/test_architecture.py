@@ -32,7 +32,7 @@ def test_pruning_knows_adapters_only_through_their_base():
     for part in GRAPH.find_descendants("paretoprune.pruning"):
         for used in GRAPH.find_modules_directly_imported_by(part):
             if used.startswith("paretoprune.adapters"):
-                assert used == "paretoprune.adapters.base", (part, used)
+                assert used in ("paretoprune.adapters.base", "paretoprune.adapters.views"), part
             assert not used.startswith(("paretoprune.problems", "paretoprune.tasks"))
 
 

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from transformers import BatchFeature, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import BatchFeature, PreTrainedModel
 from transformers.masking_utils import create_causal_mask
 
 from paretoprune.cost import DecoderSpec
@@ -67,21 +67,24 @@ class Processed:
 
 
 class Adapter(ABC):
-    """One model of one family, with its image processor and tokenizer."""
+    """One model of one family, with its tokenizer and image processor.
+
+    The latter two may be None where inputs are made elsewhere.
+    """
 
     family: ClassVar[str]
     model_types: ClassVar[tuple[str, ...]]
     """`config.model_type` values that this adapter takes."""
     takes_videos: ClassVar[bool] = False
 
-    def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, image_processor: Any
-    ) -> None:
+    def __init__(self, model: PreTrainedModel, tokenizer: Any, image_processor: Any) -> None:
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.image_processor = image_processor
         self.decoder = self.find_decoder()
         self.spec = decoder_spec(self.decoder)
+        self.note: str | None = None
+        """What the user should know of how inputs are made; None if all is as usual."""
 
     # --- what a family says of itself
 
@@ -99,8 +102,11 @@ class Adapter(ABC):
         features = self.model.get_image_features(inputs["pixel_values"]).pooler_output
         return torch.cat(list(features))
 
-    def positions(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Positions that `rotary_emb` takes: int64 [B, T], or [3, B, T] for M-RoPE."""
+    def positions(self, inputs: Mapping[str, Tensor]) -> Tensor | None:
+        """Positions that `rotary_emb` takes: int64 [B, T], or [3, B, T] for M-RoPE.
+
+        None in an adapter that leaves counting to the model.
+        """
         return (inputs["attention_mask"].long().cumsum(-1) - 1).clamp(min=0)
 
     def token_inputs(self, tokens: Tensor) -> dict[str, Tensor]:
@@ -248,7 +254,10 @@ class Adapter(ABC):
         features = self.visual_features(inputs)
         if features is not None:
             hidden = hidden.masked_scatter(visual[..., None], features.to(hidden.dtype))
-        rotary = self.rotary(hidden, self.positions(inputs))
+        positions = self.positions(inputs)
+        if positions is None:
+            raise UnsupportedError(f"adapter {self.family!r} must define positions or prefill")
+        rotary = self.rotary(hidden, positions)
         return Prefill(hidden, rotary, visual, valid, last_token(valid, prompt_end))
 
     def visual_mask(self, ids: Tensor) -> Tensor:
@@ -280,16 +289,18 @@ class Adapter(ABC):
         batch = len(hidden)
         return cos.expand(batch, -1, -1), sin.expand(batch, -1, -1)
 
-    def causal_mask(self, hidden: Tensor, valid: Tensor | None) -> Tensor | None:
-        """The mask that the model's attention backend wants; `valid` None means no padding.
+    def causal_mask(self, hidden: Tensor, valid: Tensor | None, held: int = 0) -> Tensor | None:
+        """The mask that the model's attention backend wants, for T new tokens [B, T, hidden].
 
-        Index order is causal order also after pruning, because kept tokens stay in order.
+        `held` keys come before them in a cache; `valid` bool [B, held + T] marks what is no padding
+        (None: everything). Index order is causal order also after pruning, because kept tokens stay
+        in order.
         """
         mask: Tensor | None = create_causal_mask(
             config=self.decoder.config,
             inputs_embeds=hidden,
             attention_mask=valid,
-            past_key_values=None,
+            past_key_values=_Held(held) if held else None,
         )
         return mask
 
@@ -329,16 +340,45 @@ class Adapter(ABC):
         q = attention.q_proj(layer.input_layernorm(hidden)).view(len(hidden), heads, 1, d)
         if hasattr(attention, "q_norm"):
             q = attention.q_norm(q)
-        q = rotated(attention, q, rotary)
+        q = rotated(attention, q, (rotary[0][:, None], rotary[1][:, None]))
         q = q.view(len(hidden), self.spec.kv_heads, -1, d)
         logits = torch.matmul(q, keys.transpose(2, 3)) * getattr(attention, "scaling", d**-0.5)
         return torch.flatten(logits, 1, 2)
 
+    def layer_keys(self, index: int, hidden: Tensor, rotary: Rotary) -> Tensor:
+        """Rotated keys of layer `index` for tokens entering it: [B, kv_heads, T, head_dim].
 
-def rotated(attention: Any, query: Tensor, rotary: Rotary) -> Tensor:
-    """A query [B, heads, 1, head_dim] at its position, by the rotation of the family's own module.
+        `hidden` [B, T, hidden]; `rotary` their cosines and sines, each [B, T, head_dim].
+        """
+        layer = self.layers[index]
+        attention = layer.self_attn
+        batch, length = hidden.shape[:2]
+        shape = (batch, length, self.spec.kv_heads, self.spec.head_dim)
+        keys = attention.k_proj(layer.input_layernorm(hidden)).view(shape)
+        if hasattr(attention, "k_norm"):
+            keys = attention.k_norm(keys)
+        return rotated(attention, keys.transpose(1, 2), rotary)
 
-    `rotary` are cosines and sines, each [B, head_dim].
+
+class _Held:
+    """The part of a transformers cache that masks are made from."""
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+
+    def get_query_offset(self, layer_idx: int = 0) -> int:
+        return self.length
+
+    get_seq_length = get_query_offset
+
+    def get_mask_sizes(self, query_length: int, layer_idx: int = 0) -> tuple[int, int]:
+        return self.length + query_length, 0
+
+
+def rotated(attention: Any, states: Tensor, rotary: Rotary) -> Tensor:
+    """Queries or keys [B, heads, T, head_dim] at their positions, by the family's own function.
+
+    `rotary` are cosines and sines, each [B, T, head_dim].
     """
     apply = getattr(sys.modules[type(attention).__module__], "apply_rotary_pos_emb", None)
     if apply is None:
@@ -346,8 +386,7 @@ def rotated(attention: Any, query: Tensor, rotary: Rotary) -> Tensor:
             f"{type(attention).__name__} has no apply_rotary_pos_emb beside it; its adapter must "
             "define query_logits"
         )
-    cos, sin = (x[:, None] for x in rotary)
-    turned: Tensor = apply(query, query, cos, sin)[0]
+    turned: Tensor = apply(states, states, *rotary)[0]
     return turned
 
 

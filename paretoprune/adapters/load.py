@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from paretoprune.registry import adapters
 from paretoprune.zoo.catalogue import checkpoint_directory
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+GENERIC = "generic"
+"""The registered adapter for families without one of their own."""
 
 
 def load_adapter(
@@ -23,17 +26,70 @@ def load_adapter(
     *,
     dtype: str = "float32",
     device: str = "cpu",
-    attn: str = "sdpa",
+    attn: str = "auto",
     trust_remote_code: bool = False,
 ) -> Adapter:
     """Load `model` (an embedded mini-model, a checkpoint directory or a hub name).
 
-    Only safetensors weights are read. A name that is neither embedded nor a directory is looked
-    up on the Hugging Face hub, the only case that reaches the network. Raises `BrokenFileError`
-    where nothing loadable is found and `UnsupportedError` for a family without an adapter.
+    Only safetensors weights are read, straight into `dtype`. A name that is neither embedded nor a
+    directory is looked up on the Hugging Face hub, the only case that reaches the network. A family
+    without an adapter of its own gets the generic one, after checking that it gives the model's own
+    logits. Raises `BrokenFileError` where nothing loadable is found and `UnsupportedError` for a
+    model that cannot be driven.
     """
     if dtype not in DTYPES:
         raise UnknownNameError("dtype", dtype, DTYPES)
+    source, local = find_checkpoint(model)
+    options: dict[str, Any] = {"local_files_only": local, "trust_remote_code": trust_remote_code}
+    try:
+        torch_device = torch.device(device)
+        config = AutoConfig.from_pretrained(source, **options)
+        family = adapter_class(config.model_type)
+        if not _known_to_transformers(config):
+            raise UnsupportedError(
+                f"model {model!r} is of type {config.model_type!r}, which is no vision-language "
+                "model that transformers can load for image-text-to-text"
+            )
+        loaded = AutoModelForImageTextToText.from_pretrained(
+            source,
+            config=config,
+            dtype=DTYPES[dtype],
+            attn_implementation=None if attn == "auto" else attn,
+            use_safetensors=True,
+            **options,
+        ).to(torch_device)
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        image_processor = _pil_image_processor(source, options)
+    except UnsupportedError:
+        raise
+    except (OSError, ValueError, RuntimeError, ImportError, KeyError, SafetensorError) as error:
+        raise BrokenFileError(f"cannot load model {model!r}: {_reason(error, local)}") from error
+    if family.family != GENERIC:
+        adapter: Adapter = family(loaded, tokenizer, image_processor)
+        return adapter
+    from paretoprune.adapters.generic import GenericAdapter
+    from paretoprune.adapters.verify import require
+
+    processor, note = _processor(source, options, image_processor, tokenizer, config)
+    try:
+        generic = require(GenericAdapter(loaded, tokenizer, image_processor, processor))
+    except UnsupportedError:
+        if processor is None:
+            raise
+        # its processor may be what does not fit: the model itself can say how many tokens it wants
+        generic = require(GenericAdapter(loaded, tokenizer, image_processor))
+        note = PLAIN_RUNS
+    if note is not None:
+        generic.note = f"{type(loaded).__name__}: {note}"
+        warnings.warn(generic.note, stacklevel=2)
+    return generic
+
+
+def find_checkpoint(model: str) -> tuple[str, bool]:
+    """Where a model lies, and whether that is on this machine; raises for names that are neither.
+
+    A name is an embedded mini-model, a directory, or a hub name `owner/model`.
+    """
     embedded = checkpoint_directory(model)
     source = str(embedded or model)
     local = embedded is not None or Path(source).is_dir()
@@ -46,38 +102,39 @@ def load_adapter(
         raise UnknownNameError(
             "model (neither a directory nor a hub name owner/model)", model, names()
         )
-    options: dict[str, Any] = {"local_files_only": local, "trust_remote_code": trust_remote_code}
-    try:
-        config = AutoConfig.from_pretrained(source, **options)
-        family = _family(config.model_type, model)
-        loaded = AutoModelForImageTextToText.from_pretrained(
-            source,
-            config=config,
-            dtype=DTYPES[dtype],
-            attn_implementation=attn,
-            use_safetensors=True,
-            **options,
-        )
-        tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        image_processor = _pil_image_processor(source, options)
-    except (OSError, ValueError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise BrokenFileError(f"cannot load model {model!r}: {reason}") from error
-    adapter: Adapter = family(loaded.to(device), tokenizer, image_processor)
-    return adapter
+    return source, local
 
 
-def _family(model_type: str, model: str) -> type[Adapter]:
-    known: dict[str, type[Adapter]] = {}
+def adapter_class(model_type: str) -> type[Adapter]:
+    """The adapter that takes a `config.model_type`; the generic one if none names it."""
+    generic: type[Adapter] | None = None
     for entry in adapters:
         found: type[Adapter] = entry.load()
-        known |= dict.fromkeys(found.model_types, found)
-    if model_type not in known:
-        raise UnsupportedError(
-            f"model {model!r} is of family {model_type!r}, which no adapter takes; "
-            f"known: {', '.join(sorted(known))}"
-        )
-    return known[model_type]
+        if model_type in found.model_types:
+            return found
+        if entry.name == GENERIC:
+            generic = found
+    if generic is None:
+        raise UnsupportedError(f"no adapter takes models of type {model_type!r}")
+    return generic
+
+
+def _known_to_transformers(config: Any) -> bool:
+    auto = getattr(config, "auto_map", None) or {}
+    return "AutoModelForImageTextToText" in auto or type(config) in (
+        AutoModelForImageTextToText._model_mapping
+    )
+
+
+def _reason(error: Exception, local: bool) -> str:
+    """One line; what a machine without network says of a hub name is put in plain words."""
+    text = str(error).strip() or type(error).__name__
+    first = text.splitlines()[0]
+    names = {type(e).__name__ for e in (error, error.__cause__, error.__context__) if e is not None}
+    offline = ("couldn't connect", "Connection", "offline", "resolve", "Max retries", "LocalEntry")
+    if not local and (any(word in text for word in offline) or "ConnectError" in names):
+        return "the Hugging Face hub cannot be reached, and nothing of this name is in the cache"
+    return first
 
 
 def _pil_image_processor(source: str, options: dict[str, Any]) -> Any:
@@ -85,3 +142,39 @@ def _pil_image_processor(source: str, options: dict[str, Any]) -> Any:
     from transformers import AutoImageProcessor
 
     return AutoImageProcessor.from_pretrained(source, backend="pil", **options)
+
+
+PLAIN_RUNS = (
+    "its own processor cannot be used here (often for want of torchvision): a picture is placed as "
+    "a plain run of image tokens, without separators that the family may use"
+)
+STAND_INS = {"smolvlm": "Idefics3Processor"}
+"""Processors of one family that write another's prompts, for where its own needs torchvision."""
+
+
+def _processor(
+    source: str, options: dict[str, Any], image_processor: Any, tokenizer: Any, config: Any
+) -> tuple[Any, str | None]:
+    """The family's own processor, a stand-in, or None; and what the user should know of it.
+
+    What a processor needs differs by family, and so does what it raises; `verify` judges the
+    result.
+    """
+    import transformers
+    from transformers import AutoProcessor, ProcessorMixin
+
+    try:
+        found = AutoProcessor.from_pretrained(source, backend="pil", **options)
+        if isinstance(found, ProcessorMixin):
+            return found, None
+    except (OSError, ValueError, ImportError, RuntimeError, TypeError, AttributeError, KeyError):
+        pass
+    if config.model_type in STAND_INS:
+        name = STAND_INS[config.model_type]
+        vision = config.vision_config
+        patches = (vision.image_size // vision.patch_size) ** 2
+        stand_in = getattr(transformers, name)(
+            image_processor, tokenizer, image_seq_len=patches // config.scale_factor**2
+        )
+        return stand_in, f"its own processor cannot be loaded here; {name} writes its prompts"
+    return None, PLAIN_RUNS

@@ -12,6 +12,7 @@ BENCHMARKS = {
     "evaluation": "paretoprune.bench.evaluation:run",
     "prefill": "paretoprune.bench.prefill:run",
     "latency": "paretoprune.bench.latency:run",
+    "memory": "paretoprune.bench.memory:run",
     "log": "paretoprune.bench.log:run",
     "kernels": "paretoprune.bench.kernels:run",
 }

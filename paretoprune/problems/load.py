@@ -13,6 +13,7 @@ from paretoprune.problems.prefill_store import DEFAULT_BYTES
 from paretoprune.problems.token_pruning import TokenPruning
 from paretoprune.pruning.base import Pruner
 from paretoprune.registry import problems, pruners, tasks
+from paretoprune.zoo.catalogue import DEFAULT_TASK, task_of
 
 DEFAULT_MODEL = "mini-llava"
 DEFAULT_SEARCH_SIZE = 160
@@ -22,7 +23,7 @@ DEFAULT_HELDOUT_SIZE = 256
 def load_problem(
     model: str = DEFAULT_MODEL,
     *,
-    task: str = "minivqa",
+    task: str | None = None,
     pruner: str | Pruner = "fastv",
     search_size: int = DEFAULT_SEARCH_SIZE,
     heldout_size: int = DEFAULT_HELDOUT_SIZE,
@@ -35,6 +36,8 @@ def load_problem(
     **loading: Any,
 ) -> TokenPruning:
     """Token pruning on a model and a task, both by name; `pruner` is a name or a pruner.
+
+    `task` defaults to the one that an embedded mini-model was trained on, else MiniVQA.
 
     `search_size` and `heldout_size` are samples of the two splits (no held-out part with 0; `split`
     names another split to draw the first from, for scoring only); `levels` is the number of steps
@@ -50,7 +53,7 @@ def load_problem(
         raise InvalidValueError(
             f"the held-out split needs at least 8 samples (or 0 for none), got {heldout_size}"
         )
-    load_split = tasks.load(task)
+    load_split = tasks.load(task or default_task(model))
     ranking = pruners.load(pruner)() if isinstance(pruner, str) else pruner
     adapter = load_adapter(model, **loading)
     return TokenPruning(
@@ -66,6 +69,11 @@ def load_problem(
         objectives=parse_objectives(objectives),
         prefill_bytes=prefill_bytes,
     )
+
+
+def default_task(model: str) -> str:
+    """The task of an embedded mini-model, and MiniVQA for any other."""
+    return task_of(model) or DEFAULT_TASK
 
 
 def load_named_problem(name: str, **options: Any) -> Problem:

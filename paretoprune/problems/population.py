@@ -39,7 +39,7 @@ def score_population(
     ratios: NDArray[np.float64],
     *,
     chosen: NDArray[np.bool_],
-    trunks: Sequence[Trunk | None],
+    trunks: Sequence[Trunk | None] | None = None,
 ) -> Outcomes:
     """Score schedules `ratios` [schedules, layers] on the `chosen` samples, bool [samples].
 
@@ -51,7 +51,8 @@ def score_population(
     divergence = np.zeros_like(exact)
 
     def run(number: int) -> float:
-        part, teacher, trunk = batches[number], dense[number], trunks[number]
+        part, teacher = batches[number], dense[number]
+        trunk = None if trunks is None else trunks[number]
         wanted = torch.from_numpy(chosen).to(part.sample.device)[part.sample]
         if not bool(wanted.any()):
             return 0.0

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import overload
 
-import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from paretoprune.adapters.base import Prefill
@@ -43,9 +44,9 @@ class PrefillStore(Sequence[AnsweredBatch]):
         try:
             if self._folder is None:
                 self._folder = tempfile.TemporaryDirectory(prefix="paretoprune-prefill-")
-            file = Path(self._folder.name) / f"{number}.pt"
-            torch.save(_tensors(batch), file)
-        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+            file = Path(self._folder.name) / f"{number}.safetensors"
+            save_file(_tensors(batch), file)
+        except (OSError, SafetensorError) as error:
             raise BrokenFileError(
                 f"cannot write prefills to {tempfile.gettempdir()}: {error}; "
                 "raise the memory for prefills or set TMPDIR to a folder with room"
@@ -65,7 +66,7 @@ class PrefillStore(Sequence[AnsweredBatch]):
         held = self._held[index]
         if isinstance(held, AnsweredBatch):
             return held
-        mapped = torch.load(held, mmap=True, weights_only=True)
+        mapped = load_file(held)  # memory-mapped: pages are read where they are used
         return _batch({name: x.to(self._device) for name, x in mapped.items()})
 
 

@@ -40,19 +40,21 @@ def score_schedule(
     *,
     pruner: str,
     model: str,
-    task: str = "minivqa",
+    task: str | None = None,
     split: str = "heldout",
     size: int = 512,
     data_seed: int = 0,
     batch: int = 64,
     dtype: str = "float32",
     device: str = "cpu",
-    attn: str = "sdpa",
+    attn: str = "auto",
+    trust_remote_code: bool = False,
 ) -> Scored:
     """Evaluate a schedule exactly as given (no lattice); raises where it does not fit the model."""
     problem = load_problem(
         model, task=task, pruner=pruner, data_seed=data_seed, batch=batch, split=split,
         search_size=size, heldout_size=0, dtype=dtype, device=device, attn=attn,
+        trust_remote_code=trust_remote_code,
     )  # fmt: skip
     layers = problem.adapter.spec.layers
     if schedule.layers != layers:

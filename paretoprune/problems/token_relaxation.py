@@ -43,7 +43,11 @@ class TokenRelaxation:
         self.layers = problem.adapter.spec.layers
         self.first = problem.pruner.first_layer
         self.samples = len(problem.samples)
-        self._all, self._dense = _joined(problem.batches, problem.dense_log_probabilities)
+        self._place = np.zeros((self.samples, 2), dtype=np.int64)  # of each sample: batch, row
+        for number, part in enumerate(problem.batches):
+            rows = part.sample.cpu().numpy()
+            self._place[rows, 0] = number
+            self._place[rows, 1] = np.arange(len(rows))
         # moments of text length t and visual count v: the exact means of (t + r v) and its square
         t = problem.text_tokens.astype(np.float64)
         v = problem.visual_tokens.astype(np.float64)
@@ -72,12 +76,12 @@ class TokenRelaxation:
 
         Row i runs sample `samples[i]` under keep ratios `ratios[i]`, float `[rows, layers]`.
         """
-        device, dtype = self._all.prefill.hidden.device, ratios.dtype
+        device, dtype = self.problem.adapter.model.device, ratios.dtype
         ratios = ratios.to(device)
         order = ratios.detach().mean(1).argsort()
         losses = []
         for part in order.split(GROUP):
-            batch = self._all.rows(torch.from_numpy(samples).to(device)[part])
+            batch, dense = self._gather(samples[part.cpu().numpy()])
             tokens = run_soft(
                 self.problem.adapter,
                 batch.prefill,
@@ -88,8 +92,24 @@ class TokenRelaxation:
                 sample=batch.sample,
             )
             student = batch.log_probabilities(self.problem.adapter, tokens)
-            losses.append(batch.divergence(self._dense[batch.sample], student))
+            losses.append(batch.divergence(dense, student))
         return torch.cat(losses)[order.argsort()].to("cpu", dtype)
+
+    def _gather(self, numbers: NDArray[np.int64]) -> tuple[AnsweredBatch, Tensor]:
+        """These samples as one batch in this order, and the dense model's log-probabilities.
+
+        Only they are read, so that a split may be larger than memory.
+        """
+        place = self._place[numbers]
+        parts, dense, found = [], [], []
+        for number in np.unique(place[:, 0]).tolist():
+            inside = np.flatnonzero(place[:, 0] == number)
+            rows = torch.from_numpy(place[inside, 1]).to(self.problem.adapter.model.device)
+            parts.append(self.problem.batches[number].rows(rows))
+            dense.append(self.problem.dense_log_probabilities[number][rows])
+            found.append(inside)
+        order = torch.from_numpy(np.concatenate(found).argsort())
+        return _joined(parts, dense, order.to(self.problem.adapter.model.device))
 
     def compute(self, ratios: Tensor) -> Tensor:
         """Relative compute u of real-valued ratios `[rows, layers]`: `[rows]`; ranking left out."""
@@ -142,9 +162,9 @@ class TokenRelaxation:
 
 
 def _joined(
-    batches: Sequence[AnsweredBatch], dense: Sequence[Tensor]
+    batches: Sequence[AnsweredBatch], dense: Sequence[Tensor], order: Tensor
 ) -> tuple[AnsweredBatch, Tensor]:
-    """All batches as one in sample order, right-padded; log-probabilities [S, A, vocabulary]."""
+    """Batches as one, right-padded, rows taken by `order` int64 [S]; dense [S, A, vocabulary]."""
     length = max(b.prefill.hidden.shape[1] for b in batches)
     answers = max(b.labels.shape[1] for b in batches)
 
@@ -153,8 +173,6 @@ def _joined(
         shape = list(x.shape)
         shape[dim] = missing
         return torch.cat([x, x.new_full(shape, value)], dim=dim) if missing else x
-
-    order = torch.cat([b.sample for b in batches]).argsort()
 
     def rotary(which: int) -> Tensor:
         return torch.cat([wide(b.prefill.rotary[which], length, 1) for b in batches])[order]

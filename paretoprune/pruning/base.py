@@ -56,6 +56,23 @@ class PruningContext:
         cos, sin = self.rotary
         rotary = cos[batch, self.query], sin[batch, self.query]
         logits = self.adapter.query_logits(self.layer - 1, self.query_before, rotary, self.keys)
+        return self._normalised(logits)
+
+    @cached_property
+    def coming_attention(self) -> Tensor:
+        """Attention that the last prompt token is about to have in layer `layer`: [B, heads, T].
+
+        Normalised like `prompt_attention`; the layer's keys are computed for it.
+        """
+        batch = torch.arange(len(self.query), device=self.query.device)
+        cos, sin = self.rotary
+        rotary = cos[batch, self.query], sin[batch, self.query]
+        keys = self.adapter.layer_keys(self.layer, self.hidden, self.rotary)
+        query = self.hidden[batch, self.query]
+        return self._normalised(self.adapter.query_logits(self.layer, query, rotary, keys))
+
+    def _normalised(self, logits: Tensor) -> Tensor:
+        """Softmax of [B, heads, T] over the alive tokens up to the query."""
         index = torch.arange(logits.shape[-1], device=logits.device)
         seen = index[None] <= self.query[:, None]
         if self.valid is not None:

@@ -97,7 +97,7 @@ def _walk(
     siblings: dict[bytes, list[int]] = {}
     for member in members:
         siblings.setdefault(counts[member, layer].tobytes(), []).append(member)
-    drop = _dropper(adapter, pruner, meter, tokens, layer, trunk)
+    drop = dropper(adapter, pruner, meter, tokens, layer, trunk)
     for group in siblings.values():
         kept = drop(counts[group[0], layer])
         dense = trunk if kept is tokens else None  # None, too, where something was dropped before
@@ -120,7 +120,7 @@ def _walk(
         yield from _walk(adapter, pruner, meter, counts, after, layer + 1, group, answers, dense)
 
 
-def _dropper(
+def dropper(
     adapter: Adapter,
     pruner: Pruner,
     meter: Executed,

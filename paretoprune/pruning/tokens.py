@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -10,19 +11,29 @@ from torch import Tensor
 from paretoprune.adapters.base import Adapter, Prefill, Rotary
 from paretoprune.pruning.base import PruningContext
 
+if TYPE_CHECKING:
+    from paretoprune.pruning.cache import PrunedCache
+
 
 class KeyRecorder:
-    """Stands where a cache would and remembers the last layer's keys, already rotated."""
+    """Stands where a cache would and remembers the last layer's new keys, already rotated.
 
-    def __init__(self) -> None:
+    With a real cache behind it, it passes keys and values on and hands back all of them.
+    """
+
+    def __init__(self, cache: PrunedCache | None = None) -> None:
         self.keys: Tensor | None = None
+        self._cache = cache
 
     def update(
         self, keys: Tensor, values: Tensor, layer: int, *args: object
     ) -> tuple[Tensor, Tensor]:
         """What attention calls with its keys and values, each [B, kv_heads, T, head_dim]."""
         self.keys = keys
-        return keys, values
+        if self._cache is None:
+            return keys, values
+        every: tuple[Tensor, Tensor] = self._cache.update(keys, values, layer)
+        return every
 
 
 @dataclass(frozen=True)
@@ -93,11 +104,26 @@ class Tokens:
             alive=None if self.alive is None else self.alive.gather(1, index) & full,
         )
 
-    def run(self, adapter: Adapter, layer: int, mask: Tensor | None = None) -> Tokens:
-        """These tokens after decoder layer `layer`; `mask` defaults to the causal one."""
-        recorder = KeyRecorder()
+    def run(
+        self,
+        adapter: Adapter,
+        layer: int,
+        mask: Tensor | None = None,
+        cache: PrunedCache | None = None,
+    ) -> Tokens:
+        """These tokens after decoder layer `layer`; `mask` defaults to the causal one.
+
+        With a cache they also attend to what it holds for this layer, and are added to it.
+        """
+        recorder = KeyRecorder(cache)
         if mask is None:
-            mask = adapter.causal_mask(self.hidden, self.valid)
+            valid, held = self.valid, 0
+            if cache is not None:
+                past = cache.layers[layer]
+                held = past.held
+                past.admit(self.validity, self.origin)
+                valid = None if bool(past.valid.all()) else past.valid
+            mask = adapter.causal_mask(self.hidden, valid, held)
         batch = torch.arange(len(self.hidden), device=self.hidden.device)
         return replace(
             self,

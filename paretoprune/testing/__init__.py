@@ -19,4 +19,6 @@ except ImportError as error:
     ) from error
 
 # a failing assert then shows its values, as in the implementer's own tests
-pytest.register_assert_rewrite(f"{__name__}.strategies", f"{__name__}.pruners")
+pytest.register_assert_rewrite(
+    *(f"{__name__}.{suite}" for suite in ("strategies", "pruners", "adapters"))
+)

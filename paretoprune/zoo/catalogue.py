@@ -7,6 +7,7 @@ from pathlib import Path
 
 WEIGHTS = Path(__file__).parent / "weights"
 ACCURACIES = "accuracies.json"
+DEFAULT_TASK = "minivqa"
 
 
 def names() -> list[str]:
@@ -17,6 +18,15 @@ def names() -> list[str]:
 def checkpoint_directory(name: str) -> Path | None:
     """Checkpoint directory of an embedded mini-model; None for any other name."""
     return WEIGHTS / name if name in names() else None
+
+
+def task_of(model: str) -> str | None:
+    """The task that an embedded mini-model was trained on; None for any other name."""
+    folder = checkpoint_directory(model)
+    if folder is None or not (folder / ACCURACIES).exists():
+        return None
+    found = json.loads((folder / ACCURACIES).read_text(encoding="utf-8"))
+    return str(found.get("task", DEFAULT_TASK))
 
 
 def describe() -> list[str]:

@@ -61,6 +61,7 @@ class Trainee(nn.Module):
         states = torch.cat([prefix.hidden, embed(batch.tokens)], dim=1)
         length = prefix.hidden.shape[1]
         before = adapter.positions(inputs)
+        assert before is not None
         after = before.amax(-1, keepdim=True).amax(0) + 1 if before.ndim == 3 else length
         following = batch.offsets + after
         positions = torch.cat([before, following.expand(*before.shape[:-1], -1)], dim=-1)

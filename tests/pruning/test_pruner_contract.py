@@ -2,6 +2,7 @@
 
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.fastv import FastV
+from paretoprune.pruning.pyramiddrop import PyramidDrop
 from paretoprune.pruning.random import RandomPruner
 from paretoprune.registry import pruners
 from paretoprune.testing.pruners import PrunerContract
@@ -10,6 +11,11 @@ from paretoprune.testing.pruners import PrunerContract
 class TestFastV(PrunerContract):
     def make(self) -> Pruner:
         return FastV()
+
+
+class TestPyramidDrop(PrunerContract):
+    def make(self) -> Pruner:
+        return PyramidDrop()
 
 
 class TestRandom(PrunerContract):

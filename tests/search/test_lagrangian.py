@@ -97,8 +97,11 @@ def solve(**options):
 
 
 def test_finds_the_closed_form_optimum_and_meets_every_budget():
-    """1 - r_l proportional to 1 / a_l where no bound is active."""
-    search, result = solve(knots=4, batch=16)
+    """1 - r_l proportional to 1 / a_l where no bound is active.
+
+    Without sharing: a neighbour's gradient pulls every knot a little off its own optimum.
+    """
+    search, result = solve(knots=4, batch=16, sharing=0.0)
     assert result.stopped in ("finished", "budget")
     for budget, row in zip(search.budgets, search.ratios.detach().numpy(), strict=True):
         assert row.mean() <= budget + 0.02

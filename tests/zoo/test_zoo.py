@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from paretoprune.adapters.load import load_adapter
 from paretoprune.errors import BrokenFileError, UnknownNameError, UnsupportedError
+from paretoprune.problems.load import load_problem
 from paretoprune.zoo.blueprints import BLUEPRINTS
 from paretoprune.zoo.catalogue import ACCURACIES, checkpoint_directory, describe, names
 from paretoprune.zoo.packing import draw_batch, packed_mask
@@ -20,33 +21,63 @@ TINY = Recipe(
 )  # fmt: skip
 
 
-def test_mini_llava_is_a_small_fp16_checkpoint():
-    folder = checkpoint_directory("mini-llava")
-    assert names() == ["mini-llava"]
+ARCHITECTURES = {
+    "mini-llava": "LlavaForConditionalGeneration",
+    "mini-qwen2.5-vl": "Qwen2_5_VLForConditionalGeneration",
+    "mini-internvl": "InternVLForConditionalGeneration",
+}
+
+
+def accuracies(name):
+    return json.loads((checkpoint_directory(name) / ACCURACIES).read_text())
+
+
+def test_every_blueprint_is_embedded():
+    assert set(names()) == set(BLUEPRINTS) == set(ARCHITECTURES)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_mini_models_are_small_fp16_checkpoints_of_real_classes(name):
+    folder = checkpoint_directory(name)
     weights = folder / "model.safetensors"
     assert weights.stat().st_size <= 4e6
     assert {t.dtype for t in load_file(weights).values()} == {torch.float16}
-    assert json.loads((folder / "config.json").read_text())["architectures"] == [
-        "LlavaForConditionalGeneration"
-    ]
+    config = json.loads((folder / "config.json").read_text())
+    assert config["architectures"] == [ARCHITECTURES[name]]
+    assert not (folder / "training_state.safetensors").exists()
 
 
-def test_recorded_accuracies_meet_the_bar():
-    found = json.loads((checkpoint_directory("mini-llava") / ACCURACIES).read_text())
-    assert found["overall"] >= 0.85
-    assert min(found["families"].values()) >= 0.60
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_recorded_accuracies_meet_the_bar(name):
+    found = accuracies(name)
+    assert found["samples"] >= 4096
+    assert found["overall"] >= (0.85 if name == "mini-llava" else 0.80)
+    assert min(found["families"].values()) >= 0.55
     assert found["dropped_after_first"] < 0.55 * found["overall"]
     assert found["swapped"] < found["majority"] + 0.02
 
 
-def test_recorded_accuracies_are_those_of_the_weights(mini):
-    """On a sample of the same split, within four standard errors."""
-    folder = checkpoint_directory("mini-llava")
-    found = json.loads((folder / ACCURACIES).read_text())
-    size = len(mini.heldout.samples)
-    error = (found["overall"] * (1 - found["overall"]) / size) ** 0.5
-    assert abs(mini.heldout.dense_score - found["overall"]) < 4 * error + 1e-9
-    assert "held-out exact match" in describe()[0]
+def test_every_family_of_mini_llava_meets_the_bar():
+    assert min(accuracies("mini-llava")["families"].values()) >= 0.60
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_recorded_accuracies_are_those_of_the_weights(name):
+    """On a part of the same split, within four standard errors."""
+    found = accuracies(name)
+    problem = load_problem(name, search_size=128, heldout_size=0, split="heldout")
+    error = (found["overall"] * (1 - found["overall"]) / 128) ** 0.5
+    assert abs(problem.dense_score - found["overall"]) < 4 * error + 1e-9
+    (line,) = [line for line in describe() if line.startswith(f"{name} ")]
+    assert "held-out exact match" in line
+
+
+def test_models_of_dynamic_resolution_see_two_sizes():
+    """The mini-model's own task is the default, and both sizes are answered."""
+    problem = load_problem("mini-qwen2.5-vl", search_size=64, heldout_size=0)
+    assert sorted(set(problem.visual_tokens.tolist())) == [96, 144]
+    for size in (96, 144):
+        assert problem.dense_outcomes[problem.visual_tokens == size].mean() > 0.7
 
 
 def test_training_twice_gives_the_same_weights_and_resuming_changes_nothing(tmp_path):
@@ -108,7 +139,7 @@ def test_the_packed_mask_by_hand():
 
 
 def test_models_that_do_not_load_are_one_sentence(tmp_path):
-    with pytest.raises(UnknownNameError, match=r"known: mini-llava\. Did you mean 'mini-llava'"):
+    with pytest.raises(UnknownNameError, match=r"mini-internvl, .*Did you mean 'mini-llava'"):
         load_adapter("mini-lava")
     with pytest.raises(BrokenFileError, match="does not exist"):
         load_adapter("./nowhere")
@@ -117,7 +148,7 @@ def test_models_that_do_not_load_are_one_sentence(tmp_path):
     with pytest.raises(BrokenFileError, match="cannot load model"):
         load_adapter(str(empty))
     (empty / "config.json").write_text('{"model_type": "llama"}')
-    with pytest.raises(UnsupportedError, match="family 'llama', which no adapter takes"):
+    with pytest.raises(UnsupportedError, match="type 'llama', which is no vision-language model"):
         load_adapter(str(empty))
 
 

@@ -1,0 +1,187 @@
+"""Views of a model: a module tree of its own that shares every tensor with the original.
+
+What is changed in a view, a layer that records, a decoder that prunes, does not exist in the user's
+model. No class is patched and no hook is set on the original.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from paretoprune.errors import UnsupportedError
+
+Module = TypeVar("Module", bound=nn.Module)
+
+EXPECTED = {
+    "attention_mask", "position_ids", "position_embeddings", "past_key_values", "past_key_value",
+    "use_cache", "cache_position", "output_attentions", "output_hidden_states", "hidden_states",
+    "return_dict",
+}  # fmt: skip
+"""Arguments of a decoder layer that the pruned decoder knows how to give."""
+
+
+def view_of(module: Module) -> Module:
+    """The same module tree again, sharing parameters and buffers; shared modules stay shared."""
+    seen: dict[int, nn.Module] = {}
+
+    def again(original: nn.Module) -> nn.Module:
+        if id(original) in seen:
+            return seen[id(original)]
+        twin = copy.copy(original)
+        seen[id(original)] = twin
+        for name, value in list(vars(twin).items()):
+            if isinstance(value, dict):  # parameters, buffers, hooks: containers of their own
+                twin.__dict__[name] = copy.copy(value)
+        if "generation_config" in vars(twin):  # what is set on the view stays there
+            twin.__dict__["generation_config"] = copy.deepcopy(vars(twin)["generation_config"])
+        twin.__dict__["_modules"] = {
+            name: None if child is None else again(child)
+            for name, child in original._modules.items()
+        }
+        return twin
+
+    found: Module = again(module)  # type: ignore[assignment]
+    return found
+
+
+def become(module: nn.Module, forward: Callable[..., Any], prefix: str) -> None:
+    """Give one module of a view another `forward(self, ...)`, by a subclass of its own class.
+
+    Attributes and `isinstance` stay as they are. Never call it on a module of the original.
+    """
+    kind = type(module)
+    # torch finds `forward` on the class; transformers' decorators sit on the original's only
+    module.__class__ = type(f"{prefix}{kind.__name__}", (kind,), {"forward": forward})
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a decoder gives its first layer: `hidden` [B, T, hidden] and rotary tables."""
+
+    hidden: Tensor
+    rotary: tuple[Tensor, Tensor]
+
+
+class Recorder:
+    """A view of a model whose decoder layers do nothing but note what they are given.
+
+    `root` is what is called: the whole model, or the decoder alone.
+    """
+
+    def __init__(self, root: nn.Module, decoder: nn.Module) -> None:
+        twin = view_of(root)
+        inner = twin if root is decoder else _counterpart(root, twin, decoder)
+        self.root = twin
+        self.decoder = inner
+        self._noted: list[dict[str, Any]] = []
+        noted = self._noted
+
+        def note(layer: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            hidden = args[0] if args else kwargs["hidden_states"]
+            noted.append({**kwargs, "hidden_states": hidden})
+            return hidden
+
+        layers: Any = inner.layers
+        for layer in layers:
+            become(layer, note, "Noting")
+
+    def entry(self, *args: Any, **kwargs: Any) -> Entry:
+        """Call the view and return what its first layer would have been given.
+
+        Raises `UnsupportedError` where layers are given what the pruned decoder cannot follow.
+        """
+        self._noted.clear()
+        try:
+            self.root(*args, **kwargs)
+            return self._read()
+        finally:
+            self._noted.clear()
+
+    def _read(self) -> Entry:
+        name = type(self.decoder).__name__
+        if not self._noted:
+            raise UnsupportedError(f"{name} did not call its layers")
+        first = self._noted[0]
+        rotary = first.get("position_embeddings")
+        if not (isinstance(rotary, tuple) and len(rotary) == 2):
+            raise UnsupportedError(
+                f"{name} gives its layers no rotary tables (position_embeddings): positions of "
+                "kept tokens could not be preserved"
+            )
+        for number, given in enumerate(self._noted):
+            extra = sorted(
+                key
+                for key, value in given.items()
+                if key not in EXPECTED and isinstance(value, (Tensor, list, dict, tuple)) and value
+                is not None and not _empty(value)
+            )  # fmt: skip
+            if extra:
+                raise UnsupportedError(
+                    f"{name} gives layer {number} {', '.join(extra)}: that is more than hidden "
+                    "states, positions and a mask, and the pruned decoder cannot follow it"
+                )
+            other = given.get("position_embeddings")
+            if other is not rotary and not _same(other, rotary):
+                raise UnsupportedError(
+                    f"{name} gives layer {number} other rotary tables than layer 0 (local and "
+                    "global attention): the pruned decoder knows one kind"
+                )
+            if given["hidden_states"] is not first["hidden_states"] and not torch.equal(
+                given["hidden_states"], first["hidden_states"]
+            ):
+                raise UnsupportedError(
+                    f"{name} changes hidden states between layers {number - 1} and {number} (such "
+                    "as vision features added at several depths): the pruned decoder cannot "
+                    "follow it"
+                )
+            _require_causal(given.get("attention_mask"), name, number)
+        hidden: Tensor = first["hidden_states"]
+        cos, sin = (x.expand(len(hidden), -1, -1) for x in rotary)
+        return Entry(hidden, (cos, sin))
+
+
+def _require_causal(mask: Any, name: str, layer: int) -> None:
+    """Raise `UnsupportedError` for a mask [B, 1, T, K] that is more than causal with padding."""
+    if not isinstance(mask, Tensor) or mask.ndim != 4 or mask.shape[-1] != mask.shape[-2]:
+        return
+    seen = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
+    tokens = seen.any(2)[:, 0]  # somebody attends to it: no padding
+    causal = torch.ones(mask.shape[-2:], dtype=torch.bool, device=mask.device).tril()
+    expected = causal & tokens[:, None]
+    differs = (seen[:, 0] != expected) & tokens[:, :, None]
+    if not differs.any():
+        return
+    later = bool((differs & ~causal).any())
+    raise UnsupportedError(
+        f"{name} lets tokens of layer {layer} attend to later ones (bidirectional attention over "
+        "the picture or prompt): the pruned decoder is causal"
+        if later
+        else f"{name} hides earlier tokens from later ones in layer {layer} (a sliding window): "
+        "pruned tokens would change who is near"
+    )
+
+
+def _counterpart(root: nn.Module, twin: nn.Module, wanted: nn.Module) -> nn.Module:
+    """The module of a view that stands where `wanted` stands in the original."""
+    for name, module in root.named_modules(remove_duplicate=False):
+        if module is wanted:
+            return twin.get_submodule(name)
+    raise UnsupportedError(f"{type(wanted).__name__} is no part of {type(root).__name__}")
+
+
+def _empty(value: Any) -> bool:
+    return isinstance(value, (list, dict, tuple)) and not value
+
+
+def _same(one: Any, other: Any) -> bool:
+    return (
+        isinstance(one, tuple)
+        and len(one) == len(other)
+        and all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    )

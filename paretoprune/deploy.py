@@ -1,0 +1,141 @@
+"""Using a found schedule: pruned models, `paretoprune.json` beside a checkpoint, exports.
+
+view = pruned(model, "schedules/best.json")
+view.generate(**inputs)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+import torch
+from transformers import BatchFeature, PreTrainedModel
+
+from paretoprune.adapters.base import Adapter
+from paretoprune.adapters.load import GENERIC, adapter_class, find_checkpoint, load_adapter
+from paretoprune.adapters.views import view_of
+from paretoprune.errors import BrokenFileError, InvalidValueError
+from paretoprune.pruning.base import Pruner
+from paretoprune.pruning.view import prune
+from paretoprune.registry import pruners
+from paretoprune.schedules import KeepSchedule, ScheduleFile, read_schedule, write_schedule
+from paretoprune.tasks.base import Visual
+
+BESIDE = "paretoprune.json"
+"""Name of the schedule file that `load` looks for in a checkpoint directory."""
+Model = TypeVar("Model", bound=PreTrainedModel)
+Schedule: TypeAlias = KeepSchedule | ScheduleFile | Sequence[float] | str | Path
+
+
+def pruned(model: Model, schedule: Schedule, pruner: str | Pruner | None = None) -> Model:
+    """A view of a transformers model that drops visual tokens by a keep schedule.
+
+    The view has the class of `model` and its whole interface, `generate` included; it shares all
+    tensors, and `model` itself is not changed. `schedule` is a schedule, its ratios (one per
+    decoder layer), or a schedule file; `pruner` names what ranks the tokens (default: the file's,
+    else FastV). Each layer's KV cache holds only what the layer kept; the cache that `generate`
+    returns goes on with a conversation. Raises `InvalidValueError`, `UnknownNameError` or
+    `UnsupportedError` where model, schedule and pruner do not fit.
+    """
+    content = read_schedule(Path(schedule)) if isinstance(schedule, (str, Path)) else schedule
+    if isinstance(content, ScheduleFile):
+        pruner = pruner or content.pruner
+        content = content.schedule
+    elif not isinstance(content, KeepSchedule):
+        content = KeepSchedule.from_ratios(list(content))
+    ranking = pruner or "fastv"
+    if isinstance(ranking, str):
+        ranking = pruners.load(ranking)()
+    family = adapter_class(model.config.model_type)
+    if family.family == GENERIC:
+        from paretoprune.adapters.verify import verify_decoder
+
+        verify_decoder(family(view_of(model), None, None))
+    return prune(model, family, content, ranking)
+
+
+@dataclass(frozen=True)
+class PrunedModel:
+    """A loaded checkpoint with its schedule: `model` is the pruned view, `adapter` makes inputs.
+
+    Without a `paretoprune.json` the `schedule` is None and `model` the dense model.
+    """
+
+    model: PreTrainedModel
+    adapter: Adapter
+    schedule: ScheduleFile | None
+
+    def inputs(self, visuals: Sequence[Visual], prompts: Sequence[str]) -> BatchFeature:
+        """What `model.generate` takes, padded on the left."""
+        return self.adapter.inputs(visuals, prompts)
+
+    def answer(
+        self, visuals: Sequence[Visual], prompts: Sequence[str], **options: Any
+    ) -> list[str]:
+        """Answers of `model.generate(..., **options)`, without prompts and special tokens."""
+        inputs = self.inputs(visuals, prompts)
+        with torch.no_grad():
+            said = self.model.generate(**inputs, **{"max_new_tokens": 64, **options})
+        start = inputs["input_ids"].shape[1]
+        texts = self.adapter.tokenizer.batch_decode(said[:, start:], skip_special_tokens=True)
+        return [text.strip() for text in texts]
+
+
+def load(model: str, *, schedule: Schedule | None = None, **loading: Any) -> PrunedModel:
+    """Load a checkpoint with the schedule that lies beside it, or with another `schedule`.
+
+    `model` and `loading` (dtype, device, attn, trust_remote_code) are those of `load_adapter`.
+    """
+    source, local = find_checkpoint(model)
+    beside = Path(source) / BESIDE
+    if schedule is None and local and beside.exists():
+        schedule = beside
+    adapter = load_adapter(model, **loading)
+    if schedule is None:
+        return PrunedModel(adapter.model, adapter, None)
+    content = as_file(schedule)
+    return PrunedModel(pruned(adapter.model, content), adapter, content)
+
+
+def as_file(schedule: Schedule, pruner: str = "fastv") -> ScheduleFile:
+    """The content of a schedule file for any form of a schedule."""
+    if isinstance(schedule, (str, Path)):
+        return read_schedule(Path(schedule))
+    if isinstance(schedule, ScheduleFile):
+        return schedule
+    ratios = schedule.ratios if isinstance(schedule, KeepSchedule) else schedule
+    return ScheduleFile(pruner=pruner, keep=[float(r) for r in ratios])
+
+
+def save_beside(folder: Path, schedule: Schedule, pruner: str = "fastv") -> Path:
+    """Write `paretoprune.json` into a checkpoint directory, where `load` finds it.
+
+    Raises `InvalidValueError` where the checkpoint has another number of decoder layers and
+    `BrokenFileError` where there is none.
+    """
+    from transformers import AutoConfig
+
+    content = as_file(schedule, pruner)
+    if not folder.is_dir():
+        raise BrokenFileError(f"checkpoint directory {folder} does not exist")
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise BrokenFileError(f"{folder} holds no checkpoint: {reason}") from error
+    layers = config.get_text_config().num_hidden_layers
+    if content.schedule.layers != layers:
+        raise InvalidValueError(
+            f"the schedule has {content.schedule.layers} layers, the checkpoint in {folder} has "
+            f"{layers}"
+        )
+    pruners.entry(content.pruner)
+    file = folder / BESIDE
+    try:
+        write_schedule(file, content)
+    except OSError as error:
+        raise BrokenFileError(f"cannot write {file}: {error.strerror}") from error
+    return file

@@ -1,0 +1,135 @@
+"""A KV cache whose layers hold only what they kept, and still answer with logical lengths.
+
+`generate` asks a cache how many tokens were *seen*, to slice its inputs and number positions. Each
+layer of this one *holds* fewer: the keys and values of the tokens that were present in it, with
+their places in the sequence and which of them are padding.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+
+from paretoprune.errors import UnsupportedError
+
+
+class PrunedLayer(DynamicLayer):  # type: ignore[misc]
+    """Keys and values [B, kv_heads, K, head_dim] of the K tokens that this layer holds.
+
+    `valid` bool [B, K] is false for padding; `places` int64 [B, K] are places in the sequence;
+    `seen` counts the tokens of the whole sequence.
+    """
+
+    keys: Tensor | None
+    values: Tensor | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.valid: Tensor | None = None
+        self.places: Tensor | None = None
+        self.seen = 0
+
+    def admit(self, valid: Tensor, places: Tensor) -> None:
+        """Say which tokens the next `update` brings: bool and int64 [B, T]."""
+        self.valid = valid if self.valid is None else torch.cat([self.valid, valid], 1)
+        self.places = places if self.places is None else torch.cat([self.places, places], 1)
+
+    @property
+    def held(self) -> int:
+        """K, the number of tokens this layer holds, padding of shorter rows included."""
+        return 0 if self.places is None else self.places.shape[1]
+
+    def get_seq_length(self) -> int:
+        """Tokens seen, kept or not."""
+        return self.seen
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Logical length of keys and their offset, for masks that are made outside."""
+        return self.seen + query_length, 0
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        """Follow beams: row i becomes row `beam_idx[i]`."""
+        self.batch_select_indices(beam_idx)
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keep these rows of the batch."""
+        self._each(lambda x: x.index_select(0, indices.to(x.device)))
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Repeat every row."""
+        self._each(lambda x: x.repeat_interleave(repeats, dim=0))
+
+    def _each(self, change: Any) -> None:
+        if self.places is None or self.valid is None:
+            return
+        self.keys, self.values = change(self.keys), change(self.values)
+        self.valid, self.places = change(self.valid), change(self.places)
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """Forget the last tokens of the sequence; the number is given as 0 or negative."""
+        if tokens_to_remove > 0:
+            raise ValueError(f"crop takes 0 or a negative number, got {tokens_to_remove}")
+        self.seen += tokens_to_remove
+        if self.places is None or self.valid is None or not tokens_to_remove:
+            return
+        self.valid = self.valid & (self.places < self.seen)
+        columns = self.valid.any(0).nonzero()[:, 0]
+        self.valid, self.places = self.valid[:, columns], self.places[:, columns]
+        if self.keys is not None and self.values is not None:
+            self.keys, self.values = self.keys[:, :, columns], self.values[:, :, columns]
+
+    def reset(self) -> None:
+        """Forget everything."""
+        super().reset()
+        self.valid = self.places = None
+        self.seen = 0
+
+
+class PrunedCache(Cache):  # type: ignore[misc]
+    """The cache of a pruned model; hand it to the next `generate` to go on with a conversation."""
+
+    def __init__(self, layers: int) -> None:
+        super().__init__(layers=[PrunedLayer() for _ in range(layers)])
+
+    @classmethod
+    def of(cls, cache: Any, layers: int) -> PrunedCache:
+        """`cache` itself if it is one; a new one for none or an empty one.
+
+        Raises `UnsupportedError` for a cache that another model has filled.
+        """
+        if isinstance(cache, PrunedCache):
+            return cache
+        if cache is not None and int(cache.get_seq_length()) > 0:
+            raise UnsupportedError(
+                f"a {type(cache).__name__} with {int(cache.get_seq_length())} tokens cannot be "
+                "continued by a pruned model; give it none, or the one that it returned"
+            )
+        if cache is not None and type(cache) is not DynamicCache:
+            raise UnsupportedError(
+                f"a pruned model keeps a cache of its own, not a {type(cache).__name__}; leave "
+                "cache_implementation unset"
+            )
+        return cls(layers)
+
+    def advance(self, tokens: int) -> None:
+        """Count tokens that were seen, kept or not."""
+        for layer in self.layers:
+            layer.seen += tokens
+
+    @property
+    def held(self) -> list[int]:
+        """Tokens that each layer holds."""
+        return [layer.held for layer in self.layers]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all keys and values."""
+        return sum(
+            x.numel() * x.element_size()
+            for layer in self.layers
+            if layer.keys is not None
+            for x in (layer.keys, layer.values)
+        )

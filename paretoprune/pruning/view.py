@@ -1,0 +1,173 @@
+"""Pruned models: views of a user's model that drop visual tokens in `forward` and `generate`.
+
+    view = paretoprune.pruned(model, schedule, pruner="fastv")
+    view.generate(**inputs)
+
+The view runs the family's own code around its decoder: merging pictures, counting positions, the
+output head, beam search. Only the decoder's loop over its layers is ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPast
+
+from paretoprune.adapters.base import Adapter, last_token
+from paretoprune.adapters.views import Recorder, become, view_of
+from paretoprune.errors import InvalidValueError, UnsupportedError
+from paretoprune.pruning.base import Pruner
+from paretoprune.pruning.cache import PrunedCache
+from paretoprune.pruning.decoder import Executed, dropper
+from paretoprune.pruning.tokens import Tokens
+from paretoprune.schedules import KeepSchedule, keep_counts
+
+Model = TypeVar("Model", bound=PreTrainedModel)
+
+
+@dataclass
+class Pruning:
+    """What a view's decoder needs to know; `executed` counts the FLOPs of its layers.
+
+    `visual` bool [B, T] and `prompt_end` int64 [B] belong to the call that is running.
+    """
+
+    adapter: Adapter
+    pruner: Pruner
+    schedule: KeepSchedule
+    recorder: Recorder
+    visual: Tensor | None = None
+    prompt_end: Tensor | None = None
+    executed: Executed = field(default_factory=Executed)
+
+
+def prune(model: Model, adapter: type[Adapter], schedule: KeepSchedule, pruner: Pruner) -> Model:
+    """A view of `model` that keeps visual tokens by `schedule`, ranked by `pruner`.
+
+    The view has a module tree of its own and shares all tensors; `model` is not changed and may be
+    used beside it. The view's `forward` takes one more argument, `prompt_end` int64 [B], for inputs
+    that go on behind the prompt. Raises `InvalidValueError` where schedule and model do not fit.
+    """
+    view = view_of(model)
+    inside = adapter(view, None, None)
+    layers = inside.spec.layers
+    if schedule.layers != layers:
+        raise InvalidValueError(
+            f"the schedule has {schedule.layers} layers, {type(model).__name__} has {layers}"
+        )
+    early = [r for r in schedule.ratios[: pruner.first_layer] if 0 < r < 1]
+    if early:
+        raise InvalidValueError(
+            f"pruner {pruner.name!r} cannot rank tokens before layer {pruner.first_layer}, but "
+            f"the schedule keeps {early[0]:.0%} of them there"
+        )
+    decoder = inside.decoder
+    pruning = Pruning(inside, pruner, schedule, Recorder(decoder, decoder))
+    become(decoder, _forward, "Pruned")
+    decoder.pruning = pruning
+    view.pruning = pruning
+
+    def look(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        _look_at(pruning, args, kwargs)
+        return args, kwargs
+
+    view.register_forward_pre_hook(look, with_kwargs=True)
+    return view
+
+
+def _look_at(pruning: Pruning, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Note which of the tokens that `forward` is called with are visual."""
+    ids = kwargs.get("input_ids", args[0] if args else None)
+    pruning.prompt_end = kwargs.pop("prompt_end", None)
+    if ids is None:
+        raise UnsupportedError(
+            "a pruned model needs input_ids to tell visual tokens from text; inputs_embeds alone "
+            "do not say"
+        )
+    # an image token that was generated is text: only a call that brings pictures has visual ones
+    pictures = any(
+        value is not None and (name.startswith("pixel_values") or name == "mm_encoder_outputs")
+        and not (isinstance(value, dict) and not value)
+        for name, value in kwargs.items()
+    )  # fmt: skip
+    pruning.visual = pruning.adapter.visual_mask(ids) if pictures else None
+
+
+def _forward(
+    self: Any,
+    input_ids: Tensor | None = None,
+    attention_mask: Tensor | None = None,
+    position_ids: Tensor | None = None,
+    past_key_values: Any = None,
+    inputs_embeds: Tensor | None = None,
+    use_cache: bool | None = None,
+    **kwargs: Any,
+) -> BaseModelOutputWithPast:
+    """The pruned decoder's forward pass over T new tokens behind those in the cache.
+
+    Hidden states of tokens that did not reach the last layer are 0 in the output.
+    """
+    pruning: Pruning = self.pruning
+    adapter = pruning.adapter
+    given = input_ids if inputs_embeds is None else inputs_embeds
+    if given is None:
+        raise ValueError("give input_ids or inputs_embeds")
+    if attention_mask is not None and (
+        not isinstance(attention_mask, Tensor) or attention_mask.ndim != 2
+    ):
+        raise UnsupportedError("a pruned model takes attention masks of shape [batch, tokens] only")
+    keep_cache = self.config.use_cache if use_cache is None else use_cache
+    cache = PrunedCache.of(past_key_values, adapter.spec.layers)
+    seen = cache.get_seq_length()
+    entry = pruning.recorder.entry(
+        input_ids=input_ids, inputs_embeds=inputs_embeds, attention_mask=attention_mask,
+        position_ids=position_ids, past_key_values=cache, use_cache=False, **kwargs,
+    )  # fmt: skip
+    batch, length = entry.hidden.shape[:2]
+    if attention_mask is None:
+        valid = torch.ones(batch, length, dtype=torch.bool, device=entry.hidden.device)
+    else:
+        valid = attention_mask[:, -length:].bool()
+    visual = pruning.visual
+    if visual is None or visual.shape != valid.shape:
+        visual = torch.zeros_like(valid)
+    places = torch.arange(seen, seen + length, device=valid.device)
+    tokens = Tokens(
+        hidden=entry.hidden,
+        rotary=entry.rotary,
+        origin=places.expand(batch, -1).contiguous(),
+        visual=visual & valid,
+        valid=None,
+        query=last_token(valid, pruning.prompt_end),
+        sample=torch.arange(batch, device=valid.device),
+    )
+    if not bool(valid.all()):
+        tokens = tokens.keep(valid)
+    tokens = _run(pruning, tokens, cache)
+    cache.advance(length)
+    hidden = adapter.decoder.norm(tokens.hidden)
+    width = hidden.shape[-1]
+    index = (tokens.origin - seen).clamp(max=length)  # padding of shorter rows goes past the end
+    whole = hidden.new_zeros(batch, length + 1, width)
+    whole = whole.scatter(1, index[..., None].expand(-1, -1, width), hidden)[:, :length]
+    return BaseModelOutputWithPast(
+        last_hidden_state=whole, past_key_values=cache if keep_cache else None
+    )
+
+
+def _run(pruning: Pruning, tokens: Tokens, cache: PrunedCache) -> Tokens:
+    """All layers, dropping before each what the schedule says, against the cached keys."""
+    present = tokens.visual.sum(1)
+    counts = keep_counts(np.asarray(pruning.schedule.ratios), present.cpu().numpy())
+    anything = bool(present.any())
+    for layer in range(pruning.adapter.spec.layers):
+        if anything:
+            drop = dropper(pruning.adapter, pruning.pruner, pruning.executed, tokens, layer)
+            tokens = drop(counts[layer])
+        tokens = tokens.run(pruning.adapter, layer, cache=cache)
+    return tokens
