@@ -9,11 +9,18 @@ from torch.utils.flop_counter import FlopCounterMode
 from paretoprune.cost import answer_layer_cost, layer_cost
 from paretoprune.pruning.decoder import Executed, run_population
 from paretoprune.pruning.fastv import FastV
-from paretoprune.pruning.last_layer import run_last_at
+from paretoprune.pruning.last_layer import can_run_at, run_last_at
 from paretoprune.pruning.sharing import distinct_flops
 from paretoprune.pruning.tokens import enter
 from paretoprune.pruning.trunk import Trunk, trunk_bytes
-from paretoprune.testing.models import question_batch, tiny_llava
+from paretoprune.testing.models import (
+    question_batch,
+    tiny_internvl,
+    tiny_llava,
+    tiny_llava_next,
+    tiny_llava_onevision,
+    tiny_qwen2_5_vl,
+)
 
 
 def test_the_bound_counts_each_segment_once():
@@ -42,6 +49,25 @@ def test_answers_are_those_of_the_whole_layer(attn, side):
     for one, other in zip(whole, short, strict=True):
         assert one.candidates == other.candidates
         assert torch.allclose(one.tokens.at(places), other.tokens.at(places), atol=atol)
+
+
+@pytest.mark.parametrize(
+    "make", [tiny_llava_next, tiny_llava_onevision, tiny_qwen2_5_vl, tiny_internvl]
+)
+@torch.no_grad()
+def test_answers_are_those_of_the_whole_layer_in_every_family(make):
+    adapter = make(dtype=torch.float64)
+    prefill = adapter.prefill(question_batch(adapter, 3))
+    places = prefill.prompt_end[:, None] - torch.arange(2)
+    layers = adapter.spec.layers
+    rows = np.stack([np.ones(layers), np.r_[1.0, np.full(layers - 1, 0.5)]])
+    assert can_run_at(adapter)
+    whole = list(run_population(adapter, prefill, rows, FastV()))
+    short = list(run_population(adapter, prefill, rows, FastV(), answers=places))
+    for one, other in zip(whole, short, strict=True):
+        assert one.candidates == other.candidates
+        assert other.tokens.hidden.shape[1] == 2
+        assert torch.allclose(one.tokens.at(places), other.tokens.at(places), atol=1e-10)
 
 
 @torch.no_grad()
