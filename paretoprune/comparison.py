@@ -332,17 +332,20 @@ def heldout_areas(problem: Problem, study: Study) -> NDArray[np.float64] | None:
     heldout = problem.heldout
     if heldout is None or study.heldout is None or not study.front:
         return None
-    names = {o.direction: o.name for o in problem.objectives}
+    found = {o.direction: o for o in problem.objectives}
     outcomes = [e.outcomes for e in study.heldout]
-    if len(problem.objectives) != 2 or len(names) != 2 or any(o is None for o in outcomes):
+    if len(problem.objectives) != 2 or len(found) != 2 or any(o is None for o in outcomes):
         return None
+    quality, cost = found["max"], found["min"]
     description = heldout.describe()
     blind, dense = description["blind_score"], description["dense_score"]
     relative = (np.stack([o for o in outcomes if o is not None]) - blind) / (dense - blind)
     chosen = [study.evaluations[i] for i in study.front]
     return frontier.heldout_front_area_samples(
-        np.array([e.objectives[names["max"]] for e in chosen]),
-        np.array([e.objectives[names["min"]] for e in chosen]),
+        np.array([e.objectives[quality.name] for e in chosen]),
+        # budgets are shares of the way from the blind to the dense cost
+        (np.array([e.objectives[cost.name] for e in chosen]) - cost.best)
+        / (cost.reference - cost.best),
         relative.astype(np.float64),
     )
 

@@ -239,11 +239,11 @@ def _write_schedules(folder: Path, summary: Summary) -> None:
     folder.mkdir(exist_ok=True)
     for stale in folder.glob("*.json"):
         stale.unlink()
-    points.sort(key=lambda p: p.search.get("compute", 0.0))
+    points.sort(key=_compute)
     for number, p in enumerate(points):
         held = p.heldout or p.search
         write_schedule(
-            folder / f"{number:02d}-u{100 * p.search.get('compute', 0.0):.0f}.json",
+            folder / f"{number:02d}-u{100 * _compute(p):.0f}.json",
             ScheduleFile(
                 pruner=str(summary.problem.get("pruner", "fastv")),
                 keep=p.keep or [],
@@ -253,3 +253,8 @@ def _write_schedules(folder: Path, summary: Summary) -> None:
                 compute=held.get("compute"),
             ),
         )
+
+
+def _compute(point: FrontPoint) -> float:
+    """Relative compute on the search split, whether it was an objective or not."""
+    return point.search.get("compute", point.metrics.get("compute", 0.0))

@@ -58,12 +58,17 @@ def run(
     found = machine(device)
     console.print(told(found))
     _check_agreement(console, model, device)
-    problem = load_problem(model, search_size=search_size or SAMPLES, heldout_size=0, device=device)
+    study = load_problem(model, search_size=search_size or SAMPLES, heldout_size=0, device=device)
+    # what a study keeps of the dense model between populations is not used in the comparison
+    problem = TokenPruning(
+        study.adapter, study.samples, study.pruner, model_name=model, dense_bytes=0
+    )
     candidates = two_step(problem, CANDIDATES)
     dense = exact_candidate(KeepSchedule.constant(1.0, problem.adapter.spec.layers))
     pairs = _pairs(len(candidates), len(problem.samples), PLAIN_PAIRS)
     ways: dict[str, Callable[[], object]] = {
         "shared": lambda: problem.evaluate(candidates),
+        "study": lambda: study.evaluate(candidates),
         "one by one": lambda: [problem.evaluate([c]) for c in candidates],
         "dense": lambda: problem.evaluate([dense]),
         "plain": lambda: _plain(problem, candidates, pairs),
@@ -119,8 +124,8 @@ def _in_turns(
     times: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(repeats + 1):
         for name, way in ways.items():
-            if turn == 0 and name == "one by one":
-                continue  # its operations are those of `shared`, which has just warmed them up
+            if turn == 0 and name in ("one by one", "study"):
+                continue  # their operations are those of `shared`, which has just warmed them up
             with console.status(f"{name}, round {turn} of {repeats}"):
                 _wait(device)
                 started = time.perf_counter()
@@ -208,6 +213,7 @@ def _print(console: Console, result: dict[str, Any]) -> None:
     seconds = result["seconds"]
     names = {
         "shared": "shared prefixes",
+        "study": "the same, dense states kept as in a study",
         "one by one": "the same decoder, candidate by candidate",
         "plain": "plain practice: batch 1, whole model",
         "dense": "one dense pass, batched",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -31,9 +32,10 @@ def run(
     console.print(told(found))
     problem = load_problem(model, search_size=16, heldout_size=0, device=device)
     layers = problem.adapter.spec.layers
-    rows = [np.ones(layers), np.zeros(layers)]
+    rows: list[NDArray[np.float64]] = [np.ones(layers), np.zeros(layers)]
     rows += [np.asarray(problem.schedule(c).ratios) for c in two_step(problem, SCHEDULES)]
-    stacked = np.stack(sorted(rows, key=lambda r: -problem.relative_compute(r)))
+    order = np.argsort([-problem.relative_compute(row) for row in rows], kind="stable")
+    stacked = np.stack([rows[i] for i in order])
     timer = problem.timer
     model_told = timer.describe()
     predicted = timer.predict_ms(stacked)

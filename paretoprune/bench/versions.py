@@ -17,7 +17,9 @@ def machine(device: str) -> dict[str, str]:
     if torch.device(device).type == "cuda":
         found["device"] = torch.cuda.get_device_name(device)
     else:
-        found["device"] = f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+        threads = torch.get_num_threads()
+        plural = "s" if threads > 1 else ""
+        found["device"] = f"{platform.machine()} CPU, {threads} thread{plural}"
     return found
 
 

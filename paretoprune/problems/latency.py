@@ -61,7 +61,8 @@ class PrefillTimer:
         device = self.adapter.model.device
         if device.type == "cuda":
             return torch.cuda.get_device_name(device)
-        return f"{device.type}, {torch.get_num_threads()} threads"
+        threads = torch.get_num_threads()
+        return f"{device.type}, {threads} thread{'s' if threads > 1 else ''}"
 
     def run(self, ratios: NDArray[np.float64]) -> Tensor:
         """Prefill under ratios `[layers]`, and the next token's arg max, int64 [1]."""

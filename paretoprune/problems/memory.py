@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import weakref
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from paretoprune.adapters.base import Adapter, Prefill
 from paretoprune.pruning.base import Pruner
@@ -45,39 +47,62 @@ class _Copying:
         return found
 
 
+class _Meter(TorchDispatchMode):
+    """Bytes of the tensor storages that operations create, now alive and at their peak."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.now = self.peak = 0
+        self._alive: set[int] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        given = {_storage(x)._cdata for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)}
+        out = func(*args, **(kwargs or {}))
+        for x in tree_leaves(out):
+            if isinstance(x, Tensor):
+                storage = _storage(x)
+                if storage._cdata not in given | self._alive:  # else a view, or written in place
+                    self._count(storage)
+        return out
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        self._alive.add(key)
+        self.now += size
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._gone, key, size)
+
+    def _gone(self, key: int, size: int) -> None:
+        self._alive.discard(key)
+        self.now -= size
+
+
+def _storage(x: Tensor) -> torch.UntypedStorage:
+    return x.untyped_storage()
+
+
 def peak_prefill_bytes(
     adapter: Adapter, prefill: Prefill, ratios: NDArray[np.float64], pruner: Pruner
 ) -> int:
     """Most bytes that a prefill under ratios `[layers]` holds at once, beyond what it starts with.
 
-    Measured: on CUDA by the allocator's own meter, elsewhere from the allocations that the torch
-    profiler records, in order. Includes the cache of keys and values.
+    Measured: on CUDA by the allocator's own meter, elsewhere from every tensor that an operation
+    makes, for as long as it lives (buffers inside an operation are not seen). Includes the cache of
+    keys and values.
     """
-
-    def run() -> None:
-        keeping: Any = _Keeping(adapter)
+    cuda = adapter.model.device.type == "cuda"
+    keeping: Any = _Keeping(adapter)
+    meter = _Meter()
+    with torch.inference_mode(), nullcontext() if cuda else meter:
+        if cuda:
+            torch.cuda.synchronize()
+            torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_allocated()
         for _ in run_population(keeping, prefill, ratios[None], pruner):
             pass
-
-    with torch.inference_mode():
-        if adapter.model.device.type == "cuda":
-            return _on_cuda(run)
-        return _recorded(run)
-
-
-def _on_cuda(run: Callable[[], None]) -> int:
-    torch.cuda.synchronize()
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
-    run()
-    torch.cuda.synchronize()
-    return int(torch.cuda.max_memory_allocated() - before)
-
-
-def _recorded(run: Callable[[], None]) -> int:
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-        run()
-    results: Any = recorded.profiler.kineto_results
-    changes = [(e.start_ns(), e.nbytes()) for e in results.events() if e.name() == "[memory]"]
-    changes.sort(key=lambda change: change[0])  # stable: events of one instant stay in order
-    return int(max(0, np.cumsum([size for _, size in changes]).max(initial=0)))
+        if cuda:
+            torch.cuda.synchronize()
+            return int(torch.cuda.max_memory_allocated() - before)
+    return meter.peak

@@ -19,6 +19,7 @@ from paretoprune.adapters.base import Adapter
 from paretoprune.problems.teacher_forcing import AnsweredBatch
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.decoder import Executed, run_population
+from paretoprune.pruning.trunk import Trunk
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,12 @@ def score_population(
     ratios: NDArray[np.float64],
     *,
     chosen: NDArray[np.bool_],
+    trunks: Sequence[Trunk | None] | None = None,
 ) -> Outcomes:
     """Score schedules `ratios` [schedules, layers] on the `chosen` samples, bool [samples].
 
-    `dense` are the dense model's log-probabilities of each batch. Entries of samples that are not
+    `dense` are the dense model's log-probabilities of each batch, `trunks` its kept states, if any.
+    Entries of samples that are not
     chosen stay 0.
     """
     exact = np.zeros((len(ratios), len(chosen)), dtype=np.float32)
@@ -49,17 +52,18 @@ def score_population(
 
     def run(number: int) -> float:
         part, teacher = batches[number], dense[number]
+        trunk = None if trunks is None else trunks[number]
         wanted = torch.from_numpy(chosen).to(part.sample.device)[part.sample]
         if not bool(wanted.any()):
             return 0.0
         if not bool(wanted.all()):
-            part, teacher = part.rows(wanted), teacher[wanted]
+            part, teacher, trunk = part.rows(wanted), teacher[wanted], None
         meter = Executed()
         numbers = part.sample.cpu().numpy()
         with torch.inference_mode():
             for leaf in run_population(
                 adapter, part.prefill, ratios, pruner,
-                sample=part.sample, executed=meter, answers=part.places,
+                sample=part.sample, executed=meter, answers=part.places, trunk=trunk,
             ):  # fmt: skip
                 predicted = part.log_probabilities(adapter, leaf.tokens)
                 right = part.exact(predicted).cpu().numpy()

@@ -29,6 +29,7 @@ from paretoprune.problems.teacher_forcing import answered_batches
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.cost import choosing_flops
 from paretoprune.pruning.decoder import run_population
+from paretoprune.pruning.trunk import Trunk, trunk_bytes
 from paretoprune.registry import kernels
 from paretoprune.schedules import KeepSchedule, keep_counts
 from paretoprune.schedules.kernels import Kernel
@@ -38,6 +39,7 @@ from paretoprune.tasks.base import Sample
 LATTICE_TOKENS = 8
 """Kept counts are multiples of this many tokens by default, so that sibling candidates meet."""
 MOST_LEVELS = 72
+DEFAULT_DENSE_BYTES = 1 << 30
 DEFAULT_SPACE = "multi-step"
 EXACT = "schedule"
 """Space name of candidates that hold a schedule as it is, off any lattice; never searched."""
@@ -50,7 +52,8 @@ class TokenPruning(Problem):
     costs; by default `compute`, the relative compute u = (FLOPs - blind) / (dense - blind) of the
     decoder's prefill, ranking included. Other costs (see `problems.costs`) have the dense model's
     value as reference and the blind one's as best. `spaces` holds one search space per registered
-    kernel. `prefill_bytes` of prefills stay in memory, the rest on disk.
+    kernel. `prefill_bytes` of prefills stay in memory, the rest on disk; `dense_bytes` of the dense
+    model's hidden states and keys are kept, so that no population runs those layers again.
     """
 
     name = "token-pruning"
@@ -69,6 +72,7 @@ class TokenPruning(Problem):
         allow_no_tradeoff: bool = False,
         objectives: str | Sequence[str] = DEFAULT_OBJECTIVES,
         prefill_bytes: int = DEFAULT_BYTES,
+        dense_bytes: int = DEFAULT_DENSE_BYTES,
         timer: PrefillTimer | None = None,
     ) -> None:
         self.adapter = adapter
@@ -82,6 +86,7 @@ class TokenPruning(Problem):
             limit=prefill_bytes,
         )
         self._prefill_bytes = prefill_bytes
+        self._dense_bytes = dense_bytes
         self._order = stratified_order(self.samples)
         self._measure_lengths()
         self._given_timer = timer
@@ -125,12 +130,18 @@ class TokenPruning(Problem):
         both = np.stack([np.ones(layers), np.zeros(layers)])
         self.dense_flops, self.blind_flops = (float(self.flops(row).mean()) for row in both)
         self.dense_log_probabilities: list[torch.Tensor] = []
+        self._trunks: list[Trunk | None] = []
+        room = self._dense_bytes
         outcomes = np.zeros((2, len(self.samples)), dtype=np.float32)
         with torch.no_grad():
             for part in self.batches:
+                needed = trunk_bytes(self.adapter.spec, part.prefill)
+                trunk = Trunk() if needed <= room else None
+                room -= 0 if trunk is None else needed
+                self._trunks.append(trunk)
                 for leaf in run_population(
                     self.adapter, part.prefill, both, self.pruner,
-                    sample=part.sample, answers=part.places,
+                    sample=part.sample, answers=part.places, trunk=trunk,
                 ):  # fmt: skip
                     predicted = part.log_probabilities(self.adapter, leaf.tokens)
                     outcomes[leaf.candidates[0], part.sample.cpu().numpy()] = part.exact(predicted)
@@ -230,7 +241,7 @@ class TokenPruning(Problem):
         chosen = chosen_samples(self._order, share)
         scored = score_population(
             self.adapter, self.pruner, self.batches, self.dense_log_probabilities, distinct,
-            chosen=chosen,
+            chosen=chosen, trunks=self._trunks,
         )  # fmt: skip
         prices = np.array([self.price(c) for c in candidates])
         shares = prices / prices.sum()
@@ -354,6 +365,7 @@ class TokenPruning(Problem):
             self.adapter, self._heldout_samples, self.pruner,
             levels=self.levels, batch=self.batch, model_name=self.model_name,
             objectives=(SCORE, *self.costs), prefill_bytes=self._prefill_bytes,
+            dense_bytes=self._dense_bytes,
             timer=self.timer if {"latency_ms", "peak_memory_bytes"} & set(self.costs) else None,
         )  # fmt: skip
 

@@ -20,6 +20,7 @@ from paretoprune.errors import InvalidValueError
 from paretoprune.pruning.base import Pruner, ScorePruner
 from paretoprune.pruning.last_layer import can_run_at, run_last_at
 from paretoprune.pruning.tokens import Tokens, enter
+from paretoprune.pruning.trunk import Trunk
 from paretoprune.schedules import keep_counts
 
 
@@ -47,13 +48,15 @@ def run_population(
     sample: Tensor | None = None,
     executed: Executed | None = None,
     answers: Tensor | None = None,
+    trunk: Trunk | None = None,
 ) -> Iterator[Leaf]:
     """Run every keep schedule of `ratios`, float64 [candidates, layers], on one batch.
 
     `sample` int64 [B] numbers the batch's samples within their split (pruners may seed by it).
     With `answers`, int64 [B, A] original places, leaves hold these tokens alone, and the last layer
-    is run for them only. Yields a leaf per distinct path of kept counts. Raises `InvalidValueError`
-    for ratios of the wrong shape or a drop before the pruner's first layer.
+    is run for them only. `trunk` keeps this batch's dense states for later calls. Yields a leaf per
+    distinct path of kept counts. Raises `InvalidValueError` for ratios of the wrong shape or a drop
+    before the pruner's first layer.
     """
     if ratios.ndim != 2 or ratios.shape[1] != adapter.spec.layers:
         raise InvalidValueError(
@@ -76,7 +79,7 @@ def run_population(
     if answers is not None and not can_run_at(adapter):
         answers = None  # leaves then hold all tokens, those places included
     members = list(range(len(ratios)))
-    yield from _walk(adapter, pruner, meter, counts, root, 0, members, answers)
+    yield from _walk(adapter, pruner, meter, counts, root, 0, members, answers, trunk)
 
 
 def remembered(adapter: Adapter, pruner: Pruner, tokens: Tokens, meter: Executed) -> Tokens:
@@ -97,6 +100,7 @@ def _walk(
     layer: int,
     members: list[int],
     answers: Tensor | None,
+    trunk: Trunk | None,
 ) -> Iterator[Leaf]:
     if layer == adapter.spec.layers:
         yield Leaf(members, tokens)
@@ -104,9 +108,16 @@ def _walk(
     siblings: dict[bytes, list[int]] = {}
     for member in members:
         siblings.setdefault(counts[member, layer].tobytes(), []).append(member)
-    drop = dropper(adapter, pruner, meter, tokens, layer)
+    drop = dropper(adapter, pruner, meter, tokens, layer, trunk)
     for group in siblings.values():
         kept = drop(counts[group[0], layer])
+        dense = trunk if kept is tokens else None  # None, too, where something was dropped before
+        if dense is not None and layer in dense.after:
+            after = dense.after[layer]
+            yield from _walk(
+                adapter, pruner, meter, counts, after, layer + 1, group, answers, dense
+            )
+            continue
         batch, length = kept.hidden.shape[:2]
         if answers is not None and layer == adapter.spec.layers - 1:
             cost = answer_layer_cost(adapter.spec, length, answers.shape[1])
@@ -115,15 +126,22 @@ def _walk(
             cost = float(layer_cost(adapter.spec, length))
             after = kept.run(adapter, layer)
         meter.flops += batch * cost
-        yield from _walk(adapter, pruner, meter, counts, after, layer + 1, group, answers)
+        if dense is not None and layer < adapter.spec.layers - 1:
+            dense.after[layer] = after
+        yield from _walk(adapter, pruner, meter, counts, after, layer + 1, group, answers, dense)
 
 
 def dropper(
-    adapter: Adapter, pruner: Pruner, meter: Executed, tokens: Tokens, layer: int
+    adapter: Adapter,
+    pruner: Pruner,
+    meter: Executed,
+    tokens: Tokens,
+    layer: int,
+    trunk: Trunk | None = None,
 ) -> Callable[[NDArray[np.int64]], Tokens]:
     """A function from kept counts [B] to the tokens that stay; siblings share one ranking."""
     present = tokens.visual.sum(1)
-    ranking: Tensor | None = None
+    ranking: Tensor | None = None if trunk is None else trunk.ranking.get(layer)
 
     def drop(counts: NDArray[np.int64]) -> Tokens:
         nonlocal ranking
@@ -138,6 +156,8 @@ def dropper(
         if isinstance(pruner, ScorePruner):
             if ranking is None:
                 ranking = pruner.order(context)
+                if trunk is not None:
+                    trunk.ranking[layer] = ranking
                 meter.flops += ranking_flops(adapter, pruner, tokens)
             indices = ranking[:, :most]
         else:

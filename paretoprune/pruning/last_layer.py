@@ -45,14 +45,22 @@ class _Filled:
 
 
 def can_run_at(adapter: Adapter) -> bool:
-    """Whether the model's attention takes few queries against many keys under a plain mask."""
-    return getattr(adapter.decoder.config, "_attn_implementation", None) == "sdpa"
+    """Whether the last layer takes few queries against many keys under a plain causal mask.
+
+    So it is with SDPA, full attention, and an adapter that builds the mask as all do.
+    """
+    config = adapter.decoder.config
+    kinds = getattr(config, "layer_types", None)
+    full = not kinds or kinds[-1] == "full_attention"
+    plain = type(adapter).causal_mask is Adapter.causal_mask
+    return full and plain and getattr(config, "_attn_implementation", None) == "sdpa"
 
 
 def run_last_at(adapter: Adapter, tokens: Tokens, places: Tensor) -> Tokens:
     """`tokens` after the last layer at the original places int64 [B, A] alone, sorted per row.
 
     The places must be present; a place may be asked for twice. Only for adapters that `can_run_at`.
+    A layer that never asks its cache is run for all tokens.
     """
     last = adapter.spec.layers - 1
     asked = places.sort(1).values
@@ -63,7 +71,7 @@ def run_last_at(adapter: Adapter, tokens: Tokens, places: Tensor) -> Tokens:
     except _Known:
         pass
     else:
-        raise RuntimeError(f"the attention of adapter {adapter.family!r} asks no cache")
+        return tokens.run(adapter, last)  # its attention asks no cache: all tokens, then
     cos, sin = tokens.rotary
     rows = torch.arange(len(index), device=index.device)[:, None]
     asking = replace(

@@ -59,7 +59,7 @@ IGD = Column(
     "IGD+",
     "IGD+",
     _numbers(lambda row: row.igd_plus),
-    "mean shortfall from the union front of all strategies; lower is better",
+    "mean shortfall from the reference front; lower is better",
 )
 FRONT = Column(
     "front",
@@ -140,14 +140,16 @@ def caption(summary: Summary, shown: Collection[Column]) -> str:
 def explanation(summary: Summary) -> str:
     """Terms and units of a table with full titles, and what the figures are means of."""
     return (
-        f"{_merit(summary)} Hypervolume: on the search split. IGD+: mean shortfall from the union "
-        f"front. Search cost and executed cost in {words.cost_unit(summary)}. "
-        f"{words.seeds(summary).capitalize()}."
+        f"{_merit(summary)} Hypervolume: on the search split. IGD+: mean shortfall from "
+        f"{words.reference_front(summary)}. Search cost and executed cost in "
+        f"{words.cost_unit(summary)}. {words.seeds(summary).capitalize()}."
     )
 
 
 def _merit(summary: Summary) -> str:
     if not words.has_heldout(summary):
+        if summary.heldout_problem is not None:
+            return "More than two objectives: ranked by hypervolume."
         return "No held-out data: ranked by hypervolume."
     level = ""
     if VERDICT in columns(summary):

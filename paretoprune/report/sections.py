@@ -76,6 +76,12 @@ def _best_front(summary: Summary) -> str:
             heads.append(Head(f"{name}, held-out"))
     heads.append(Head("keep schedule, %" if scheduled else "knobs", kind="wide"))
     heads.append(Head("union front", kind="text"))
+    judged = any(point.separated is not None for point in points)
+    if judged:
+        heads.append(Head("separated", kind="text"))
+    timed = any("measured_latency_ms" in point.metrics for point in points)
+    if timed:
+        heads += [Head("measured prefill ms"), Head("measured first token ms")]
     rows = []
     for number, point in enumerate(points, start=1):
         cells = [str(number)]
@@ -85,10 +91,22 @@ def _best_front(summary: Summary) -> str:
                 held = words.figure_error(point.heldout or {}, point.heldout_error, objective.name)
                 cells.append(held)
         cells += [words.configuration(point), "yes" if point.on_union else "no"]
+        if judged:
+            cells.append({True: "yes", False: words.LEVEL, None: words.MISSING}[point.separated])
+        if timed:
+            for name in ("measured_latency", "measured_first_token"):
+                spread = {f"{name}_ms": point.metrics.get(f"{name}_spread_ms", 0.0)}
+                cells.append(words.figure_error(point.metrics, spread, f"{name}_ms"))
         rows.append([html.escape(cell) for cell in cells])
     who = html.escape(f"{words.plain(points[0].label)}, seed {points[0].seed}")
     errors = "; ± is the standard error" if any(p.search_error for p in points) else ""
     note = f"<p>The front of {who}, in the order of cost{errors}.</p>"
+    if judged:
+        note += (
+            f"<p>{words.LEVEL} under “separated”: the score does not exceed that of every point "
+            "that costs no more by more than sampling error (paired by sample, 95 %).</p>"
+        )
+    note += "".join(f"<p>{html.escape(words.plain(told, 400))}</p>" for told in summary.notes)
     return _section("Best front", note + _table("Best front", heads, rows))
 
 

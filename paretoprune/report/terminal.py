@@ -77,6 +77,8 @@ def front_table(summary: Summary, most: int = MOST_POINTS, width: int = WIDTH) -
     if points:
         title += f": {words.plain(points[0].label, 60)}, seed {points[0].seed}"
     caption = ["± is the standard error."] if errors else []
+    if any(words.standing_apart(point) for point in shown):
+        caption.append(f"{words.LEVEL}: not separated from cheaper points.")
     if scheduled:
         caption.append("Keep: percent of visual tokens per decoder layer.")
     if len(shown) < len(points):
@@ -96,11 +98,17 @@ def _figures(
 ) -> dict[str, list[str]]:
     """Columns by head: the objectives, and the first maximised one on held-out data."""
     found: dict[str, list[str]] = {}
+    marks = [words.standing_apart(p) for p in points]
     for objective in summary.objectives:
-        found[words.plain(objective.name, 20)] = [
+        told = [
             words.figure_error(p.search, p.search_error if errors else {}, objective.name)
             for p in points
         ]
+        if objective.direction == "max" and any(marks):
+            told = [f"{text} {mark or ' '}" for text, mark in zip(told, marks, strict=True)]
+        found[words.plain(objective.name, 20)] = told
+    if any("measured_latency_ms" in p.metrics for p in points):
+        found["measured ms"] = [words.number(p.metrics.get("measured_latency_ms")) for p in points]
     top = next((o for o in summary.objectives if o.direction == "max"), None)
     if top is not None and any(point.heldout is not None for point in points):
         found["held-out"] = [
@@ -129,6 +137,8 @@ def print_summary(console: Console, summary: Summary, folder: Path) -> None:
         show(console, front_table(summary, width=console.width))
         console.print()
     show(console, Text(words.finding(summary), style="bold"))
+    for note in summary.notes:
+        show(console, Text(words.plain(note, 400)))
     written = [HTML_NAME, FIGURE_NAME, TABLE_NAME, SUMMARY_NAME, FRONT_NAME]
     written += [name for name in (f"{SCHEDULES}/", "study.db") if (folder / name).exists()]
     names = ", ".join(written)

@@ -28,18 +28,29 @@ def terms(summary: Summary) -> dict[str, str]:
         )
     else:
         found["How the ranking works"] = (
-            "Every strategy gets the same search cost. There are no held-out data, so they are "
-            "ranked by mean hypervolume on the data they searched on, luck included."
+            "Every strategy gets the same search cost. There are "
+            + (
+                "no held-out data"
+                if summary.heldout_problem is None
+                else "more than two objectives"
+            )
+            + ", so they are ranked by mean hypervolume on the data they searched on, luck "
+            "included."
         )
     found["Hypervolume"] = (
         "The area that a front dominates, up to a fixed reference point; 1 is the ideal. It is "
         "computed on the search split and says how well a strategy optimised. The reference is "
         "the problem's, never the run's, so hypervolumes of different runs can be compared."
     )
+    reference = (
+        "Distances to the union front: the non-dominated points of all studies together."
+        if summary.reference is None
+        else f"Distances to {words.reference_front(summary)}, which no search chose."
+    )
     found["IGD+, epsilon, Hausdorff"] = (
-        "Distances to the union front: the non-dominated points of all studies together. IGD+ is "
-        "the mean shortfall, epsilon the worst one, Hausdorff counts points beyond it too. Lower "
-        "is better; they depend on who takes part."
+        f"{reference} IGD+ is the mean shortfall, epsilon the worst one, Hausdorff counts points "
+        "beyond it too. Lower is better"
+        + ("; they depend on who takes part." if summary.reference is None else ".")
     )
     if "dense_gflops" in summary.problem:
         found["Dense-pass equivalent"] = (

@@ -11,7 +11,7 @@ from paretoprune.results import FrontPoint, ObjectiveInfo, Standing, Summary
 MISSING = "-"
 """Stands where there is no figure."""
 LEVEL = "≈"
-"""Marks a strategy that is not separated from the best."""
+"""Marks a strategy that is not separated from the best, or a point from cheaper ones."""
 MOST_LAYERS = 12
 """Keep schedules of more layers are written with repeats, such as `2×100 30×25`."""
 
@@ -71,7 +71,23 @@ def area(row: Standing) -> str:
 def figure_error(values: Mapping[str, float], errors: Mapping[str, float], name: str) -> str:
     """An objective's value with its standard error where there is one: `0.912 ±0.018`."""
     value, error = values.get(name), errors.get(name)
-    return number(value) + (f" ±{number(error)}" if error and value is not None else "")
+    large = value is not None and math.isfinite(value) and abs(value) >= 100
+    decimals = 0 if large else 3  # bytes and tokens beside shares and milliseconds
+    told = f" ±{number(error, decimals)}" if error and value is not None else ""
+    return number(value, decimals) + told
+
+
+def standing_apart(point: FrontPoint) -> str:
+    """`≈` where a front point is not separated from cheaper ones; else nothing."""
+    return LEVEL if point.separated is False else ""
+
+
+def reference_front(summary: Summary) -> str:
+    """What distances refer to: `the union front`, or an exhaustive one by name and size."""
+    if summary.reference is None:
+        return "the union front"
+    size = summary.reference.evaluations
+    return f"the front of {plain(summary.reference.name, 40)} ({size} configurations)"
 
 
 def schedule(keep: Sequence[float]) -> str:
@@ -144,7 +160,7 @@ def finding(summary: Summary) -> str:
     best, *others = summary.standings
     name = plain(best.label)
     if best.heldout_area is None:
-        return _finding_by_hypervolume(name, best, others)
+        return _finding_by_hypervolume(name, best, others, summary.heldout_problem is not None)
     if not others:
         return f"{name} reaches a held-out front area of {area(best)}; nothing is compared with it."
     level = [plain(row.label) for row in others if row.separated is False]
@@ -158,16 +174,19 @@ def finding(summary: Summary) -> str:
     return f"{name} has the highest held-out front area, {area(best)}{verdict}."
 
 
-def _finding_by_hypervolume(name: str, best: Standing, others: Sequence[Standing]) -> str:
+def _finding_by_hypervolume(
+    name: str, best: Standing, others: Sequence[Standing], heldout: bool
+) -> str:
     reached = number(best.hypervolume)
     if not others:
         return f"{name} reaches a hypervolume of {reached}; nothing is compared with it."
     same = [plain(row.label) for row in others if number(row.hypervolume) == reached]
     equal = f", and so has {_and(same)}" if len(same) == 1 else ""
     equal = f", and so have {_and(same)}" if len(same) > 1 else equal
+    why = "with more than two objectives" if heldout else "without held-out data"
     return (
-        f"{name} has the highest hypervolume on the search split, {reached}{equal}; without "
-        "held-out data, nothing says whether the difference is more than chance."
+        f"{name} has the highest hypervolume on the search split, {reached}{equal}; {why}, "
+        "nothing says whether the difference is more than chance."
     )
 
 

@@ -30,7 +30,7 @@ class SuccessiveHalving(SearchStrategy):
 
     requires_shares: ClassVar[bool] = True
 
-    def __init__(self, width: int = 24, eta: int = 2, rungs: int = 3) -> None:
+    def __init__(self, width: int = 12, eta: int = 2, rungs: int = 3) -> None:
         if eta < 2:
             raise InvalidValueError(f"halving needs eta of 2 or more, got {eta}")
         if rungs < 2:

@@ -37,10 +37,11 @@ class Toy(Problem):
     """Squared distances in the unit cube to two or three points: quality up, the others down.
 
     The Pareto set is the segment (triangle) between the points. A second space, `small`, is there
-    to be asked for by name.
+    to be asked for by name. A share of the samples costs that share and finds the same.
     """
 
     name = "toy"
+    has_shares = True
 
     def __init__(self, space: SearchSpace = MIXED, *, objectives: int = 2) -> None:
         self.spaces: Mapping[str, SearchSpace] = {"toy": space, "small": STEPPED}
@@ -53,6 +54,10 @@ class Toy(Problem):
     def evaluate(self, candidates: Sequence[Candidate]) -> list[Evaluation]:
         """Evaluate each candidate on its own."""
         return [self._one(c) for c in candidates]
+
+    def price(self, candidate: Candidate) -> float:
+        """The share of the samples."""
+        return candidate.share
 
     def _one(self, candidate: Candidate) -> Evaluation:
         unit = self.spaces[candidate.space].encode(candidate.values)
@@ -70,6 +75,7 @@ class Flaky(Problem):
         self.name = f"flaky {inner.name}"
         self.spaces = inner.spaces
         self.objectives = inner.objectives
+        self.has_shares = inner.has_shares
         self._period = period
         self._count = 0
 

@@ -57,6 +57,7 @@ def test_shared_evaluation_equals_one_by_one_sample_by_sample(mini):
 
 
 def test_price_is_flops_of_the_candidate_alone_in_dense_passes(mini):
+    mini = TokenPruning(mini.adapter, mini.samples, FastV(), dense_bytes=0)
     candidate = mini.candidate({"layer": 3, "keep": 1 / 3}, "single-step")
     (evaluation,) = mini.evaluate([candidate])
     # one candidate and no padding: what is charged is executed, but for the last layer's outputs

@@ -14,6 +14,7 @@ import pytest
 from paretoprune.problem import Candidate, Evaluation, Problem
 from paretoprune.search.base import SearchContext, SearchStrategy
 from paretoprune.search.grid import GridSearch
+from paretoprune.search.halving import SuccessiveHalving
 from paretoprune.search.optuna_samplers import NSGAII, TPE
 from paretoprune.search.pymoo_algorithms import PymooNSGA2
 from paretoprune.search.random import RandomSearch
@@ -44,6 +45,11 @@ class TestNSGAII(StrategyContract):
 class TestPymooNSGA2(StrategyContract):
     def make(self) -> SearchStrategy:
         return PymooNSGA2(population=8)
+
+
+class TestSuccessiveHalving(StrategyContract):
+    def make(self) -> SearchStrategy:
+        return SuccessiveHalving(width=8)
 
 
 class WithRelaxation(Toy):

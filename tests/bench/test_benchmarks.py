@@ -1,0 +1,78 @@
+"""The benchmarks run at small sizes, check agreement, and print what they measured.
+
+No assertion is about time.
+"""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from paretoprune.bench import BENCHMARKS, evaluation, find, latency, log, prefill
+from paretoprune.cost import DecoderSpec
+from paretoprune.errors import UnknownNameError
+
+TINY = DecoderSpec(64, 8, 4, 4, 16, 96)
+
+
+@pytest.fixture
+def console():
+    return Console(width=140, record=True, file=sys.stderr)
+
+
+def test_all_are_found_and_unknown_ones_named():
+    assert all(callable(find(name)) for name in BENCHMARKS)
+    with pytest.raises(UnknownNameError, match="benchmark 'evalution'"):
+        find("evalution")
+
+
+def test_evaluation_checks_agreement_first(console, monkeypatch, tmp_path):
+    monkeypatch.setattr(evaluation, "CANDIDATES", 6)
+    monkeypatch.setattr(evaluation, "PLAIN_PAIRS", 6)
+    found = evaluation.run(console, search_size=16, repeats=3, out=tmp_path / "e.json")
+    text = console.export_text()
+    assert text.index("agreement: 192 outcomes") < text.index("two-step candidates")
+    assert "torch" in text
+    assert found["flop_bound"] > 1
+    assert found["plain_pairs"] == 6
+    assert all(len(t) == 3 for t in found["all_seconds"].values())
+    assert json.loads((tmp_path / "e.json").read_text())["samples"] == 16
+
+
+def test_a_wrong_plain_loop_is_noticed(console, monkeypatch):
+    right = evaluation._plain
+    monkeypatch.setattr(evaluation, "_plain", lambda *a: [not x for x in right(*a)])
+    with pytest.raises(evaluation.Disagreement, match="192 of 192 outcomes differ"):
+        evaluation.run(console, search_size=16)
+
+
+def test_prefill_schedules_meet_their_flop_ratio(console):
+    for shape in prefill.SHAPES.values():
+        for target in prefill.TARGETS:
+            ratios = shape(prefill.SMALL, target)
+            assert prefill.flop_ratio(prefill.SMALL, ratios) == pytest.approx(target, abs=0.005)
+            assert (np.diff(ratios) <= 0).all()
+    assert prefill.flop_ratio(prefill.SMALL, np.ones(16)) == 1.0
+
+
+def test_prefill_runs(console):
+    found = prefill.run(console, repeats=3, spec=TINY)
+    assert len(found["figures"]) == 1 + 3 * 3
+    assert found["figures"][0]["time_ratio"] == 1.0
+    assert "that is allowed" in console.export_text()
+
+
+def test_latency_runs(console):
+    found = latency.run(console, repeats=3)
+    assert found["flop_ratio"] == sorted(found["flop_ratio"], reverse=True)
+    assert len(found["points"]) >= 24
+    assert "cross-validated error" in console.export_text()
+
+
+def test_log_runs(console, monkeypatch):
+    monkeypatch.setattr(log, "BLOCK", 5)
+    found = log.run(console, evaluations=20)
+    assert len(found["ms_per_tell"]) == 4
+    assert "last fifth over first" in console.export_text()
