@@ -113,7 +113,8 @@ def _walk(
         kept = drop(counts[group[0], layer])
         dense = trunk if kept is tokens else None  # None, too, where something was dropped before
         if dense is not None and layer in dense.after:
-            after = dense.after[layer]
+            # what the pruner carries along is this call's: nothing was dropped, so it fits
+            after = replace(dense.after[layer], extras=tokens.extras)
             yield from _walk(
                 adapter, pruner, meter, counts, after, layer + 1, group, answers, dense
             )

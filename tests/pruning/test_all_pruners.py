@@ -12,13 +12,14 @@ from paretoprune.adapters.extras import prefill_for
 from paretoprune.cost import layer_cost
 from paretoprune.deploy import pruned
 from paretoprune.errors import InvalidValueError, UnsupportedError
-from paretoprune.problems.token_pruning import TokenPruning
+from paretoprune.problems.load import load_problem
+from paretoprune.problems.token_pruning import TokenPruning, exact_candidate
 from paretoprune.pruning.base import NEEDS
 from paretoprune.pruning.cost import choosing_flops
 from paretoprune.pruning.decoder import Executed, _merged, run_population
 from paretoprune.pruning.tokens import enter
 from paretoprune.registry import pruners
-from paretoprune.schedules import keep_counts
+from paretoprune.schedules import KeepSchedule, keep_counts
 from paretoprune.tasks.minivqa.dataset import load_split
 from paretoprune.testing.models import (
     QUESTIONS,
@@ -210,6 +211,33 @@ def test_gradients_are_for_those_that_have_a_soft_form(name):
     (gradient,) = torch.autograd.grad(losses.sum(), ratios)
     assert torch.isfinite(gradient).all()
     assert gradient.abs().max() > 0
+
+
+@pytest.mark.parametrize("name", ["fastervlm", "visionzip", "uniform"])
+def test_prefills_on_disk_keep_what_pruners_need(name):
+    row = exact_candidate(KeepSchedule((0.5,) * 4 + (0.25,) * 4))
+    found = [
+        load_problem("mini-llava", pruner=name, search_size=8, heldout_size=0, prefill_bytes=limit)
+        for limit in (0, 1 << 30)
+    ]
+    assert found[0].batches.disk_bytes > 0
+    first, second = (p.evaluate([row])[0].metrics["kl_to_dense"] for p in found)
+    assert first == second
+
+
+@torch.no_grad()
+def test_a_pruner_that_remembers_starts_from_kept_dense_states():
+    """The reference run keeps dense states before anything is dropped."""
+    problem = load_problem("mini-llava", pruner="sparsevlm", search_size=8, heldout_size=0)
+    row = KeepSchedule((1.0,) * 3 + (0.25,) * 5)
+    (evaluation,) = problem.evaluate([exact_candidate(row)])
+    for part in problem.batches:
+        (leaf,) = run_population(
+            problem.adapter, part.prefill, np.asarray(row.ratios)[None], problem.pruner,
+            sample=part.sample,
+        )  # fmt: skip
+        alone = part.exact(part.log_probabilities(problem.adapter, leaf.tokens))
+        assert alone.tolist() == evaluation.outcomes[part.sample.numpy()].astype(bool).tolist()
 
 
 @pytest.mark.parametrize("name", NAMES)
