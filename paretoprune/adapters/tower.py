@@ -60,6 +60,8 @@ def class_attention(layer: Any, hidden: Tensor) -> tuple[Tensor, Tensor]:
         query, keys = attention.q_norm(query), attention.k_norm(keys)
     query, keys = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, keys))
     logits = torch.matmul(query, keys.transpose(2, 3)) * attention.scale
+    # in half precision many weights would be equal
+    logits = logits if logits.dtype == torch.float64 else logits.float()
     return logits.softmax(-1).mean(1)[:, 0], keys.mean(1)
 
 

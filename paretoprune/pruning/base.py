@@ -115,7 +115,11 @@ class PruningContext:
             yield part, self._normalised(logits / temperature, index)
 
     def _normalised(self, logits: Tensor, asked: Tensor) -> Tensor:
-        """Softmax of [B, heads, Q, T] over the alive tokens up to each asked one, int64 [B, Q]."""
+        """Softmax of [B, heads, Q, T] over the alive tokens up to each asked one, int64 [B, Q].
+
+        In float32 or better: in half precision many weights would be equal.
+        """
+        logits = logits if logits.dtype == torch.float64 else logits.float()
         index = torch.arange(logits.shape[-1], device=logits.device)
         seen = index[None, None] <= asked[..., None]
         if self.valid is not None:

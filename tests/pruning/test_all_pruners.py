@@ -20,6 +20,7 @@ from paretoprune.pruning.decoder import Executed, _merged, run_population
 from paretoprune.pruning.tokens import enter
 from paretoprune.registry import pruners
 from paretoprune.schedules import KeepSchedule, keep_counts
+from paretoprune.tasks.base import Video
 from paretoprune.tasks.minivqa.dataset import load_split
 from paretoprune.testing.models import (
     QUESTIONS,
@@ -71,6 +72,25 @@ def test_a_pruned_model_answers_as_the_pruned_decoder(name, make):
     )  # fmt: skip
     assert torch.allclose(out.logits[0], expected.to(out.logits[0].dtype), atol=1e-8)
     assert torch.isfinite(out.logits[1]).all()
+
+
+@torch.no_grad()
+def test_videos_and_several_pictures_in_generation():
+    """Where the tokens stand is known from what `generate` hands to the tower."""
+    adapter = tiny_qwen2_5_vl()
+    first, second, third = random_pictures(3)
+    clip = Video([third[:32, :64]] * 4, fps=2.0)
+    inputs = adapter.inputs([[first, clip], second[:48]], list(QUESTIONS[:2]), padding_side="left")
+    row = [0.5, 0.5, 0.25, 0.25]
+    pruner = pruners.load("uniform")()
+    prefill = prefill_for(adapter, inputs, needs=pruner.needs)
+    (leaf,) = run_population(adapter, prefill, np.array([row]), pruner)
+    expected = adapter.head(leaf.tokens.at(prefill.prompt_end[:, None]))[:, 0]
+    out = pruned(adapter.model, row, pruner=pruner).generate(
+        **inputs, max_new_tokens=1, do_sample=False, output_logits=True,
+        return_dict_in_generate=True,
+    )  # fmt: skip
+    assert torch.allclose(out.logits[0], expected.to(out.logits[0].dtype), atol=1e-8)
 
 
 @pytest.mark.parametrize("make", FAMILIES)
