@@ -21,7 +21,7 @@ from rich.table import Table
 from paretoprune.adapters.load import load_adapter
 from paretoprune.bench.plain import pruned_logits
 from paretoprune.bench.versions import machine, told
-from paretoprune.errors import ParetopruneError
+from paretoprune.errors import ParetopruneError, UnsupportedError
 from paretoprune.problem import Candidate, Evaluation
 from paretoprune.problems.load import load_problem
 from paretoprune.problems.token_pruning import TokenPruning, exact_candidate
@@ -53,7 +53,8 @@ def run(
 ) -> dict[str, Any]:
     """Check agreement, time, print the table, and return all figures.
 
-    Raises `Disagreement` where sharing or the plain loop gives another outcome.
+    Raises `Disagreement` where sharing or the plain loop gives another outcome, and
+    `UnsupportedError` for a model that is no LLaVA, which the plain loop is written for.
     """
     found = machine(device)
     console.print(told(found))
@@ -177,6 +178,11 @@ def _plain(
 def _check_agreement(console: Console, model: str, device: str) -> None:
     """Shared, one by one and plain give the same outcome of every sample, in float64."""
     adapter = load_adapter(model, device=device)
+    if adapter.family != "llava":
+        raise UnsupportedError(
+            f"the plain loop of this benchmark is written for LLaVA models, and {model!r} is of "
+            f"the family {adapter.family!r}; choose mini-llava"
+        )
     adapter.model.double()
     samples = load_split("search", AGREE_SAMPLES, seed=1)
     problem = TokenPruning(adapter, samples, FastV(), model_name=model, allow_no_tradeoff=True)

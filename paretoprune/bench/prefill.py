@@ -193,7 +193,7 @@ def multi_step(spec: DecoderSpec, target: float) -> NDArray[np.float64]:
 
 SHAPES = {
     "FastV single-step": single_step,
-    "PyramidDrop-style stages": stages,
+    "PyramidDrop stages": stages,
     "multi-step": multi_step,
 }
 
@@ -203,11 +203,11 @@ def _print(console: Console, spec: DecoderSpec, figures: list[PrefillFigure]) ->
         title=f"Pruned prefill, {VISUAL} visual and {TEXT} text tokens, d={spec.hidden}, "
         f"{spec.layers} layers"
     )
-    for head in ("schedule", "FLOPs", "time", "time / FLOPs", "median ms", "spread ms"):
+    for head in ("schedule", "FLOPs", "time", "time/FLOPs", "ms", "± ms"):
         table.add_column(head, justify="left" if head == "schedule" else "right", no_wrap=True)
     for f in figures:
         table.add_row(
-            f.shape, f"{f.flop_ratio:.1%}", f"{f.time_ratio:.1%}", f"{f.excess:.2f}",
+            f.shape, f"{f.flop_ratio:.0%}", f"{f.time_ratio:.1%}", f"{f.excess:.2f}",
             f"{f.median_ms:.1f}", f"{f.spread_ms:.1f}",
         )  # fmt: skip
     console.print(table)

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from paretoprune.bench import BENCHMARKS, evaluation, find, latency, log, prefill
 from paretoprune.cost import DecoderSpec
-from paretoprune.errors import UnknownNameError
+from paretoprune.errors import UnknownNameError, UnsupportedError
 
 TINY = DecoderSpec(64, 8, 4, 4, 16, 96)
 
@@ -46,6 +46,11 @@ def test_a_wrong_plain_loop_is_noticed(console, monkeypatch):
     monkeypatch.setattr(evaluation, "_plain", lambda *a: [not x for x in right(*a)])
     with pytest.raises(evaluation.Disagreement, match="192 of 192 outcomes differ"):
         evaluation.run(console, search_size=16)
+
+
+def test_evaluation_refuses_models_that_the_plain_loop_does_not_know(console):
+    with pytest.raises(UnsupportedError, match="written for LLaVA models"):
+        evaluation.run(console, model="mini-qwen2.5-vl")
 
 
 def test_prefill_schedules_meet_their_flop_ratio(console):

@@ -191,3 +191,21 @@ def test_dense_states_are_kept_up_to_a_budget_and_change_nothing(mini):
         assert one.metrics["kl_to_dense"] == other.metrics["kl_to_dense"]
         assert one.cost == other.cost
         assert one.executed < other.executed
+
+
+def test_threads_change_no_outcome_and_are_given_back(mini):
+    candidates = [mini.candidate({"layer": n, "keep": 0.25}, "single-step") for n in (1, 4)]
+    mini.evaluate(candidates)  # the dense model's rankings are kept from now on
+    before = torch.get_num_threads()
+    try:
+        found = []
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(mini.evaluate(candidates))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    for one, other in zip(*found, strict=True):
+        assert np.array_equal(one.outcomes, other.outcomes)
+        assert one.executed == pytest.approx(other.executed)
+        assert one.metrics["kl_to_dense"] == pytest.approx(other.metrics["kl_to_dense"], abs=1e-5)
