@@ -25,7 +25,7 @@ from paretoprune.bench.versions import machine, told
 LAYERS = 20
 SIDE, PATCH = 112, 14
 PREFILL_BYTES = 2 << 20
-"""Prefills that stay in memory, bytes: little, so that the disk is used."""
+"""Prefills and dense states that stay in memory, bytes: little, so that the disk is used."""
 SAMPLES = 4
 PERIOD = 0.01
 """Seconds between two looks at the memory in use."""
@@ -198,7 +198,7 @@ def _evaluate(folder: str, count: int) -> None:
     ]
     problem = TokenPruning(
         _load(folder), samples, FastV(), batch=1, allow_no_tradeoff=True,
-        prefill_bytes=PREFILL_BYTES,
+        prefill_bytes=PREFILL_BYTES, dense_bytes=PREFILL_BYTES,
     )  # fmt: skip
     layers = problem.adapter.spec.layers
     ratios = np.ones((4, layers))
