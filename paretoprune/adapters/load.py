@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer
 
@@ -17,6 +18,11 @@ from paretoprune.registry import adapters
 from paretoprune.zoo.catalogue import checkpoint_directory
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+FOREIGN = (
+    OSError, ValueError, RuntimeError, ImportError, LookupError, TypeError, AttributeError,
+    AssertionError, SafetensorError, StrictDataclassError,
+)  # fmt: skip
+"""What the libraries that read a stranger's files raise; nothing of ours runs there."""
 GENERIC = "generic"
 """The registered adapter for families without one of their own."""
 
@@ -62,10 +68,11 @@ def load_adapter(
         image_processor = _pil_image_processor(source, options)
     except UnsupportedError:
         raise
-    except (OSError, ValueError, RuntimeError, ImportError, KeyError, SafetensorError) as error:
+    except FOREIGN as error:
         raise BrokenFileError(f"cannot load model {model!r}: {_reason(error, local)}") from error
     if family.family != GENERIC:
         adapter: Adapter = family(loaded, tokenizer, image_processor)
+        _require_image_tokens(adapter, model)
         return adapter
     from paretoprune.adapters.generic import GenericAdapter
     from paretoprune.adapters.verify import require
@@ -83,6 +90,17 @@ def load_adapter(
         generic.note = f"{type(loaded).__name__}: {note}"
         warnings.warn(generic.note, stacklevel=2)
     return generic
+
+
+def _require_image_tokens(adapter: Adapter, model: str) -> None:
+    """Raise `BrokenFileError` for an image token that the tokenizer does not know."""
+    for token_id in adapter.visual_token_ids:
+        token = adapter.token(token_id)
+        if token_id not in adapter.tokenizer(token, add_special_tokens=False)["input_ids"]:
+            raise BrokenFileError(
+                f"cannot load model {model!r}: its configuration has token {token_id} for "
+                f"pictures, which its tokenizer of {len(adapter.tokenizer)} tokens does not know"
+            )
 
 
 def find_checkpoint(model: str) -> tuple[str, bool]:
@@ -129,7 +147,8 @@ def _known_to_transformers(config: Any) -> bool:
 def _reason(error: Exception, local: bool) -> str:
     """One line; what a machine without network says of a hub name is put in plain words."""
     text = str(error).strip() or type(error).__name__
-    first = text.splitlines()[0]
+    lines = [line.strip() for line in text.splitlines()]
+    first = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
     names = {type(e).__name__ for e in (error, error.__cause__, error.__context__) if e is not None}
     offline = ("couldn't connect", "Connection", "offline", "resolve", "Max retries", "LocalEntry")
     if not local and (any(word in text for word in offline) or "ConnectError" in names):

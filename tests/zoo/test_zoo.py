@@ -1,6 +1,7 @@
 """The embedded checkpoints and their training."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -153,8 +154,6 @@ def test_models_that_do_not_load_are_one_sentence(tmp_path):
 
 
 def test_truncated_weights_are_one_sentence(tmp_path):
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(checkpoint_directory("mini-llava"), copy)
     weights = copy / "model.safetensors"
@@ -164,9 +163,54 @@ def test_truncated_weights_are_one_sentence(tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_pickled_weights_are_not_read(tmp_path):
-    import shutil
+def _broken(tmp_path, name, change):
+    copy = tmp_path / "copy"
+    shutil.copytree(checkpoint_directory(name), copy)
+    change(copy)
+    with pytest.raises(BrokenFileError, match="cannot load model") as error:
+        load_adapter(str(copy))
+    assert "\n" not in str(error.value)
+    return str(error.value)
 
+
+def _edit(file, old, new):
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
+def test_broken_configurations_are_one_sentence(tmp_path):
+    def of_another_type(copy):
+        _edit(copy / "config.json", '"num_hidden_layers": 8', '"num_hidden_layers": "x"')
+
+    assert "num_hidden_layers" in _broken(tmp_path, "mini-llava", of_another_type)
+
+
+def test_an_image_token_that_the_tokenizer_lacks_is_one_sentence(tmp_path):
+    def elsewhere(copy):
+        _edit(copy / "config.json", '"image_token_index": 4', '"image_token_index": 77777')
+
+    assert "has token 77777 for pictures" in _broken(tmp_path, "mini-llava", elsewhere)
+
+
+def test_a_checkpoint_without_tokenizer_is_one_sentence(tmp_path):
+    def without(copy):
+        for file in copy.glob("tokenizer*"):
+            file.unlink()
+
+    _broken(tmp_path, "mini-qwen2.5-vl", without)
+
+
+def test_a_device_that_is_not_there_is_one_sentence():
+    if torch.cuda.is_available():
+        pytest.skip("there is a graphics card")
+    with pytest.raises(BrokenFileError, match="cannot load model 'mini-llava'"):
+        load_adapter("mini-llava", device="cuda")
+    with pytest.raises(BrokenFileError, match="cannot load model 'mini-llava'"):
+        load_adapter("mini-llava", device="abacus")
+
+
+def test_pickled_weights_are_not_read(tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(checkpoint_directory("mini-llava"), copy)
     torch.save(load_file(copy / "model.safetensors"), copy / "pytorch_model.bin")
