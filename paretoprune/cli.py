@@ -308,6 +308,36 @@ def evaluate(
     print_scored(_console(), scored)
 
 
+@app.command()
+def fit(
+    schedule: Annotated[Path, typer.Argument(help="Schedule file (JSON), as a search writes it.")],
+    kernel: Annotated[
+        str | None, typer.Option(help="Kernel to fit; every one that has room by default.")
+    ] = None,
+    levels: Annotated[
+        int, typer.Option(min=1, max=1000, help="Steps of the keep-ratio lattice.")
+    ] = 72,
+) -> None:
+    """Read the pattern of a schedule: the closest parameters of each kernel, and how close."""
+    from paretoprune.errors import UnsupportedError
+    from paretoprune.registry import kernels, pruners
+    from paretoprune.schedules.files import read_schedule
+
+    content = read_schedule(schedule)
+    if kernel is not None:
+        kernels.entry(kernel)
+    first = pruners.load(content.pruner).first_layer
+    from paretoprune.report.fits import print_fits
+    from paretoprune.schedules.kernels import fitting_kernels
+
+    found = fitting_kernels(content.schedule.layers, levels, first)
+    if kernel in found.left_out:
+        raise UnsupportedError(found.left_out[kernel])
+    chosen = [k for name, k in found.kernels.items() if kernel in (None, name)]
+    left_out = found.left_out if kernel is None else {}
+    print_fits(_console(), content.schedule, [k.fit(content.schedule) for k in chosen], left_out)
+
+
 @app.command("check-model")
 def check_model(
     model: Annotated[

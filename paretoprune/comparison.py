@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretoprune import frontier
-from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError
+from paretoprune.errors import InvalidValueError, UnsupportedError
 from paretoprune.log import StudyLog
 from paretoprune.problem import Candidate, Evaluation, Problem
 from paretoprune.reference import Reference
@@ -249,8 +249,7 @@ def check(
     if twice:
         raise InvalidValueError(f"strategy {min(twice)!r} is named twice")
     for spec in specs:
-        if spec.space is not None and spec.space not in problem.spaces:
-            raise UnknownNameError("search space", spec.space, problem.spaces)
+        problem.space(spec.space)
         strategy = spec.build()
         if strategy.requires_gradient:
             own = problem.relaxation().space

@@ -114,12 +114,19 @@ strategies = Registry(
         Entry("gradient", f"{_search}.lagrangian:LagrangianSearch", "straight-through top-k, KL to dense, augmented Lagrangian per budget knot (after VisPCO)"),
     ],
 )  # fmt: skip
+_kernels = "paretoprune.schedules.kernels"
 kernels = Registry(
     "kernel",
     [
-        Entry("single-step", "paretoprune.schedules.kernels:SingleStep", "all tokens up to a layer, one keep ratio after it"),
-        Entry("multi-step", "paretoprune.schedules.kernels:MultiStep", "K drops, each at its own layer (two by default)"),
-        Entry("free", "paretoprune.schedules.kernels:Free", "one keep ratio per layer, non-increasing"),
+        Entry("single-step", f"{_kernels}.single_step:SingleStep", "all tokens up to a layer, one keep ratio after it"),
+        Entry("multi-step", f"{_kernels}.multi_step:MultiStep", "two drops, each at its own layer"),
+        Entry("three-step", f"{_kernels}.multi_step:ThreeStep", "three drops, each at its own layer"),
+        Entry("four-step", f"{_kernels}.multi_step:FourStep", "four drops, each at its own layer"),
+        Entry("linear", f"{_kernels}.ramps:Linear", "equal drops from one layer to another"),
+        Entry("cosine", f"{_kernels}.ramps:Cosine", "the same with gentle ends"),
+        Entry("sigmoid", f"{_kernels}.sigmoid:Sigmoid", "a drop around a layer, as steep as its width says"),
+        Entry("exponential", f"{_kernels}.exponential:Exponential", "from a layer on, halfway to the keep ratio every so many layers"),
+        Entry("free", f"{_kernels}.free:Free", "one keep ratio per layer, non-increasing"),
     ],
 )  # fmt: skip
 _pruning = "paretoprune.pruning"

@@ -12,7 +12,8 @@ from paretoprune.adapters.verify import SIZES, Verification, verify
 from paretoprune.cost import DecoderSpec, decoder_cost, kv_bytes
 from paretoprune.problems.token_pruning import LATTICE_TOKENS, MOST_LEVELS
 from paretoprune.pruning.base import Pruner
-from paretoprune.registry import kernels, pruners
+from paretoprune.registry import pruners
+from paretoprune.schedules.kernels import fitting_kernels
 from paretoprune.space import SearchSpace
 
 
@@ -55,10 +56,8 @@ def check_model(model: str, *, pruner: str = "fastv", **loading: Any) -> ModelCh
     found = verify(adapter)
     spec = adapter.spec
     levels = min(MOST_LEVELS, max(1, min(found.visual_tokens) // LATTICE_TOKENS))
-    spaces = {
-        name: kernels.load(name)(spec.layers, levels, ranking.first_layer).space
-        for name in kernels.names()
-    }
+    fitting = fitting_kernels(spec.layers, levels, ranking.first_layer)
+    spaces = {name: kernel.space for name, kernel in fitting.kernels.items()}
     costs = []
     for size, visual, text in zip(SIZES, found.visual_tokens, found.text_tokens, strict=True):
         whole = np.full(spec.layers, visual + text, dtype=np.int64)

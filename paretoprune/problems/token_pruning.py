@@ -30,10 +30,10 @@ from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.cost import choosing_flops
 from paretoprune.pruning.decoder import run_population
 from paretoprune.pruning.trunk import Trunk, trunk_bytes
-from paretoprune.registry import kernels
 from paretoprune.schedules import KeepSchedule, keep_counts
-from paretoprune.schedules.kernels import Kernel
+from paretoprune.schedules.kernels import Kernel, fitting_kernels
 from paretoprune.search.relaxation import Relaxation
+from paretoprune.space import SearchSpace
 from paretoprune.tasks.base import Sample
 
 LATTICE_TOKENS = 8
@@ -52,8 +52,9 @@ class TokenPruning(Problem):
     costs; by default `compute`, the relative compute u = (FLOPs - blind) / (dense - blind) of the
     decoder's prefill, ranking included. Other costs (see `problems.costs`) have the dense model's
     value as reference and the blind one's as best. `spaces` holds one search space per registered
-    kernel. `prefill_bytes` of prefills stay in memory, the rest on disk; `dense_bytes` of the dense
-    model's hidden states and keys are kept, so that no population runs those layers again.
+    kernel that fits the model; `left_out` says why others do not. `prefill_bytes` of prefills stay
+    in memory, the rest on disk; `dense_bytes` of the dense model's hidden states and keys are kept,
+    so that no population runs those layers again.
     """
 
     name = "token-pruning"
@@ -95,11 +96,10 @@ class TokenPruning(Problem):
         if levels is None:
             levels = min(MOST_LEVELS, max(1, visual // LATTICE_TOKENS))
         self.levels = levels
-        names = sorted(kernels.names(), key=lambda n: n != DEFAULT_SPACE)
-        self.kernels: dict[str, Kernel] = {
-            name: kernels.load(name)(adapter.spec.layers, levels, pruner.first_layer)
-            for name in names
-        }
+        fitting = fitting_kernels(adapter.spec.layers, levels, pruner.first_layer)
+        names = sorted(fitting.kernels, key=lambda name: name != DEFAULT_SPACE)
+        self.kernels: dict[str, Kernel] = {name: fitting.kernels[name] for name in names}
+        self.left_out = fitting.left_out
         self.spaces = {name: kernel.space for name, kernel in self.kernels.items()}
         self._measure_references()
         if self.dense_score <= self.blind_score and not allow_no_tradeoff:
@@ -208,6 +208,12 @@ class TokenPruning(Problem):
         return float(flops.mean() / self.dense_flops)
 
     # --- evaluation
+
+    def space(self, name: str | None = None) -> SearchSpace:
+        """A kernel's space; says why one is missing that the model has no room for."""
+        if name in self.left_out:
+            raise UnsupportedError(f"{self.left_out[name]}; choose another space")
+        return super().space(name)
 
     def schedule(self, candidate: Candidate) -> KeepSchedule:
         """The keep schedule that a candidate stands for."""

@@ -1,4 +1,4 @@
-"""Contract suites that a third party runs on its own strategy, pruner or adapter.
+"""Contract suites that a third party runs on its own strategy, pruner, kernel or adapter.
 
 Each is a class of pytest tests with a factory to fill in; a plug-in's test file is a few lines:
 
@@ -20,5 +20,5 @@ except ImportError as error:
 
 # a failing assert then shows its values, as in the implementer's own tests
 pytest.register_assert_rewrite(
-    *(f"{__name__}.{suite}" for suite in ("strategies", "pruners", "adapters"))
+    *(f"{__name__}.{suite}" for suite in ("strategies", "pruners", "kernels", "adapters"))
 )

@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 import torch
 
+from paretoprune.comparison import compare
 from paretoprune.cost import answer_layer_cost, layer_cost
-from paretoprune.errors import InvalidValueError
+from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError
 from paretoprune.problems.load import load_problem
 from paretoprune.problems.token_pruning import TokenPruning, exact_candidate, family_scores
 from paretoprune.pruning.fastv import FastV
 from paretoprune.pruning.random import RandomPruner
 from paretoprune.schedules import KeepSchedule
 from paretoprune.tasks.minivqa.dataset import load_split
+from paretoprune.testing.models import tiny_llava
 
 
 def constant(problem, ratio):
@@ -146,3 +148,20 @@ def test_a_model_that_gains_nothing_from_the_picture_is_refused():
     adapter = load_problem(search_size=8, heldout_size=0).adapter
     with pytest.raises(InvalidValueError, match="nothing to trade off"):
         TokenPruning(adapter, samples, FastV(), model_name="mini-llava")
+
+
+def test_a_decoder_of_two_layers_is_searched_without_the_kernels_it_has_no_room_for():
+    """Whoever asks for a missing one is told why."""
+    adapter = tiny_llava(layers=2, dtype=torch.float32)
+    problem = TokenPruning(
+        adapter, load_split("search", 8, seed=0), FastV(), allow_no_tradeoff=True
+    )
+    assert "multi-step" not in problem.spaces
+    assert problem.default_space == "single-step"
+    assert 0 < problem.price(problem.candidate({"layer": 1, "keep": 0.5})) < 1
+    with pytest.raises(UnsupportedError, match="2 steps does not fit: 2 layers.*another space"):
+        problem.candidate({}, "multi-step")
+    with pytest.raises(UnsupportedError, match="4 steps does not fit"):
+        compare(problem, ["random:space=four-step"], budget=2.0)
+    with pytest.raises(UnknownNameError, match="unknown search space 'nine-step'"):
+        problem.space("nine-step")

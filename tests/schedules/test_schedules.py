@@ -5,11 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from paretoprune.errors import BrokenFileError, InvalidValueError
-from paretoprune.registry import kernels
 from paretoprune.schedules import (
     KeepSchedule,
     ScheduleFile,
@@ -17,33 +14,20 @@ from paretoprune.schedules import (
     read_schedule,
     write_schedule,
 )
-from paretoprune.schedules.kernels import Free, MultiStep, SingleStep
+from paretoprune.schedules.kernels import (
+    Cosine,
+    Exponential,
+    FourStep,
+    Free,
+    Linear,
+    MultiStep,
+    Sigmoid,
+    SingleStep,
+    ThreeStep,
+    fitting_kernels,
+)
 
 LAYERS, LEVELS = 8, 18
-ALL = [kernels.load(name)(LAYERS, LEVELS) for name in kernels.names()]
-
-
-@given(seed=st.integers(0, 10_000))
-@settings(max_examples=50, deadline=None)
-@pytest.mark.parametrize("kernel", ALL, ids=lambda k: k.name)
-def test_every_point_of_a_kernel_space_is_a_valid_schedule_on_the_lattice(kernel, seed):
-    values = kernel.space.sample(np.random.default_rng(seed))
-    schedule = kernel.schedule(kernel.space.validate(values))
-    assert schedule.layers == LAYERS
-    assert schedule.ratios[0] == 1.0  # nothing is dropped before the first layer it may act on
-    assert schedule.rounded(LEVELS) == schedule
-
-
-@pytest.mark.parametrize("kernel", ALL, ids=lambda k: k.name)
-def test_the_smooth_form_rounds_to_the_exact_steps(kernel):
-    rng = np.random.default_rng(0)
-    for _ in range(30):
-        values = kernel.space.sample(rng)
-        exact = np.array(kernel.schedule(values).ratios)
-        parameters = torch.tensor([float(values[name]) for name in kernel.space.names])
-        smooth = kernel.ratios(parameters.double())
-        # a step of slope 10 is within sigmoid(-5) of its ends half a layer away
-        assert np.allclose(smooth.numpy(), exact, atol=2 * 0.0067 + 1e-6)
 
 
 def test_the_single_step_kernel_is_vispcos():
@@ -70,6 +54,63 @@ def test_multi_step_does_not_care_about_the_order_of_its_knobs():
 def test_free_takes_the_running_minimum():
     values = dict(zip(Free(4, 10).space.names, (0.5, 0.8, 0.2), strict=True))
     assert Free(4, 10).schedule(values).ratios == (1.0, 0.5, 0.5, 0.2)
+
+
+def test_linear_and_cosine_by_hand():
+    """Three drops from layer 2 to layer 4: a third, two thirds, all of the way to 0.4."""
+    values = {"start": 4, "end": 2, "keep": 0.4}
+    straight = Linear(6, 10).schedule(values).ratios
+    assert straight == pytest.approx((1, 1, 0.8, 0.6, 0.4, 0.4))
+    gentle = Cosine(6, 100).schedule(values).ratios  # (1 - cos(pi / 3)) / 2 = 1/4
+    assert gentle == pytest.approx((1, 1, 1 - 0.6 / 4, 1 - 0.6 * 3 / 4, 0.4, 0.4))
+
+
+def test_exponential_by_hand():
+    """From layer 2 on, what lies above 0.2 halves in every layer: 0.8, 0.4, 0.2, 0.1, ..."""
+    ratios = Exponential(6, 10).schedule({"layer": 2, "half_life": 1.0, "keep": 0.2}).ratios
+    assert ratios == pytest.approx((1, 1, 0.6, 0.4, 0.3, 0.3))  # 0.25 and 0.25, halves up
+
+
+def test_the_sigmoid_at_vispcos_slope_is_the_single_step():
+    """Width 0.4 is slope 10."""
+    one = SingleStep(6, 10).ratios(torch.tensor([3.0, 0.4], dtype=torch.float64))
+    other = Sigmoid(6, 10).ratios(torch.tensor([3.0, 0.4, 0.4], dtype=torch.float64))
+    assert torch.allclose(one, other)
+
+
+def test_a_fit_reads_the_pattern_of_a_schedule():
+    """PyramidDrop's four stages are three steps; a single step is as close as it can be."""
+    pyramid = KeepSchedule((1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.125, 0.125))
+    three = ThreeStep(8, 16).fit(pyramid)
+    assert three.distance == 0
+    assert [three.values[f"layer_{i}"] for i in (1, 2, 3)] == [2, 4, 6]
+    assert [three.values[f"keep_{i}"] for i in (1, 2, 3)] == [0.5, 0.25, 0.125]
+    one = SingleStep(8, 16).fit(pyramid)
+    assert one.values == {"layer": 2, "keep": 5 / 16}  # 0.2917 is the mean; 4.67 of 16 levels
+    gaps = np.array([0, 0, 3, 3, -1, -1, -3, -3]) / 16
+    assert one.distance == pytest.approx(np.sqrt((gaps**2).mean()))
+
+
+def test_the_dynamic_programme_finds_what_trying_everything_finds():
+    """Against a slow reference: all cuts and levels of a small lattice."""
+    rng = np.random.default_rng(0)
+    kernel = MultiStep(5, 4)
+    points = [kernel.schedule(values) for values in kernel.space.grid()]
+    for _ in range(20):
+        wanted = KeepSchedule.from_ratios([1.0, *np.sort(rng.random(4))[::-1]])
+        errors = [np.sqrt(np.mean(np.subtract(p.ratios, wanted.ratios) ** 2)) for p in points]
+        assert kernel.fit(wanted).distance == pytest.approx(min(errors))
+
+
+def test_kernels_that_do_not_fit_are_left_out_with_the_reason():
+    found = fitting_kernels(2, 4, 1)
+    assert {"single-step", "free", "sigmoid"} <= set(found.kernels)
+    assert set(found.left_out) == {"multi-step", "three-step", "four-step"}
+    assert "of 2 steps does not fit: 2 layers" in found.left_out["multi-step"]
+    with pytest.raises(InvalidValueError, match="of 4 steps does not fit: 4 layers"):
+        FourStep(4, 4)
+    with pytest.raises(InvalidValueError, match=r"first pruned layer must be in \[0, 0\], got 1"):
+        fitting_kernels(1, 4, 1)
 
 
 def test_each_sample_keeps_its_own_share():

@@ -1,0 +1,59 @@
+"""Kernels: differentiable maps from a few parameters to a keep schedule, one family per file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from paretoprune.errors import InvalidValueError
+from paretoprune.schedules.kernels.base import SLOPE, Kernel, KernelFit, distance
+from paretoprune.schedules.kernels.exponential import Exponential
+from paretoprune.schedules.kernels.free import Free
+from paretoprune.schedules.kernels.multi_step import FourStep, MultiStep, ThreeStep
+from paretoprune.schedules.kernels.ramps import Cosine, Linear
+from paretoprune.schedules.kernels.sigmoid import Sigmoid
+from paretoprune.schedules.kernels.single_step import SingleStep
+
+__all__ = [
+    "SLOPE",
+    "Cosine",
+    "Exponential",
+    "FittingKernels",
+    "FourStep",
+    "Free",
+    "Kernel",
+    "KernelFit",
+    "Linear",
+    "MultiStep",
+    "Sigmoid",
+    "SingleStep",
+    "ThreeStep",
+    "distance",
+    "fitting_kernels",
+]
+
+
+@dataclass(frozen=True)
+class FittingKernels:
+    """The registered kernels that a model has room for, by name, and why others are left out."""
+
+    kernels: dict[str, Kernel]
+    left_out: dict[str, str]
+
+
+def fitting_kernels(layers: int, levels: int, first: int = 1) -> FittingKernels:
+    """Every registered kernel for a decoder, those that do not fit left out with the reason.
+
+    Raises `InvalidValueError` where no kernel fits.
+    """
+    from paretoprune.registry import kernels as registered
+
+    found: dict[str, Kernel] = {}
+    left_out: dict[str, str] = {}
+    for name in registered.names():
+        try:
+            found[name] = registered.load(name)(layers, levels, first)
+        except InvalidValueError as error:
+            left_out[name] = str(error)
+    if not found:
+        raise InvalidValueError(next(iter(left_out.values()), "no kernel is registered"))
+    return FittingKernels(found, left_out)
