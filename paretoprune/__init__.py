@@ -22,7 +22,7 @@ _PUBLIC = {
     "SearchContext": "paretoprune.search.base",
     "SearchSpace": "paretoprune.space",
     "SearchStrategy": "paretoprune.search.base",
-    "StrategySpec": "paretoprune.comparison",
+    "StrategySpec": "paretoprune.specs",
     "TokenPruning": "paretoprune.problems.token_pruning",
     "compare": "paretoprune.comparison",
     "load": "paretoprune.deploy",
@@ -38,7 +38,6 @@ __all__ = ["__version__", *_PUBLIC]
 if TYPE_CHECKING:
     from paretoprune.adapters.load import load_adapter as load_adapter
     from paretoprune.comparison import Comparison as Comparison
-    from paretoprune.comparison import StrategySpec as StrategySpec
     from paretoprune.comparison import compare as compare
     from paretoprune.deploy import load as load
     from paretoprune.deploy import pruned as pruned
@@ -54,6 +53,7 @@ if TYPE_CHECKING:
     from paretoprune.search.base import SearchContext as SearchContext
     from paretoprune.search.base import SearchStrategy as SearchStrategy
     from paretoprune.space import SearchSpace as SearchSpace
+    from paretoprune.specs import StrategySpec as StrategySpec
     from paretoprune.study import run_study as run_study
 
 

@@ -141,8 +141,8 @@ def compare(
     out: Out = None,
 ) -> None:
     """Search with several strategies at equal cost and rank them on held-out data."""
-    from paretoprune.comparison import default_strategies
     from paretoprune.problems.costs import parse_objectives
+    from paretoprune.specs import default_strategies
 
     costs = parse_objectives(objectives)[1:]
     names = list(strategy or default_strategies(costs))
@@ -189,8 +189,8 @@ def _compare(
     problem_name: str,
     options: dict[str, Any],
 ) -> None:
-    from paretoprune.comparison import StrategySpec
     from paretoprune.registry import problems
+    from paretoprune.specs import StrategySpec
 
     if not budget > 0:
         raise InvalidValueError(f"--budget must be more than 0 dense passes, got {budget:g}")

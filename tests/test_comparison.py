@@ -7,7 +7,7 @@ import optuna
 import pytest
 
 from paretoprune import frontier
-from paretoprune.comparison import DEFAULT_STRATEGIES, StrategySpec, compare
+from paretoprune.comparison import compare
 from paretoprune.errors import (
     BrokenFileError,
     InvalidValueError,
@@ -19,6 +19,7 @@ from paretoprune.problems.analytic import DTLZ2, ZDT1
 from paretoprune.registry import strategies
 from paretoprune.results import read_summary, write_results
 from paretoprune.search.random import RandomSearch
+from paretoprune.specs import DEFAULT_STRATEGIES, StrategySpec
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from paretoprune import frontier
-from paretoprune.comparison import StrategySpec, check, compare, default_strategies
+from paretoprune.comparison import check, compare
 from paretoprune.cost import kv_bytes
 from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError
 from paretoprune.problem import Candidate
@@ -17,6 +17,7 @@ from paretoprune.problems.load import load_problem
 from paretoprune.problems.token_pruning import TokenPruning, exact_candidate
 from paretoprune.pruning.fastv import FastV
 from paretoprune.schedules import KeepSchedule
+from paretoprune.specs import StrategySpec, default_strategies
 from paretoprune.tasks.minivqa.dataset import load_split
 
 
