@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -65,6 +65,10 @@ class Float:
             return float(min(max(value, self.low), self.high))
         return self.at(min(round((value - self.low) / self.step), int(self.size) - 1))
 
+    def inside(self, value: Value) -> float:
+        """Return `value` itself, on the lattice or off it, if it is in range; or raise."""
+        return dataclasses.replace(self, step=None).check(value)
+
     def at(self, index: int) -> float:
         """Value number `index` of a stepped knob."""
         assert self.step is not None
@@ -105,6 +109,10 @@ class Int:
     def size(self) -> float:
         """Number of values."""
         return self.high - self.low + 1
+
+    def inside(self, value: Value) -> int:
+        """The same as `check`: whole numbers are their own lattice."""
+        return self.check(value)
 
     def check(self, value: Value) -> int:
         """Return `value` as an int, or raise `InvalidValueError`."""
@@ -149,6 +157,10 @@ class Categorical:
     def size(self) -> float:
         """Number of values."""
         return len(self.choices)
+
+    def inside(self, value: Value) -> str:
+        """The same as `check`: names are their own lattice."""
+        return self.check(value)
 
     def check(self, value: Value) -> str:
         """Return `value`, or raise `UnknownNameError`."""
@@ -267,16 +279,62 @@ class SearchSpace:
 
     @property
     def size(self) -> float:
-        """Number of points, ignoring conditions; infinite with a knob that has no step."""
-        return math.prod(knob.size for knob in self.knobs)
+        """Number of distinct points; infinite with a knob that has no step."""
+        return self._count(0, {})
+
+    def _is_asked(self, index: int) -> bool:
+        """Whether a later knob depends on knob number `index`."""
+        name = self.knobs[index].name
+        return any(k.when is not None and k.when.knob == name for k in self.knobs[index + 1 :])
+
+    def _applies(self, knob: Knob, chosen: Values) -> bool:
+        return knob.when is None or chosen.get(knob.when.knob) in knob.when.values
+
+    def _count(self, start: int, chosen: Values) -> float:
+        """Number of ways to go on from knob `start`, given the values that others depend on."""
+        total = 1.0
+        for index in range(start, len(self.knobs)):
+            knob = self.knobs[index]
+            if not self._applies(knob, chosen):
+                continue
+            if math.isinf(knob.size):
+                return math.inf
+            if self._is_asked(index):
+                ways = (self._count(index + 1, {**chosen, knob.name: v}) for v in knob.values())
+                return total * sum(ways)
+            total *= knob.size
+        return total
+
+    def at(self, rank: int) -> dict[str, Value]:
+        """Point number `rank` (0 to `size` - 1) in the order of `grid`.
+
+        Raises `InvalidValueError` for a knob that cannot be enumerated.
+        """
+        chosen: dict[str, Value] = {}
+        for index, knob in enumerate(self.knobs):
+            if not self._applies(knob, chosen):
+                continue
+            if self._is_asked(index):
+                for value in knob.values():
+                    ways = int(self._count(index + 1, {**chosen, knob.name: value}))
+                    if rank < ways:
+                        break
+                    rank -= ways
+                chosen[knob.name] = value
+            else:
+                place, rank = divmod(rank, int(self._count(index + 1, chosen)))
+                chosen[knob.name] = knob.decode((place + 0.5) / knob.size)
+        return chosen
 
     def grid(self) -> Iterator[dict[str, Value]]:
-        """All points in order, the last knob fastest; each once when knobs are conditional."""
-        seen: set[tuple[tuple[str, Value], ...]] = set()
-        for point in itertools.product(*(knob.values() for knob in self.knobs)):
-            raw = dict(zip(self.names, point, strict=True))
-            values = {knob.name: raw[knob.name] for knob in self.active(raw)}
-            key = tuple(values.items())
-            if key not in seen:
-                seen.add(key)
-                yield values
+        """All points in order, the last knob fastest; inactive knobs are left out."""
+        yield from self._grid(0, {})
+
+    def _grid(self, start: int, chosen: dict[str, Value]) -> Iterator[dict[str, Value]]:
+        for index in range(start, len(self.knobs)):
+            knob = self.knobs[index]
+            if self._applies(knob, chosen):
+                for value in knob.values():
+                    yield from self._grid(index + 1, {**chosen, knob.name: value})
+                return
+        yield chosen

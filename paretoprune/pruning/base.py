@@ -237,10 +237,46 @@ class Pruner(ABC):
     knobs: ClassVar[tuple[Knob, ...]] = ()
     """What its constructor takes, by name, with bounds; attributes of the same names hold it."""
 
+    withdraws: ClassVar[bool] = False
+    """Whether it keeps all visual tokens or none, and so ranks nothing."""
+
     @property
     def settings(self) -> dict[str, Value]:
         """Value of each knob."""
         return {knob.name: getattr(self, knob.name) for knob in self.knobs}
+
+    @property
+    def label(self) -> str:
+        """Name and settings as they are written: `dart:visual_pivots=4,text_pivots=4`."""
+        told = ",".join(f"{name}={value}" for name, value in self.settings.items())
+        return f"{self.name}:{told}" if told else self.name
+
+    def fitted(self, ratios: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The keep schedule `[layers]` that it follows where a search proposes `ratios`.
+
+        Layers before `first_layer` stay whole; one that `withdraws` lets all tokens go where the
+        first would.
+        """
+        fitted = np.array(ratios, dtype=np.float64)
+        fitted[: self.first_layer] = 1.0
+        return np.where(fitted < 1.0, 0.0, 1.0) if self.withdraws else fitted
+
+    def check(self, ratios: NDArray[np.float64]) -> None:
+        """Raise `InvalidValueError` for keep ratios `[..., layers]` that it cannot follow."""
+        some = (ratios > 0) & (ratios < 1)
+        if self.withdraws and np.any(some):
+            raise InvalidValueError(
+                f"pruner {self.name!r} keeps all visual tokens or none, but the schedule keeps "
+                f"{np.asarray(ratios)[some].max():.0%} of them in a layer; choose another pruner"
+            )
+        early = some[..., : self.first_layer]
+        if np.any(early):
+            ratio = ratios[..., : self.first_layer][early].max()
+            raise InvalidValueError(
+                f"pruner {self.name!r} cannot rank tokens before layer {self.first_layer}, but the "
+                f"schedule keeps {ratio:.0%} of them there; keep ratios of earlier layers must be "
+                "1 (or 0 for no visual tokens at all)"
+            )
 
     @abstractmethod
     def select(self, context: PruningContext, n: int) -> Selection:

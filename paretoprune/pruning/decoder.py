@@ -6,7 +6,7 @@ tree is walked depth-first, holding one set of tokens per depth.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -43,7 +43,7 @@ def run_population(
     adapter: Adapter,
     prefill: Prefill,
     ratios: NDArray[np.float64],
-    pruner: Pruner,
+    pruner: Pruner | Sequence[Pruner],
     *,
     sample: Tensor | None = None,
     executed: Executed | None = None,
@@ -52,34 +52,39 @@ def run_population(
 ) -> Iterator[Leaf]:
     """Run every keep schedule of `ratios`, float64 [candidates, layers], on one batch.
 
-    `sample` int64 [B] numbers the batch's samples within their split (pruners may seed by it).
-    With `answers`, int64 [B, A] original places, leaves hold these tokens alone, and the last layer
-    is run for them only. `trunk` keeps this batch's dense states for later calls. Yields a leaf per
-    distinct path of kept counts. Raises `InvalidValueError` for ratios of the wrong shape or a drop
-    before the pruner's first layer.
+    `pruner` ranks for all candidates, or there is one per candidate: those with equal labels share
+    their rankings, and all share the layers before their first drop. `sample` int64 [B] numbers the
+    batch's samples within their split (pruners may seed by it). With `answers`, int64 [B, A]
+    original places, leaves hold these tokens alone, and the last layer is run for them only.
+    `trunk` keeps this batch's dense states for later calls. Yields a leaf per distinct path of
+    pruner and kept counts. Raises `InvalidValueError` for ratios of the wrong shape or a schedule
+    that a pruner cannot follow.
     """
     if ratios.ndim != 2 or ratios.shape[1] != adapter.spec.layers:
         raise InvalidValueError(
             f"this decoder has {adapter.spec.layers} layers, got ratios of shape {ratios.shape}"
         )
-    early = ratios[:, : pruner.first_layer]
-    if np.any((early > 0) & (early < 1)):
-        raise InvalidValueError(
-            f"pruner {pruner.name!r} cannot rank tokens before layer {pruner.first_layer}: keep "
-            "ratios of earlier layers must be 1 (or 0 for no visual tokens at all)"
-        )
+    each = [pruner] * len(ratios) if isinstance(pruner, Pruner) else list(pruner)
+    if len(each) != len(ratios):
+        raise ValueError(f"got {len(each)} pruners for {len(ratios)} schedules")
+    for one, row in zip(each, ratios, strict=True):
+        one.check(row)
     if sample is None:
         sample = torch.arange(len(prefill.hidden), device=prefill.hidden.device)
     meter = executed or Executed()
     root = enter(prefill, sample)
     visual = prefill.visual.sum(1).cpu().numpy()
     counts = np.stack([keep_counts(row, visual) for row in ratios])  # [candidates, layers, B]
-    if np.any((counts > 0) & (counts < visual)):
-        root = remembered(adapter, pruner, root, meter)
+    ranked = (counts.any(2) & (counts != visual).any(2)).any(1)
+    operators: dict[str, _Operator] = {}
+    for one, asks in zip(each, ranked, strict=True):
+        if asks and one.label not in operators:
+            carried = remembered(adapter, one, root, meter).extras
+            operators[one.label] = _Operator(one, carried)
     if answers is not None and not can_run_at(adapter):
         answers = None  # leaves then hold all tokens, those places included
-    members = list(range(len(ratios)))
-    yield from _walk(adapter, pruner, meter, counts, root, 0, members, answers, trunk)
+    walk = _Walk(adapter, meter, counts, [one.label for one in each], operators, answers)
+    yield from walk.below(root, 0, list(range(len(ratios))), trunk)
 
 
 def remembered(adapter: Adapter, pruner: Pruner, tokens: Tokens, meter: Executed) -> Tokens:
@@ -91,45 +96,94 @@ def remembered(adapter: Adapter, pruner: Pruner, tokens: Tokens, meter: Executed
     return replace(tokens, extras={**tokens.extras, **found}) if found else tokens
 
 
-def _walk(
-    adapter: Adapter,
-    pruner: Pruner,
-    meter: Executed,
-    counts: NDArray[np.int64],
-    tokens: Tokens,
-    layer: int,
-    members: list[int],
-    answers: Tensor | None,
-    trunk: Trunk | None,
-) -> Iterator[Leaf]:
-    if layer == adapter.spec.layers:
-        yield Leaf(members, tokens)
-        return
-    siblings: dict[bytes, list[int]] = {}
-    for member in members:
-        siblings.setdefault(counts[member, layer].tobytes(), []).append(member)
-    drop = dropper(adapter, pruner, meter, tokens, layer, trunk)
-    for group in siblings.values():
-        kept = drop(counts[group[0], layer])
-        dense = trunk if kept is tokens else None  # None, too, where something was dropped before
-        if dense is not None and layer in dense.after:
-            # what the pruner carries along is this call's: nothing was dropped, so it fits
-            after = replace(dense.after[layer], extras=tokens.extras)
-            yield from _walk(
-                adapter, pruner, meter, counts, after, layer + 1, group, answers, dense
-            )
-            continue
-        batch, length = kept.hidden.shape[:2]
-        if answers is not None and layer == adapter.spec.layers - 1:
-            cost = answer_layer_cost(adapter.spec, length, answers.shape[1])
-            after = run_last_at(adapter, kept, answers)
+@dataclass(frozen=True)
+class _Operator:
+    """A pruner, and what it carries along from the decoder's entry, [B, T, c] each."""
+
+    pruner: Pruner
+    extras: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class _Walk:
+    """One population on one batch; `labels` name each candidate's pruner."""
+
+    adapter: Adapter
+    meter: Executed
+    counts: NDArray[np.int64]
+    labels: list[str]
+    operators: dict[str, _Operator]
+    answers: Tensor | None
+
+    def below(
+        self,
+        tokens: Tokens,
+        layer: int,
+        members: list[int],
+        trunk: Trunk | None,
+        *,
+        whole: bool = True,
+    ) -> Iterator[Leaf]:
+        """Leaves of the candidates `members`, which share `tokens` before `layer`.
+
+        While they are `whole` no token was dropped, and `members` may have different pruners.
+        """
+        if layer == self.adapter.spec.layers:
+            yield Leaf(members, tokens)
+            return
+        present = tokens.visual.sum(1).cpu().numpy()
+        siblings: dict[tuple[str, bytes], list[int]] = {}
+        for member in members:
+            now = self.counts[member, layer]
+            ranks = bool(now.any()) and bool((now != present).any())
+            # whoever ranks nothing here goes on together, whatever its pruner
+            key = (self.labels[member] if ranks else "", now.tobytes())
+            siblings.setdefault(key, []).append(member)
+        drops: dict[str, Callable[[NDArray[np.int64]], Tokens]] = {}
+        for (label, _), group in siblings.items():
+            now = self.counts[group[0], layer]
+            if label:
+                if label not in drops:
+                    drops[label] = self._dropper(label, tokens, layer, trunk, whole)
+                kept, same = drops[label](now), False
+            else:
+                same = bool((now == present).all())
+                kept = tokens if same else without_visual(tokens)
+            dense = trunk if same and whole else None
+            if dense is not None and layer in dense.after:
+                # extras are this call's, the kept states another's
+                after = replace(dense.after[layer], extras=tokens.extras)
+            else:
+                after = self._run(kept, layer)
+                if dense is not None and layer < self.adapter.spec.layers - 1:
+                    dense.after[layer] = after
+            yield from self.below(after, layer + 1, group, dense, whole=same and whole)
+
+    def _dropper(
+        self, label: str, tokens: Tokens, layer: int, trunk: Trunk | None, whole: bool
+    ) -> Callable[[NDArray[np.int64]], Tokens]:
+        operator = self.operators[label]
+        if whole:  # from here on its tokens carry what it noted, and nobody else's
+            tokens = replace(tokens, extras=operator.extras)
+        return dropper(
+            self.adapter, operator.pruner, self.meter, tokens, layer, trunk if whole else None
+        )
+
+    def _run(self, tokens: Tokens, layer: int) -> Tokens:
+        batch, length = tokens.hidden.shape[:2]
+        if self.answers is not None and layer == self.adapter.spec.layers - 1:
+            cost = answer_layer_cost(self.adapter.spec, length, self.answers.shape[1])
+            after = run_last_at(self.adapter, tokens, self.answers)
         else:
-            cost = float(layer_cost(adapter.spec, length))
-            after = kept.run(adapter, layer)
-        meter.flops += batch * cost
-        if dense is not None and layer < adapter.spec.layers - 1:
-            dense.after[layer] = after
-        yield from _walk(adapter, pruner, meter, counts, after, layer + 1, group, answers, dense)
+            cost = float(layer_cost(self.adapter.spec, length))
+            after = tokens.run(self.adapter, layer)
+        self.meter.flops += batch * cost
+        return after
+
+
+def without_visual(tokens: Tokens) -> Tokens:
+    """Text alone."""
+    return tokens.keep(tokens.validity & ~tokens.visual)
 
 
 def dropper(
@@ -142,7 +196,7 @@ def dropper(
 ) -> Callable[[NDArray[np.int64]], Tokens]:
     """A function from kept counts [B] to the tokens that stay; siblings share one ranking."""
     present = tokens.visual.sum(1)
-    ranking: Tensor | None = None if trunk is None else trunk.ranking.get(layer)
+    ranking = None if trunk is None else trunk.rankings.get((pruner.label, layer))
 
     def drop(counts: NDArray[np.int64]) -> Tokens:
         nonlocal ranking
@@ -150,7 +204,7 @@ def dropper(
         if bool((wanted == present).all()):
             return tokens
         if not wanted.any():
-            return tokens.keep(tokens.validity & ~tokens.visual)
+            return without_visual(tokens)
         most = int(wanted.max())
         context = tokens.context(adapter, layer)
         weights = None
@@ -158,7 +212,7 @@ def dropper(
             if ranking is None:
                 ranking = pruner.order(context)
                 if trunk is not None:
-                    trunk.ranking[layer] = ranking
+                    trunk.note(pruner.label, layer, ranking)
                 meter.flops += ranking_flops(adapter, pruner, tokens)
             indices = ranking[:, :most]
         else:

@@ -11,16 +11,27 @@ from paretoprune.cost import DecoderSpec
 from paretoprune.pruning.tokens import Tokens
 
 
+MOST_RANKINGS = 256
+"""Rankings that a trunk keeps; of a search over settings, the latest."""
+
+
 @dataclass
 class Trunk:
-    """Tokens behind each layer that no token was dropped before, and their ranking there.
+    """Tokens behind each layer that no token was dropped before, and pruners' rankings there.
 
-    `run_population` fills it and reads from it. It belongs to one batch and one pruner; the last
-    layer, which is run for answers alone, is not kept.
+    `run_population` fills it and reads from it. It belongs to one batch; the last layer, which is
+    run for answers alone, is not kept. Dense states are common to all pruners; `rankings` int64
+    [B, V] are by the pruner's label, which names its settings, and the layer.
     """
 
     after: dict[int, Tokens] = field(default_factory=dict)
-    ranking: dict[int, Tensor] = field(default_factory=dict)
+    rankings: dict[tuple[str, int], Tensor] = field(default_factory=dict)
+
+    def note(self, label: str, layer: int, ranking: Tensor) -> None:
+        """Keep a ranking; the oldest makes room."""
+        if len(self.rankings) >= MOST_RANKINGS:
+            del self.rankings[next(iter(self.rankings))]
+        self.rankings[label, layer] = ranking
 
 
 def trunk_bytes(spec: DecoderSpec, prefill: Prefill) -> int:

@@ -64,12 +64,7 @@ def prune(model: Model, adapter: type[Adapter], schedule: KeepSchedule, pruner: 
         raise InvalidValueError(
             f"the schedule has {schedule.layers} layers, {type(model).__name__} has {layers}"
         )
-    early = [r for r in schedule.ratios[: pruner.first_layer] if 0 < r < 1]
-    if early:
-        raise InvalidValueError(
-            f"pruner {pruner.name!r} cannot rank tokens before layer {pruner.first_layer}, but "
-            f"the schedule keeps {early[0]:.0%} of them there"
-        )
+    pruner.check(np.asarray(schedule.ratios))
     decoder = inside.decoder
     extras = Extras(inside, pruner.needs)
     extras.listen()

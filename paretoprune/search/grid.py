@@ -111,15 +111,9 @@ def _walk(lattice: SearchSpace) -> Iterator[Mapping[str, Value]]:
     if lattice.size <= POOL:
         yield from lattice.grid()
         return
-    sizes = [int(knob.size) for knob in lattice.knobs]
-    count = math.prod(sizes)
+    count = int(lattice.size)
     stride = int(count * (math.sqrt(5) - 1) / 2)
     while math.gcd(stride, count) != 1:
         stride += 1
     for i in range(count):
-        rank = i * stride % count
-        unit: list[float] = []
-        for size in sizes:
-            rank, place = divmod(rank, size)
-            unit.append((place + 0.5) / size)
-        yield lattice.decode(unit)
+        yield lattice.at(i * stride % count)
