@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from paretoprune.errors import InvalidValueError
+from paretoprune.options import read_option
 from paretoprune.registry import strategies as registered
 from paretoprune.search.base import SearchStrategy
 
@@ -56,12 +57,8 @@ class StrategySpec:
         registered.entry(name)
         options: dict[str, Any] = {}
         for part in filter(None, (p.strip() for p in rest.split(","))):
-            key, equals, value = part.partition("=")
-            if not equals or not key or not value:
-                raise InvalidValueError(
-                    f"strategy {text!r}: options are written as name=value, got {part!r}"
-                )
-            options[key.strip()] = _number_or_text(value.strip())
+            key, value = read_option(f"strategy {text!r}", part)
+            options[key] = value
         space = options.pop("space", None)
         return cls(name, None if space is None else str(space), tuple(sorted(options.items())))
 
@@ -85,14 +82,3 @@ class StrategySpec:
     def depends_on_seed(self) -> bool:
         """Whether another seed gives another study."""
         return bool(getattr(self.factory or registered.load(self.name), "depends_on_seed", True))
-
-
-def _number_or_text(text: str) -> float | int | str | bool:
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text

@@ -85,6 +85,18 @@ class Extras:
         return found
 
 
+def lacking(adapter: Adapter, needs: frozenset[str]) -> str | None:
+    """Why a model has not what a pruner needs, in one sentence; None if it has. Runs nothing."""
+    twin = copy.copy(adapter)
+    if "tower" in needs:
+        twin.model = view_of(adapter.model)
+    try:
+        Extras(twin, needs)
+    except UnsupportedError as error:
+        return str(error)
+    return None
+
+
 def placed(values: Tensor, visual: Tensor) -> Tensor:
     """Values of the visual tokens, [N, c], where they stand: [B, T, c], 0 elsewhere.
 

@@ -37,15 +37,15 @@ def run(
     order = np.argsort([-problem.relative_compute(row) for row in rows], kind="stable")
     stacked = np.stack([rows[i] for i in order])
     timer = problem.timer
-    model_told = timer.describe()
-    predicted = timer.predict_ms(stacked)
-    measured = timer.measure(stacked, repeats=repeats)
+    model_told = timer.describe(problem.pruner)
+    predicted = timer.predict_ms(stacked, problem.pruner)
+    measured = timer.measure(stacked, [problem.pruner] * len(stacked), repeats=repeats)
     flops = np.array([problem.flops(r).mean() / problem.dense_flops for r in stacked])
     result = {
         "machine": found,
         "model": model,
         "latency_model": model_told,
-        "points": [[p.tokens, p.layer, p.latency_ms] for p in timer.model.points],
+        "points": [[p.tokens, p.layer, p.latency_ms] for p in timer.model(problem.pruner).points],
         "flop_ratio": flops.tolist(),
         "predicted_ms": predicted.tolist(),
         "prefill_ms": [t.median_ms for t in measured.prefill],

@@ -205,7 +205,8 @@ def _evaluate(folder: str, count: int) -> None:
     for row, layer in zip(ratios, np.linspace(1, layers - 1, 4).astype(int), strict=True):
         row[layer:] = 0.5
     score_population(
-        problem.adapter, problem.pruner, problem.batches, problem.dense_log_probabilities, ratios,
+        problem.adapter, [problem.pruner] * len(ratios), problem.batches,
+        problem.dense_log_probabilities, ratios,
         chosen=np.ones(count, dtype=np.bool_),
     )  # fmt: skip
 

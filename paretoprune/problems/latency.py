@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from paretoprune.adapters.base import Adapter, Prefill
+from paretoprune.adapters.extras import prefill_for
 from paretoprune.cost.latency import LatencyModel, LayerPoint
 from paretoprune.cost.timing import Timing, interleaved, why_not_reported
 from paretoprune.pruning.base import Pruner
@@ -42,14 +44,19 @@ class MeasuredLatency:
 
 
 class PrefillTimer:
-    """Times prefills of one sample under keep schedules on the device of the model."""
+    """Times prefills of one sample under keep schedules on the device of the model.
 
-    def __init__(self, adapter: Adapter, pruner: Pruner, sample: Sample) -> None:
+    `pruners` are those that may rank; each has a latency model of its own, of common layer times.
+    """
+
+    def __init__(self, adapter: Adapter, pruners: Sequence[Pruner], sample: Sample) -> None:
         self.adapter = adapter
-        self.pruner = pruner
+        self.pruners = {pruner.name: pruner for pruner in pruners}
+        self._needs = frozenset().union(*(pruner.needs for pruner in pruners))
+        self._models: dict[str, tuple[LatencyModel, float]] = {}
         self._inputs = adapter.inputs([sample.image], [sample.prompt])
         with torch.inference_mode():
-            self.prefill: Prefill = adapter.prefill(self._inputs)
+            self.prefill = self._made()
         self.visual = int(self.prefill.visual.sum())
         self.text = int(self.prefill.valid.sum()) - self.visual
         cuda = adapter.model.device.type == "cuda"
@@ -64,42 +71,59 @@ class PrefillTimer:
         threads = torch.get_num_threads()
         return f"{device.type}, {threads} thread{'s' if threads > 1 else ''}"
 
-    def run(self, ratios: NDArray[np.float64]) -> Tensor:
-        """Prefill under ratios `[layers]`, and the next token's arg max, int64 [1]."""
-        return self._answer(self.prefill, ratios)
+    def _made(self) -> Prefill:
+        return prefill_for(self.adapter, self._inputs, needs=self._needs)
 
-    def run_from_picture(self, ratios: NDArray[np.float64]) -> Tensor:
+    def run(self, ratios: NDArray[np.float64], pruner: Pruner) -> Tensor:
+        """Prefill under ratios `[layers]`, and the next token's arg max, int64 [1]."""
+        return self._answer(self.prefill, ratios, pruner)
+
+    def run_from_picture(self, ratios: NDArray[np.float64], pruner: Pruner) -> Tensor:
         """The same from pixels on: vision tower and projector run, too."""
-        return self._answer(self.adapter.prefill(self._inputs), ratios)
+        return self._answer(self._made(), ratios, pruner)
 
     @torch.inference_mode()
-    def _answer(self, prefill: Prefill, ratios: NDArray[np.float64]) -> Tensor:
-        (leaf,) = run_population(self.adapter, prefill, ratios[None], self.pruner)
+    def _answer(self, prefill: Prefill, ratios: NDArray[np.float64], pruner: Pruner) -> Tensor:
+        (leaf,) = run_population(self.adapter, prefill, ratios[None], pruner)
         last = leaf.tokens.at(prefill.prompt_end[:, None])[:, 0]
         return self.adapter.head(last).argmax(-1)
 
-    def measure(self, rows: NDArray[np.float64], *, repeats: int = REPEATS) -> MeasuredLatency:
-        """Time schedules `[schedules, layers]`, taking turns."""
+    def measure(
+        self, rows: NDArray[np.float64], pruners: Sequence[Pruner], *, repeats: int = REPEATS
+    ) -> MeasuredLatency:
+        """Time schedules `[schedules, layers]`, each with its pruner, taking turns."""
+        both = list(zip(rows, pruners, strict=True))
         with torch.inference_mode():
-            runs: list[Callable[[], object]] = [lambda r=r: self.run(r) for r in rows]  # type: ignore[misc]
+            runs: list[Callable[[], object]] = [partial(self.run, *one) for one in both]
             prefill = interleaved(runs, repeats=repeats, synchronize=self.synchronize)
-            runs = [lambda r=r: self.run_from_picture(r) for r in rows]  # type: ignore[misc]
+            runs = [partial(self.run_from_picture, *one) for one in both]
             first = interleaved(runs, repeats=repeats, synchronize=self.synchronize)
         return MeasuredLatency(prefill, first, why_not_reported(prefill))
 
     # --- the model
 
-    @cached_property
-    def model(self) -> LatencyModel:
-        """A latency model fitted from layer timings, calibrated on whole prefills."""
-        model = LatencyModel(self.layer_points())
-        rows = self._calibration_rows()
+    def model(self, pruner: Pruner) -> LatencyModel:
+        """A latency model fitted from layer timings, calibrated on whole prefills of a pruner.
+
+        One per name: of its settings, those that it came with.
+        """
+        if pruner.name not in self._models:
+            self._models[pruner.name] = self._fitted(self.pruners.get(pruner.name, pruner))
+        return self._models[pruner.name][0]
+
+    def _fitted(self, pruner: Pruner) -> tuple[LatencyModel, float]:
+        model = LatencyModel(self._points)
+        rows = self._calibration_rows(pruner)
         tokens, drops = self.tokens_and_drops(rows)
         with torch.inference_mode():
-            runs: list[Callable[[], object]] = [lambda r=r: self.run(r) for r in rows]  # type: ignore[misc]
+            runs: list[Callable[[], object]] = [partial(self.run, row, pruner) for row in rows]
             timed = interleaved(runs, repeats=9, synchronize=self.synchronize)
-        self.whole_error = model.calibrate(tokens, drops, np.array([t.median_ms for t in timed]))
-        return model
+        error = model.calibrate(tokens, drops, np.array([t.median_ms for t in timed]))
+        return model, error
+
+    @cached_property
+    def _points(self) -> list[LayerPoint]:
+        return self.layer_points()
 
     def layer_points(self) -> list[LayerPoint]:
         """Measured times of a few layers at token counts between text only and all tokens."""
@@ -126,9 +150,9 @@ class PrefillTimer:
         kept = ~tokens.visual | (tokens.visual.long().cumsum(1) <= visual)
         return tokens.keep(kept & tokens.validity)
 
-    def _calibration_rows(self) -> NDArray[np.float64]:
+    def _calibration_rows(self, pruner: Pruner) -> NDArray[np.float64]:
         """Whole schedules with none to three drops: `[schedules, layers]`."""
-        layers, first = self.adapter.spec.layers, self.pruner.first_layer
+        layers, first = self.adapter.spec.layers, pruner.first_layer
         rows = [np.ones(layers)]
         for drops in (1, 2, 3):
             if first + drops > layers:
@@ -139,7 +163,7 @@ class PrefillTimer:
                 for number, start in enumerate(sorted(set(starts.tolist()))):
                     row[start:] = keep ** (number + 1)
                 rows.append(row)
-        return np.stack(rows)
+        return np.stack([pruner.fitted(row) for row in rows])
 
     def tokens_and_drops(
         self, rows: NDArray[np.float64]
@@ -149,19 +173,19 @@ class PrefillTimer:
         before = np.concatenate([np.full((len(kept), 1), self.visual), kept[:, :-1]], axis=1)
         return kept + self.text, ((kept < before) & (kept > 0)).sum(1)
 
-    def predict_ms(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    def predict_ms(self, rows: NDArray[np.float64], pruner: Pruner) -> NDArray[np.float64]:
         """Predicted prefill latency of schedules `[schedules, layers]`: `[schedules]`."""
         tokens, drops = self.tokens_and_drops(np.atleast_2d(rows))
-        return self.model.predict_ms(tokens, drops)
+        return self.model(pruner).predict_ms(tokens, drops)
 
-    def describe(self) -> dict[str, object]:
+    def describe(self, pruner: Pruner) -> dict[str, Any]:
         """Device, number of measured points and errors of the latency model, JSON-ready."""
-        model = self.model
+        model = self.model(pruner)
         return {
             "device": self.device,
             "points": len(model.points),
             "layer_error": model.error,
-            "prefill_error": self.whole_error,
+            "prefill_error": self._models[pruner.name][1],
             "drop_ms": model.drop_ms,
         }
 

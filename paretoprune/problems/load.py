@@ -12,7 +12,8 @@ from paretoprune.problems.costs import DEFAULT_OBJECTIVES, parse_objectives
 from paretoprune.problems.prefill_store import DEFAULT_BYTES
 from paretoprune.problems.token_pruning import TokenPruning
 from paretoprune.pruning.base import Pruner
-from paretoprune.registry import problems, pruners, tasks
+from paretoprune.pruning.operators import Named, Operators
+from paretoprune.registry import problems, tasks
 from paretoprune.zoo.catalogue import DEFAULT_TASK, task_of
 
 DEFAULT_MODEL = "mini-llava"
@@ -24,7 +25,9 @@ def load_problem(
     model: str = DEFAULT_MODEL,
     *,
     task: str | None = None,
-    pruner: str | Pruner = "fastv",
+    pruner: Named = "fastv",
+    search_knobs: bool | None = None,
+    guests: Sequence[Pruner] = (),
     search_size: int = DEFAULT_SEARCH_SIZE,
     heldout_size: int = DEFAULT_HELDOUT_SIZE,
     data_seed: int = 0,
@@ -35,7 +38,12 @@ def load_problem(
     prefill_bytes: int = DEFAULT_BYTES,
     **loading: Any,
 ) -> TokenPruning:
-    """Token pruning on a model and a task, both by name; `pruner` is a name or a pruner.
+    """Token pruning on a model and a task by name; `pruner` is a name or a pruner, or several.
+
+    With several pruners (`"fastv,divprune,dart"`, a list, or `"all"`) the search chooses the pruner
+    too, and the knobs of each, which `search_knobs` turns off, or on for a single one. A knob that
+    is written with its value stays: `"dart:visual_pivots=8"`. `guests` are pruners that exact
+    candidates may name.
 
     `task` defaults to the one that an embedded mini-model was trained on, else MiniVQA.
 
@@ -54,12 +62,15 @@ def load_problem(
             f"the held-out split needs at least 8 samples (or 0 for none), got {heldout_size}"
         )
     load_split = tasks.load(task or default_task(model))
-    ranking = pruners.load(pruner)() if isinstance(pruner, str) else pruner
+    wanted = Operators.of(pruner, search_knobs=search_knobs)
     adapter = load_adapter(model, **loading)
+    operators, left_out = wanted.available(adapter)
     return TokenPruning(
         adapter,
         load_split(split, search_size, seed=data_seed),
-        ranking,
+        operators,
+        guests=guests,
+        remarks=[f"{name} is left out: {reason}." for name, reason in left_out.items()],
         heldout_samples=load_split("heldout", heldout_size, seed=data_seed)
         if heldout_size
         else None,

@@ -33,7 +33,7 @@ class Outcomes:
 
 def score_population(
     adapter: Adapter,
-    pruner: Pruner,
+    pruners: Sequence[Pruner],
     batches: Sequence[AnsweredBatch],
     dense: Sequence[Tensor],
     ratios: NDArray[np.float64],
@@ -43,9 +43,8 @@ def score_population(
 ) -> Outcomes:
     """Score schedules `ratios` [schedules, layers] on the `chosen` samples, bool [samples].
 
-    `dense` are the dense model's log-probabilities of each batch, `trunks` its kept states, if any.
-    Entries of samples that are not
-    chosen stay 0.
+    `pruners` ranks for each schedule; `dense` are the dense model's log-probabilities of each
+    batch, `trunks` its kept states, if any. Entries of samples that are not chosen stay 0.
     """
     exact = np.zeros((len(ratios), len(chosen)), dtype=np.float32)
     divergence = np.zeros_like(exact)
@@ -62,7 +61,7 @@ def score_population(
         numbers = part.sample.cpu().numpy()
         with torch.inference_mode():
             for leaf in run_population(
-                adapter, part.prefill, ratios, pruner,
+                adapter, part.prefill, ratios, pruners,
                 sample=part.sample, executed=meter, answers=part.places, trunk=trunk,
             ):  # fmt: skip
                 predicted = part.log_probabilities(adapter, leaf.tokens)

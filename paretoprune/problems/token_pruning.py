@@ -19,6 +19,12 @@ from paretoprune.adapters.base import Adapter
 from paretoprune.cost import kv_bytes, layer_cost
 from paretoprune.errors import InvalidValueError, UnsupportedError
 from paretoprune.problem import Candidate, Evaluation, Measurement, Objective, Problem
+from paretoprune.problems.configuration import (
+    EXACT,
+    Configuration,
+    exact_candidate,
+    exact_ratios,
+)
 from paretoprune.problems.costs import COSTS, DEFAULT_OBJECTIVES, SCORE, parse_objectives
 from paretoprune.problems.fidelity import chosen_samples, stratified_order
 from paretoprune.problems.latency import PrefillTimer, typical_sample
@@ -29,6 +35,7 @@ from paretoprune.problems.teacher_forcing import answered_batches
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.cost import choosing_flops
 from paretoprune.pruning.decoder import run_population
+from paretoprune.pruning.operators import Operators
 from paretoprune.pruning.trunk import Trunk, trunk_bytes
 from paretoprune.schedules import KeepSchedule, keep_counts
 from paretoprune.schedules.kernels import Kernel, fitting_kernels
@@ -41,12 +48,15 @@ LATTICE_TOKENS = 8
 MOST_LEVELS = 72
 DEFAULT_DENSE_BYTES = 1 << 30
 DEFAULT_SPACE = "multi-step"
-EXACT = "schedule"
-"""Space name of candidates that hold a schedule as it is, off any lattice; never searched."""
+
+__all__ = ["TokenPruning", "exact_candidate", "family_scores"]
 
 
 class TokenPruning(Problem):
-    """How many visual tokens each decoder layer keeps, chosen for one model, task and pruner.
+    """How many visual tokens each decoder layer keeps, and which, on one model and task.
+
+    `pruner` ranks the tokens; with several (`pruning.operators`), a search chooses the pruner and
+    its knobs beside the schedule. `guests` are further pruners that exact candidates may name.
 
     Objectives: `score`, the relative score q = (score - blind) / (dense - blind), and one or more
     costs; by default `compute`, the relative compute u = (FLOPs - blind) / (dense - blind) of the
@@ -64,7 +74,7 @@ class TokenPruning(Problem):
         self,
         adapter: Adapter,
         samples: Sequence[Sample],
-        pruner: Pruner,
+        pruner: Pruner | Sequence[Pruner] | Operators,
         *,
         heldout_samples: Sequence[Sample] | None = None,
         levels: int | None = None,
@@ -75,15 +85,19 @@ class TokenPruning(Problem):
         prefill_bytes: int = DEFAULT_BYTES,
         dense_bytes: int = DEFAULT_DENSE_BYTES,
         timer: PrefillTimer | None = None,
+        guests: Sequence[Pruner] = (),
+        remarks: Sequence[str] = (),
     ) -> None:
         self.adapter = adapter
-        self.pruner = pruner
+        self.operators = Operators.of(pruner)
+        self.guests = tuple(guests)
+        self._remarks = list(remarks)
         self.samples = list(samples)
         self.batch = batch
         self.model_name = model_name
         self._heldout_samples = heldout_samples
         self.batches = PrefillStore(
-            answered_batches(adapter, samples, batch=batch, needs=pruner.needs),
+            answered_batches(adapter, samples, batch=batch, needs=self._needs),
             limit=prefill_bytes,
         )
         self._prefill_bytes = prefill_bytes
@@ -91,16 +105,18 @@ class TokenPruning(Problem):
         self._order = stratified_order(self.samples)
         self._measure_lengths()
         self._given_timer = timer
-        self._peaks: dict[bytes, int] = {}
+        self._peaks: dict[tuple[str, bytes], int] = {}
         visual = int(self.visual_tokens.min())
         if levels is None:
             levels = min(MOST_LEVELS, max(1, visual // LATTICE_TOKENS))
         self.levels = levels
-        fitting = fitting_kernels(adapter.spec.layers, levels, pruner.first_layer)
+        fitting = fitting_kernels(adapter.spec.layers, levels, self.operators.first_layer)
         names = sorted(fitting.kernels, key=lambda name: name != DEFAULT_SPACE)
         self.kernels: dict[str, Kernel] = {name: fitting.kernels[name] for name in names}
         self.left_out = fitting.left_out
-        self.spaces = {name: kernel.space for name, kernel in self.kernels.items()}
+        self.spaces = {
+            name: self.operators.joined(kernel.space) for name, kernel in self.kernels.items()
+        }
         self._measure_references()
         if self.dense_score <= self.blind_score and not allow_no_tradeoff:
             raise InvalidValueError(
@@ -113,6 +129,15 @@ class TokenPruning(Problem):
             Objective(SCORE, "max", "relative score q", reference=0.0, best=1.0),
             *map(self._cost_objective, self.costs),
         )
+
+    @property
+    def pruner(self) -> Pruner:
+        """The pruner, or the first of those that a search chooses from."""
+        return self.operators.pruners[0]
+
+    @property
+    def _needs(self) -> frozenset[str]:
+        return self.operators.needs.union(*(guest.needs for guest in self.guests))
 
     def _measure_lengths(self) -> None:
         count = len(self.samples)
@@ -152,18 +177,24 @@ class TokenPruning(Problem):
 
     # --- cost
 
-    def flops(self, ratios: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Decoder FLOPs of a keep schedule `[layers]` on each sample alone: float64 `[samples]`."""
+    def flops(
+        self, ratios: NDArray[np.float64], pruner: Pruner | None = None
+    ) -> NDArray[np.float64]:
+        """Decoder FLOPs of a keep schedule `[layers]` on each sample alone: float64 `[samples]`.
+
+        Those of choosing included, by `pruner` or the problem's own.
+        """
         spec = self.adapter.spec
         kept = keep_counts(ratios, self.visual_tokens)  # [layers, samples]
         total = layer_cost(spec, kept + self.text_tokens).sum(0)
-        total += choosing_flops(self.pruner, spec, self.text_tokens, self.visual_tokens, kept)
+        ranking = pruner or self.pruner
+        total += choosing_flops(ranking, spec, self.text_tokens, self.visual_tokens, kept)
         return np.asarray(total)
 
-    def relative_compute(self, ratios: NDArray[np.float64]) -> float:
+    def relative_compute(self, ratios: NDArray[np.float64], pruner: Pruner | None = None) -> float:
         """Relative compute u of a keep schedule, mean over the split."""
         span = self.dense_flops - self.blind_flops
-        return float((self.flops(ratios).mean() - self.blind_flops) / span)
+        return float((self.flops(ratios, pruner).mean() - self.blind_flops) / span)
 
     def _cost_objective(self, name: str) -> Objective:
         """A cost with the dense model's value as reference and the blind one's as best."""
@@ -171,14 +202,16 @@ class TokenPruning(Problem):
         best, reference = (self.cost_value(name, np.full(layers, keep)) for keep in (0.0, 1.0))
         return Objective(name, "min", COSTS[name], reference=reference, best=best)
 
-    def cost_value(self, name: str, ratios: NDArray[np.float64]) -> float:
+    def cost_value(
+        self, name: str, ratios: NDArray[np.float64], pruner: Pruner | None = None
+    ) -> float:
         """Value of the cost `name` (see `problems.costs`) for a keep schedule `[layers]`."""
         if name == "compute":
-            return self.relative_compute(ratios)
+            return self.relative_compute(ratios, pruner)
         if name == "latency_ms":
-            return float(self.timer.predict_ms(ratios)[0])
+            return float(self.timer.predict_ms(ratios, pruner or self.pruner)[0])
         if name == "peak_memory_bytes":
-            return float(self._peak_bytes(ratios))
+            return float(self._peak_bytes(ratios, pruner or self.pruner))
         kept = keep_counts(ratios, self.visual_tokens)  # [layers, samples]
         if name == "kv_bytes":
             total = (kept + self.text_tokens).sum(1)
@@ -191,18 +224,20 @@ class TokenPruning(Problem):
         if self._given_timer is not None:
             return self._given_timer
         lengths = self.text_tokens + self.visual_tokens
-        return PrefillTimer(self.adapter, self.pruner, typical_sample(self.samples, lengths))
+        sample = typical_sample(self.samples, lengths)
+        return PrefillTimer(self.adapter, (*self.operators.pruners, *self.guests), sample)
 
-    def _peak_bytes(self, ratios: NDArray[np.float64]) -> int:
+    def _peak_bytes(self, ratios: NDArray[np.float64], pruner: Pruner) -> int:
         timer = self.timer
-        path = keep_counts(ratios, np.array([timer.visual])).tobytes()
+        path = pruner.label, keep_counts(ratios, np.array([timer.visual])).tobytes()
         if path not in self._peaks:
-            self._peaks[path] = peak_prefill_bytes(self.adapter, timer.prefill, ratios, self.pruner)
+            self._peaks[path] = peak_prefill_bytes(self.adapter, timer.prefill, ratios, pruner)
         return self._peaks[path]
 
     def price(self, candidate: Candidate) -> float:
         """FLOPs of the candidate over the samples it asks for, in dense passes over the split."""
-        flops = self.flops(self._ratios(candidate))
+        configuration = self.configuration(candidate)
+        flops = self.flops(configuration.ratios, configuration.pruner)
         if candidate.share < 1:
             flops = np.where(chosen_samples(self._order, candidate.share), flops, 0.0)
         return float(flops.mean() / self.dense_flops)
@@ -215,24 +250,38 @@ class TokenPruning(Problem):
             raise UnsupportedError(f"{self.left_out[name]}; choose another space")
         return super().space(name)
 
+    def configuration(self, candidate: Candidate) -> Configuration:
+        """What a candidate stands for: its pruner with its settings, and its keep ratios.
+
+        A searched schedule is fitted to the pruner: layers before its first one stay whole.
+        """
+        if candidate.space == EXACT:
+            schedule = exact_ratios(candidate)
+            pruner = self._with_guests.chosen(candidate.values)
+            return Configuration(pruner, np.asarray(schedule.ratios))
+        values = self.space(candidate.space).validate(candidate.values)
+        pruner = self.operators.chosen(values)
+        ratios = np.asarray(self.kernels[candidate.space].schedule(values).ratios)
+        return Configuration(pruner, pruner.fitted(ratios))
+
+    @cached_property
+    def _with_guests(self) -> Operators:
+        known = self.operators.names
+        new = tuple(guest for guest in self.guests if guest.name not in known)
+        return Operators((*self.operators.pruners, *new))
+
+
     def schedule(self, candidate: Candidate) -> KeepSchedule:
         """The keep schedule that a candidate stands for."""
-        if candidate.space == EXACT:
-            ratios = [float(candidate.values[f"keep_{i}"]) for i in range(len(candidate.values))]
-            return KeepSchedule.from_ratios(ratios)
-        values = self.space(candidate.space).validate(candidate.values)
-        return self.kernels[candidate.space].schedule(values)
-
-    def _ratios(self, candidate: Candidate) -> NDArray[np.float64]:
-        return np.asarray(self.schedule(candidate).ratios)
+        return self.configuration(candidate).schedule
 
     def identity(self, candidate: Candidate) -> str:
-        """The schedule's ratios: different knobs may round to the same schedule."""
+        """Pruner and ratios: different knobs may stand for the same configuration."""
         part = "" if candidate.share == 1 else f" on {candidate.share!r} of the samples"
-        return f"{self.schedule(candidate).ratios}{part}"
+        return f"{self.configuration(candidate).key}{part}"
 
     def evaluate(self, candidates: Sequence[Candidate]) -> list[Evaluation]:
-        """Evaluate a population with shared prefixes; equal schedules are run once."""
+        """Evaluate a population with shared prefixes; equal configurations are run once."""
         found: dict[int, Evaluation] = {}
         for share in dict.fromkeys(c.share for c in candidates):
             numbers = [i for i, c in enumerate(candidates) if c.share == share]
@@ -242,11 +291,13 @@ class TokenPruning(Problem):
 
     def _evaluate(self, candidates: Sequence[Candidate], share: float) -> list[Evaluation]:
         started = time.perf_counter()
-        rows = np.stack([self._ratios(c) for c in candidates])
-        distinct, which = np.unique(rows, axis=0, return_inverse=True)
+        each = [self.configuration(c) for c in candidates]
+        distinct = {configuration.key: configuration for configuration in each}
+        which = [list(distinct).index(configuration.key) for configuration in each]
         chosen = chosen_samples(self._order, share)
         scored = score_population(
-            self.adapter, self.pruner, self.batches, self.dense_log_probabilities, distinct,
+            self.adapter, [c.pruner for c in distinct.values()], self.batches,
+            self.dense_log_probabilities, np.stack([c.ratios for c in distinct.values()]),
             chosen=chosen, trunks=self._trunks,
         )  # fmt: skip
         prices = np.array([self.price(c) for c in candidates])
@@ -255,7 +306,7 @@ class TokenPruning(Problem):
         executed = scored.flops / (self.dense_flops * len(self.samples))
         return [
             self._evaluation(
-                candidate, rows[i], chosen,
+                candidate, each[i], chosen,
                 scored.exact[which[i], chosen], scored.divergence[which[i], chosen],
                 cost=float(prices[i]), executed=float(executed * shares[i]),
                 seconds=float(seconds * shares[i]),
@@ -266,7 +317,7 @@ class TokenPruning(Problem):
     def _evaluation(
         self,
         candidate: Candidate,
-        ratios: NDArray[np.float64],
+        configuration: Configuration,
         chosen: NDArray[np.bool_],
         outcomes: NDArray[np.float32],
         divergence: NDArray[np.float32],
@@ -278,9 +329,10 @@ class TokenPruning(Problem):
         span = self.dense_score - self.blind_score
         # what is lost against dense on the same samples: exact on all, least noisy on a part
         lost = float(self.dense_outcomes[chosen].mean() - outcomes.mean())
-        costs = {name: self.cost_value(name, ratios) for name in self.costs}
+        pruner, ratios = configuration.pruner, configuration.ratios
+        costs = {name: self.cost_value(name, ratios, pruner) for name in self.costs}
         extra = {
-            name: self.cost_value(name, ratios)
+            name: self.cost_value(name, ratios, pruner)
             for name in ("kv_bytes", "visual_tokens", *(() if "compute" in costs else ("compute",)))
         }
         return Evaluation(
@@ -298,11 +350,15 @@ class TokenPruning(Problem):
             metrics={
                 "accuracy": float(outcomes.mean()),
                 "kl_to_dense": float(divergence.mean()),
-                "gflops": float(self.flops(ratios).mean() / 1e9),
+                "gflops": float(self.flops(ratios, pruner).mean() / 1e9),
                 **extra,
             },
             outcomes=outcomes,
-            detail={"keep": [float(r) for r in ratios]},
+            detail={
+                "keep": [float(r) for r in ratios],
+                "pruner": pruner.name,
+                "pruner_settings": dict(pruner.settings),
+            },
         )
 
     # --- what is measured, not predicted
@@ -311,7 +367,8 @@ class TokenPruning(Problem):
         """Prefill latency and time to first token, where latency is an objective."""
         if "latency_ms" not in self.costs or not candidates:
             return None
-        found = self.timer.measure(np.stack([self._ratios(c) for c in candidates]))
+        each = [self.configuration(c) for c in candidates]
+        found = self.timer.measure(np.stack([c.ratios for c in each]), [c.pruner for c in each])
         if found.refusal is not None:
             return Measurement([], f"Measured latencies are not reported: {found.refusal}.")
         values = [
@@ -331,14 +388,17 @@ class TokenPruning(Problem):
         )
 
     def notes(self) -> list[str]:
-        """The latency model's points and errors, where latency is an objective."""
+        """What was left out, and the latency model's errors where latency is an objective."""
         if "latency_ms" not in self.costs:
-            return []
-        told = self.timer.describe()
+            return list(self._remarks)
+        told = [self.timer.describe(pruner) for pruner in self.operators.pruners]
+        worst = max(told, key=lambda one: one["prefill_error"])
+        several = "" if len(told) == 1 else " (of the worst predicted pruner)"
         return [
-            f"Latency is predicted by a model fitted from {told['points']} measured points on "
-            f"{told['device']}; cross-validated error {told['layer_error']:.1%} per layer, "
-            f"{told['prefill_error']:.1%} per prefill."
+            *self._remarks,
+            f"Latency is predicted by a model fitted from {worst['points']} measured points on "
+            f"{worst['device']}; cross-validated error {worst['layer_error']:.1%} per layer, "
+            f"{worst['prefill_error']:.1%} per prefill{several}.",
         ]
 
     # --- what strategies may ask beyond evaluations
@@ -355,6 +415,12 @@ class TokenPruning(Problem):
                 f"gradient strategies differentiate the cost 'flops' alone, not {named}; choose a "
                 "sampler such as 'tpe' or 'nsga2', or the objectives score,flops"
             )
+        if self.operators.only is None:
+            raise UnsupportedError(
+                "gradient strategies search the schedule of one pruner, not the choice of "
+                f"{', '.join(self.operators.names)} and their knobs; choose a sampler such as "
+                "'tpe' or 'nsga2', or name one pruner"
+            )
         return self._relaxation
 
     @cached_property
@@ -368,7 +434,7 @@ class TokenPruning(Problem):
         if self._heldout_samples is None:
             return None
         return TokenPruning(
-            self.adapter, self._heldout_samples, self.pruner,
+            self.adapter, self._heldout_samples, self.operators, guests=self.guests,
             levels=self.levels, batch=self.batch, model_name=self.model_name,
             objectives=(SCORE, *self.costs), prefill_bytes=self._prefill_bytes,
             dense_bytes=self._dense_bytes,
@@ -386,8 +452,8 @@ class TokenPruning(Problem):
             "problem": self.name,
             "model": self.model_name,
             "family": self.adapter.family,
-            "pruner": self.pruner.name,
-            **({"pruner_settings": self.pruner.settings} if self.pruner.knobs else {}),
+            "pruner": ",".join(self.operators.names),
+            **self._described_knobs(),
             "layers": self.adapter.spec.layers,
             "levels": self.levels,
             "objectives": [SCORE, *self.costs],
@@ -400,10 +466,16 @@ class TokenPruning(Problem):
             "blind_gflops": self.blind_flops / 1e9,
         }
 
-
-def exact_candidate(schedule: KeepSchedule) -> Candidate:
-    """A candidate that stands for exactly this schedule, on or off any lattice."""
-    return Candidate(EXACT, {f"keep_{i}": ratio for i, ratio in enumerate(schedule.ratios)})
+    def _described_knobs(self) -> dict[str, Any]:
+        """Settings of pruners that are not searched, by pruner where there are several."""
+        settings = {p.name: dict(p.settings) for p in self.operators.pruners if p.knobs}
+        found: dict[str, Any] = {}
+        if settings:
+            one = len(self.operators.pruners) == 1
+            found["pruner_settings"] = settings[self.pruner.name] if one else settings
+        if self.operators.knobs:
+            found["searched_with"] = [knob.name for knob in self.operators.knobs]
+        return found
 
 
 def family_scores(samples: Sequence[Sample], outcomes: NDArray[np.float32]) -> Mapping[str, float]:

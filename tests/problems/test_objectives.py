@@ -71,7 +71,7 @@ def test_latency_is_predicted_and_the_front_measured(mini):
     blind, dense = problem.objectives[1].best, problem.objectives[1].reference
     half = problem.cost_value("latency_ms", np.array([1, *[0.5] * 7]))
     assert 0 < blind < dense
-    assert blind <= half <= dense + 1e-9 + problem.timer.model.drop_ms
+    assert blind <= half <= dense + 1e-9 + problem.timer.model(problem.pruner).drop_ms
     assert "cross-validated error" in problem.notes()[0]
     found = problem.measure([constant(problem, 1.0), constant(problem, 0.0)])
     assert found.note
