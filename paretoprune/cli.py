@@ -43,7 +43,20 @@ Task = Annotated[
         "trained on, else minivqa]"
     ),
 ]
-Pruner = Annotated[str, typer.Option(help="Operator that decides which visual tokens go.")]
+Pruner = Annotated[
+    str,
+    typer.Option(
+        help="Operator that decides which visual tokens go, as name or name:knob=value,...; "
+        "several with commas, or all, of which the search chooses."
+    ),
+]
+SearchKnobs = Annotated[
+    bool | None,
+    typer.Option(
+        "--pruner-knobs/--no-pruner-knobs",
+        help="Search the pruners' own knobs too. [default: with several pruners]",
+    ),
+]
 SearchSize = Annotated[
     int, typer.Option(min=8, help="Samples of the search split, 8 or more.", show_default=True)
 ]
@@ -126,6 +139,7 @@ def compare(
     model: Model = "mini-llava",
     task: Task = None,
     pruner: Pruner = "fastv",
+    search_knobs: SearchKnobs = None,
     search_size: SearchSize = 160,
     heldout_size: HeldoutSize = 256,
     data_seed: DataSeed = 0,
@@ -145,7 +159,9 @@ def compare(
     from paretoprune.specs import default_strategies
 
     costs = parse_objectives(objectives)[1:]
-    names = list(strategy or default_strategies(costs))
+    names = list(
+        strategy or default_strategies(costs, gradient=_is_relaxable(pruner, search_knobs))
+    )
     _compare(names, list(range(seeds)), budget, out, problem, locals())
 
 
@@ -157,6 +173,7 @@ def search(
     model: Model = "mini-llava",
     task: Task = None,
     pruner: Pruner = "fastv",
+    search_knobs: SearchKnobs = None,
     search_size: SearchSize = 160,
     heldout_size: HeldoutSize = 256,
     data_seed: DataSeed = 0,
@@ -175,9 +192,19 @@ def search(
     _compare([strategy], [seed], budget, out, problem, locals())
 
 
+def _is_relaxable(pruner: str, search_knobs: bool | None) -> bool:
+    """Whether gradient strategies can search it: a single pruner that is top-k of a score."""
+    if pruner == "fastv":
+        return True  # the default is known without loading torch
+    from paretoprune.pruning.operators import Operators
+
+    only = Operators.of(pruner, search_knobs=search_knobs).only
+    return only is not None and only.relaxable
+
+
 LOADING = (
-    "model", "task", "pruner", "search_size", "heldout_size", "data_seed", "levels", "objectives",
-    "batch", "dtype", "device", "attn", "trust_remote_code",
+    "model", "task", "pruner", "search_knobs", "search_size", "heldout_size", "data_seed", "levels",
+    "objectives", "batch", "dtype", "device", "attn", "trust_remote_code",
 )  # fmt: skip
 
 
@@ -297,11 +324,12 @@ def evaluate(
         raise InvalidValueError(f"--split must be search or heldout, got {split!r}")
 
     _without_library_bars()
+    from paretoprune.deploy import pruner_of
     from paretoprune.problems.score import score_schedule
     from paretoprune.report.terminal import print_scored
 
     scored = score_schedule(
-        content.schedule, pruner=pruner or content.pruner, model=model, task=task, split=split,
+        content.schedule, pruner=pruner or pruner_of(content), model=model, task=task, split=split,
         size=size, data_seed=data_seed, batch=batch, dtype=dtype, device=device, attn=attn,
         trust_remote_code=trust_remote_code,
     )  # fmt: skip

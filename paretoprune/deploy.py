@@ -19,8 +19,8 @@ from paretoprune.adapters.load import GENERIC, adapter_class, find_checkpoint, l
 from paretoprune.adapters.views import view_of
 from paretoprune.errors import BrokenFileError, InvalidValueError
 from paretoprune.pruning.base import Pruner
+from paretoprune.pruning.operators import Operators, make_pruner
 from paretoprune.pruning.view import prune
-from paretoprune.registry import pruners
 from paretoprune.schedules import KeepSchedule, ScheduleFile, read_schedule, write_schedule
 from paretoprune.tasks.base import Visual
 
@@ -36,25 +36,28 @@ def pruned(model: Model, schedule: Schedule, pruner: str | Pruner | None = None)
     The view has the class of `model` and its whole interface, `generate` included; it shares all
     tensors, and `model` itself is not changed. `schedule` is a schedule, its ratios (one per
     decoder layer), or a schedule file; `pruner` names what ranks the tokens (default: the file's,
-    else FastV). Each layer's KV cache holds only what the layer kept; the cache that `generate`
-    returns goes on with a conversation. Raises `InvalidValueError`, `UnknownNameError` or
-    `UnsupportedError` where model, schedule and pruner do not fit.
+    with its settings, else FastV). Each layer's KV cache holds only what the layer kept; the cache
+    that `generate` returns goes on with a conversation. Raises `InvalidValueError`,
+    `UnknownNameError` or `UnsupportedError` where model, schedule and pruner do not fit.
     """
     content = read_schedule(Path(schedule)) if isinstance(schedule, (str, Path)) else schedule
     if isinstance(content, ScheduleFile):
-        pruner = pruner or content.pruner
+        pruner = pruner or pruner_of(content)
         content = content.schedule
     elif not isinstance(content, KeepSchedule):
         content = KeepSchedule.from_ratios(list(content))
-    ranking = pruner or "fastv"
-    if isinstance(ranking, str):
-        ranking = pruners.load(ranking)()
+    ranking = Operators.of(pruner or "fastv", search_knobs=False).single
     family = adapter_class(model.config.model_type)
     if family.family == GENERIC:
         from paretoprune.adapters.verify import verify_decoder
 
         verify_decoder(family(view_of(model), None, None))
     return prune(model, family, content, ranking)
+
+
+def pruner_of(content: ScheduleFile) -> Pruner:
+    """The pruner of a schedule file, with its settings; raises where either does not exist."""
+    return make_pruner(content.pruner, content.pruner_settings)
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,7 @@ def save_beside(folder: Path, schedule: Schedule, pruner: str = "fastv") -> Path
             f"the schedule has {content.schedule.layers} layers, the checkpoint in {folder} has "
             f"{layers}"
         )
-    pruners.entry(content.pruner)
+    pruner_of(content)  # says what is wrong with it
     file = folder / BESIDE
     try:
         write_schedule(file, content)

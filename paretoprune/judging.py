@@ -217,6 +217,8 @@ def _front_point(
         space=evaluation.candidate.space,
         knobs=dict(evaluation.candidate.values),
         keep=evaluation.detail.get("keep"),
+        pruner=evaluation.detail.get("pruner"),
+        pruner_settings=evaluation.detail.get("pruner_settings", {}),
         search=dict(evaluation.objectives),
         search_error=dict(evaluation.standard_errors),
         heldout=dict(held.objectives) if held else None,

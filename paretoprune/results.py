@@ -43,7 +43,8 @@ class FrontPoint(_Stored):
     union front: the non-dominated ones among all studies, on the search split. `separated` says
     whether the point's quality exceeds that of all front points that cost no more by more than
     sampling error (search split, paired, 95 %; None where this is not known). `keep` is the keep
-    schedule, where the problem has one; `trial` is the number of the evaluation in the study log.
+    schedule, where the problem has one, and `pruner` with `pruner_settings` what ranks its tokens;
+    `trial` is the number of the evaluation in the study log.
     """
 
     label: str
@@ -52,6 +53,8 @@ class FrontPoint(_Stored):
     space: str
     knobs: dict[str, float | int | str]
     keep: list[float] | None
+    pruner: str | None = None
+    pruner_settings: dict[str, float | int | str] = {}
     search: dict[str, float]
     search_error: dict[str, float]
     heldout: dict[str, float] | None
@@ -216,7 +219,7 @@ def _write_front(file: Path, summary: Summary) -> None:
             + [f"search_{n}_error" for n in names]
             + [f"heldout_{n}" for n in names]
             + [f"heldout_{n}_error" for n in names]
-            + ["separated", "keep", "knobs"]
+            + ["separated", "keep", "knobs", "pruner", "pruner_settings"]
         )
         for p in summary.front:
             held = p.heldout or {}
@@ -228,6 +231,7 @@ def _write_front(file: Path, summary: Summary) -> None:
                 + [repr(p.heldout_error[n]) if n in p.heldout_error else "" for n in names]
                 + ["" if p.separated is None else int(p.separated)]
                 + [" ".join(repr(k) for k in p.keep or []), json.dumps(p.knobs)]
+                + [p.pruner or "", json.dumps(p.pruner_settings)]
             )
     partial.replace(file)
 
@@ -245,7 +249,8 @@ def _write_schedules(folder: Path, summary: Summary) -> None:
         write_schedule(
             folder / f"{number:02d}-u{100 * _compute(p):.0f}.json",
             ScheduleFile(
-                pruner=str(summary.problem.get("pruner", "fastv")),
+                pruner=p.pruner or str(summary.problem.get("pruner", "fastv")),
+                pruner_settings=p.pruner_settings or None,
                 keep=p.keep or [],
                 model=summary.problem.get("model"),
                 found_by=f"{p.label} seed {p.seed}",

@@ -21,9 +21,14 @@ DEFAULT_STRATEGIES = (
 )
 
 
-def default_strategies(costs: Sequence[str] = ("compute",)) -> tuple[str, ...]:
-    """Strategies that are compared unless others are named: those that handle these costs."""
-    if tuple(costs) == ("compute",):
+def default_strategies(
+    costs: Sequence[str] = ("compute",), *, gradient: bool = True
+) -> tuple[str, ...]:
+    """Strategies that are compared unless others are named: those that handle these costs.
+
+    Without `gradient`, where there is nothing to differentiate, such as the choice of a pruner.
+    """
+    if tuple(costs) == ("compute",) and gradient:
         return DEFAULT_STRATEGIES
     return tuple(name for name in DEFAULT_STRATEGIES if name != "gradient")
 

@@ -11,8 +11,7 @@ from paretoprune.adapters.load import load_adapter
 from paretoprune.adapters.verify import SIZES, Verification, verify
 from paretoprune.cost import DecoderSpec, decoder_cost, kv_bytes
 from paretoprune.problems.token_pruning import LATTICE_TOKENS, MOST_LEVELS
-from paretoprune.pruning.base import Pruner
-from paretoprune.registry import pruners
+from paretoprune.pruning.operators import Operators
 from paretoprune.schedules.kernels import fitting_kernels
 from paretoprune.space import SearchSpace
 
@@ -51,13 +50,14 @@ def check_model(model: str, *, pruner: str = "fastv", **loading: Any) -> ModelCh
     `loading` goes to `load_adapter`. Raises what that raises; a fault that verification finds in a
     family's own adapter is reported in the result.
     """
-    ranking: Pruner = pruners.load(pruner)()
+    wanted = Operators.of(pruner)
     adapter = load_adapter(model, **loading)
+    operators, _ = wanted.available(adapter)
     found = verify(adapter)
     spec = adapter.spec
     levels = min(MOST_LEVELS, max(1, min(found.visual_tokens) // LATTICE_TOKENS))
-    fitting = fitting_kernels(spec.layers, levels, ranking.first_layer)
-    spaces = {name: kernel.space for name, kernel in fitting.kernels.items()}
+    fitting = fitting_kernels(spec.layers, levels, operators.first_layer)
+    spaces = {name: operators.joined(kernel.space) for name, kernel in fitting.kernels.items()}
     costs = []
     for size, visual, text in zip(SIZES, found.visual_tokens, found.text_tokens, strict=True):
         whole = np.full(spec.layers, visual + text, dtype=np.int64)

@@ -11,6 +11,8 @@ from paretoprune.errors import InvalidValueError
 from paretoprune.problem import Evaluation
 from paretoprune.problems.load import load_problem
 from paretoprune.problems.token_pruning import exact_candidate, family_scores
+from paretoprune.pruning.base import Pruner
+from paretoprune.pruning.operators import Operators
 from paretoprune.schedules import KeepSchedule
 
 
@@ -22,7 +24,7 @@ class Scored:
     """
 
     model: str
-    pruner: str
+    pruner: Pruner
     split: str
     samples: int
     schedule: KeepSchedule
@@ -38,7 +40,7 @@ class Scored:
 def score_schedule(
     schedule: KeepSchedule,
     *,
-    pruner: str,
+    pruner: str | Pruner,
     model: str,
     task: str | None = None,
     split: str = "heldout",
@@ -51,8 +53,9 @@ def score_schedule(
     trust_remote_code: bool = False,
 ) -> Scored:
     """Evaluate a schedule exactly as given (no lattice); raises where it does not fit the model."""
+    ranking = Operators.of(pruner, search_knobs=False).single
     problem = load_problem(
-        model, task=task, pruner=pruner, data_seed=data_seed, batch=batch, split=split,
+        model, task=task, pruner=ranking, data_seed=data_seed, batch=batch, split=split,
         search_size=size, heldout_size=0, dtype=dtype, device=device, attn=attn,
         trust_remote_code=trust_remote_code,
     )  # fmt: skip
@@ -65,7 +68,7 @@ def score_schedule(
     assert evaluation.outcomes is not None
     return Scored(
         model=model,
-        pruner=pruner,
+        pruner=ranking,
         split=split,
         samples=size,
         schedule=schedule,

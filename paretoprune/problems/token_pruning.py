@@ -270,7 +270,6 @@ class TokenPruning(Problem):
         new = tuple(guest for guest in self.guests if guest.name not in known)
         return Operators((*self.operators.pruners, *new))
 
-
     def schedule(self, candidate: Candidate) -> KeepSchedule:
         """The keep schedule that a candidate stands for."""
         return self.configuration(candidate).schedule

@@ -11,10 +11,7 @@ from paretoprune.cost import DecoderSpec, attention_query_flops
 from paretoprune.pruning.base import PruningContext
 from paretoprune.pruning.rows import RowPruner
 from paretoprune.pruning.tome import matching_flops, merged
-
-TEMPERATURE = 0.1
-ITERATIONS = 5
-"""Of the released code: how sharp the attention graph is, and how often rank flows along it."""
+from paretoprune.space import Float, Int
 
 
 class AIM(RowPruner):
@@ -25,12 +22,20 @@ class AIM(RowPruner):
     before, per head; rank starts even and flows from each token to those it attends to. Heads are
     joined by their root mean square. The paper's linear decay over layers is a schedule. Attention
     is computed anew in blocks for each iteration, so its matrix never exists, and paid for.
+
+    `temperature` says how sharp the attention graph is, `iterations` how often rank flows along it;
+    the defaults are those of the released code.
     """
 
     name = "aim"
     first_layer = 0
     needs = frozenset({"embeddings", "attention", "text"})
     merges = True
+    knobs = (Float("temperature", 0.05, 1.0, step=0.05), Int("iterations", 1, 16))
+
+    def __init__(self, temperature: float = 0.1, iterations: int = 5) -> None:
+        self.temperature = self.knobs[0].inside(temperature)
+        self.iterations = self.knobs[1].inside(iterations)
 
     def choose_row(self, one: PruningContext, n: int) -> tuple[Tensor, Tensor | None]:
         """Merged tokens at layer 0; elsewhere the best ranked, as they are."""
@@ -45,9 +50,9 @@ class AIM(RowPruner):
         nodes = (one.standing[0] & (index <= one.query[0])).nonzero()[:, 0][None]
         heads = one.adapter.spec.heads
         rank = one.states.new_full((1, heads, nodes.shape[1]), 1.0 / nodes.shape[1])
-        for _ in range(ITERATIONS):
+        for _ in range(self.iterations):
             flow = rank.new_zeros(1, heads, len(index))
-            for part, weights in one.attention_blocks(nodes, temperature=TEMPERATURE):
+            for part, weights in one.attention_blocks(nodes, temperature=self.temperature):
                 flow += torch.matmul(rank[:, :, None, part], weights.to(rank.dtype))[:, :, 0]
             rank = flow[:, :, nodes[0]]
         joint = torch.zeros_like(flow[:, 0]).scatter(1, nodes, rank.square().mean(1).sqrt())
@@ -67,4 +72,4 @@ class AIM(RowPruner):
             return merging + matching_flops(spec, visual, kept)
         t = np.asarray(tokens, dtype=np.float64)
         flowing = 2.0 * spec.heads * np.square(t)
-        return ITERATIONS * (t * attention_query_flops(spec, tokens) + flowing)
+        return self.iterations * (t * attention_query_flops(spec, tokens) + flowing)

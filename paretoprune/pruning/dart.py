@@ -28,8 +28,8 @@ class DART(RowPruner):
     knobs = (Int("visual_pivots", 1, 64), Int("text_pivots", 0, 64))
 
     def __init__(self, visual_pivots: int = 4, text_pivots: int = 4) -> None:
-        self.visual_pivots = self.knobs[0].check(visual_pivots)
-        self.text_pivots = self.knobs[1].check(text_pivots)
+        self.visual_pivots = self.knobs[0].inside(visual_pivots)
+        self.text_pivots = self.knobs[1].inside(text_pivots)
 
     def choose_row(self, one: PruningContext, n: int) -> tuple[Tensor, Tensor | None]:
         """Visual pivots, then each pivot's share."""

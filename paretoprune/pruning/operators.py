@@ -107,6 +107,13 @@ class Operators:
         return None if self.knobs else self.pruners[0]
 
     @property
+    def single(self) -> Pruner:
+        """The one pruner; raises `InvalidValueError` where there are several."""
+        if len(self.pruners) > 1:
+            raise InvalidValueError(f"name one pruner here, got {', '.join(self.names)}")
+        return self.pruners[0]
+
+    @property
     def first_layer(self) -> int:
         """The first layer before which any of them can act."""
         return min(p.first_layer for p in self.pruners)

@@ -10,12 +10,7 @@ from torch import Tensor
 from paretoprune.cost import DecoderSpec, attention_query_flops
 from paretoprune.pruning.base import PruningContext, pick
 from paretoprune.pruning.rows import RowPruner, by_pair
-from paretoprune.space import Categorical
-
-RECYCLED = 0.3
-"""Share of the dropped tokens that is recycled (tau), those of highest score."""
-PER_CLUSTER = 10
-"""Recycled tokens per cluster (1 / theta)."""
+from paretoprune.space import Categorical, Float, Int
 
 
 class SparseVLM(RowPruner):
@@ -26,16 +21,26 @@ class SparseVLM(RowPruner):
     the best of the dropped tokens are clustered by density peaks, and each cluster becomes a token
     that counts as kept; it stands at its centre. A cluster is the mean of its tokens, as in the
     released code, or their sum, as the paper writes it. How many stay is the schedule's.
+
+    `recycled` is the share of the dropped tokens that is recycled (tau), `per_cluster` how many of
+    them share a cluster (1 / theta).
     """
 
     name = "sparsevlm"
     first_layer = 1
     needs = frozenset({"text", "embeddings"})
     merges = True
-    knobs = (Categorical("cluster", ("mean", "sum")),)
+    knobs = (
+        Categorical("cluster", ("mean", "sum")),
+        Float("recycled", 0.0, 1.0, step=0.1, unit="share of dropped tokens"),
+        Int("per_cluster", 1, 32, unit="recycled tokens"),
+    )
 
-    def __init__(self, cluster: str = "mean") -> None:
-        self.cluster = self.knobs[0].check(cluster)
+    def __init__(self, cluster: str = "mean", recycled: float = 0.3, per_cluster: int = 10) -> None:
+        by_cluster, by_share, by_size = self.knobs
+        self.cluster = by_cluster.inside(cluster)
+        self.recycled = by_share.inside(recycled)
+        self.per_cluster = by_size.inside(per_cluster)
 
     def remember(self, context: PruningContext) -> dict[str, Tensor]:
         """Which tokens are raters: 1 or 0, [B, T, 1]."""
@@ -54,8 +59,8 @@ class SparseVLM(RowPruner):
         """Kept tokens by score, then the centres of clusters."""
         order = self.score(one)[0].argsort(descending=True, stable=True)
         states = one.states[0]
-        kept, clusters = split(n, len(order))
-        recycled = order[kept : kept + recycled_of(len(order) - kept)]
+        kept, clusters = self.split(n, len(order))
+        recycled = order[kept : kept + self.recycled_of(len(order) - kept)]
         centres, member = density_peaks(states[recycled], clusters)
         weights = states.new_zeros(n, len(order))
         weights[torch.arange(kept, device=order.device), order[:kept]] = 1.0
@@ -93,10 +98,26 @@ class SparseVLM(RowPruner):
         """Distances between recycled tokens, and merging."""
 
         def distances(v: int, n: int) -> float:
-            return 2.0 * spec.hidden * recycled_of(v - split(n, v)[0]) ** 2
+            return 2.0 * spec.hidden * self.recycled_of(v - self.split(n, v)[0]) ** 2
 
         merging = super().drop_flops(spec, layer, tokens, visual, kept)
         return merging + by_pair(distances, visual, kept)
+
+    def recycled_of(self, dropped: int) -> int:
+        """How many of `dropped` tokens are recycled: the released code's rounding, at most all."""
+        return min(dropped, int(dropped * self.recycled) + 1)
+
+    def split(self, n: int, visual: int) -> tuple[int, int]:
+        """Tokens kept as they are, and clusters, which together are n of `visual`, 0 < n < visual.
+
+        Clusters follow from what is dropped, so the most is kept that leaves room for them.
+        """
+        for kept in range(n - 1, -1, -1):
+            recycled = self.recycled_of(visual - kept)
+            clusters = min(recycled, int(recycled / self.per_cluster) + 1)
+            if kept + clusters <= n:
+                return kept, n - kept
+        return 0, n
 
     def entry_flops(
         self, spec: DecoderSpec, tokens: NDArray[np.int64], visual: NDArray[np.int64]
@@ -104,23 +125,6 @@ class SparseVLM(RowPruner):
         """Every visual token against every text token, once."""
         text = np.asarray(tokens, dtype=np.float64) - visual
         return 2.0 * spec.hidden * text * visual
-
-
-def recycled_of(dropped: int) -> int:
-    """How many of `dropped` tokens are recycled: the released code's rounding."""
-    return int(dropped * RECYCLED) + 1
-
-
-def split(n: int, visual: int) -> tuple[int, int]:
-    """Tokens kept as they are, and clusters, which together are n of `visual`, 0 < n < visual.
-
-    Clusters follow from what is dropped, so the most is kept that leaves room for them.
-    """
-    for kept in range(n - 1, -1, -1):
-        clusters = int(recycled_of(visual - kept) / PER_CLUSTER) + 1
-        if kept + clusters <= n:
-            return kept, n - kept
-    return 0, n
 
 
 def density_peaks(states: Tensor, clusters: int) -> tuple[Tensor, Tensor]:

@@ -27,10 +27,10 @@ class VisionZip(RowPruner):
     first_layer = 0
     needs = frozenset({"tower"})
     merges = True
-    knobs = (Float("contextual", 0.0, 1.0, unit="share of kept tokens"),)
+    knobs = (Float("contextual", 0.0, 1.0, step=1 / 32, unit="share of kept tokens"),)
 
     def __init__(self, contextual: float = 10 / 64) -> None:
-        self.contextual = self.knobs[0].check(contextual)
+        self.contextual = self.knobs[0].inside(contextual)
 
     def choose_row(self, one: PruningContext, n: int) -> tuple[Tensor, Tensor | None]:
         """Dominant tokens, then contextual ones with what joined them."""

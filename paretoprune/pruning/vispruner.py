@@ -28,10 +28,10 @@ class VisPruner(RowPruner):
     name = "vispruner"
     first_layer = 0
     needs = frozenset({"tower", "embeddings"})
-    knobs = (Float("important", 0.0, 1.0, unit="share of kept tokens"),)
+    knobs = (Float("important", 0.0, 1.0, step=1 / 16, unit="share of kept tokens"),)
 
     def __init__(self, important: float = 0.5) -> None:
-        self.important = self.knobs[0].check(important)
+        self.important = self.knobs[0].inside(important)
 
     def choose_row(self, one: PruningContext, n: int) -> tuple[Tensor, Tensor | None]:
         """Important tokens first, then diverse ones."""

@@ -114,6 +114,8 @@ def hover(point: FrontPoint, summary: Summary) -> str:
     lines = [f"<b>{_escaped(words.plain(point.label, 60))}</b>, seed {point.seed}"]
     what = "keep" if point.keep is not None else "knobs"
     lines.append(f"{what} {_escaped(_folded(words.configuration(point)))}")
+    if words.has_operators(summary.front):
+        lines.append(f"pruner {_escaped(_folded(words.operator(point)))}")
     for objective in summary.objectives:
         name = _escaped(words.plain(objective.name, 40))
         told = words.figure_error(point.search, point.search_error, objective.name)
@@ -240,6 +242,8 @@ def _point_name(number: int, point: FrontPoint, summary: Summary) -> str:
         f"{_escaped(words.plain(o.name, 12))} {words.number(point.search.get(o.name), 2)}"
         for o in summary.objectives[:2]
     ]
+    if words.has_operators(summary.front) and point.pruner is not None:
+        figures.append(_escaped(words.plain(point.pruner, 16)))
     return f"{number}: {', '.join(figures)}"
 
 

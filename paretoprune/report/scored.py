@@ -23,7 +23,7 @@ def print_scored(console: Console, scored: Scored) -> None:
     show(
         console,
         Text(
-            f"{words.plain(scored.model, 60)}, pruner {words.plain(scored.pruner, 60)}, "
+            f"{words.plain(scored.model, 60)}, pruner {words.plain(scored.pruner.label, 80)}, "
             f"{scored.samples} {split} samples"
         ),
     )

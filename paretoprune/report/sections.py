@@ -74,6 +74,9 @@ def _best_front(summary: Summary) -> str:
         heads.append(Head(f"{name}, search"))
         if heldout:
             heads.append(Head(f"{name}, held-out"))
+    several = words.has_operators(summary.front)
+    if several:
+        heads.append(Head("pruner", kind="wide"))
     heads.append(Head("keep schedule, %" if scheduled else "knobs", kind="wide"))
     heads.append(Head("union front", kind="text"))
     judged = any(point.separated is not None for point in points)
@@ -90,6 +93,8 @@ def _best_front(summary: Summary) -> str:
             if heldout:
                 held = words.figure_error(point.heldout or {}, point.heldout_error, objective.name)
                 cells.append(held)
+        if several:
+            cells.append(words.operator(point))
         cells += [words.configuration(point), "yes" if point.on_union else "no"]
         if judged:
             cells.append({True: "yes", False: words.LEVEL, None: words.MISSING}[point.separated])

@@ -68,6 +68,7 @@ def front_table(summary: Summary, most: int = MOST_POINTS, width: int = WIDTH) -
     points = summary.front_of_best()
     shown = _spread(points, most)
     scheduled = any(point.keep is not None for point in shown)
+    several = words.has_operators(summary.front)
     last = "keep" if scheduled else "knobs"
     figures = _figures(summary, shown, errors=True)
     errors = any("±" in text for column in figures.values() for text in column)
@@ -86,9 +87,13 @@ def front_table(summary: Summary, most: int = MOST_POINTS, width: int = WIDTH) -
     table = _table(title, " ".join(caption))
     for head in figures:
         table.add_column(head, justify="right", no_wrap=True)
+    if several:
+        table.add_column("pruner", overflow="fold")
     table.add_column(last, overflow="fold")
     for place, point in enumerate(shown):
         cells = [column[place] for column in figures.values()]
+        if several:
+            cells.append(words.operator(point))
         table.add_row(*map(Text, [*cells, words.configuration(point)]))
     return table
 

@@ -106,6 +106,19 @@ def configuration(point: FrontPoint) -> str:
     return ", ".join(f"{plain(name, 40)}={knob(value)}" for name, value in point.knobs.items())
 
 
+def operator(point: FrontPoint) -> str:
+    """The pruner of a point with its settings: `dart visual_pivots=8 text_pivots=4`, or `-`."""
+    if point.pruner is None:
+        return MISSING
+    told = [f"{plain(name, 40)}={knob(value)}" for name, value in point.pruner_settings.items()]
+    return " ".join([plain(point.pruner, 40), *told])
+
+
+def has_operators(points: Sequence[FrontPoint]) -> bool:
+    """Whether the points differ in their pruner or its settings."""
+    return len({operator(point) for point in points}) > 1
+
+
 def knob(value: float | int | str) -> str:
     """A knob's value, floats to three digits."""
     return f"{value:.3g}" if isinstance(value, float) else plain(value, 40)

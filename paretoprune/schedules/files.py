@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Literal
 
@@ -15,17 +16,31 @@ MOST_BYTES = 1_000_000
 
 
 class ScheduleFile(BaseModel):
-    """A keep schedule with the pruner it was found for, and what it reached."""
+    """A keep schedule with the pruner it was found for, and what it reached.
+
+    `pruner_settings` are the values of the pruner's knobs; what is not there has its default.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     format: Literal["paretoprune-schedule/1"] = "paretoprune-schedule/1"
     pruner: str = Field(min_length=1, max_length=100)
+    pruner_settings: dict[str, float | int | str] | None = Field(default=None, max_length=100)
     keep: list[float] = Field(min_length=1, max_length=10_000)
     model: str | None = None
     found_by: str | None = None
     score: float | None = None
     compute: float | None = None
+
+    @field_validator("pruner_settings")
+    @classmethod
+    def _are_finite(
+        cls, settings: dict[str, float | int | str] | None
+    ) -> dict[str, float | int | str] | None:
+        for name, value in (settings or {}).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{name} must be a finite number, got {value}")
+        return settings
 
     @field_validator("keep")
     @classmethod

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from paretoprune.pruning import sparsevlm
 from paretoprune.pruning.aim import AIM
 from paretoprune.pruning.fitprune import FitPrune
 from paretoprune.pruning.sparsevlm import SparseVLM, density_peaks
@@ -76,12 +75,22 @@ def test_sparsevlm_scores_by_the_words_that_see_the_picture(make):
 def test_sparsevlm_counts_add_up(visual):
     """Of the dropped, 30 % (and one) are recycled, a tenth of them (and one) as clusters."""
     for n in range(1, visual):
-        kept, clusters = sparsevlm.split(n, visual)
+        kept, clusters = SparseVLM().split(n, visual)
         assert kept + clusters == n
         recycled = int((visual - kept) * 0.3) + 1
         assert 1 <= clusters <= recycled <= visual - kept
         if kept:
             assert clusters == recycled // 10 + 1
+
+
+@pytest.mark.parametrize(("recycled", "per_cluster"), [(0.0, 10), (1.0, 1), (0.5, 32)])
+def test_sparsevlm_counts_add_up_whatever_its_knobs(recycled, per_cluster):
+    pruner = SparseVLM(recycled=recycled, per_cluster=per_cluster)
+    for visual in (2, 7, 30):
+        for n in range(1, visual):
+            kept, clusters = pruner.split(n, visual)
+            assert kept + clusters == n
+            assert 1 <= clusters <= pruner.recycled_of(visual - kept) <= visual - kept
 
 
 def slow_density_peaks(tokens, clusters):
