@@ -86,10 +86,9 @@ class InternVLAdapter(Adapter):
             if columns * rows == 1:
                 parts.append((View(number), lattice(side, side)))
                 continue
-            tiles = [
-                (View(number, "tiles"), lattice(side, side, t)) for t in lattice(rows, columns)
-            ]
-            parts += [*tiles, (View(number, "whole"), lattice(side, side))]
+            for tile_box in lattice(rows, columns):
+                parts.append((View(number, "tiles"), lattice(side, side, tile_box)))
+            parts.append((View(number, "whole"), lattice(side, side)))
         return Places.of(parts)
 
     def process(self, items: Sequence[Picture | Video], counts: Sequence[int]) -> Processed:

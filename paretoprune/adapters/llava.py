@@ -117,7 +117,7 @@ class LlavaAdapter(Adapter):
         return torch.cat(parts).to(device)
 
     def places(self, items: Sequence[Picture | Video], inputs: Mapping[str, Tensor]) -> Places:
-        """The crop that the tower sees; with tiles, the whole picture first and then their lines."""
+        """The crop that the tower sees; with tiles, the whole picture first, then their lines."""
         self.grid(inputs)  # says where it does not know
         vision = self.model.config.vision_config
         high, wide = (size // vision.patch_size for size in inputs["pixel_values"].shape[-2:])

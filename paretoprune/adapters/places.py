@@ -1,7 +1,7 @@
 """Where the visual tokens of one prompt stand in the pictures that it shows.
 
-`Adapter.grid` numbers tiles for pruners, from the tower's inputs alone; this also knows the pictures
-themselves, so that tiles, cropping and padding are mapped back to what a reader sees.
+`Adapter.grid` numbers tiles for pruners, from the tower's inputs alone; this also knows the
+pictures themselves, so that tiles, crops and padding are mapped back to what a reader sees.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ class Places:
         )
 
 
-def lattice(rows: int, columns: int, within: Sequence[float] = WHOLE_PICTURE) -> Boxes:
+def lattice(
+    rows: int, columns: int, within: Sequence[float] | NDArray[np.float64] = WHOLE_PICTURE
+) -> Boxes:
     """Boxes of rows x columns cells of equal size, row by row, `within` a part of the picture."""
     top, left, bottom, right = within
     edges = top + (bottom - top) * np.arange(rows + 1) / rows

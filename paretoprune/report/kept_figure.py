@@ -193,8 +193,9 @@ def _draw_layer(
 def _legend(example: Example, states: Iterable[NDArray[np.int8]]) -> list[Patch]:
     found = {state for one in states for state in np.unique(one).tolist()}
 
-    def shade(colour: tuple[int, int, int]) -> tuple[float, ...]:
-        return tuple(part / 255 for part in colour)
+    def shade(colour: tuple[int, int, int]) -> tuple[float, float, float]:
+        red, green, blue = colour
+        return red / 255, green / 255, blue / 255
 
     made = [Patch(facecolor="white", edgecolor="black", label="kept: the picture as it is")]
     if State.GONE in found:

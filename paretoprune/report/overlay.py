@@ -1,7 +1,7 @@
 """Pictures with kept tokens clear: dropped ones are darkened, merged ones tinted and hatched.
 
-Composed pixel by pixel, so that a kept patch is exactly the picture; a light line around it, drawn on
-what is not kept, shows it on dark pictures too. Gone and merged differ in lightness, hue and
+Composed pixel by pixel, so that a kept patch is exactly the picture; a light line around it, drawn
+on what is not kept, shows it on dark pictures too. Gone and merged differ in lightness, hue and
 pattern: with any kind of colour vision, and in grey.
 """
 
@@ -65,7 +65,8 @@ def line_ends(example: Example, view: int) -> NDArray[np.int64]:
     """Tokens of a view that end a line of tiles, int64 [n]."""
     tokens = example.of_view(view)
     boxes = example.places[tokens]
-    return tokens[(boxes[:, 1] == 1.0) & (boxes[:, 2] > boxes[:, 0])]
+    found: NDArray[np.int64] = tokens[(boxes[:, 1] == 1.0) & (boxes[:, 2] > boxes[:, 0])]
+    return found
 
 
 def overlay(example: Example, view: int, states: NDArray[np.int8]) -> Pixels:
@@ -94,7 +95,8 @@ def _around_kept(state: NDArray[np.int8]) -> NDArray[np.bool_]:
     for down in range(2 * width + 1):
         for across in range(2 * width + 1):
             near |= kept[down : down + state.shape[0], across : across + state.shape[1]]
-    return near & ((state == State.GONE) | (state == State.MERGED))
+    around: NDArray[np.bool_] = near & ((state == State.GONE) | (state == State.MERGED))
+    return around
 
 
 def hatch(size: tuple[int, ...]) -> NDArray[np.bool_]:

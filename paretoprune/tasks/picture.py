@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from paretoprune.errors import BrokenFileError
 
@@ -31,7 +31,7 @@ def read_picture(file: Path) -> Image.Image:
                 return _on_white(turned)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BrokenFileError(f"picture {file} is too large: {error}") from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise BrokenFileError(f"{file} is no picture that can be read (PNG, JPEG, ...)") from error
     except (OSError, ValueError, SyntaxError, EOFError, ArithmeticError, LookupError) as error:
         # what PIL's readers raise for files that end early or lie about themselves
