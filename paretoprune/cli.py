@@ -366,6 +366,75 @@ def fit(
     print_fits(_console(), content.schedule, [k.fit(content.schedule) for k in chosen], left_out)
 
 
+@app.command()
+def show(
+    schedule: Annotated[
+        str,
+        typer.Option(
+            help="Schedule file; or one ratio per layer, such as 1,1,0.5,0.5 or 2x1,30x0.25; or "
+            "keep=R,layer=K: everything before layer K, the share R from there on."
+        ),
+    ] = "keep=0.25,layer=2",
+    pruner: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Pruner to draw; repeat for several. [default: the schedule file's, else fastv]"
+        ),
+    ] = None,
+    image: Annotated[
+        list[Path] | None,
+        typer.Option(help="Picture file to ask about; repeat for several in one question."),
+    ] = None,
+    question: Annotated[
+        str | None, typer.Option(help="Question. [default: the sample's; needed with --image]")
+    ] = None,
+    sample: Annotated[
+        int, typer.Option(min=0, help="Number of the held-out sample to use without --image.")
+    ] = 0,
+    layers: Annotated[
+        str,
+        typer.Option(help="Layers to draw: changes (where tokens leave), all, or such as 0,4,7."),
+    ] = "changes",
+    model: Model = "mini-llava",
+    task: Task = None,
+    data_seed: DataSeed = 0,
+    new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 32,
+    dtype: Dtype = "float32",
+    device: Device = "cpu",
+    attn: Attn = "auto",
+    trust_remote_code: Remote = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File to write: .png, .svg or .pdf. [default: kept.png, numbered]"),
+    ] = None,
+) -> None:
+    """Draw which visual tokens a schedule keeps of a picture, per layer and pruner."""
+    from paretoprune.report.kept_figure import check_file, parse_layers, write_kept_figure
+
+    drawn = parse_layers(layers)
+    file = check_file(out or _free_file(Path("kept.png")))
+    _without_library_bars()
+    from paretoprune.problems.show import show_schedule
+    from paretoprune.report.kept_table import print_kept
+
+    example = show_schedule(
+        schedule, ranking=pruner or (), images=image or (), question=question, sample=sample,
+        model=model, task=task, data_seed=data_seed, new_tokens=new_tokens, dtype=dtype,
+        device=device, attn=attn, trust_remote_code=trust_remote_code,
+    )  # fmt: skip
+    write_kept_figure(example, file, drawn)
+    print_kept(_console(), example, file)
+
+
+def _free_file(file: Path) -> Path:
+    """The file itself, or the first numbered one that does not exist."""
+    found, number = file, 1
+    while found.exists():
+        number += 1
+        found = file.with_name(f"{file.stem}-{number}{file.suffix}")
+    return found
+
+
 @app.command("check-model")
 def check_model(
     model: Annotated[

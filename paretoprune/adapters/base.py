@@ -17,11 +17,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import BatchFeature, PreTrainedModel
 from transformers.masking_utils import create_causal_mask
 
+from paretoprune.adapters.places import Places, View, around
 from paretoprune.cost import DecoderSpec
 from paretoprune.errors import InvalidValueError, UnsupportedError
 from paretoprune.tasks.base import Picture, Video, Visual, shown
@@ -278,6 +280,25 @@ class Adapter(ABC):
             f"adapter {self.family!r} does not say where in the picture its visual tokens stand, "
             "which this pruner needs; choose another, such as 'fastv'"
         )
+
+    def places(self, items: Sequence[Picture | Video], inputs: Mapping[str, Tensor]) -> Places:
+        """Where the visual tokens of one prompt stand in the pictures `items` that it shows.
+
+        `inputs` are those of this prompt alone. By default from `grid`, where every picture is one
+        grid; families that cut pictures into tiles, crop or pad them say more.
+        """
+        grid = self.grid(inputs).double().cpu().numpy()
+        numbers = np.unique(grid[:, 0])
+        if len(numbers) != len(items) or any(isinstance(item, Video) for item in items):
+            raise UnsupportedError(
+                f"adapter {self.family!r} does not say where its tiles or frames stand in the "
+                "picture; it must define places"
+            )
+        parts = [
+            (View(item), around(*grid[grid[:, 0] == number, 1:].T))
+            for item, number in enumerate(numbers)
+        ]
+        return Places.of(parts)
 
     def tower_layer(self) -> Any:
         """The layer of the vision tower that makes the features which the decoder is given."""

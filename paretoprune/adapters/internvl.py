@@ -15,6 +15,7 @@ from torch import Tensor
 
 from paretoprune.adapters.base import Adapter, Processed
 from paretoprune.adapters.grid import cells
+from paretoprune.adapters.places import Boxes, Places, View, height_and_width, lattice
 from paretoprune.adapters.tower import class_attention_flops
 from paretoprune.tasks.base import Picture, Video
 
@@ -63,6 +64,32 @@ class InternVLAdapter(Adapter):
         side = round(self.tile_tokens**0.5)
         tiles = [cells(number, side, side) for number in range(len(inputs["pixel_values"]))]
         return torch.cat(tiles).to(inputs["pixel_values"].device)
+
+    def places(self, items: Sequence[Picture | Video], inputs: Mapping[str, Tensor]) -> Places:
+        """Tiles in the processor's rows and columns; the whole picture, its thumbnail, is last."""
+        from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import (
+            get_optimal_tiled_canvas,
+        )
+
+        side = round(self.tile_tokens**0.5)
+        processor = self.image_processor
+        parts: list[tuple[View, Boxes]] = []
+        for number, item in enumerate(items):
+            if isinstance(item, Video):
+                frames = range(len(item.frames))
+                parts += [(View(number, "frame", i), lattice(side, side)) for i in frames]
+                continue
+            tile = (processor.size["height"], processor.size["width"])
+            columns, rows = get_optimal_tiled_canvas(
+                height_and_width(item), tile, processor.min_patches, processor.max_patches
+            )
+            if columns * rows == 1:
+                parts.append((View(number), lattice(side, side)))
+                continue
+            for tile_box in lattice(rows, columns):
+                parts.append((View(number, "tiles"), lattice(side, side, tile_box)))
+            parts.append((View(number, "whole"), lattice(side, side)))
+        return Places.of(parts)
 
     def process(self, items: Sequence[Picture | Video], counts: Sequence[int]) -> Processed:
         """`pixel_values` [tiles, 3, side, side] of all pictures and frames."""

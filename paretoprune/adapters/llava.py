@@ -9,11 +9,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from paretoprune.adapters.base import Adapter, Processed
 from paretoprune.adapters.grid import cells, rows_of_lines
+from paretoprune.adapters.places import (
+    WHOLE_PICTURE,
+    Boxes,
+    Places,
+    View,
+    clipped,
+    height_and_width,
+    lattice,
+    with_line_ends,
+)
 from paretoprune.adapters.tower import class_attention_flops
 from paretoprune.tasks.base import Picture, Video
 
@@ -104,6 +116,60 @@ class LlavaAdapter(Adapter):
                 parts.append(rows_of_lines(number + 1, lines[whole:, 0] > 0))
         return torch.cat(parts).to(device)
 
+    def places(self, items: Sequence[Picture | Video], inputs: Mapping[str, Tensor]) -> Places:
+        """The crop that the tower sees; with tiles, the whole picture first, then their lines."""
+        self.grid(inputs)  # says where it does not know
+        vision = self.model.config.vision_config
+        high, wide = (size // vision.patch_size for size in inputs["pixel_values"].shape[-2:])
+        if not self.tiled:
+            seen = [crop_of(height_and_width(item), self.image_processor) for item in items]
+            return Places.of([(View(i), lattice(high, wide, s)) for i, s in enumerate(seen)])
+        tiles = torch.zeros(int(self._tiles(inputs).sum()), high * wide, 1)
+        parts: list[tuple[View, Boxes]] = []
+        lines_of = self._packed(tiles, inputs, torch.ones(1))
+        for number, (item, count) in enumerate(zip(items, self._tiles(inputs), strict=True)):
+            lines = lines_of[number][high * wide :, 0] > 0
+            size = height_and_width(item)
+            if count > 1:
+                rows = int(lines.sum())
+                columns = len(lines) // rows - 1
+                cells = clipped(lattice(rows, columns, self._tiled_region(size)))
+                parts.append((View(number, "whole"), lattice(high, wide)))
+                parts.append((View(number, "tiles"), with_line_ends(cells, columns)))
+            else:  # one of several in OneVision: padded to a square, with one line end
+                margins = [(max(size) - side) / 2 / side for side in size]
+                square = (-margins[0], -margins[1], 1 + margins[0], 1 + margins[1])
+                parts.append((View(number), clipped(lattice(high, wide, square))))
+                parts.append((View(number), np.array([[0.0, 1.0, 1.0, 1.0]] * len(lines))))
+        return Places.of(parts)
+
+    def _tiled_region(self, size: tuple[int, int]) -> NDArray[np.float64]:
+        """The part of a picture of `size` that its tiles' tokens cover, float64 [4].
+
+        The picture is resized and padded to a canvas of tiles; the model cuts the padding off again
+        by whole rows or columns of tokens, so that the part may be a little more than the picture.
+        """
+        from transformers.image_processing_utils import get_patch_output_size
+        from transformers.models.llava_next.modeling_llava_next import (
+            get_anyres_image_grid_shape,
+            unpad_image,
+        )
+
+        config = self.model.config
+        tile, patch = config.vision_config.image_size, config.vision_config.patch_size
+        down, across = get_anyres_image_grid_shape(size, config.image_grid_pinpoints, tile)
+        canvas = np.array([down * tile, across * tile])
+        content = np.array(
+            get_patch_output_size(np.empty((1, *size)), tuple(canvas), "channels_first")
+        )
+        start = (canvas - content) // 2
+        cells = lattice(down * (tile // patch), across * (tile // patch))
+        laid = torch.from_numpy(cells).T.unflatten(1, (down * (tile // patch), -1))
+        kept = unpad_image(laid, size)
+        edges = np.array([*kept[:2].amin((1, 2)), *kept[2:].amax((1, 2))]).reshape(2, 2)
+        region: NDArray[np.float64] = ((edges * canvas - start) / content).ravel()
+        return region
+
     def _tokens(self, tensors: Mapping[str, Tensor]) -> list[int]:
         """Visual tokens of each picture."""
         pixels = tensors["pixel_values"]
@@ -165,3 +231,22 @@ class LlavaAdapter(Adapter):
             list(tiles.split(counts)), tensors["image_sizes"], image_newline=newline, **rule
         )
         return list(found)
+
+
+def crop_of(size: tuple[int, int], processor: Any) -> tuple[float, ...]:
+    """The part of a picture of `size` that CLIP's processor hands to the tower.
+
+    It resizes the shorter side and crops the middle, or resizes both sides.
+    """
+    if not processor.do_center_crop:
+        return WHOLE_PICTURE
+    wanted = processor.size
+    if wanted.get("shortest_edge"):
+        short = wanted["shortest_edge"]
+        resized = [side * short // min(size) for side in size]  # as get_resize_output_image_size
+    else:
+        resized = [wanted["height"], wanted["width"]]
+    crop = processor.crop_size["height"], processor.crop_size["width"]
+    margins = [(whole - part) // 2 / whole for whole, part in zip(resized, crop, strict=True)]
+    shares = [part / whole for whole, part in zip(resized, crop, strict=True)]
+    return (*margins, *(m + s for m, s in zip(margins, shares, strict=True)))

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from paretoprune.adapters.base import Adapter, Processed
 from paretoprune.adapters.grid import cells
+from paretoprune.adapters.places import Places, View, lattice
 from paretoprune.tasks.base import Picture, Video
 
 TEXT, IMAGE, VIDEO = 0, 1, 2
@@ -136,6 +137,23 @@ class QwenVLAdapter(Adapter):
             if parts:
                 joined[kinds == kind] = torch.cat(parts).to(joined.device)
         return joined
+
+    def places(self, items: Sequence[Picture | Video], inputs: Mapping[str, Tensor]) -> Places:
+        """The merged grid of each picture, which is resized as a whole, and of each time step."""
+        merge = self.model.config.vision_config.spatial_merge_size
+        depth = self.model.config.vision_config.temporal_patch_size
+        grids = {
+            moving: iter(inputs[name].tolist() if name in inputs else [])
+            for moving, name in ((False, "image_grid_thw"), (True, "video_grid_thw"))
+        }
+        parts = []
+        for number, item in enumerate(items):
+            moving = isinstance(item, Video)
+            time, high, wide = next(grids[moving])
+            for step in range(time):
+                view = View(number, "frame", step * depth) if moving else View(number)
+                parts.append((view, lattice(high // merge, wide // merge)))
+        return Places.of(parts)
 
     def positions(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Time, height and width of every token: int64 [3, B, T]."""

@@ -92,11 +92,15 @@ def reference_front(summary: Summary) -> str:
 
 def schedule(keep: Sequence[float]) -> str:
     """A keep schedule in percent per layer: `100 100 50 50`; long ones with repeats."""
-    percent = [f"{100 * share:.0f}" for share in keep]
-    if len(percent) <= MOST_LAYERS:
-        return " ".join(percent)
-    runs = [(share, len(list(group))) for share, group in groupby(percent)]
-    return " ".join(share if times == 1 else f"{times}×{share}" for share, times in runs)
+    return runs([f"{100 * share:.0f}" for share in keep])
+
+
+def runs(values: Sequence[object]) -> str:
+    """One value per layer: `100 100 50 50`; of many layers with repeats, such as `2×100 30×25`."""
+    if len(values) <= MOST_LAYERS:
+        return " ".join(str(value) for value in values)
+    found = [(value, len(list(group))) for value, group in groupby(values)]
+    return " ".join(str(value) if times == 1 else f"{times}×{value}" for value, times in found)
 
 
 def configuration(point: FrontPoint) -> str:
@@ -205,3 +209,20 @@ def _finding_by_hypervolume(
 
 def _and(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def span(layers: tuple[int, int]) -> str:
+    """Decoder layers that keep the same tokens: `layer 2`, `layers 2-5`."""
+    first, last = layers
+    return f"layer {first}" if first == last else f"layers {first}-{last}"
+
+
+def kept(count: int, of: int) -> str:
+    """Visual tokens that are kept: `36 of 144`."""
+    return f"{count} of {of}"
+
+
+def said(answer: str, right: bool | None) -> str:
+    """An answer, and whether it is right where that is known: `red (right)`."""
+    verdict = {None: "", True: " (right)", False: " (wrong)"}[right]
+    return f"{plain(answer, 80) or '(nothing)'}{verdict}"

@@ -1,0 +1,75 @@
+"""Builds the record that `paretoprune show` draws, from names and files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from paretoprune.adapters.load import load_adapter
+from paretoprune.errors import InvalidValueError
+from paretoprune.kept import Example
+from paretoprune.problems.kept_tokens import DEFAULT_NEW_TOKENS, Question, Wanted, kept_tokens
+from paretoprune.problems.load import DEFAULT_MODEL, default_task
+from paretoprune.registry import pruners, tasks
+from paretoprune.schedules.written import parse_schedule
+from paretoprune.tasks.picture import read_picture
+
+DEFAULT_SCHEDULE = "keep=0.25,layer=2"
+DEFAULT_PRUNER = "fastv"
+
+
+def show_schedule(
+    schedule: str = DEFAULT_SCHEDULE,
+    *,
+    ranking: Sequence[str] = (),
+    images: Sequence[Path] = (),
+    question: str | None = None,
+    sample: int = 0,
+    model: str = DEFAULT_MODEL,
+    task: str | None = None,
+    data_seed: int = 0,
+    new_tokens: int = DEFAULT_NEW_TOKENS,
+    dtype: str = "float32",
+    device: str = "cpu",
+    attn: str = "auto",
+    trust_remote_code: bool = False,
+) -> Example:
+    """What `schedule` keeps of one question's visual tokens, with each pruner of `ranking`.
+
+    The question is about `images`, or about held-out sample number `sample` of a task, whose own
+    question is the default. `schedule` is written as `schedules.written` says; without a `ranking`,
+    the pruner of a schedule file is used, else FastV. Raises a `ParetopruneError` for what does not
+    fit.
+    """
+    twice = {name for name in ranking if list(ranking).count(name) > 1}
+    if twice:
+        raise InvalidValueError(f"pruner {min(twice)!r} is named twice")
+    written = parse_schedule(schedule)
+    names = list(ranking) or [written.pruner or DEFAULT_PRUNER]
+    for name in names:  # mistakes show before the model loads
+        pruners.entry(name)
+    asked = _question(images, question, sample, task or default_task(model), data_seed)
+    adapter = load_adapter(
+        model, dtype=dtype, device=device, attn=attn, trust_remote_code=trust_remote_code
+    )
+    keep = written.schedule(adapter.spec.layers)
+    wanted = [Wanted(name, keep, pruners.load(name)()) for name in names]
+    return kept_tokens(adapter, asked, wanted, model_name=model, new_tokens=new_tokens)
+
+
+def _question(
+    images: Sequence[Path], question: str | None, sample: int, task: str, data_seed: int
+) -> Question:
+    if images:
+        if not question:
+            raise InvalidValueError("a picture of your own needs a question: add --question")
+        return Question([read_picture(file) for file in images], question)
+    samples = tasks.load(task)("heldout", sample + 1, seed=data_seed)
+    if sample >= len(samples):
+        raise InvalidValueError(
+            f"--sample {sample}: the held-out split of {task!r} has {len(samples)} samples"
+        )
+    found = Question.of(samples[sample])
+    if question is None or question == found.prompt:
+        return found
+    return Question(found.visual, question, sample=found.sample)
