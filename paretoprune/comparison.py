@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from paretoprune import frontier
-from paretoprune.errors import InvalidValueError, UnsupportedError
+from paretoprune.errors import InvalidValueError
 from paretoprune.judging import Study, hypervolume_of, summarise
 from paretoprune.log import StudyLog
 from paretoprune.problem import Evaluation, Problem
@@ -78,7 +78,6 @@ def compare(
     interrupted = False
     for done, (spec, seed) in enumerate(runs):
         strategy = spec.build()
-        space = spec.space or _own_space(problem, strategy)
         recorder = None
         if log is not None:
             name = f"{spec.label} seed={seed}"
@@ -101,7 +100,7 @@ def compare(
             recorder=recorder, observe=watch,
         )  # fmt: skip
         front = [int(i) for i in frontier.front_of(result.evaluations, problem.objectives)]
-        studies.append(Study(spec, space, result, front))
+        studies.append(Study(spec, strategy.space_name, result, front))
         if result.stopped == "interrupted":
             interrupted = True
             break
@@ -130,20 +129,8 @@ def check(
     if twice:
         raise InvalidValueError(f"strategy {min(twice)!r} is named twice")
     for spec in specs:
-        problem.space(spec.space)
-        strategy = spec.build()
-        if strategy.requires_gradient:
-            own = problem.relaxation().space
-            if spec.space not in (None, own):
-                raise UnsupportedError(
-                    f"strategy {spec.name!r} searches the space {own!r} of the relaxation, not "
-                    f"{spec.space!r}"
-                )
-        strategy.start(problem, SearchContext(seed=seeds[0], budget=budget, space=spec.space))
-
-
-def _own_space(problem: Problem, strategy: SearchStrategy) -> str:
-    return problem.relaxation().space if strategy.requires_gradient else problem.default_space
+        context = SearchContext(seed=seeds[0], budget=budget, space=spec.space)
+        spec.build().start(problem, context)
 
 
 def _hold_out(

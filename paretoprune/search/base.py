@@ -78,8 +78,12 @@ class SearchStrategy(ABC):
     """Whether the problem must offer a relaxation."""
     requires_shares: ClassVar[bool] = False
     """Whether it asks for evaluations on a share of the samples."""
+    fewest_objectives: ClassVar[int] = 1
+    """The smallest number of objectives it handles."""
     most_objectives: ClassVar[int | None] = None
     """The largest number of objectives it handles; None for any."""
+    only_space: ClassVar[str | None] = None
+    """Name of the one space it searches, where it understands no other; None for any."""
     depends_on_seed: ClassVar[bool] = True
     """Whether another seed asks for other candidates; one that does not is run once."""
 
@@ -91,12 +95,7 @@ class SearchStrategy(ABC):
 
         Subclasses extend this (call `super().start` first); nothing may be evaluated in it.
         """
-        count = len(problem.objectives)
-        if self.most_objectives is not None and count > self.most_objectives:
-            raise UnsupportedError(
-                f"strategy {type(self).__name__} handles at most {self.most_objectives} "
-                f"objectives, problem {problem.name!r} has {count}"
-            )
+        self._check_objectives(problem)
         if self.requires_gradient:
             problem.relaxation()
         if self.requires_shares and not problem.has_shares:
@@ -104,7 +103,7 @@ class SearchStrategy(ABC):
                 f"strategy {type(self).__name__} evaluates on a share of the samples, which "
                 f"problem {problem.name!r} cannot"
             )
-        problem.space(context.space)
+        self._searched = self._choose_space(problem, context.space)
         self.problem = problem
         self.context = context
 
@@ -120,11 +119,49 @@ class SearchStrategy(ABC):
         """Whether there is nothing more to ask."""
         return False
 
+    def own_space(self, problem: Problem) -> str | None:
+        """Name of the one space of `problem` that it searches; None if any will do.
+
+        That of the relaxation for a gradient strategy, else `only_space`.
+        """
+        return problem.relaxation().space if self.requires_gradient else self.only_space
+
     @property
     def space_name(self) -> str:
         """Name of the space being searched."""
-        return self.context.space or self.problem.default_space
+        return self._searched
 
     def point(self, values: dict[str, float | int | str]) -> Candidate:
         """A validated candidate of the space being searched."""
         return self.problem.candidate(values, self.space_name)
+
+    def _check_objectives(self, problem: Problem) -> None:
+        count = len(problem.objectives)
+        if count < self.fewest_objectives:
+            raise UnsupportedError(
+                f"strategy {type(self).__name__} needs at least {self.fewest_objectives} "
+                f"objectives, problem {problem.name!r} has {count}"
+            )
+        if self.most_objectives is not None and count > self.most_objectives:
+            raise UnsupportedError(
+                f"strategy {type(self).__name__} handles at most {self.most_objectives} "
+                f"objectives, problem {problem.name!r} has {count}"
+            )
+
+    def _choose_space(self, problem: Problem, asked: str | None) -> str:
+        """The space to search, `asked` for or not; raises where that is not its own."""
+        if asked is not None:
+            problem.space(asked)
+        own = self.own_space(problem)
+        if own is None:
+            return asked or problem.default_space
+        if own not in problem.spaces:
+            raise UnsupportedError(
+                f"strategy {type(self).__name__} searches the space {own!r}, which problem "
+                f"{problem.name!r} does not have; choose a sampler such as 'tpe' or 'nsga2'"
+            )
+        if asked not in (None, own):
+            raise UnsupportedError(
+                f"strategy {type(self).__name__} searches the space {own!r} only, not {asked!r}"
+            )
+        return own

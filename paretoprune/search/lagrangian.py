@@ -148,11 +148,6 @@ class LagrangianSearch(SearchStrategy):
         return 1.1 * count * mean, count
 
     @property
-    def space_name(self) -> str:
-        """The relaxation's own space, in which its rounded rows are candidates."""
-        return self.relaxed.space
-
-    @property
     def progress(self) -> float:
         """Share of the gradient steps' budget that is spent, 0..1."""
         return min(1.0, self._stepped / max(self._for_steps, 1e-9))
