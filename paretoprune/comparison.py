@@ -78,7 +78,7 @@ def compare(
     interrupted = False
     for done, (spec, seed) in enumerate(runs):
         strategy = spec.build()
-        space = spec.space or _own_space(problem, strategy)
+        space = spec.space or strategy.default_space(problem)
         recorder = None
         if log is not None:
             name = f"{spec.label} seed={seed}"
@@ -133,17 +133,13 @@ def check(
         problem.space(spec.space)
         strategy = spec.build()
         if strategy.requires_gradient:
-            own = problem.relaxation().space
-            if spec.space not in (None, own):
+            known = problem.relaxation().kernels
+            if spec.space not in (None, *known):
                 raise UnsupportedError(
-                    f"strategy {spec.name!r} searches the space {own!r} of the relaxation, not "
+                    f"strategy {spec.name!r} searches spaces of kernels ({', '.join(known)}), not "
                     f"{spec.space!r}"
                 )
         strategy.start(problem, SearchContext(seed=seeds[0], budget=budget, space=spec.space))
-
-
-def _own_space(problem: Problem, strategy: SearchStrategy) -> str:
-    return problem.relaxation().space if strategy.requires_gradient else problem.default_space
 
 
 def _hold_out(

@@ -120,10 +120,14 @@ class SearchStrategy(ABC):
         """Whether there is nothing more to ask."""
         return False
 
+    def default_space(self, problem: Problem) -> str:
+        """Name of the space that it searches unless the study names one."""
+        return problem.default_space
+
     @property
     def space_name(self) -> str:
         """Name of the space being searched."""
-        return self.context.space or self.problem.default_space
+        return self.context.space or self.default_space(self.problem)
 
     def point(self, values: dict[str, float | int | str]) -> Candidate:
         """A validated candidate of the space being searched."""
