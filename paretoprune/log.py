@@ -101,6 +101,8 @@ class LoggedStudy:
             "metrics": dict(evaluation.metrics),
             "detail": dict(evaluation.detail),
         }
+        if candidate.relaxed is not None:
+            attributes["relaxed"] = dict(candidate.relaxed)
         if evaluation.outcomes is not None:
             attributes["outcomes"] = _store(self._outcomes, evaluation.outcomes)
         if evaluation.failure is not None:

@@ -51,12 +51,16 @@ class Candidate:
 
     `share` asks for an evaluation on part of the samples, over 0 and at most 1: the same part for
     every candidate. Such an evaluation is cheaper, and never on a front.
+
+    `relaxed` is what a gradient strategy had before it rounded: JSON-ready, such as real-valued
+    keep ratios `keep` and the mask's width `tau`. It is carried along and no part of the identity.
     """
 
     space: str
     values: Mapping[str, Value]
     policy: Any = None
     share: float = 1.0
+    relaxed: Mapping[str, Any] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:  # nan too

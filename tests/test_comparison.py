@@ -223,14 +223,15 @@ def test_compare_is_the_function_whatever_was_imported_before():
     assert callable(paretoprune.compare)
 
 
-def test_a_gradient_search_in_another_space_is_refused(mini):
-    with pytest.raises(UnsupportedError, match="searches the space 'free'"):
-        compare(mini, ["gradient:space=multi-step"], budget=3.0)
+def test_a_gradient_search_in_two_spaces_is_refused(mini):
+    with pytest.raises(UnsupportedError, match="kernel=linear and space=multi-step name two"):
+        compare(mini, ["gradient:space=multi-step,kernel=linear"], budget=3.0)
 
 
 def test_switches_are_read():
-    assert dict(StrategySpec.parse("gradient:straight_through=false").options) == {
-        "straight_through": False
+    assert dict(StrategySpec.parse("gradient:restarts=2,estimator=soft").options) == {
+        "restarts": 2,
+        "estimator": "soft",
     }
 
 

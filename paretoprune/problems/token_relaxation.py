@@ -29,17 +29,22 @@ GROUP = 8
 
 
 class TokenRelaxation:
-    """Implements `search.relaxation.Relaxation` for a `TokenPruning` problem."""
+    """Implements `search.relaxation.Relaxation` for a `TokenPruning` problem.
+
+    With `checkpoint` the backward pass runs each layer once more instead of keeping what it did.
+    """
 
     space = "free"
 
-    def __init__(self, problem: TokenPruning) -> None:
+    def __init__(self, problem: TokenPruning, *, checkpoint: bool = False) -> None:
         if not problem.pruner.relaxable:
             raise UnsupportedError(
                 f"pruner {problem.pruner.name!r} is not top-k of a score, so gradient strategies "
                 "cannot search it; choose one that is, such as 'fastv'"
             )
         self.problem = problem
+        self.checkpoint = checkpoint
+        self.kernels = problem.kernels
         self.layers = problem.adapter.spec.layers
         self.first = problem.pruner.first_layer
         self.samples = len(problem.samples)
@@ -71,6 +76,7 @@ class TokenRelaxation:
         *,
         tau: float,
         straight_through: bool = True,
+        noise: NDArray[np.int64] | None = None,
     ) -> Tensor:
         """KL(dense || soft student) in nats, summed over answer tokens: float `[rows]`.
 
@@ -89,6 +95,8 @@ class TokenRelaxation:
                 self.problem.pruner,
                 tau=tau,
                 straight_through=straight_through,
+                noise=None if noise is None else noise[part.cpu().numpy()],
+                checkpoint=self.checkpoint,
                 sample=batch.sample,
             )
             student = batch.log_probabilities(self.problem.adapter, tokens)
@@ -148,7 +156,7 @@ class TokenRelaxation:
         flops = float(layer_cost(spec, np.rint(kept + text).astype(np.int64)).sum())
         before = np.rint(kept[:, max(self.first - 1, 0) : -1]).astype(np.int64)
         flops += float(pruner.flops(spec, before + round(text), before).sum())
-        passes = 1 + BACKWARD + straight_through
+        passes = 1 + BACKWARD + straight_through + self.checkpoint
         return passes * flops / (self.problem.dense_flops * self.samples)
 
     def teacher_price(self) -> float:

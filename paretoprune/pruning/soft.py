@@ -14,6 +14,14 @@ which has no bound where a dropped token would have been attended to most, and a
 drown all others (on the mini-LLaVA: gradients a hundred times too large). At the soft mask it is
 bounded.
 
+Instead, masks can be drawn (Gumbel-softmax for a yes-or-no choice, that is the binary concrete
+distribution: Maddison et al., arXiv 1611.00712; Jang et al., arXiv 1611.01144): with z_j the logit
+of m_j and L_j logistic noise, one draw per token for all layers,
+
+    soft sample  sigmoid((z_j + L_j) / 0.667),    hard sample  z_j + L_j > 0,
+
+so that a token is kept with probability m_j and n of them are kept on average.
+
 A masked token is out of every softmax (numerator times mask, re-normalised), but the few tokens
 just behind the edge are carried along, so that the gradient knows what they would have added.
 Everything further behind is dropped for real: a pass costs about as much as the pruned decoder.
@@ -22,10 +30,14 @@ Everything further behind is dropped for real: a pass costs about as much as the
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint as recompute
 
 from paretoprune.adapters.base import Adapter, Prefill
 from paretoprune.cost import layer_cost
@@ -39,7 +51,9 @@ FLOOR = 1e-16
 ROUNDING = 0.5 + 1e-9
 """Counts round half up, as in `schedules.keep_counts`."""
 BAND = 4.0
-"""Tokens carried along behind the edge, in mask widths tau."""
+"""Tokens carried along behind the edge, in mask widths tau; drawn masks are cut off there."""
+TEMPERATURE = 2 / 3
+"""Of drawn soft masks (Maddison et al., appendix C.4)."""
 
 
 def soft_mask(counts: Tensor, ranks: int, tau: float) -> Tensor:
@@ -47,6 +61,11 @@ def soft_mask(counts: Tensor, ranks: int, tau: float) -> Tensor:
 
     Where a count is within half a token of 0 or `ranks` the mask is that of half a token inside.
     """
+    return torch.sigmoid(mask_logits(counts, ranks, tau))
+
+
+def mask_logits(counts: Tensor, ranks: int, tau: float) -> Tensor:
+    """Logits of `soft_mask`, `[..., ranks]`."""
     inside = min(0.5, ranks / 4)
     target = counts.clamp(inside, ranks - inside)[..., None]
     rank = torch.arange(ranks, dtype=counts.dtype, device=counts.device) + 0.5
@@ -62,7 +81,13 @@ def soft_mask(counts: Tensor, ranks: int, tau: float) -> Tensor:
     # implicit function theorem: d edge / d count = 1 / (sum_j dm_j / d edge); straight through
     # the clamp, so that a count at its bound still feels the pull of its neighbours
     moved = (counts[..., None] - counts[..., None].detach()) / slope
-    return torch.sigmoid((edge + moved - rank) / tau)
+    return (edge + moved - rank) / tau
+
+
+def logistic_noise(seeds: NDArray[np.int64], tokens: int) -> Tensor:
+    """One draw per token, float64 [rows, tokens]; a row's depends on its seed alone."""
+    draws = [np.random.default_rng(int(seed)).logistic(size=tokens) for seed in seeds]
+    return torch.from_numpy(np.stack(draws))
 
 
 def run_soft(
@@ -73,6 +98,8 @@ def run_soft(
     *,
     tau: float,
     straight_through: bool = True,
+    noise: NDArray[np.int64] | None = None,
+    checkpoint: bool = False,
     sample: Tensor | None = None,
     executed: Executed | None = None,
 ) -> Tokens:
@@ -80,7 +107,8 @@ def run_soft(
 
     With `straight_through` the forward pass is that of the pruned decoder, at the price of one more
     pass without gradient; otherwise the soft mask is used in both directions, which is what finite
-    differences agree with. Raises
+    differences agree with. With `noise`, seeds int64 [B], masks are drawn. `checkpoint` keeps no
+    activations of a layer but its input, and runs it once more in the backward pass. Raises
     `UnsupportedError` for a pruner whose choice is not top-k of a score.
     """
     if not isinstance(pruner, ScorePruner):
@@ -94,6 +122,9 @@ def run_soft(
     tokens = remembered(adapter, pruner, enter(prefill, sample), meter)
     total = tokens.visual.sum(1)
     ranks = int(total.max())
+    drawn = None
+    if noise is not None:
+        drawn = logistic_noise(noise, tokens.length + 1).to(tokens.hidden.device, ratios.dtype)
     for layer in range(adapter.spec.layers):
         soft = hard = None
         if layer >= pruner.first_layer:
@@ -105,12 +136,19 @@ def run_soft(
             rank = rank.gather(1, index)
             tokens = tokens.keep(near)
             edge = torch.floor(counts.detach() + ROUNDING)[:, None]
-            alive = ~tokens.visual | (rank < edge)
+            logit = mask_logits(counts, ranks, tau).gather(1, rank.clamp(min=0))
+            kept = rank < edge
+            if drawn is not None:
+                logit = logit + drawn.gather(1, tokens.origin.clamp(max=drawn.shape[1] - 1))
+                some = (edge > 0) & (edge < total[:, None])  # nothing is drawn of all or none
+                kept = torch.where(some, _alive(tokens) & (logit.detach() > 0), kept)
+                logit = logit / TEMPERATURE
+            alive = ~tokens.visual | kept
             tokens = replace(tokens, alive=alive)
-            weight = soft_mask(counts, ranks, tau).gather(1, rank.clamp(min=0))
-            soft = torch.where(tokens.visual, weight, torch.ones_like(weight))
+            soft = torch.where(tokens.visual, torch.sigmoid(logit), torch.ones_like(logit))
             hard = alive.to(soft.dtype)
-        tokens = _run_layer(tokens, adapter, layer, soft, hard, straight_through, meter)
+        run = _checkpointed if checkpoint else _run
+        tokens = _run_layer(tokens, adapter, layer, soft, hard, straight_through, meter, run)
     return tokens
 
 
@@ -122,18 +160,33 @@ def _run_layer(
     hard: Tensor | None,
     straight_through: bool,
     meter: Executed,
+    run: Callable[[Tokens, Adapter, int, Tensor | None], Tokens],
 ) -> Tokens:
     """One layer under key weights [B, T]: soft ones, or hard forward and soft backward."""
     flops = len(tokens.hidden) * float(layer_cost(adapter.spec, tokens.length))
     meter.flops += flops
     if soft is None or not straight_through:
-        return tokens.run(adapter, layer, _attention_mask(tokens, soft))
-    after = tokens.run(adapter, layer, _attention_mask(tokens, soft))
+        return run(tokens, adapter, layer, soft)
+    after = run(tokens, adapter, layer, soft)
     with torch.no_grad():
         meter.flops += flops
-        exact = tokens.run(adapter, layer, _attention_mask(tokens, hard))
+        exact = _run(tokens, adapter, layer, hard)
     hidden = exact.hidden + (after.hidden - after.hidden.detach())
     return replace(exact, hidden=hidden, query_before=after.query_before)
+
+
+def _run(tokens: Tokens, adapter: Adapter, layer: int, weight: Tensor | None) -> Tokens:
+    return tokens.run(adapter, layer, attention_mask(tokens, weight))
+
+
+def _checkpointed(tokens: Tokens, adapter: Adapter, layer: int, weight: Tensor | None) -> Tokens:
+    after: Tokens = recompute(_run, tokens, adapter, layer, weight, use_reentrant=False)
+    return after
+
+
+def _alive(tokens: Tokens) -> Tensor:
+    """Tokens that no layer before has dropped, bool [B, T]."""
+    return tokens.validity if tokens.alive is None else tokens.alive
 
 
 def _ranks(
@@ -148,7 +201,7 @@ def _ranks(
         return torch.where(tokens.visual, rank, -1)
 
 
-def _attention_mask(tokens: Tokens, weight: Tensor | None) -> Tensor:
+def attention_mask(tokens: Tokens, weight: Tensor | None) -> Tensor:
     """Causal mask plus the logarithm of each key's weight [B, T] (None: 1): float [B, 1, T, T]."""
     length = tokens.length
     hidden = tokens.hidden

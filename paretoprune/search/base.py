@@ -119,12 +119,9 @@ class SearchStrategy(ABC):
         """Whether there is nothing more to ask."""
         return False
 
-    def own_space(self, problem: Problem) -> str | None:
-        """Name of the one space of `problem` that it searches; None if any will do.
-
-        That of the relaxation for a gradient strategy, else `only_space`.
-        """
-        return problem.relaxation().space if self.requires_gradient else self.only_space
+    def own_spaces(self, problem: Problem) -> Sequence[str] | None:
+        """Names of the spaces of `problem` that it can search, its default first; None for any."""
+        return None if self.only_space is None else (self.only_space,)
 
     @property
     def space_name(self) -> str:
@@ -152,16 +149,18 @@ class SearchStrategy(ABC):
         """The space to search, `asked` for or not; raises where that is not its own."""
         if asked is not None:
             problem.space(asked)
-        own = self.own_space(problem)
+        own = self.own_spaces(problem)
         if own is None:
             return asked or problem.default_space
-        if own not in problem.spaces:
+        known = [name for name in own if name in problem.spaces]
+        listed = ", ".join(repr(name) for name in own)
+        if not known:
             raise UnsupportedError(
-                f"strategy {type(self).__name__} searches the space {own!r}, which problem "
+                f"strategy {type(self).__name__} searches the space {listed}, which problem "
                 f"{problem.name!r} does not have; choose a sampler such as 'tpe' or 'nsga2'"
             )
-        if asked not in (None, own):
+        if asked not in (None, *known):
             raise UnsupportedError(
-                f"strategy {type(self).__name__} searches the space {own!r} only, not {asked!r}"
+                f"strategy {type(self).__name__} searches the space {listed} only, not {asked!r}"
             )
-        return own
+        return asked or known[0]

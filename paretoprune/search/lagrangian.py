@@ -2,146 +2,119 @@
 
 After VisPCO (arXiv 2604.15188), with the budget constraint as an inequality in relative compute and
 one multiplier per knot, so that the whole front comes out of one run. For each knot k with budget
-b_k the keep ratios r_k (one per layer, non-increasing) solve
+b_k the parameters x_k of a keep schedule r (free ratios, or a kernel's parameters) solve
 
-    minimise  f_k(r_k) = E_x d(x; r_k)   subject to  u(r_k) <= b_k
+    minimise  f_k(x_k) = E_z d(z; r(x_k))   subject to  u(r(x_k)) <= b_k
 
-where d is made of KL(dense(x) || student(x; r)), through the augmented Lagrangian of an inequality
-(Nocedal & Wright, eq. 17.64; w >= 0, sigma > 0)
+where d is made of KL(dense(z) || student(z; r)) on sample z, through the augmented Lagrangian
 
-    L_k = f_k / s_k + ( max(0, w_k + sigma c_k)^2 - w_k^2 ) / (2 sigma),   c_k = u(r_k) - b_k,
-    w_k <- clamp(w_k + sigma c_k, 0, w_max)   after each outer iteration.
+    L_k = f_k / s_k + ( max(0, w_k + sigma c_k)^2 - w_k^2 ) / (2 sigma),   c_k = u(r(x_k)) - b_k,
+    w_k <- clamp(w_k + sigma c_k, 0, w_max)   after each outer iteration
 
-s_k, the loss that one unit of compute saves (the least-squares multiplier, averaged over recent
-steps), puts all knots on one scale: the multiplier to expect is 1, whatever the model, and sigma
-and the step size carry over. (Unscaled, the multipliers of cheap knots were still winding up when
-the budget was spent, far above their constraint.)
+(`gradient.augmented`). s_k, the loss that one unit of compute saves, puts all knots on one scale:
+the multiplier to expect is 1, whatever the model, and sigma and the step size carry over.
+(Unscaled, the multipliers of cheap knots were still winding up when the budget was spent, far above
+their constraint.)
 
-Between knots the schedule is interpolated: every gradient step draws one budget per sample, so all
-samples teach the two knots around their budget.
+Between knots parameters are linear: every gradient step draws one budget per sample, so all samples
+teach the two knots around their budget.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.isotonic import isotonic_regression
 from torch import Tensor
 
-from paretoprune.errors import InvalidValueError, UnknownNameError
+from paretoprune.errors import UnsupportedError
 from paretoprune.problem import Candidate, Problem
 from paretoprune.search.base import SearchContext, SearchStrategy
-from paretoprune.search.relaxation import Relaxation
+from paretoprune.search.gradient.augmented import Multipliers, SavedLoss
+from paretoprune.search.gradient.coordinates import coordinates_of, project
+from paretoprune.search.gradient.knots import Knots, over_neighbours
+from paretoprune.search.gradient.options import LagrangianOptions
+from paretoprune.search.gradient.rounds import BestIterates, Rounds
+from paretoprune.search.gradient.state import GradientState
+from paretoprune.search.relaxation import Relaxation, loss_and_slope
 
-SMOOTHING = 0.9
-"""Memory of the running mean of what compute saves, per gradient step."""
-
-
-@dataclass(frozen=True)
-class LagrangianOptions:
-    """Settings of the gradient search; the defaults are those that the docs' figures use.
-
-    `loss` is what is minimised per sample: `kl`, the divergence from dense in nats, or `retention`,
-    1 - exp(-KL): where the dense model is sure, exp(-KL) is the probability that its answer is
-    kept, so lost samples no longer drown those that one more token would save. `straight_through`
-    evaluates each step at the rounded configuration (one pass more) instead of the soft one.
-    `tau_start` and `tau_end` are mask widths in tokens, annealed over the run; `batch` is samples
-    per gradient step; `inner_steps` are gradient steps between two multiplier updates; no keep
-    ratio moves more than `farthest` in a step; `sharing` is the weight that a knot's neighbours get
-    in its gradient, 0 for none, because near budgets want near schedules;
-    `final_share` is the share of the budget kept for evaluating the rounded configurations, at most
-    `most_finals` of them; iterates are averaged over the last `average_share` of the run.
-    """
-
-    knots: int = 5
-    batch: int = 16
-    inner_steps: int = 8
-    loss: str = "retention"
-    straight_through: bool = True
-    learning_rate: float = 0.5
-    momentum: float = 0.0
-    farthest: float = 0.1
-    sharing: float = 0.5
-    sigma: float = 20.0
-    most_multiplier: float = 20.0
-    tau_start: float = 4.0
-    tau_end: float = 2.0
-    final_share: float = 0.5
-    most_finals: int = 24
-    average_share: float = 0.33
-    highest_budget: float = 0.9
-
-    def __post_init__(self) -> None:
-        for name in ("knots", "batch", "inner_steps", "most_finals"):
-            if getattr(self, name) < (2 if name == "knots" else 1):
-                raise InvalidValueError(f"option {name} is too small: {getattr(self, name)}")
-        for name in ("final_share", "average_share", "highest_budget"):
-            if not 0 < getattr(self, name) < 1:
-                raise InvalidValueError(
-                    f"option {name} must be between 0 and 1, got {getattr(self, name)}"
-                )
-        if self.loss not in ("kl", "retention"):
-            raise UnknownNameError("loss", self.loss, ("kl", "retention"))
-        for name in ("learning_rate", "sigma", "most_multiplier", "tau_start", "tau_end"):
-            if not getattr(self, name) > 0:
-                raise InvalidValueError(
-                    f"option {name} must be positive, got {getattr(self, name)}"
-                )
+__all__ = ["LagrangianOptions", "LagrangianSearch", "project"]
 
 
 class LagrangianSearch(SearchStrategy):
-    """Static schedules over the `free` space, for all budgets at once, by gradient descent.
+    """Static schedules of one kernel, for all budgets at once, by gradient descent.
 
     Each `ask` runs one outer iteration (`inner_steps` gradient steps and a multiplier update) and
     returns nothing; once the budget left is what the final evaluations cost, it offers the rounded
-    configurations of evenly spaced budgets.
+    configurations of evenly spaced budgets. The kernel is the option `kernel`, or the space that
+    the study names.
     """
 
     requires_gradient: ClassVar[bool] = True
     most_objectives: ClassVar[int | None] = 2
 
-    def __init__(self, options: LagrangianOptions | None = None, **overrides: float) -> None:
+    def __init__(self, options: LagrangianOptions | None = None, **overrides: Any) -> None:
         if overrides:
-            options = LagrangianOptions(**overrides)  # type: ignore[arg-type]
+            options = LagrangianOptions(**overrides)
         self.options = options or LagrangianOptions()
 
+    def own_spaces(self, problem: Problem) -> Sequence[str]:
+        """The kernels of the relaxation, the one that the options name first."""
+        chosen = self.options.kernel
+        return (chosen, *(name for name in problem.relaxation().kernels if name != chosen))
+
     def start(self, problem: Problem, context: SearchContext) -> None:
-        """Put every knot at the constant schedule that meets its budget exactly."""
+        """Put every knot near its budget: a constant schedule, or a kernel's point."""
         super().start(problem, context)
         options = self.options
+        free = LagrangianOptions.kernel
+        if options.kernel != free and context.space not in (None, options.kernel):
+            raise UnsupportedError(
+                f"the options kernel={options.kernel} and space={context.space} name two kernels; "
+                "give one of them"
+            )
         self.relaxed: Relaxation = problem.relaxation()
         low, high = self.relaxed.reachable
         # the lowest knot leaves room to choose: at `low` itself only one schedule exists
-        self.budgets = np.linspace(
+        self.knots = Knots.within(
             low + 0.03 * (high - low), max(options.highest_budget, low + 0.1), options.knots
         )
-        start = np.stack([self.relaxed.constant(b) for b in self.budgets])
-        self.ratios = torch.tensor(start, dtype=torch.float64, requires_grad=True)
-        self.optimizer = torch.optim.SGD(
-            [self.ratios], lr=options.learning_rate, momentum=options.momentum
+        self.coordinates = coordinates_of(self.relaxed, problem, self.space_name)
+        self.x = self.coordinates.start(self.budgets)
+        self.velocity = torch.zeros_like(self.x)
+        self.multipliers = Multipliers(
+            options.knots, sigma=options.sigma, most=options.most_multiplier
         )
-        self.multipliers = torch.ones(options.knots, dtype=torch.float64)
-        self._saved = torch.zeros(options.knots, dtype=torch.float64)
-        self._steps = 0
-        self._sum = torch.zeros_like(self.ratios)
+        self.saved = SavedLoss(options.knots)
+        self.best = BestIterates(self.x)
+        self.met = 0
+        self._sum = torch.zeros_like(self.x)
         self._summed = 0
         self._taught = False
         self._pending: list[Candidate] | None = None
         self._reserve, self._finals = self._plan_finals()
-        self._for_steps = context.budget - self._reserve - self.relaxed.teacher_price()
-        self._stepped = 0.0
-        self.history: list[dict[str, list[float]]] = []
+        for_steps = context.budget - self._reserve - self.relaxed.teacher_price()
+        self.rounds = Rounds(for_steps, options.restarts, options.average_share)
+        self.history: list[dict[str, Any]] = []
+
+    @property
+    def budgets(self) -> NDArray[np.float64]:
+        """The knots' budgets."""
+        return self.knots.budgets
+
+    @property
+    def ratios(self) -> Tensor:
+        """Keep ratios of the knots as they are, `[knots, layers]`."""
+        with torch.no_grad():
+            return self.coordinates.ratios(self.x)
 
     def _plan_finals(self) -> tuple[float, int]:
         """What evaluating the final configurations may cost, and how many that is."""
-        prices = [
-            self.problem.price(self.relaxed.candidate(r)) for r in self.ratios.detach().numpy()
-        ]
+        prices = [self.problem.price(self.coordinates.candidate(row)) for row in self.x.numpy()]
         mean = float(np.mean(prices))
         count = int(self.options.final_share * self.context.budget / mean)
         count = max(1, min(count, self.options.most_finals))
@@ -150,7 +123,7 @@ class LagrangianSearch(SearchStrategy):
     @property
     def progress(self) -> float:
         """Share of the gradient steps' budget that is spent, 0..1."""
-        return min(1.0, self._stepped / max(self._for_steps, 1e-9))
+        return self.rounds.progress
 
     def ask(self, n: int) -> list[Candidate]:
         """One outer iteration; or, at the end, up to `n` of the rounded configurations."""
@@ -166,133 +139,174 @@ class LagrangianSearch(SearchStrategy):
         """Whether all final configurations have been handed out."""
         return self._pending is not None and not self._pending
 
+    # --- an outer iteration
+
     def _iterate(self) -> bool:
-        """Gradient steps and one multiplier update; false once the budget for steps is spent."""
+        """Gradient steps and one multiplier update; false once there is nothing left to do."""
+        if self.met >= self.options.patience or not self._teach():
+            return False
+        rng = self.context.rng()
+        losses, excesses, merits = [], [], []
+        for _ in range(self.options.inner_steps):
+            tau = self._annealed()
+            weights = self.knots.weights(self.knots.draw(self.options.batch, rng))
+            x = self.x.clone().requires_grad_()
+            rows = self.coordinates.ratios(weights @ x)
+            price = self.relaxed.step_price(
+                rows.detach().numpy(), tau=tau, straight_through=self.options.hard
+            )
+            if not self.context.affords(price + self._reserve):
+                return False
+            self.context.charge(price)
+            loss, merit = self._step(x, rows, weights, rng, tau)
+            losses.append(loss)
+            merits.append(merit)
+            excesses.append(self._excess(self.x).detach())
+            if self.rounds.spend(price):
+                self.x = self.best.x.clone()
+                self.velocity.zero_()
+        self._close(losses, excesses, merits)
+        return True
+
+    def _teach(self) -> bool:
+        """Pay for the dense model's answers, once; false if the budget does not reach."""
         if not self._taught:
             teacher = self.relaxed.teacher_price()
             if not self.context.affords(teacher + self._reserve):
                 return False
             self.context.charge(teacher)
             self._taught = True
-        rng = self.context.rng()
-        divergences, excesses = [], []
-        for _ in range(self.options.inner_steps):
-            rows = self._draw(rng)
-            tau = self._annealed()
-            price = self.relaxed.step_price(
-                rows.detach().numpy(), tau=tau, straight_through=self.options.straight_through
-            )
-            if not self.context.affords(price + self._reserve):
-                return False
-            self.context.charge(price)
-            self._stepped += price
-            divergences.append(self._step(rows, rng, tau))
-            excesses.append(self._excess().detach())
-        with torch.no_grad():
-            excess = torch.stack(excesses).mean(0)  # single iterates jump about the constraint
-            self.multipliers = (self.multipliers + self.options.sigma * excess).clamp(
-                0.0, self.options.most_multiplier
-            )
-        self.history.append(
-            {
-                "divergence": [float(np.mean(divergences))],
-                "excess": excess.tolist(),
-                "multiplier": self.multipliers.tolist(),
-            }
-        )
         return True
 
     def _annealed(self) -> float:
-        start, end = self.options.tau_start, self.options.tau_end
-        return float(start * (end / start) ** self.progress)
+        """Mask width tau of this step; a kernel's steps sharpen alongside."""
+        options, done = self.options, self.progress
+        self.coordinates.slope = _geometric(options.slope_start, options.slope_end, done)
+        return _geometric(options.tau_start, options.tau_end, done)
 
-    def _excess(self) -> Tensor:
-        """Constraint values c_k = u(r_k) - b_k, `[knots]`."""
-        return self.relaxed.compute(self.ratios) - torch.from_numpy(self.budgets)
+    def _excess(self, x: Tensor) -> Tensor:
+        """Constraint values c_k = u(r(x_k)) - b_k, `[knots]`."""
+        return self.relaxed.compute(self.coordinates.ratios(x)) - torch.from_numpy(self.budgets)
 
-    def _draw(self, rng: np.random.Generator) -> Tensor:
-        """Schedules at one budget per sample, stratified over the range: `[batch, layers]`."""
-        batch = self.options.batch
-        place = (np.arange(batch) + rng.random(batch)) / batch
-        low, high = self.budgets[0], self.budgets[-1]
-        budgets = low + place * (high - low)
-        return self._at(budgets)
+    def _step(
+        self, x: Tensor, rows: Tensor, weights: Tensor, rng: np.random.Generator, tau: float
+    ) -> tuple[float, Tensor]:
+        """One gradient step on the augmented Lagrangian, then projection.
 
-    def _at(self, budgets: NDArray[np.float64], ratios: Tensor | None = None) -> Tensor:
-        """Schedules at any budgets within the knots, linear in between: `[budgets, layers]`."""
-        ratios = self.ratios if ratios is None else ratios
-        spacing = self.budgets[1] - self.budgets[0]
-        place = np.clip((budgets - self.budgets[0]) / spacing, 0, len(self.budgets) - 1)
-        below = np.minimum(place.astype(np.int64), len(self.budgets) - 2)
-        share = torch.from_numpy(place - below)[:, None]
-        index = torch.from_numpy(below)
-        return (1 - share) * ratios[index] + share * ratios[index + 1]
-
-    def _step(self, rows: Tensor, rng: np.random.Generator, tau: float) -> float:
-        """One gradient step on the augmented Lagrangian, then projection; returns the mean KL."""
+        Returns the mean divergence and each knot's Lagrangian, `[knots]`, before the step.
+        """
+        options, count = self.options, len(self.knots)
         samples = _distinct(rng, self.relaxed.samples, len(rows))
-        divergence = self.relaxed.loss(
-            rows, samples, tau=tau, straight_through=self.options.straight_through
-        )
-        lost = divergence if self.options.loss == "kl" else 1 - torch.exp(-divergence)
+        divergence, slope_of_rows = loss_and_slope(
+            self.relaxed, rows.detach(), samples, tau=tau, straight_through=options.hard,
+            noise=rng.integers(2**63, size=len(rows)) if options.noisy else None,
+            micro_batch=options.micro_batch,
+        )  # fmt: skip
+        lost = divergence if options.loss == "kl" else 1 - torch.exp(-divergence)
+        if options.loss == "retention":
+            slope_of_rows = torch.exp(-divergence)[:, None] * slope_of_rows
         # the mean over samples is one over the knots, too: each knot hears 1 / knots of them
-        (quality,) = torch.autograd.grad(lost.mean() * len(self.budgets), self.ratios)
-        excess = self._excess()
-        quality = _shared(quality, self.options.sharing)
-        (slope,) = torch.autograd.grad(excess.sum(), self.ratios)
-        with torch.no_grad():
-            self._saved = SMOOTHING * self._saved - (1 - SMOOTHING) * (quality * slope).sum(1)
-            self._steps += 1
-            saved = self._saved / (1 - SMOOTHING**self._steps)
-            scale = _over_neighbours(saved / (slope * slope).sum(1))
-            force = (self.multipliers + self.options.sigma * excess).clamp(min=0)
-            gradient = quality / scale[:, None] + force[:, None] * slope
-            reach = self.options.farthest / self.options.learning_rate
-            self.ratios.grad = gradient.clamp(-reach, reach)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.options.learning_rate * (1 - 0.8 * self.progress)
-        self.optimizer.step()
-        with torch.no_grad():
-            self.ratios.copy_(project(self.ratios, self.relaxed.first))
-            if self.progress >= 1 - self.options.average_share:
-                self._sum += self.ratios
-                self._summed += 1
-        return float(divergence.detach().mean())
+        (quality,) = torch.autograd.grad(rows, x, slope_of_rows * count / len(rows))
+        excess = self._excess(x)
+        (slope,) = torch.autograd.grad(excess.sum(), x)
+        excess = excess.detach()
+        quality = over_neighbours(quality, options.sharing)
+        natural = self.coordinates.natural(x, slope)
+        self.saved.update((quality * natural).sum(1))
+        scale = self.saved.scale((slope * natural).sum(1))
+        heard = (weights * lost[:, None]).sum(0) / weights.sum(0).clamp(min=1e-9)
+        merit = heard / scale + self.multipliers.penalty(excess)
+        gradient = quality / scale[:, None] + self.multipliers.force(excess)[:, None] * slope
+        self._descend(x.detach(), self.coordinates.natural(x, gradient))
+        return float(divergence.mean()), merit
+
+    def _descend(self, x: Tensor, direction: Tensor) -> None:
+        """One step, x <- project(x - lr v), no coordinate farther than allowed."""
+        options = self.options
+        reach = options.farthest / options.learning_rate
+        self.velocity = options.momentum * self.velocity + direction.clamp(-reach, reach)
+        rate = options.learning_rate * (1 - 0.8 * self.rounds.progress_of_round)
+        self.x = self.coordinates.project(x - rate * self.velocity)
+        if self.rounds.averaging:
+            self._sum += self.x
+            self._summed += 1
+
+    def _close(
+        self, losses: Sequence[float], excesses: Sequence[Tensor], merits: Sequence[Tensor]
+    ) -> None:
+        """Move the multipliers, remember the best iterates, write the iteration down."""
+        excess = torch.stack(list(excesses)).mean(0)  # single iterates jump about the constraint
+        self.multipliers.update(excess)
+        self.best.update(self.x, torch.stack(list(merits)).mean(0))
+        if self.options.stop_within:
+            near = bool((self.multipliers.residual(excess) < self.options.stop_within).all())
+            self.met = self.met + 1 if near else 0
+        self.history.append(
+            {
+                "spent": self.context.spent,
+                "divergence": [float(np.mean(losses))],
+                "excess": excess.tolist(),
+                "multiplier": self.multipliers.values.tolist(),
+            }
+        )
+
+    # --- what comes out
 
     def _round(self) -> list[Candidate]:
-        """Rounded configurations at evenly spaced budgets, cheapest first, each once."""
-        ratios = self._sum / self._summed if self._summed else self.ratios.detach()
-        budgets = np.linspace(self.budgets[0], self.budgets[-1], self._finals)
-        found = [self.relaxed.candidate(row.numpy()) for row in self._at(budgets, ratios)]
-        once = {self.problem.identity(c): c for c in found}
+        """Rounded configurations at evenly spaced budgets, cheapest first, each once.
+
+        Each carries what it was before rounding.
+        """
+        x = self._sum / self._summed if self._summed else self.x
+        points = self.knots.weights(self.knots.even(self._finals)) @ self.coordinates.project(x)
+        with torch.no_grad():
+            ratios = self.coordinates.ratios(points).numpy()
+        tau = self._annealed()
+        once: dict[str, Candidate] = {}
+        for point, row in zip(points.numpy(), ratios, strict=True):
+            candidate = self.coordinates.candidate(point)
+            relaxed = {"keep": [float(r) for r in row], "tau": tau}
+            once[self.problem.identity(candidate)] = replace(candidate, relaxed=relaxed)
         return list(once.values())
 
+    # --- checkpoints
 
-def _shared(gradient: Tensor, sharing: float) -> Tensor:
-    """Each knot's gradient averaged with its neighbours', `[knots, layers]`."""
-    padded = torch.cat([gradient[:1], gradient, gradient[-1:]])
-    return ((padded[:-2] + padded[2:]) * sharing + padded[1:-1]) / (1 + 2 * sharing)
+    def state(self) -> GradientState:
+        """Everything that a fresh, started search needs to continue identically."""
+        return GradientState(
+            tensors={
+                "x": self.x, "velocity": self.velocity, "multipliers": self.multipliers.values,
+                "saved": self.saved.sum, "sum": self._sum, "best": self.best.x,
+                "merit": self.best.merit,
+            },
+            values={
+                "saved_steps": self.saved.steps, "summed": self._summed, "taught": self._taught,
+                "stepped": self.rounds.spent, "restarted": self.rounds.restarted, "met": self.met,
+                "history": self.history,
+                "pending": None if self._pending is None else [
+                    {"space": c.space, "values": dict(c.values), "relaxed": dict(c.relaxed or {})}
+                    for c in self._pending
+                ],
+            },
+        )  # fmt: skip
+
+    def restore(self, state: GradientState) -> None:
+        """Take over a state; `start` must have been called with the same problem and context."""
+        tensors, values = state.tensors, state.values
+        self.x, self.velocity = tensors["x"].clone(), tensors["velocity"].clone()
+        self.multipliers.values = tensors["multipliers"].clone()
+        self.saved.sum, self.saved.steps = tensors["saved"].clone(), values["saved_steps"]
+        self._sum, self._summed = tensors["sum"].clone(), values["summed"]
+        self.best.x, self.best.merit = tensors["best"].clone(), tensors["merit"].clone()
+        self._taught, self.met = values["taught"], values["met"]
+        self.rounds.spent, self.rounds.restarted = values["stepped"], values["restarted"]
+        self.history = list(values["history"])
+        pending = values["pending"]
+        self._pending = None if pending is None else [Candidate(**each) for each in pending]
 
 
-def _over_neighbours(saved: Tensor) -> Tensor:
-    """Mean over each knot and its neighbours, `[knots]`, and at least 2 % of the largest.
-
-    Noise can hide, or turn, what a single knot saves; the front has no such jumps.
-    """
-    padded = torch.cat([saved[:1], saved, saved[-1:]])
-    smooth = (padded[:-2] + padded[1:-1] + padded[2:]) / 3
-    return smooth.clamp(min=max(0.02 * float(smooth.max()), 1e-6))
-
-
-def project(ratios: Tensor, first: int) -> Tensor:
-    """The nearest valid schedules: in 0..1, non-increasing, 1 before `first`: `[knots, layers]`.
-
-    Euclidean projection by isotonic regression (pool adjacent violators).
-    """
-    out = np.ones(tuple(ratios.shape))
-    for k, row in enumerate(ratios.detach().numpy()):
-        out[k, first:] = isotonic_regression(row[first:], y_min=0.0, y_max=1.0, increasing=False)
-    return torch.from_numpy(out)
+def _geometric(start: float, end: float, done: float) -> float:
+    return float(start * (end / start) ** done)
 
 
 def _distinct(rng: np.random.Generator, total: int, count: int) -> NDArray[np.int64]:

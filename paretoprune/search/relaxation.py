@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -12,6 +12,8 @@ from paretoprune.problem import Candidate
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from paretoprune.schedules.kernels import Kernel
 
 
 class Relaxation(Protocol):
@@ -29,6 +31,10 @@ class Relaxation(Protocol):
     """Name of the space in which a ratio row, once rounded, is a candidate."""
 
     @property
+    def kernels(self) -> Mapping[str, Kernel]:
+        """Kernels by the name of their space."""
+
+    @property
     def reachable(self) -> tuple[float, float]:
         """Lowest and highest relative compute that the space can reach."""
 
@@ -39,11 +45,12 @@ class Relaxation(Protocol):
         *,
         tau: float,
         straight_through: bool = True,
+        noise: NDArray[np.int64] | None = None,
     ) -> Tensor:
         """Divergence from dense, `[rows]`: row i on sample `samples[i]`, differentiable in ratios.
 
         `tau` is the mask's width in tokens; with `straight_through` the value is that of the
-        rounded configuration.
+        rounded configuration. `noise` are seeds `[rows]`: masks are then drawn (binary concrete).
         """
 
     def compute(self, ratios: Tensor) -> Tensor:
@@ -62,3 +69,35 @@ class Relaxation(Protocol):
 
     def candidate(self, ratios: Sequence[float] | NDArray[np.float64]) -> Candidate:
         """The candidate that one row rounds to."""
+
+
+def loss_and_slope(
+    relaxed: Relaxation,
+    ratios: Tensor,
+    samples: NDArray[np.int64],
+    *,
+    tau: float,
+    straight_through: bool = True,
+    noise: NDArray[np.int64] | None = None,
+    micro_batch: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Loss `[rows]` and its derivative in each row's own ratios, `[rows, layers]`.
+
+    Rows do not depend on each other, so that `micro_batch` of them are in memory at a time, those
+    of similar length together, and the result is the same.
+    """
+    import torch
+
+    order = ratios.detach().mean(1).argsort(stable=True)
+    losses = torch.zeros(len(ratios), dtype=ratios.dtype)
+    slopes = torch.zeros_like(ratios)
+    for part in order.split(micro_batch or len(ratios)):
+        rows = ratios[part].detach().requires_grad_()
+        chosen = part.numpy()
+        loss = relaxed.loss(
+            rows, samples[chosen], tau=tau, straight_through=straight_through,
+            noise=None if noise is None else noise[chosen],
+        )  # fmt: skip
+        (slopes[part],) = torch.autograd.grad(loss.sum(), rows)
+        losses[part] = loss.detach()
+    return losses, slopes

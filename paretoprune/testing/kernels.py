@@ -113,6 +113,13 @@ class KernelContract(ABC):
         with pytest.raises(InvalidValueError, match=f"for {LAYERS} layers, the schedule has 3"):
             kernel.fit(KeepSchedule((1.0, 0.5, 0.5)))
 
+    def test_the_canonical_order_changes_no_schedule(self, kernel: Kernel) -> None:
+        """And is its own canonical order."""
+        rows = torch.from_numpy(_inside(kernel, 32))
+        fixed = kernel.canonical(rows)
+        assert torch.allclose(kernel.ratios(fixed), kernel.ratios(rows))
+        assert torch.equal(kernel.canonical(fixed), fixed)
+
     def test_real_parameters_round_to_valid_knobs(self, kernel: Kernel) -> None:
         """The nearest valid values, also from outside the bounds."""
         low, high = kernel.bounds

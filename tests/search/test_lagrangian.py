@@ -1,17 +1,29 @@
 """The gradient search on a toy relaxation with a known solution, and on the embedded model."""
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 import torch
 
-from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError
+from paretoprune.errors import (
+    BrokenFileError,
+    InvalidValueError,
+    UnknownNameError,
+    UnsupportedError,
+)
 from paretoprune.problem import Evaluation, Objective, Problem
 from paretoprune.problems.analytic import ZDT1
 from paretoprune.problems.token_pruning import TokenPruning
 from paretoprune.pruning.base import Pruner, Selection
-from paretoprune.schedules.kernels import Free
+from paretoprune.schedules.kernels import Free, fitting_kernels
 from paretoprune.search.base import SearchContext, SearchStrategy
+from paretoprune.search.gradient.rounds import BestIterates, Rounds
+from paretoprune.search.gradient.state import GradientState
 from paretoprune.search.lagrangian import LagrangianOptions, LagrangianSearch, project
+from paretoprune.search.relaxation import loss_and_slope
+from paretoprune.space import Float, SearchSpace
 from paretoprune.study import run_study
 from paretoprune.testing.strategies import StrategyContract
 
@@ -30,8 +42,9 @@ class ToyRelaxation:
 
     def __init__(self, problem):
         self.problem = problem
+        self.kernels = problem.kernels
 
-    def loss(self, ratios, samples, *, tau, straight_through=True):
+    def loss(self, ratios, samples, *, tau, straight_through=True, noise=None):
         noise = torch.from_numpy(0.9 + 0.2 * (samples % 2))
         return noise * (torch.from_numpy(WEIGHTS) * (1 - ratios) ** 2).sum(1)
 
@@ -58,8 +71,9 @@ class ToyPruning(Problem):
 
     def __init__(self, step_cost=0.01):
         self.step_cost = step_cost
-        self.kernel = Free(LAYERS, 100)
-        self.spaces = {"free": self.kernel.space, "small": Free(LAYERS, 10).space}
+        self.kernels = fitting_kernels(LAYERS, 100).kernels
+        self.spaces = {name: kernel.space for name, kernel in self.kernels.items()}
+        self.spaces["small"] = Free(LAYERS, 10).space
         self.objectives = (
             Objective("score", "max", "", reference=0.0, best=1.0),
             Objective("compute", "min", "", reference=1.0, best=0.0),
@@ -68,7 +82,7 @@ class ToyPruning(Problem):
     def evaluate(self, candidates):
         out = []
         for c in candidates:
-            r = np.array(self.kernel.schedule(c.values).ratios)
+            r = np.array(self.kernels[c.space].schedule(c.values).ratios)
             loss = float((WEIGHTS * (1 - r) ** 2).sum())
             values = {"score": 1 - loss / 4.5, "compute": float(r.mean())}
             out.append(Evaluation(c, values, cost=1.0))
@@ -88,6 +102,17 @@ class TestLagrangian(StrategyContract):
 
     def problem(self) -> Problem:
         return ToyPruning(step_cost=20.0)  # the suite's runs have a budget of 1000
+
+
+class TestKernelParameters(TestLagrangian):
+    def make(self) -> SearchStrategy:
+        return LagrangianSearch(kernel="linear", knots=3, batch=8, inner_steps=2)
+
+
+class TestGumbel(TestLagrangian):
+    def make(self) -> SearchStrategy:
+        options = {"estimator": "gumbel", "restarts": 1, "momentum": 0.5}
+        return LagrangianSearch(knots=3, batch=8, inner_steps=2, **options)
 
 
 def solve(**options):
@@ -110,6 +135,126 @@ def test_finds_the_closed_form_optimum_and_meets_every_budget():
         expected = 1 - LAYERS * (1 - search.budgets[knot]) * shares
         assert expected.min() > 0
         assert np.allclose(search.ratios.detach().numpy()[knot, 1:], expected, atol=0.04)
+
+
+@pytest.mark.parametrize("kernel", ["single-step", "multi-step", "linear", "exponential"])
+def test_a_kernel_search_comes_near_the_best_of_its_kernel(kernel):
+    """Against a lattice of the whole kernel, at budgets that every kernel can reach."""
+    search, _ = solve(kernel=kernel, knots=4, batch=16, sharing=0.0)
+    shape = ToyPruning().kernels[kernel]
+    rows = np.stack([shape.schedule(v).ratios for v in thinned(shape.space)])
+    losses = (WEIGHTS * (1 - rows) ** 2).sum(1)
+    for budget, row in list(zip(search.budgets, search.ratios.numpy(), strict=True))[1:]:
+        assert row.mean() <= budget + 0.03
+        best = losses[rows.mean(1) <= budget].min()
+        assert (WEIGHTS * (1 - row) ** 2).sum() <= best + 0.2
+
+
+def thinned(space):
+    knobs = [dataclasses.replace(k, step=0.1 if len(space) > 3 else 0.05) if isinstance(k, Float) else k for k in space.knobs]
+    return SearchSpace(tuple(knobs)).grid()
+
+
+def test_kernels_are_chosen_by_option_or_space():
+    problem = ToyPruning()
+    by_option = run_study(problem, LagrangianSearch(kernel="sigmoid"), budget=10.0)
+    by_space = run_study(problem, LagrangianSearch(), budget=10.0, space="sigmoid")
+    assert [c.candidate for c in by_option.evaluations] == [
+        c.candidate for c in by_space.evaluations
+    ]
+    assert {c.candidate.space for c in by_space.evaluations} == {"sigmoid"}
+    with pytest.raises(UnsupportedError, match="kernel=sigmoid and space=linear name two kernels"):
+        run_study(problem, LagrangianSearch(kernel="sigmoid"), budget=10.0, space="linear")
+    with pytest.raises(UnknownNameError, match="unknown search space 'sigmod'"):
+        run_study(problem, LagrangianSearch(kernel="sigmod"), budget=10.0)
+
+
+def test_candidates_carry_what_they_were_before_rounding():
+    problem = ToyPruning()
+    result = run_study(problem, LagrangianSearch(knots=3, batch=8), budget=10.0)
+    for evaluation in result.evaluations:
+        relaxed = evaluation.candidate.relaxed
+        rounded = problem.kernels["free"].schedule(evaluation.candidate.values).ratios
+        assert np.abs(np.subtract(relaxed["keep"], rounded)).max() <= 0.005 + 1e-9
+        assert relaxed["tau"] == pytest.approx(2.0, rel=0.02)
+        assert json.loads(json.dumps(relaxed)) == relaxed
+
+
+def test_stops_within_the_constraints():
+    """Steps end once every knot holds its constraint, and what is left is not spent."""
+    _, early = solve(knots=3, batch=16, stop_within=0.05, sharing=0.0)
+    _, late = solve(knots=3, batch=16, sharing=0.0)
+    assert early.stopped == late.stopped == "finished"
+    assert early.spent < 0.8 * late.spent
+
+
+def test_a_restart_goes_back_to_the_best_iterates():
+    best = BestIterates(torch.zeros(2, 1))
+    best.update(torch.tensor([[1.0], [1.0]]), torch.tensor([5.0, 1.0], dtype=torch.float64))
+    best.update(torch.tensor([[2.0], [2.0]]), torch.tensor([1.0, 5.0], dtype=torch.float64))
+    assert best.x[:, 0].tolist() == [2.0, 1.0]
+    rounds = Rounds(8.0, restarts=1, average_share=0.9)
+    assert [rounds.spend(1.0) for _ in range(8)] == [False] * 3 + [True] + [False] * 4
+    assert rounds.average_from == 0.5  # never over a restart
+    search, _ = solve(knots=3, batch=16, restarts=3)
+    assert search.rounds.restarted == 3
+
+
+@pytest.mark.parametrize("after", [0, 2, 6, 30])
+@pytest.mark.parametrize("kernel", ["free", "multi-step"])
+def test_a_stored_state_continues_identically(tmp_path, after, kernel):
+    """In a fresh instance, by way of the file; also from amid the final configurations."""
+
+    def make():
+        search = LagrangianSearch(kernel=kernel, knots=3, batch=8, momentum=0.5, restarts=1)
+        context = SearchContext(seed=3, budget=8.0)
+        search.start(ToyPruning(step_cost=0.05), context)
+        return search, context
+
+    def play(search, context, asks):
+        found = []
+        for _ in range(asks):
+            context.asks += 1
+            found += search.ask(2)
+        return found
+
+    whole, context = make()
+    before = play(whole, context, after)
+    whole.state().save(tmp_path / "state.safetensors")
+    expected = play(whole, context, 40)
+    assert before or expected
+    again, other = make()
+    other.asks, other.spent = after, context.spent - 0.0
+    again.restore(GradientState.load(tmp_path / "state.safetensors"))
+    other.spent = again.history[-1]["spent"] if again.history else 0.0
+    found = play(again, other, 40)
+    assert found == expected
+    assert [c.relaxed for c in found] == [c.relaxed for c in expected]
+    assert again.history == whole.history
+    assert torch.equal(again.x, whole.x)
+
+
+def test_a_broken_state_is_one_sentence(tmp_path):
+    (tmp_path / "a").write_bytes(b"nonsense")
+    for name in ("a", "missing"):
+        with pytest.raises(BrokenFileError, match="cannot read a search's state from .*" + name):
+            GradientState.load(tmp_path / name)
+
+
+def test_micro_batches_change_nothing(mini):
+    """Loss and slope of a step, all rows together or two at a time, also of drawn masks."""
+    relaxed = mini.relaxation()
+    rng = np.random.default_rng(0)
+    rows = np.sort(rng.random((6, 8)), axis=1)[:, ::-1].copy()
+    rows[:, 0] = 1.0
+    samples = rng.permutation(64)[:6]
+    for noise in (None, rng.integers(2**63, size=6)):
+        args = relaxed, torch.from_numpy(rows), samples
+        loss, slope = loss_and_slope(*args, tau=2.0, noise=noise)
+        small, slope_of_small = loss_and_slope(*args, tau=2.0, noise=noise, micro_batch=2)
+        assert torch.allclose(loss, small, atol=1e-4)
+        assert torch.allclose(slope, slope_of_small, atol=1e-3, rtol=1e-2)
+        assert float(slope.abs().max()) > 0.1
 
 
 def test_starts_at_constant_schedules_that_meet_their_budgets():
@@ -162,6 +307,10 @@ def test_bad_options_are_named():
         LagrangianOptions(knots=1)
     with pytest.raises(UnknownNameError, match="unknown loss 'k'"):
         LagrangianOptions(loss="k")
+    with pytest.raises(UnknownNameError, match="unknown estimator 'gumble'.*'gumbel'"):
+        LagrangianOptions(estimator="gumble")
+    with pytest.raises(InvalidValueError, match="stop_within must be 0 or more, got -1"):
+        LagrangianOptions(stop_within=-1)
     with pytest.raises(InvalidValueError, match="final_share must be between 0 and 1, got 2"):
         LagrangianOptions(final_share=2)
 

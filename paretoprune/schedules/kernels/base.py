@@ -90,6 +90,13 @@ class Kernel(ABC):
         dense = torch.arange(self.layers, device=curve.device) < self.first
         return torch.where(dense, torch.ones_like(curve), curve)
 
+    def canonical(self, parameters: Tensor) -> Tensor:
+        """Parameters `[..., knobs]` of the same schedule in a fixed order.
+
+        So that schedules can be compared and interpolated by their parameters.
+        """
+        return parameters
+
     @property
     def bounds(self) -> NDArray[np.float64]:
         """Lowest and highest value of each parameter: float64 `[2, knobs]`."""

@@ -35,6 +35,12 @@ class Free(Kernel):
         ratios = np.minimum.accumulate([1.0] * self.first + knobs)
         return KeepSchedule.from_ratios(ratios).rounded(self.levels)
 
+    def canonical(self, parameters: Tensor) -> Tensor:
+        """Not rising."""
+        import torch
+
+        return torch.cummin(parameters, dim=-1).values
+
     def curve(self, parameters: Tensor, slope: Tensor | float) -> Tensor:
         """Smooth ratios of `[..., keeps]`."""
         import torch

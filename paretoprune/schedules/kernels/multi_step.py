@@ -59,11 +59,18 @@ class MultiStep(Kernel):
             ratios[layer:] = keep
         return KeepSchedule.from_ratios(ratios).rounded(self.levels)
 
-    def curve(self, parameters: Tensor, slope: Tensor | float) -> Tensor:
-        """Smooth ratios of `[..., (layers, keeps)]`: the steps' drops add up."""
+    def canonical(self, parameters: Tensor) -> Tensor:
+        """Layers upwards, keep ratios downwards."""
+        import torch
+
         layers = parameters[..., : self.steps].sort(-1).values
         keeps = parameters[..., self.steps :].sort(-1, descending=True).values
-        total = 1.0 + (keeps[..., :1] - 1.0) * soft_step(layers[..., 0], self.layers, slope)
+        return torch.cat([layers, keeps], -1)
+
+    def curve(self, parameters: Tensor, slope: Tensor | float) -> Tensor:
+        """Smooth ratios of `[..., (layers, keeps)]`: the steps' drops add up."""
+        layers, keeps = self.canonical(parameters).split(self.steps, -1)
+        total: Tensor = 1.0 + (keeps[..., :1] - 1.0) * soft_step(layers[..., 0], self.layers, slope)
         for i in range(1, self.steps):
             drop = (keeps[..., i] - keeps[..., i - 1])[..., None]
             total = total + drop * soft_step(layers[..., i], self.layers, slope)

@@ -25,14 +25,20 @@ class Linear(Drop):
         """Knobs `start` and `end`."""
         return (self._layer("start"), self._layer("end"))
 
+    def canonical(self, parameters: Tensor) -> Tensor:
+        """Start before end."""
+        import torch
+
+        return torch.cat([parameters[..., :2].sort(-1).values, parameters[..., 2:]], -1)
+
     def gate(self, shape: Tensor, slope: Tensor | float) -> Tensor:
         """A straight ramp."""
         import torch
 
-        start = torch.minimum(shape[..., 0], shape[..., 1])[..., None]
-        end = torch.maximum(shape[..., 0], shape[..., 1])[..., None]
+        start, end = shape.sort(-1).values.split(1, -1)
         layer = torch.arange(self.layers, dtype=shape.dtype, device=shape.device)
-        return ((layer - start + 1.0) / (end - start + 1.0)).clamp(0.0, 1.0)
+        ramp: Tensor = (layer - start + 1.0) / (end - start + 1.0)
+        return ramp.clamp(0.0, 1.0)
 
 
 class Cosine(Linear):

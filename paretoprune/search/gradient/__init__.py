@@ -1,0 +1,1 @@
+"""Parts of the gradient searches: knots, coordinates, the augmented Lagrangian, state."""

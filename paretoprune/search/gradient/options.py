@@ -1,0 +1,97 @@
+"""Settings of the gradient search, validated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from paretoprune.errors import InvalidValueError, UnknownNameError
+
+LOSSES = ("kl", "retention")
+ESTIMATORS = ("straight-through", "soft", "gumbel", "gumbel-straight-through")
+AT_LEAST = {
+    "knots": 2, "batch": 1, "inner_steps": 1, "most_finals": 1, "micro_batch": 1, "restarts": 0,
+    "patience": 1,
+}  # fmt: skip
+SHARES = ("final_share", "average_share", "highest_budget")
+POSITIVE = (
+    "learning_rate", "sigma", "most_multiplier", "tau_start", "tau_end", "slope_start", "slope_end",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LagrangianOptions:
+    """Settings of the gradient search; the defaults are those that the docs' figures use.
+
+    `kernel` is whose parameters are searched. `loss` is what is minimised per sample: `kl`, the
+    divergence from dense in nats, or `retention`, 1 - exp(-KL): where the dense model is sure,
+    exp(-KL) is the probability that its answer is kept, so lost samples no longer drown those that
+    one more token would save. `estimator` is how a step sees the mask: `straight-through` evaluates
+    at the rounded configuration (one pass more) and differentiates the soft one, `soft` uses the
+    soft one for both, `gumbel` draws relaxed samples of it, `gumbel-straight-through` draws hard
+    ones. `tau_start` and `tau_end` are mask widths in tokens, `slope_start` and `slope_end` the
+    steepness of a kernel's steps per layer, both annealed over the run; `batch` is samples per
+    gradient step, of which `micro_batch` are in memory at a time; `inner_steps` are gradient steps
+    between two multiplier updates; no keep ratio moves more than `farthest` in a step; `sharing` is
+    the weight that a knot's neighbours get in its gradient, 0 for none, because near budgets want
+    near schedules. `restarts` times the knots go back to their best iterates and the step size to
+    its start. Steps end early once every knot is within `stop_within` of its constraint for
+    `patience` outer iterations in a row (0: never). `final_share` is the share of the budget kept
+    for evaluating the rounded configurations, at most `most_finals` of them; iterates are averaged
+    over the last `average_share` of the run.
+    """
+
+    kernel: str = "free"
+    knots: int = 5
+    batch: int = 16
+    micro_batch: int = 16
+    inner_steps: int = 8
+    loss: str = "retention"
+    estimator: str = "straight-through"
+    learning_rate: float = 0.5
+    momentum: float = 0.0
+    farthest: float = 0.1
+    sharing: float = 0.5
+    sigma: float = 20.0
+    most_multiplier: float = 20.0
+    tau_start: float = 4.0
+    tau_end: float = 2.0
+    slope_start: float = 2.0
+    slope_end: float = 10.0
+    restarts: int = 0
+    stop_within: float = 0.0
+    patience: int = 3
+    final_share: float = 0.5
+    most_finals: int = 24
+    average_share: float = 0.33
+    highest_budget: float = 0.9
+
+    def __post_init__(self) -> None:
+        for name, least in AT_LEAST.items():
+            if getattr(self, name) < least:
+                raise InvalidValueError(f"option {name} is too small: {getattr(self, name)}")
+        for name in SHARES:
+            if not 0 < getattr(self, name) < 1:
+                raise InvalidValueError(
+                    f"option {name} must be between 0 and 1, got {getattr(self, name)}"
+                )
+        if self.loss not in LOSSES:
+            raise UnknownNameError("loss", self.loss, LOSSES)
+        if self.estimator not in ESTIMATORS:
+            raise UnknownNameError("estimator", str(self.estimator), ESTIMATORS)
+        for name in POSITIVE:
+            if not getattr(self, name) > 0:
+                raise InvalidValueError(
+                    f"option {name} must be positive, got {getattr(self, name)}"
+                )
+        if not self.stop_within >= 0:
+            raise InvalidValueError(f"option stop_within must be 0 or more, got {self.stop_within}")
+
+    @property
+    def hard(self) -> bool:
+        """Whether the forward pass is that of a really pruned decoder."""
+        return self.estimator.endswith("straight-through")
+
+    @property
+    def noisy(self) -> bool:
+        """Whether masks are drawn."""
+        return self.estimator.startswith("gumbel")

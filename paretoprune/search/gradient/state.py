@@ -1,0 +1,47 @@
+"""The whole state of a gradient search, as tensors and JSON: what a checkpoint holds."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from paretoprune.errors import BrokenFileError
+
+VALUES = "values"
+"""Key of the JSON text in the file's header."""
+
+
+@dataclass(frozen=True)
+class GradientState:
+    """Tensors by name, and JSON-ready values: enough to continue as if nothing had happened.
+
+    Generators are no part of it: each ask draws from `SearchContext.rng`, which depends on the seed
+    and the ask's number alone.
+    """
+
+    tensors: dict[str, Tensor]
+    values: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, file: Path) -> None:
+        """Write one safetensors file, whole or not at all; the values are in its header."""
+        partial = file.with_suffix(".partial")
+        tensors = {name: value.detach().contiguous() for name, value in self.tensors.items()}
+        save_file(tensors, partial, metadata={VALUES: json.dumps(self.values)})
+        partial.replace(file)
+
+    @classmethod
+    def load(cls, file: Path) -> GradientState:
+        """Read what `save` wrote; raises `BrokenFileError` naming the file."""
+        try:
+            with safe_open(file, framework="pt") as stored:
+                tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+                values = json.loads((stored.metadata() or {})[VALUES])
+        except (OSError, SafetensorError, ValueError, KeyError) as error:
+            raise BrokenFileError(f"cannot read a search's state from {file}: {error}") from error
+        return cls(tensors, values)
