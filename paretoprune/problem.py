@@ -158,9 +158,27 @@ class Problem(ABC):
             "gradient strategies cannot search it; choose a sampler such as 'tpe' or 'nsga2'"
         )
 
-    def probe(self) -> Mapping[str, NDArray[np.float64]]:
-        """Statistics of the dense model by name, for strategies that choose from them; or {}."""
-        return {}
+    def probe(self, statistic: str, samples: int) -> NDArray[np.float64]:
+        """A statistic of the dense model on at most `samples` samples of the search split.
+
+        For strategies that choose from it; they charge `probe_price` first. `attention` is
+        float64 `[2, samples, layers, tokens]`: what each visual token receives in each layer from
+        the visual tokens and from the question, maximum over heads, mean over queries, NaN where a
+        sample has fewer tokens. `withdrawal` is float64 `[layers]`: mean KL in nats, at the first
+        answer token, between the dense model and one whose visual tokens all leave before the
+        layer. Black boxes raise `UnsupportedError`.
+        """
+        raise self._no_statistics(statistic)
+
+    def probe_price(self, statistic: str, samples: int) -> float:
+        """What `probe` costs, in dense-pass equivalents; raises as it does."""
+        raise self._no_statistics(statistic)
+
+    def _no_statistics(self, statistic: str) -> UnsupportedError:
+        return UnsupportedError(
+            f"problem {self.name!r} offers no {statistic!r} statistics of a dense model, so "
+            "strategies that choose from them cannot search it; choose a sampler such as 'tpe'"
+        )
 
     def measure(self, candidates: Sequence[Candidate]) -> Measurement | None:
         """Measure objectives that the search only predicted; None where there are none."""

@@ -7,7 +7,7 @@ evaluations on the other.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from paretoprune.adapters.base import Adapter
 from paretoprune.cost import kv_bytes, layer_cost
-from paretoprune.errors import InvalidValueError, UnsupportedError
+from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError
 from paretoprune.problem import Candidate, Evaluation, Measurement, Objective, Problem
 from paretoprune.problems.configuration import (
     EXACT,
@@ -427,6 +427,27 @@ class TokenPruning(Problem):
         from paretoprune.problems.token_relaxation import TokenRelaxation
 
         return TokenRelaxation(self)
+
+    def probe(self, statistic: str, samples: int) -> NDArray[np.float64]:
+        """`attention` or `withdrawal` statistics, see `Problem.probe`."""
+        measure, _ = self._probe(statistic)
+        return measure(self, self._order[:samples])
+
+    def probe_price(self, statistic: str, samples: int) -> float:
+        """FLOPs of the passes that `probe` needs, each alone, in dense passes over the split."""
+        _, price = self._probe(statistic)
+        return price(self, self._order[:samples])
+
+    def _probe(self, statistic: str) -> tuple[Callable[..., Any], Callable[..., float]]:
+        from paretoprune.problems import probe
+
+        known = {
+            "attention": (probe.attention_received, probe.attention_price),
+            "withdrawal": (probe.withdrawal_divergence, probe.withdrawal_price),
+        }
+        if statistic not in known:
+            raise UnknownNameError("statistic", statistic, known)
+        return known[statistic]
 
     @cached_property
     def _heldout(self) -> TokenPruning | None:

@@ -1,21 +1,42 @@
-"""Optuna's samplers as strategies: one base class, and a few lines per sampler."""
+"""Optuna's samplers as strategies: one base class, and a few lines per sampler.
+
+Optuna's other samplers are left out: `CmaEsSampler` takes one objective; `GridSampler`,
+`BruteForceSampler` and `RandomSampler` are `grid` and `random`, which know budget and lattice;
+`PartialFixedSampler` chooses nothing itself.
+"""
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import optuna
-from optuna.samplers import BaseSampler, NSGAIISampler, TPESampler
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import (
+    BaseSampler,
+    GPSampler,
+    NSGAIIISampler,
+    NSGAIISampler,
+    QMCSampler,
+    TPESampler,
+)
 from optuna.study import StudyDirection
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
-from paretoprune.errors import InvalidValueError
+from paretoprune.errors import InvalidValueError, UnknownNameError
 from paretoprune.problem import Candidate, Evaluation, Problem
 from paretoprune.quiet import without_info
 from paretoprune.search.base import SearchContext, SearchStrategy
+from paretoprune.search.reference_directions import most_divisions
 from paretoprune.space import Categorical, Int, Knob, Value
 
 _DIRECTIONS = {"min": StudyDirection.MINIMIZE, "max": StudyDirection.MAXIMIZE}
@@ -119,11 +140,106 @@ class NSGAII(OptunaStrategy):
         return NSGAIISampler(seed=seed, population_size=self.population)
 
 
-def _suggest(trial: optuna.Trial, knob: Knob) -> Value:
-    """Suggest a knob; a stepped real one by the index of its value.
+class NSGAIII(OptunaStrategy):
+    """Optuna's NSGA-III (doi:10.1109/TEVC.2013.2281535), for two objectives or more.
+
+    Niches replace NSGA-II's crowding distance: reference directions spread evenly over the
+    objectives, as many as the population holds. Generations are NSGA-II's.
+    """
+
+    carries_inactive = True
+    fewest_objectives: ClassVar[int] = 2
+
+    def __init__(self, population: int = 16) -> None:
+        if population < 2:
+            raise InvalidValueError(f"NSGA-III needs a population of 2 or more, got {population}")
+        self.population = population
+
+    def start(self, problem: Problem, context: SearchContext) -> None:
+        """Bind to a problem whose objectives are no more than the population."""
+        self._divisions = most_divisions(max(2, len(problem.objectives)), self.population)
+        super().start(problem, context)
+
+    def sampler(self, seed: int) -> BaseSampler:
+        """Build a fresh NSGA-III sampler; its generations are in the study."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            return NSGAIIISampler(
+                seed=seed, population_size=self.population, dividing_parameter=self._divisions
+            )
+
+
+class GP(OptunaStrategy):
+    """Gaussian processes, one per objective, and expected hypervolume improvement (Optuna's).
+
+    After `startup` random points. Points asked but not told yet are integrated over, so a batch
+    spreads out. Kernels are fitted anew in every ask, from nothing, so that a replay finds the
+    same. Inactive conditional knobs are suggested, too: the process then models one space, in which
+    they make no difference. With one objective it is expected improvement.
+    """
+
+    carries_inactive = True
+
+    def __init__(self, startup: int = 10) -> None:
+        if startup < 1:
+            raise InvalidValueError(f"GP needs 1 or more startup points, got {startup}")
+        self.startup = startup
+
+    def sampler(self, seed: int) -> BaseSampler:
+        """Build a fresh GP sampler."""
+        return GPSampler(seed=seed, n_startup_trials=self.startup, warn_independent_sampling=False)
+
+
+class QMC(OptunaStrategy):
+    """A scrambled low-discrepancy sequence over the unit cube; learns nothing.
+
+    `sequence` is `sobol` or `halton`. All asks of a study go along one sequence from its first
+    point on, scrambled by the study's seed; the place is kept in the Optuna study, so neither a
+    batch nor a failure nor a replay moves it. Inactive conditional knobs have a coordinate, too.
+    """
+
+    carries_inactive = True
+
+    def __init__(self, sequence: str = "sobol") -> None:
+        if sequence not in ("sobol", "halton"):
+            raise UnknownNameError("sequence", sequence, ("sobol", "halton"))
+        self.sequence = sequence
+
+    def sampler(self, seed: int) -> BaseSampler:
+        """Build a fresh sampler of this study's one sequence: the ask's own seed plays no part."""
+        knobs = {k.name: _distribution(k) for k in self._space.knobs if k.size > 1}
+        return _WholeSpaceQMC(knobs, qmc_type=self.sequence, scramble=True, seed=self.context.seed)
+
+
+class _WholeSpaceQMC(QMCSampler):
+    """Knows the space from the start: Optuna's own learns it from a first, random trial."""
+
+    def __init__(self, space: dict[str, BaseDistribution], **options: Any) -> None:
+        super().__init__(**options)
+        self._whole = space
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return self._whole
+
+
+def _distribution(knob: Knob) -> BaseDistribution:
+    """What a knob is to Optuna; a stepped real one is the index of its value.
 
     An index is exact: `suggest_float(name, 0, 1, step=1 / 3)` ends at 0.9999999999999999.
     """
+    if isinstance(knob, Categorical):
+        return CategoricalDistribution(knob.choices)
+    if isinstance(knob, Int):
+        return IntDistribution(knob.low, knob.high)
+    if knob.step is None:
+        return FloatDistribution(knob.low, knob.high)
+    return IntDistribution(0, int(knob.size) - 1)
+
+
+def _suggest(trial: optuna.Trial, knob: Knob) -> Value:
+    """Suggest a knob."""
     if isinstance(knob, Categorical):
         return trial.suggest_categorical(knob.name, knob.choices)
     if isinstance(knob, Int):

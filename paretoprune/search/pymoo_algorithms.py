@@ -5,20 +5,32 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pymoo.algorithms.moo.moead import ParallelMOEAD
 from pymoo.algorithms.moo.nsga2 import NSGA2
+from pymoo.algorithms.moo.nsga3 import NSGA3
+from pymoo.algorithms.moo.rvea import RVEA
+from pymoo.algorithms.moo.sms import SMSEMOA
 from pymoo.core.algorithm import Algorithm
 from pymoo.core.duplicate import DefaultDuplicateElimination
 from pymoo.core.population import Population
 from pymoo.core.problem import Problem as UnitCube
-from pymoo.core.termination import NoTermination
+from pymoo.core.termination import NoTermination, Termination
+from pymoo.operators.selection.tournament import TournamentSelection
 from pymoo.problems.static import StaticProblem
+from pymoo.termination.max_gen import MaximumGenerationTermination
+from pymoo.util.ref_dirs import get_reference_directions
 
 from paretoprune.errors import InvalidValueError
 from paretoprune.problem import Candidate, Evaluation, Problem, costs_matrix
 from paretoprune.search.base import SearchContext, SearchStrategy
+from paretoprune.search.reference_directions import most_divisions
+
+FAR = 1e30
+"""Beyond all costs, and still finite: weights of 0 leave no NaN."""
 
 
 class PymooStrategy(SearchStrategy):
@@ -30,8 +42,12 @@ class PymooStrategy(SearchStrategy):
     and tells reproduces it.
 
     Pymoo knows no failures. A failed evaluation is told as one that violates a constraint: worse
-    than any that succeeded, and never part of a front.
+    than any that succeeded, and never part of a front. Where an algorithm takes no constraints, it
+    is told as `FAR` in every objective.
     """
+
+    constrained: ClassVar[bool] = True
+    """Whether the algorithm takes a constraint, by which it learns of failures."""
 
     def __init__(self, population: int = 16) -> None:
         if population < 2:
@@ -49,18 +65,26 @@ class PymooStrategy(SearchStrategy):
         self._cube = UnitCube(
             n_var=len(self._space),
             n_obj=len(problem.objectives),
-            n_ieq_constr=1,  # violated by failed evaluations
+            n_ieq_constr=int(self.constrained),  # violated by failed evaluations
             xl=0.0,
             xu=1.0,
         )
         self._algorithm = self.algorithm(DefaultDuplicateElimination(func=self._rounded))
         # pymoo would stop by its own idea of convergence; here the budget decides
-        self._algorithm.setup(self._cube, seed=context.seed, termination=NoTermination())
+        self._algorithm.setup(self._cube, seed=context.seed, termination=self.termination())
         self._generation: Population = Population.empty()
         self._waiting: deque[Candidate] = deque()
         self._open: deque[Candidate] = deque()
         self._told: list[Evaluation] = []
         self._stuck = False
+
+    def termination(self) -> Termination:
+        """When the algorithm takes itself to be done; the study goes on as long as it pays."""
+        return NoTermination()
+
+    def costs(self, found: Sequence[Evaluation]) -> NDArray[np.float64]:
+        """What the algorithm minimises, `[evaluations, objectives]`, of those that succeeded."""
+        return costs_matrix(found, self.problem.objectives)
 
     def ask(self, n: int) -> list[Candidate]:
         """Propose up to `n` points of this generation; none while its last are being evaluated."""
@@ -98,11 +122,13 @@ class PymooStrategy(SearchStrategy):
 
     def _advance(self) -> None:
         failed = np.array([e.failure is not None for e in self._told])
-        costs = np.zeros((len(failed), len(self.problem.objectives)))
-        found = [e for e in self._told if e.failure is None]
-        costs[~failed] = costs_matrix(found, self.problem.objectives)
-        violations = np.where(failed, 1.0, -1.0)[:, None]
-        static = StaticProblem(self._cube, F=costs, G=violations)
+        costs = np.full((len(failed), len(self.problem.objectives)), FAR)
+        costs[~failed] = self.costs([e for e in self._told if e.failure is None])
+        known = {"F": costs}
+        if self.constrained:
+            costs[failed] = 0.0
+            known["G"] = np.where(failed, 1.0, -1.0)[:, None]
+        static = StaticProblem(self._cube, **known)
         self._algorithm.evaluator.eval(static, self._generation)
         self._algorithm.tell(infills=self._generation)
         self._told = []
@@ -119,3 +145,105 @@ class PymooNSGA2(PymooStrategy):
     def algorithm(self, duplicates: DefaultDuplicateElimination) -> Algorithm:
         """Build NSGA-II with pymoo's defaults but for the population."""
         return NSGA2(pop_size=self.population, eliminate_duplicates=duplicates)
+
+
+class PymooSMSEMOA(PymooStrategy):
+    """Pymoo's SMS-EMOA (doi:10.1016/j.ejor.2006.08.008): drops what adds least hypervolume.
+
+    Survivors of a whole generation are chosen at once, which is pymoo's default; the paper replaces
+    one at a time.
+    """
+
+    fewest_objectives: ClassVar[int] = 2
+
+    def algorithm(self, duplicates: DefaultDuplicateElimination) -> Algorithm:
+        """Build SMS-EMOA with pymoo's defaults but for the population."""
+        return SMSEMOA(pop_size=self.population, eliminate_duplicates=duplicates)
+
+
+class ByDirections(PymooStrategy):
+    """An algorithm that is led by reference directions, as many as the population holds."""
+
+    fewest_objectives: ClassVar[int] = 2
+
+    def directions(self) -> NDArray[np.float64]:
+        """Das-Dennis directions `[directions, objectives]`, which sum to 1."""
+        objectives = len(self.problem.objectives)
+        divisions = most_divisions(objectives, self.population)
+        found = get_reference_directions("uniform", objectives, n_partitions=divisions)
+        return np.asarray(found, dtype=np.float64)
+
+
+class PymooNSGA3(ByDirections):
+    """Pymoo's NSGA-III (doi:10.1109/TEVC.2013.2281535): niches around reference directions."""
+
+    def algorithm(self, duplicates: DefaultDuplicateElimination) -> Algorithm:
+        """Build NSGA-III with pymoo's defaults but for the population."""
+        return NSGA3(
+            self.directions(),
+            pop_size=self.population,
+            selection=TournamentSelection(func_comp=feasible_first),
+            eliminate_duplicates=duplicates,
+        )
+
+
+class InUnits(ByDirections):
+    """Compares objectives with each other, so they are told on one scale: 0 best, 1 reference."""
+
+    def costs(self, found: Sequence[Evaluation]) -> NDArray[np.float64]:
+        """Costs in units of each objective's fixed bounds, not clipped to them."""
+        best = np.array([o.best for o in self.problem.objectives])
+        span = np.array([o.reference for o in self.problem.objectives]) - best
+        rows = [[e.objectives[o.name] for o in self.problem.objectives] for e in found]
+        units: NDArray[np.float64] = (np.reshape(rows, (len(rows), len(span))) - best) / span
+        return units
+
+
+class PymooMOEAD(InUnits):
+    """Pymoo's MOEA/D (doi:10.1109/TEVC.2007.892759): a scalar problem for each direction.
+
+    Tchebycheff for two objectives, penalty boundary intersection for more. A whole generation is
+    bred before any of it replaces a neighbour (pymoo's `ParallelMOEAD`); the paper goes one by one,
+    which would evaluate one point at a time. A fifth of the population are neighbours. It does not
+    eliminate duplicates: on a small lattice it asks for the same again, and pays for it.
+    """
+
+    constrained: ClassVar[bool] = False
+
+    def algorithm(self, duplicates: DefaultDuplicateElimination) -> Algorithm:
+        """Build MOEA/D; its population is its directions."""
+        return ParallelMOEAD(self.directions(), n_neighbors=max(2, self.population // 5))
+
+
+class PymooRVEA(InUnits):
+    """Pymoo's RVEA (doi:10.1109/TEVC.2016.2519378): angles to directions, penalised ever more.
+
+    The penalty grows with generation / last generation. The last one is what the budget pays for:
+    budget / (population x mean price of 64 random points). The search goes on while there is budget
+    left.
+    """
+
+    def algorithm(self, duplicates: DefaultDuplicateElimination) -> Algorithm:
+        """Build RVEA with pymoo's defaults but for the population."""
+        return RVEA(self.directions(), pop_size=self.population, eliminate_duplicates=duplicates)
+
+    def termination(self) -> Termination:
+        """The generations that the budget pays for, from the mean price of random points."""
+        rng = np.random.default_rng(self.context.seed)
+        points = [self.point(self._space.sample(rng)) for _ in range(64)]
+        generation = self.population * float(np.mean([self.problem.price(p) for p in points]))
+        return MaximumGenerationTermination(max(1, round(self.context.budget / generation)))
+
+
+def feasible_first(
+    pop: Population, pairs: NDArray[np.int64], random_state: np.random.Generator, **_: Any
+) -> NDArray[np.int64]:
+    """Winners of tournaments `[pairs, 1]`: the one that did not fail, of equals a random one.
+
+    NSGA-III's own; pymoo's version draws from an unseeded generator where both failed.
+    """
+    violation = pop.get("CV")[:, 0]
+    draw = random_state.integers(2, size=len(pairs))
+    first, second = violation[pairs[:, 0]], violation[pairs[:, 1]]
+    place = np.where(first < second, 0, np.where(second < first, 1, draw))
+    return pairs[np.arange(len(pairs)), place][:, None]

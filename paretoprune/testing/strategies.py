@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -101,9 +101,13 @@ class Flaky(Problem):
         """Relaxation of the inner problem."""
         return self.inner.relaxation()
 
-    def probe(self) -> Mapping[str, NDArray[np.float64]]:
+    def probe(self, statistic: str, samples: int) -> NDArray[np.float64]:
         """Statistics of the inner problem."""
-        return self.inner.probe()
+        return self.inner.probe(statistic, samples)
+
+    def probe_price(self, statistic: str, samples: int) -> float:
+        """Price of the inner problem's."""
+        return self.inner.probe_price(statistic, samples)
 
 
 def rounds(
@@ -156,8 +160,9 @@ def drive(
 class StrategyContract(ABC):
     """What every strategy must do. Subclass it as `TestX` and define `make`.
 
-    A gradient strategy also defines `problem`, one that offers a relaxation. A strategy with limits
-    says so in the flags; `asks` and `n` set the length of the runs.
+    A strategy that searches one space only, a gradient strategy among them, also defines `problem`,
+    one that has this space. A strategy with limits says so in the flags; `asks` and `n` set the
+    length of the runs.
     """
 
     handles_continuous: bool = True
@@ -177,8 +182,10 @@ class StrategyContract(ABC):
 
     def problem(self) -> Problem:
         """Build the problem of most tests; it must be the same at each call."""
-        if self.make().requires_gradient:
-            raise NotImplementedError("a gradient strategy's test must define problem()")
+        if self._particular:
+            raise NotImplementedError(
+                "the test of a strategy that searches one space only must define problem()"
+            )
         knobs = MIXED.knobs if self.handles_conditional else STEPPED.knobs
         if not self.handles_continuous:
             knobs = tuple(k for k in knobs if k.size != float("inf"))
@@ -194,9 +201,18 @@ class StrategyContract(ABC):
                     _check(problem, strategy.space_name, evaluation.candidate)
 
     def test_searches_the_space_that_the_context_names(self) -> None:
-        """A space other than the default one can be asked for."""
-        problem = self._black_box(STEPPED)
+        """A space other than the default one can be asked for, or is refused at the start."""
         strategy = self.make()
+        if self._particular:
+            problem = self.problem()
+            own = strategy.own_space(problem)
+            for name in problem.spaces:
+                if name != own:
+                    context = SearchContext(seed=0, budget=1000.0, space=name)
+                    with pytest.raises(UnsupportedError, match="only"):
+                        strategy.start(problem, context)
+            return
+        problem = self._black_box(STEPPED)
         evaluations = drive(strategy, problem, seed=0, asks=self.asks, n=self.n, space="small")
         assert evaluations
         for evaluation in evaluations:
@@ -204,8 +220,15 @@ class StrategyContract(ABC):
 
     def test_same_seed_same_asks(self) -> None:
         """Two instances agree, whatever else draws from the global generators meanwhile."""
-        first = rounds(self.make(), self.problem(), seed=3, asks=self.asks, n=self.n)
-        second = rounds(self.make(), self.problem(), seed=3, asks=self.asks, n=self.n)
+        self._agree(self.problem, self.problem)
+
+    def test_same_seed_same_asks_after_failures(self) -> None:
+        """They agree where evaluations fail, too."""
+        self._agree(lambda: Flaky(self.problem()), lambda: Flaky(self.problem()))
+
+    def _agree(self, one_problem: Callable[[], Problem], other: Callable[[], Problem]) -> None:
+        first = rounds(self.make(), one_problem(), seed=3, asks=self.asks, n=self.n)
+        second = rounds(self.make(), other(), seed=3, asks=self.asks, n=self.n)
         for one in first:
             random.seed(len(one))
             np.random.seed(len(one))
@@ -269,24 +292,28 @@ class StrategyContract(ABC):
 
     @pytest.mark.parametrize("count", [1, 3])
     def test_handles_or_refuses_other_numbers_of_objectives(self, count: int) -> None:
-        """One and three objectives work, or `start` refuses those beyond `most_objectives`."""
+        """One and three objectives work, or `start` refuses those beyond its limits."""
         strategy = self.make()
         problem = Toy(STEPPED, objectives=count)
-        if strategy.most_objectives is not None and strategy.most_objectives < count:
-            with pytest.raises(UnsupportedError):
+        most = strategy.most_objectives
+        if count < strategy.fewest_objectives or (most is not None and most < count):
+            with pytest.raises(UnsupportedError, match="objectives"):
                 strategy.start(problem, SearchContext(seed=0, budget=1000.0))
             return
-        if strategy.requires_gradient:
-            pytest.skip("the toy problem has no relaxation")
+        if self._particular:
+            pytest.skip("the toy problem has no space for it")
         assert drive(strategy, problem, seed=0, asks=self.asks, n=self.n)
 
-    def test_refuses_a_black_box_if_it_needs_gradients(self) -> None:
-        """A gradient strategy says at the start that it cannot work."""
+    def test_refuses_a_black_box_if_it_needs_more(self) -> None:
+        """A strategy that needs gradients or a space of its own says so before it spends."""
         strategy = self.make()
-        if not strategy.requires_gradient:
-            pytest.skip("needs no gradient")
-        with pytest.raises(UnsupportedError):
-            strategy.start(Toy(STEPPED), SearchContext(seed=0, budget=1000.0))
+        if not self._particular:
+            pytest.skip("searches any problem")
+        context = SearchContext(seed=0, budget=1000.0)
+        with pytest.raises(UnsupportedError) as caught:
+            strategy.start(Toy(STEPPED), context)
+        assert "\n" not in str(caught.value)
+        assert context.spent == 0
 
     def test_asks_something_in_the_end(self) -> None:
         """An ask may come back empty, but not for ever."""
@@ -322,9 +349,15 @@ class StrategyContract(ABC):
                 context.charge(problem.price(evaluation.candidate))
             strategy.tell(told)
 
+    @property
+    def _particular(self) -> bool:
+        """Whether it searches one space only, which the toy problem lacks."""
+        strategy = self.make()
+        return strategy.requires_gradient or strategy.only_space is not None
+
     def _black_box(self, space: SearchSpace) -> Problem:
-        if self.make().requires_gradient:
-            pytest.skip("the toy problem has no relaxation")
+        if self._particular:
+            pytest.skip("the toy problem has no space for it")
         return Toy(space)
 
     def _check_space(self, space: SearchSpace) -> None:

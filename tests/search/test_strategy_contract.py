@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import cast
 
 import numpy as np
@@ -13,12 +14,23 @@ import pytest
 
 from paretoprune.problem import Candidate, Evaluation, Problem
 from paretoprune.search.base import SearchContext, SearchStrategy
+from paretoprune.search.fitprune import FitPruneSearch
+from paretoprune.search.g_search import GSearch
 from paretoprune.search.grid import GridSearch
 from paretoprune.search.halving import SuccessiveHalving
-from paretoprune.search.optuna_samplers import NSGAII, TPE
-from paretoprune.search.pymoo_algorithms import PymooNSGA2
+from paretoprune.search.optuna_samplers import GP, NSGAII, NSGAIII, QMC, TPE
+from paretoprune.search.p_sigmoid import PSigmoid
+from paretoprune.search.pymoo_algorithms import (
+    PymooMOEAD,
+    PymooNSGA2,
+    PymooNSGA3,
+    PymooRVEA,
+    PymooSMSEMOA,
+)
 from paretoprune.search.random import RandomSearch
 from paretoprune.search.relaxation import Relaxation
+from paretoprune.search.vtw import VTWSearch
+from paretoprune.testing.layered import Layered
 from paretoprune.testing.strategies import StrategyContract, Toy
 
 
@@ -42,9 +54,51 @@ class TestNSGAII(StrategyContract):
         return NSGAII(population=8)
 
 
+class TestNSGAIII(StrategyContract):
+    def make(self) -> SearchStrategy:
+        return NSGAIII(population=8)
+
+
+class TestGP(StrategyContract):
+    asks, n = 3, 2  # a fitted proposal takes a good part of a second
+
+    def make(self) -> SearchStrategy:
+        return GP(startup=3)
+
+
+class TestQMC(StrategyContract):
+    def make(self) -> SearchStrategy:
+        return QMC()
+
+
+class TestHalton(StrategyContract):
+    def make(self) -> SearchStrategy:
+        return QMC(sequence="halton")
+
+
 class TestPymooNSGA2(StrategyContract):
     def make(self) -> SearchStrategy:
         return PymooNSGA2(population=8)
+
+
+class TestPymooNSGA3(StrategyContract):
+    def make(self) -> SearchStrategy:
+        return PymooNSGA3(population=8)
+
+
+class TestPymooSMSEMOA(StrategyContract):
+    def make(self) -> SearchStrategy:
+        return PymooSMSEMOA(population=8)
+
+
+class TestPymooMOEAD(StrategyContract):
+    def make(self) -> SearchStrategy:
+        return PymooMOEAD(population=8)
+
+
+class TestPymooRVEA(StrategyContract):
+    def make(self) -> SearchStrategy:
+        return PymooRVEA(population=8)
 
 
 class TestSuccessiveHalving(StrategyContract):
@@ -52,11 +106,44 @@ class TestSuccessiveHalving(StrategyContract):
         return SuccessiveHalving(width=8)
 
 
+class PerLayerContract(StrategyContract):
+    """For strategies that set keep ratios per layer."""
+
+    def problem(self) -> Problem:
+        return Layered()
+
+
+class TestGSearch(PerLayerContract):
+    def make(self) -> SearchStrategy:
+        return GSearch()
+
+
+class TestPSigmoid(PerLayerContract):
+    asks = 4
+
+    def make(self) -> SearchStrategy:
+        return PSigmoid(targets=4, startup=2)
+
+
+class TestFitPrune(PerLayerContract):
+    n = 2
+
+    def make(self) -> SearchStrategy:
+        return FitPruneSearch(targets=6)
+
+
+class TestVTW(PerLayerContract):
+    n = 2
+
+    def make(self) -> SearchStrategy:
+        return VTWSearch()
+
+
 class WithRelaxation(Toy):
     """The toy problem with a relaxation that exists but is never differentiated."""
 
     def relaxation(self) -> Relaxation:
-        return cast(Relaxation, object())
+        return cast(Relaxation, SimpleNamespace(space="toy"))
 
 
 class FakeGradient(RandomSearch):

@@ -1,0 +1,112 @@
+"""Strategies that set one keep ratio per layer themselves: what they share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paretoprune.errors import InvalidValueError, UnsupportedError
+from paretoprune.problem import Candidate, Objective, Problem
+from paretoprune.search.base import SearchContext, SearchStrategy
+from paretoprune.space import Float
+
+Numbers = float | str | Sequence[float]
+"""A number, several written as `0.1/0.2`, or a sequence of them."""
+
+
+class PerLayerStrategy(SearchStrategy):
+    """Searches a space `free`: a keep ratio per layer, from shallow to deep, on one lattice.
+
+    A ratio that would rise holds at the one before. The problem's price is what a schedule runs: a
+    target is a share of the way from the price of the cheapest schedule to that of the dense one.
+    """
+
+    only_space: ClassVar[str | None] = "free"
+
+    def start(self, problem: Problem, context: SearchContext) -> None:
+        """Bind to a problem; knobs other than stepped reals raise `UnsupportedError`."""
+        super().start(problem, context)
+        self.knobs: list[Float] = []
+        for knob in problem.space(self.space_name).knobs:
+            stepped = isinstance(knob, Float) and knob.step is not None
+            if not stepped or (self.knobs and knob.values() != self.knobs[0].values()):
+                raise UnsupportedError(
+                    f"strategy {type(self).__name__} needs a keep ratio per layer, all on one "
+                    f"lattice; knob {knob.name!r} of problem {problem.name!r} is none"
+                )
+            assert isinstance(knob, Float)
+            self.knobs.append(knob)
+        self.cheapest = problem.price(self.schedule(np.zeros(len(self.knobs))))
+        self.dense = self.schedule(np.ones(len(self.knobs)))
+        self.dearest = problem.price(self.dense)
+
+    def schedule(self, ratios: Sequence[float] | NDArray[np.float64]) -> Candidate:
+        """The candidate nearest to these ratios, one per knob, within the knobs' bounds."""
+        return self.point(
+            {
+                knob.name: float(min(max(ratio, knob.low), knob.high))
+                for knob, ratio in zip(self.knobs, ratios, strict=True)
+            }
+        )
+
+    def share(self, candidate: Candidate) -> float:
+        """Where a candidate's price lies between the cheapest schedule's (0) and the dense (1)."""
+        return (self.problem.price(candidate) - self.cheapest) / (self.dearest - self.cheapest)
+
+    def needs_prices(self) -> None:
+        """Refuse a problem whose prices do not tell schedules apart."""
+        if not self.dearest > self.cheapest:
+            raise UnsupportedError(
+                f"strategy {type(self).__name__} aims at compute targets, but problem "
+                f"{self.problem.name!r} has the same price for every schedule"
+            )
+
+    def needs_budget(self, before: float) -> None:
+        """Refuse a budget that does not reach `before` and one evaluation after it."""
+        least = before + self.cheapest
+        if not self.context.affords(least):
+            raise InvalidValueError(
+                f"strategy {type(self).__name__} needs a budget of at least {least:.2f} dense "
+                f"passes, {before:.2f} of them before its first configuration, "
+                f"got {self.context.budget:g}"
+            )
+
+    def quality(self) -> Objective:
+        """The one objective to raise; raises `UnsupportedError` where there is not exactly one."""
+        raised = [o for o in self.problem.objectives if o.direction == "max"]
+        if len(raised) != 1:
+            raise UnsupportedError(
+                f"strategy {type(self).__name__} needs exactly one objective to raise, problem "
+                f"{self.problem.name!r} has {len(raised)}"
+            )
+        return raised[0]
+
+
+def numbers_of(name: str, given: Numbers) -> tuple[float, ...]:
+    """The option `name` as numbers; raises `InvalidValueError` for anything else, or none."""
+    parts = given.split("/") if isinstance(given, str) else given
+    try:
+        found = tuple(float(x) for x in (parts if isinstance(parts, Sequence) else [parts]))
+    except (TypeError, ValueError):
+        found = ()
+    if not found or not np.isfinite(found).all():
+        raise InvalidValueError(
+            f"option {name} takes one or more numbers, written as 0.1/0.2, got {given!r}"
+        )
+    return found
+
+
+def targets_of(given: int | Numbers) -> tuple[float, ...]:
+    """Compute targets between 0 and 1: as many evenly spaced ones as a whole number says."""
+    if isinstance(given, int):
+        if given < 1:
+            raise InvalidValueError(f"option targets needs 1 or more of them, got {given}")
+        return tuple((i + 1) / (given + 1) for i in range(given))
+    found = numbers_of("targets", given)
+    outside = [x for x in found if not 0 <= x <= 1]
+    if outside:
+        raise InvalidValueError(f"option targets takes shares from 0 to 1, got {outside[0]:g}")
+    return found
