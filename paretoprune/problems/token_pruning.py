@@ -38,7 +38,7 @@ from paretoprune.pruning.decoder import run_population
 from paretoprune.pruning.operators import Operators
 from paretoprune.pruning.trunk import Trunk, trunk_bytes
 from paretoprune.schedules import KeepSchedule, keep_counts
-from paretoprune.schedules.kernels import Kernel, fitting_kernels
+from paretoprune.schedules.kernels import Kernel, Withdrawal, fitting_kernels
 from paretoprune.search.relaxation import Relaxation
 from paretoprune.space import SearchSpace
 from paretoprune.tasks.base import Sample
@@ -113,6 +113,9 @@ class TokenPruning(Problem):
         fitting = fitting_kernels(adapter.spec.layers, levels, self.operators.first_layer)
         names = sorted(fitting.kernels, key=lambda name: name != DEFAULT_SPACE)
         self.kernels: dict[str, Kernel] = {name: fitting.kernels[name] for name in names}
+        if all(one.withdraws for one in self.operators.pruners):
+            only = Withdrawal(adapter.spec.layers, levels, self.operators.first_layer)
+            self.kernels = {only.name: only, **self.kernels}  # others would repeat its schedules
         self.left_out = fitting.left_out
         self.spaces = {
             name: self.operators.joined(kernel.space) for name, kernel in self.kernels.items()

@@ -91,6 +91,13 @@ class PrunerContract(ABC):
             inputs = question_batch(adapter, padding_side=padding_side)
             return prefill_for(adapter, inputs, needs=self.make().needs)
 
+    def ranking(self) -> Pruner:
+        """Build a pruner that ranks; skip the test for one that keeps all tokens or none."""
+        pruner = self.make()
+        if pruner.withdraws:
+            pytest.skip("this pruner ranks nothing")
+        return pruner
+
     def ratios(self, adapter: Adapter) -> NDArray[np.float64]:
         """Schedules that drop early, late, twice, and everything: `[candidates, layers]`."""
         first, layers = self.make().first_layer, adapter.spec.layers
@@ -100,12 +107,12 @@ class PrunerContract(ABC):
         rows[3, first:] = 0.75
         rows[3, layers - 1 :] = 0.25
         rows[4, first:] = 0.0
-        return rows
+        return np.stack([self.make().fitted(row) for row in rows])
 
     @torch.no_grad()
     def test_selects_distinct_tokens_that_exist(self) -> None:
         """For every n from 1 to V: n distinct visual tokens of each sample."""
-        adapter, pruner = self.adapter(), self.make()
+        adapter, pruner = self.adapter(), self.ranking()
         context = context_of(adapter, self.prefill(adapter), pruner.first_layer, pruner)
         visual = context.visual.shape[1]
         for n in range(1, visual + 1):
@@ -120,7 +127,7 @@ class PrunerContract(ABC):
     @torch.no_grad()
     def test_absent_tokens_come_last(self) -> None:
         """A sample with fewer visual tokens than others keeps its own before any absent one."""
-        adapter, pruner = self.adapter(), self.make()
+        adapter, pruner = self.adapter(), self.ranking()
         prefill = self.prefill(adapter)
         visual = prefill.visual.clone()
         place = visual[1].nonzero()[:3, 0]
@@ -134,7 +141,7 @@ class PrunerContract(ABC):
     @torch.no_grad()
     def test_every_sample_has_a_count_of_its_own(self) -> None:
         """Counts 0, 3 and all in one batch: each sample chooses as if it were alone."""
-        adapter, pruner = self.adapter(), self.make()
+        adapter, pruner = self.adapter(), self.ranking()
         context = context_of(adapter, self.prefill(adapter), pruner.first_layer, pruner)
         most = context.visual.shape[1]
         together = pruner.choose(context, torch.tensor([0, 3, most]))
@@ -147,7 +154,7 @@ class PrunerContract(ABC):
     @torch.no_grad()
     def test_same_context_same_choice(self) -> None:
         """No hidden randomness, and the global generator is left alone."""
-        adapter, pruner = self.adapter(), self.make()
+        adapter, pruner = self.adapter(), self.ranking()
         prefill = self.prefill(adapter)
         state = torch.get_rng_state()
         layer = pruner.first_layer
@@ -224,6 +231,27 @@ class PrunerContract(ABC):
             assert np.all(np.isfinite(flops))
             assert np.all(flops >= 0)
             assert np.all(np.diff(flops) >= 0)
+
+    def test_keeps_all_or_none_if_it_says_so(self) -> None:
+        """One that `withdraws` refuses a schedule that keeps a part, and rounds a searched one."""
+        adapter, pruner = self.adapter(), self.make()
+        if not pruner.withdraws:
+            pytest.skip("this pruner ranks tokens")
+        part = np.ones((1, adapter.spec.layers))
+        part[:, -1] = 0.5
+        with pytest.raises(InvalidValueError, match="keeps all visual tokens or none"):
+            list(run_population(adapter, self.prefill(adapter), part, pruner))
+        assert pruner.fitted(part[0]).tolist() == [1.0] * (adapter.spec.layers - 1) + [0.0]
+
+    def test_settings_round_trip(self) -> None:
+        """Knobs are attributes and constructor arguments of the same names, within bounds."""
+        pruner = self.make()
+        for knob in pruner.knobs:
+            for unit in (0.0, 0.5, 1.0):
+                value = knob.decode(unit)
+                changed = type(pruner)(**{**pruner.settings, knob.name: value})
+                assert changed.settings == {**pruner.settings, knob.name: value}
+                assert changed.label != pruner.label or value == pruner.settings[knob.name]
 
     def test_declares_what_it_needs(self) -> None:
         """By names that `NEEDS` explains."""

@@ -15,6 +15,7 @@ from paretoprune.pruning.sparsevlm import SparseVLM
 from paretoprune.pruning.tome import ToMe
 from paretoprune.pruning.visionzip import VisionZip
 from paretoprune.pruning.vispruner import VisPruner
+from paretoprune.pruning.vtw import VTW
 from paretoprune.registry import pruners
 from paretoprune.testing.pruners import PrunerContract
 
@@ -82,6 +83,11 @@ class TestToMe(PrunerContract):
 class TestAIM(PrunerContract):
     def make(self) -> Pruner:
         return AIM()
+
+
+class TestVTW(PrunerContract):
+    def make(self) -> Pruner:
+        return VTW()
 
 
 class TestUniform(PrunerContract):

@@ -14,6 +14,7 @@ from paretoprune.schedules.kernels import (
     Sigmoid,
     SingleStep,
     ThreeStep,
+    Withdrawal,
 )
 from paretoprune.testing.kernels import KernelContract
 
@@ -21,6 +22,11 @@ from paretoprune.testing.kernels import KernelContract
 class TestSingleStep(KernelContract):
     def make(self, layers, levels, first):
         return SingleStep(layers, levels, first)
+
+
+class TestWithdrawal(KernelContract):
+    def make(self, layers, levels, first):
+        return Withdrawal(layers, levels, first)
 
 
 class TestMultiStep(KernelContract):

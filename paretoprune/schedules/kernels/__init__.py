@@ -12,6 +12,7 @@ from paretoprune.schedules.kernels.multi_step import FourStep, MultiStep, ThreeS
 from paretoprune.schedules.kernels.ramps import Cosine, Linear
 from paretoprune.schedules.kernels.sigmoid import Sigmoid
 from paretoprune.schedules.kernels.single_step import SingleStep
+from paretoprune.schedules.kernels.withdrawal import Withdrawal
 
 __all__ = [
     "SLOPE",
@@ -27,6 +28,7 @@ __all__ = [
     "Sigmoid",
     "SingleStep",
     "ThreeStep",
+    "Withdrawal",
     "distance",
     "fitting_kernels",
 ]

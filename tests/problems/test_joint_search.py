@@ -235,3 +235,16 @@ def test_exact_candidates_may_name_guests(mini):
     assert "pruner" not in problem.space().names
     with pytest.raises(UnknownNameError, match="unknown pruner of this problem 'uniform'"):
         problem.evaluate([exact_candidate(schedule, make_pruner("uniform"))])
+
+
+def test_vtw_searches_the_layer_and_nothing_else(mini):
+    problem = TokenPruning(mini.adapter, mini.samples[:8], make_pruner("vtw"))
+    assert problem.default_space == "withdrawal"
+    assert problem.space().names == ("layer",)
+    comparison = compare(problem, ["grid", "random"], budget=6.0, seeds=(0,))
+    kept = {tuple(e.detail["keep"]) for e in comparison.studies[0].evaluations}
+    assert kept == {(1.0,) * k + (0.0,) * (8 - k) for k in range(8)}
+    early = problem.candidate({"layer": 3, "keep": 0.5}, "single-step")
+    assert problem.schedule(early).ratios == (1.0,) * 3 + (0.0,) * 5
+    with pytest.raises(InvalidValueError, match="'vtw' keeps all visual tokens or none"):
+        problem.evaluate([exact_candidate(KeepSchedule((1.0, *[0.5] * 7)))])
