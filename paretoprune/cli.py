@@ -389,7 +389,7 @@ def show(
         str | None, typer.Option(help="Question. [default: the sample's; needed with --image]")
     ] = None,
     sample: Annotated[
-        int, typer.Option(min=0, help="Number of the held-out sample to use without --image.")
+        int, typer.Option(min=0, max=9999, help="Number of the held-out sample, without --image.")
     ] = 0,
     layers: Annotated[
         str,

@@ -16,6 +16,7 @@ from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedE
 from paretoprune.space import SearchSpace, Value
 
 if TYPE_CHECKING:
+    from paretoprune.kept import Example
     from paretoprune.search.relaxation import Relaxation
 
 
@@ -161,6 +162,10 @@ class Problem(ABC):
     def probe(self) -> Mapping[str, NDArray[np.float64]]:
         """Statistics of the dense model by name, for strategies that choose from them; or {}."""
         return {}
+
+    def examples(self, candidates: Mapping[str, Candidate], count: int) -> list[Example]:
+        """What candidates, by label, keep of `count` samples; [] where there is nothing to see."""
+        return []
 
     def measure(self, candidates: Sequence[Candidate]) -> Measurement | None:
         """Measure objectives that the search only predicted; None where there are none."""
