@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from paretoprune.adapters.load import load_adapter
+from paretoprune.deploy import pruner_of
 from paretoprune.errors import InvalidValueError
 from paretoprune.kept import Example
 from paretoprune.problems.kept_tokens import DEFAULT_NEW_TOKENS, Question, Wanted, kept_tokens
 from paretoprune.problems.load import DEFAULT_MODEL, default_task
-from paretoprune.pruning.base import Pruner
-from paretoprune.pruning.operators import Operators, make_pruner
+from paretoprune.pruning.operators import Operators
 from paretoprune.registry import tasks
-from paretoprune.schedules import ScheduleFile
 from paretoprune.schedules.written import parse_schedule
 from paretoprune.tasks.picture import read_picture
 
@@ -46,7 +45,9 @@ def show_schedule(
     """
     written = parse_schedule(schedule)
     named = [Operators.of(name) for name in ranking]  # mistakes show before the model loads
-    operators = named or [Operators.of(_pruner_of(written.content))]
+    operators = named or [
+        Operators.of(pruner_of(written.content) if written.content else DEFAULT_PRUNER)
+    ]
     asked = _question(images, question, sample, task or default_task(model), data_seed)
     adapter = load_adapter(
         model, dtype=dtype, device=device, attn=attn, trust_remote_code=trust_remote_code
@@ -59,13 +60,6 @@ def show_schedule(
         raise InvalidValueError(f"pruner {twice[0]!r} is named twice")
     wanted = [Wanted(label, keep, pruner) for label, pruner in zip(labels, found, strict=True)]
     return kept_tokens(adapter, asked, wanted, model_name=model, new_tokens=new_tokens)
-
-
-def _pruner_of(content: ScheduleFile | None) -> Pruner:
-    """The pruner of a schedule file, with its settings; FastV without one."""
-    if content is None:
-        return make_pruner(DEFAULT_PRUNER)
-    return make_pruner(content.pruner, content.pruner_settings)
 
 
 def _question(
