@@ -48,7 +48,8 @@ def kept_section(examples: Examples | None) -> str:
         "table above. The pictures are the first held-out samples of their question families: "
         "nothing was chosen by its answer."
     )
-    body = f"<p>{told}</p>\n{_legend(examples)}\n" + "\n".join(articles)
+    body = f"<p>{told}</p>\n{_legend(examples)}\n"
+    body += f'<div class="grid">\n{chr(10).join(articles)}\n</div>'
     return f'<section class="examples">\n<h2>What the best schedules keep</h2>\n{body}\n</section>'
 
 
@@ -59,12 +60,7 @@ def _legend(examples: Examples) -> str:
     if any(len(line_ends(e, view)) for e in examples.examples for view in range(len(e.views))):
         keys.append(("ends", "bar at the right: tokens at line ends"))
     told = "".join(f'<li><span class="key {name}"></span> {text}</li>' for name, text in keys)
-    pattern = (
-        '<svg class="defs" aria-hidden="true"><defs><pattern id="kept-hatch" width="4" height="4" '
-        'patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect width="4" height="4" '
-        'fill="#56b4e9"/><rect width="1.2" height="4" fill="#005a96"/></pattern></defs></svg>'
-    )
-    return f'{pattern}<ul class="legend">{told}</ul>'
+    return f'<ul class="legend">{told}</ul>'
 
 
 def _article(example: Example, name: str) -> str:
@@ -74,6 +70,7 @@ def _article(example: Example, name: str) -> str:
         f'<image id="{name}-p{number}" width="{wide}" height="{high}" href="{_data(content)}"'
         + (' class="pixels"' if max(wide, high) <= PIXELATED else "")
         + "/>"
+        + _hatch(f"{name}-h{number}", max(wide, high))
         for number, (content, (wide, high)) in enumerate(zip(example.pictures, sizes, strict=True))
     )
     family = "" if example.family is None else f"{words.plain(example.family, 40)}: "
@@ -92,6 +89,15 @@ def _article(example: Example, name: str) -> str:
         f"</h3>\n<p>{html.escape('; '.join(answers))}</p>\n"
         f'<svg class="defs" aria-hidden="true"><defs>{images}</defs></svg>\n{slider}\n'
         f'<div class="strips">\n{strips}\n</div>\n</article>'
+    )
+
+
+def _hatch(name: str, side: int) -> str:
+    """Diagonal lines for merged tokens, as wide as suits a picture of so many pixels."""
+    return (
+        f'<pattern id="{name}" width="4" height="4" patternUnits="userSpaceOnUse" '
+        f'patternTransform="rotate(45) scale({side / 100:g})"><rect width="4" height="4" '
+        'fill="#56b4e9"/><rect width="1.2" height="4" fill="#005a96"/></pattern>'
     )
 
 
@@ -115,10 +121,10 @@ def _strip(example: Example, one: Pruned, name: str, sizes: list[tuple[int, int]
             f'<li data-first="{first}" data-last="{last}"><div class="views">{drawn}</div>'
             f"<p>{told}</p></li>"
         )
-    title = html.escape(f"{words.plain(one.label, 60)}, {words.plain(one.pruner, 60)}")
+    title, pruner = html.escape(words.plain(one.label, 60)), html.escape(words.plain(one.pruner))
     answer = html.escape(words.said(one.answer, one.right))
     return (
-        f'<div class="kept"><h4>{title}</h4>\n<p>answer {answer}</p>\n'
+        f'<div class="kept"><h4>{title}</h4>\n<p>{pruner}<br>answer {answer}</p>\n'
         f"<ol>\n{chr(10).join(frames)}\n</ol></div>"
     )
 
@@ -142,7 +148,8 @@ def _view(
     for kind, css in CLASSES.items():
         path = _path(boxes[state[tokens] == kind])
         if path:
-            drawn.append(f'<path class="{css}" d="{path}"/>')
+            fill = f' fill="url(#{name}-h{picture})"' if kind == State.MERGED else ""
+            drawn.append(f'<path class="{css}"{fill} d="{path}"/>')
     if (state[tokens] != State.KEPT).any():
         drawn.append(f'<path class="outline" d="{_outline(boxes[state[tokens] == State.KEPT])}"/>')
     ends = line_ends(example, view)
