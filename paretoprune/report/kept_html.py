@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from paretoprune.errors import BrokenFileError
-from paretoprune.kept import SIGNATURES, Example, Examples, Pruned, State
+from paretoprune.kept import EXAMPLES_NAME, SIGNATURES, Example, Examples, Pruned, State
 from paretoprune.report import words
 from paretoprune.report.overlay import line_ends
 
@@ -34,13 +34,18 @@ def kept_section(examples: Examples | None) -> str:
     if examples is None or not examples.examples:
         return ""
     articles: list[str] = []
+    room = MOST_CHARACTERS
+    left_out = 0
     for number, example in enumerate(examples.examples):
-        article = _article(example, f"kept-{number}")
-        if sum(map(len, articles)) + len(article) > MOST_CHARACTERS:
-            break
+        name = f"kept-{number}"
+        article = _article(example, name)
+        if len(article) > room / 2:
+            article = _article(example, name, outlined=False)
+        if len(article) > room:
+            left_out += 1
+            continue
         articles.append(article)
-    if not articles:
-        return ""
+        room -= len(article)
     who = html.escape(f"{words.plain(examples.label)}, seed {examples.seed}")
     told = (
         f"Visual tokens that are left in each decoder layer, with configurations of the best front "
@@ -48,6 +53,8 @@ def kept_section(examples: Examples | None) -> str:
         "table above. The pictures are the first held-out samples of their question families: "
         "nothing was chosen by its answer."
     )
+    if left_out:
+        told += f" {left_out} more would make this page too large; they are in {EXAMPLES_NAME}."
     body = f"<p>{told}</p>\n{_legend(examples)}\n"
     body += f'<div class="grid">\n{chr(10).join(articles)}\n</div>'
     return f'<section class="examples">\n<h2>What the best schedules keep</h2>\n{body}\n</section>'
@@ -63,7 +70,8 @@ def _legend(examples: Examples) -> str:
     return f'<ul class="legend">{told}</ul>'
 
 
-def _article(example: Example, name: str) -> str:
+def _article(example: Example, name: str, *, outlined: bool = True) -> str:
+    """One question with a slider and a strip per schedule; lines around kept tokens cost space."""
     layers = max((len(one.keep) for one in example.pruned), default=1)
     sizes = [_size(content) for content in example.pictures]
     images = "".join(
@@ -83,7 +91,7 @@ def _article(example: Example, name: str) -> str:
         f'<input type="range" id="{name}-layer" min="0" max="{layers - 1}" value="{start}" '
         f'step="1"> <output for="{name}-layer">{start}</output></p>'
     )
-    strips = "\n".join(_strip(example, one, name, sizes) for one in example.pruned)
+    strips = "\n".join(_strip(example, one, name, sizes, outlined) for one in example.pruned)
     return (
         f'<article class="example">\n<h3>{html.escape(family + words.plain(example.question, 300))}'
         f"</h3>\n<p>{html.escape('; '.join(answers))}</p>\n"
@@ -107,13 +115,23 @@ def _first_loss(example: Example) -> int:
     return max(found, default=0)
 
 
-def _strip(example: Example, one: Pruned, name: str, sizes: list[tuple[int, int]]) -> str:
+def _strip(
+    example: Example, one: Pruned, name: str, sizes: list[tuple[int, int]], outlined: bool
+) -> str:
     states = example.states(one)
     frames = []
     for step, span, state in zip(one.steps, one.spans(), states, strict=True):
         told = f"{words.span(span)}: {words.kept(len(step.kept), example.tokens)}"
         drawn = "".join(
-            _view(example, view, state, name, sizes, f"{KINDS[seen.kind]}{told} visual tokens kept")
+            _view(
+                example,
+                view,
+                state,
+                name,
+                sizes,
+                f"{KINDS[seen.kind]}{told} visual tokens kept",
+                outlined,
+            )
             for view, seen in enumerate(example.views)
         )
         first, last = span
@@ -136,6 +154,7 @@ def _view(
     name: str,
     sizes: list[tuple[int, int]],
     told: str,
+    outlined: bool,
 ) -> str:
     picture = example.views[view].picture
     wide, high = sizes[picture]
@@ -150,7 +169,7 @@ def _view(
         if path:
             fill = f' fill="url(#{name}-h{picture})"' if kind == State.MERGED else ""
             drawn.append(f'<path class="{css}"{fill} d="{path}"/>')
-    if (state[tokens] != State.KEPT).any():
+    if outlined and (state[tokens] != State.KEPT).any():
         drawn.append(f'<path class="outline" d="{_outline(boxes[state[tokens] == State.KEPT])}"/>')
     ends = line_ends(example, view)
     full = float(wide)
@@ -187,7 +206,8 @@ def _path(boxes: NDArray[np.float64]) -> str:
         else:
             runs.append([top, left, bottom, right])
     return "".join(
-        f"M{left:g} {top:g}H{right:g}V{bottom:g}H{left:g}Z" for top, left, bottom, right in runs
+        f"M{x:g} {y:g}h{right - x:.5g}v{down - y:.5g}h{x - right:.5g}z"
+        for y, x, down, right in runs
     )
 
 

@@ -100,9 +100,8 @@ def test_what_tome_merges_is_what_its_weights_say(adapters):
 
 
 def test_nothing_that_tome_takes_is_ever_gone(adapters):
-    example = kept_tokens(
-        adapters["qwen"], Question(noise(64, 96), PROMPT), [Wanted("x", FALLING, make_pruner("tome"))]
-    )  # fmt: skip
+    wanted = [Wanted("x", FALLING, make_pruner("tome"))]
+    example = kept_tokens(adapters["qwen"], Question(noise(64, 96), PROMPT), wanted)
     assert not (example.states(example.pruned[0]) == State.GONE).any()
 
 
