@@ -5,7 +5,6 @@ Usage: `python docs/make_kept.py`.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from PIL import Image
@@ -21,8 +20,7 @@ WORDS = (
 
 def main() -> None:
     """Run the command, and store the picture with fewer colours: it is half as large."""
-    sys.argv = ["paretoprune", *WORDS, "--out", str(FILE)]
-    cli.main()
+    cli.app([*WORDS, "--out", str(FILE)], standalone_mode=False)
     Image.open(FILE).convert("RGB").quantize(256).save(FILE, optimize=True)
 
 
