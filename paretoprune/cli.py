@@ -234,6 +234,8 @@ def _compare(
 
     from paretoprune.comparison import check
     from paretoprune.comparison import compare as run
+    from paretoprune.examples import examples_of
+    from paretoprune.kept import write_examples
     from paretoprune.log import StudyLog
     from paretoprune.report import write_report
     from paretoprune.report.terminal import SearchProgress, print_summary
@@ -252,7 +254,10 @@ def _compare(
             settings={"problem": problem_name, "reference": wanted, **shown}, reference=found,
         )  # fmt: skip
     write_results(folder, comparison.summary)
-    write_report(folder, comparison.summary)
+    examples = None if comparison.summary.interrupted else examples_of(comparison)
+    if examples is not None:
+        write_examples(folder, examples)
+    write_report(folder, comparison.summary, examples)
     print_summary(console, comparison.summary, folder)
     if comparison.summary.interrupted:
         raise typer.Exit(130)
@@ -389,7 +394,7 @@ def show(
         str | None, typer.Option(help="Question. [default: the sample's; needed with --image]")
     ] = None,
     sample: Annotated[
-        int, typer.Option(min=0, help="Number of the held-out sample to use without --image.")
+        int, typer.Option(min=0, max=9999, help="Number of the held-out sample, without --image.")
     ] = 0,
     layers: Annotated[
         str,
@@ -499,12 +504,13 @@ def report(
     results: Annotated[Path, typer.Argument(help="Results folder of compare or search.")],
 ) -> None:
     """Write report.html, front.png and ranking.md again from a results folder, and print it."""
+    from paretoprune.kept import read_examples
     from paretoprune.report import write_report
     from paretoprune.report.terminal import print_summary
     from paretoprune.results import read_summary
 
     summary = read_summary(results)
-    write_report(results, summary)
+    write_report(results, summary, read_examples(results))
     print_summary(_console(), summary, results)
 
 

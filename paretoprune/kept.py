@@ -9,12 +9,24 @@ from __future__ import annotations
 from enum import IntEnum
 from functools import cached_property
 from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, Base64Bytes, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    Base64Bytes,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
+from paretoprune.errors import BrokenFileError
+
+EXAMPLES_NAME = "examples.json"
 MOST_TOKENS = 100_000
 SIGNATURES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 """How files of the picture formats begin that a record may hold."""
@@ -166,3 +178,44 @@ class Example(_Stored):
             found[number] = np.where(carrier >= 0, State.MERGED, State.GONE)
             found[number, present] = State.KEPT
         return found
+
+
+class Examples(_Stored):
+    """What a results folder holds of examples; `label` and `seed` name the study they are from."""
+
+    format: Literal["paretoprune-examples/1"] = "paretoprune-examples/1"
+    label: str
+    seed: int
+    examples: list[Example]
+
+
+def write_examples(folder: Path, examples: Examples) -> None:
+    """Write `examples.json` into a results folder, whole or not at all."""
+    file = folder / EXAMPLES_NAME
+    partial = file.with_suffix(".partial")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        partial.write_text(examples.model_dump_json() + "\n", encoding="utf-8")
+        partial.replace(file)
+    except OSError as error:
+        raise BrokenFileError(f"cannot write {file}: {error.strerror}") from error
+
+
+def read_examples(folder: Path) -> Examples | None:
+    """Read `examples.json` of a results folder; None without one.
+
+    Raises `BrokenFileError` naming what is wrong.
+    """
+    file = folder / EXAMPLES_NAME
+    try:
+        return Examples.model_validate_json(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise BrokenFileError(f"cannot read {file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BrokenFileError(f"{file} is not UTF-8 text") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise BrokenFileError(f"{file}: {where}: {first['msg']}") from error

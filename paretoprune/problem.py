@@ -16,6 +16,7 @@ from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedE
 from paretoprune.space import SearchSpace, Value
 
 if TYPE_CHECKING:
+    from paretoprune.kept import Example
     from paretoprune.search.relaxation import Relaxation
 
 
@@ -179,6 +180,10 @@ class Problem(ABC):
             f"problem {self.name!r} offers no {statistic!r} statistics of a dense model, so "
             "strategies that choose from them cannot search it; choose a sampler such as 'tpe'"
         )
+
+    def examples(self, candidates: Mapping[str, Candidate], count: int) -> list[Example]:
+        """What candidates, by label, keep of `count` samples; [] where there is nothing to see."""
+        return []
 
     def measure(self, candidates: Sequence[Candidate]) -> Measurement | None:
         """Measure objectives that the search only predicted; None where there are none."""

@@ -133,7 +133,7 @@ def _pruned(
             steps.append(Step(layer=index, kept=present, merged=merged.get(index, [])))
     return Pruned(
         label=one.label,
-        pruner=one.pruner.name,
+        pruner=one.pruner.label,
         keep=list(one.schedule.ratios),
         steps=steps,
         answer=_text(adapter, said),

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from paretoprune.adapters.load import load_adapter
+from paretoprune.deploy import pruner_of
 from paretoprune.errors import InvalidValueError
 from paretoprune.kept import Example
 from paretoprune.problems.kept_tokens import DEFAULT_NEW_TOKENS, Question, Wanted, kept_tokens
 from paretoprune.problems.load import DEFAULT_MODEL, default_task
-from paretoprune.registry import pruners, tasks
+from paretoprune.pruning.operators import Operators
+from paretoprune.registry import tasks
 from paretoprune.schedules.written import parse_schedule
 from paretoprune.tasks.picture import read_picture
 
@@ -41,19 +43,22 @@ def show_schedule(
     the pruner of a schedule file is used, else FastV. Raises a `ParetopruneError` for what does not
     fit.
     """
-    twice = {name for name in ranking if list(ranking).count(name) > 1}
-    if twice:
-        raise InvalidValueError(f"pruner {min(twice)!r} is named twice")
     written = parse_schedule(schedule)
-    names = list(ranking) or [written.pruner or DEFAULT_PRUNER]
-    for name in names:  # mistakes show before the model loads
-        pruners.entry(name)
+    named = [Operators.of(name) for name in ranking]  # mistakes show before the model loads
+    operators = named or [
+        Operators.of(pruner_of(written.content) if written.content else DEFAULT_PRUNER)
+    ]
     asked = _question(images, question, sample, task or default_task(model), data_seed)
     adapter = load_adapter(
         model, dtype=dtype, device=device, attn=attn, trust_remote_code=trust_remote_code
     )
     keep = written.schedule(adapter.spec.layers)
-    wanted = [Wanted(name, keep, pruners.load(name)()) for name in names]
+    found = [pruner for each in operators for pruner in each.available(adapter)[0].pruners]
+    labels = [pruner.label for pruner in found]
+    twice = [label for label in labels if labels.count(label) > 1]
+    if twice:
+        raise InvalidValueError(f"pruner {twice[0]!r} is named twice")
+    wanted = [Wanted(label, keep, pruner) for label, pruner in zip(labels, found, strict=True)]
     return kept_tokens(adapter, asked, wanted, model_name=model, new_tokens=new_tokens)
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from paretoprune.adapters.base import Adapter
 from paretoprune.cost import kv_bytes, layer_cost
 from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError
+from paretoprune.kept import Example
 from paretoprune.problem import Candidate, Evaluation, Measurement, Objective, Problem
 from paretoprune.problems.configuration import (
     EXACT,
@@ -27,6 +28,7 @@ from paretoprune.problems.configuration import (
 )
 from paretoprune.problems.costs import COSTS, DEFAULT_OBJECTIVES, SCORE, parse_objectives
 from paretoprune.problems.fidelity import chosen_samples, stratified_order
+from paretoprune.problems.kept_tokens import Question, Wanted, kept_tokens
 from paretoprune.problems.latency import PrefillTimer, typical_sample
 from paretoprune.problems.memory import peak_prefill_bytes
 from paretoprune.problems.population import score_population
@@ -48,6 +50,8 @@ LATTICE_TOKENS = 8
 MOST_LEVELS = 72
 DEFAULT_DENSE_BYTES = 1 << 30
 DEFAULT_SPACE = "multi-step"
+EXAMPLE_SIDE = 336
+"""Pixels of example pictures in a report, along the longer side."""
 
 __all__ = ["TokenPruning", "exact_candidate", "family_scores"]
 
@@ -388,6 +392,26 @@ class TokenPruning(Problem):
             f"Latencies of the union front were measured again on {self.timer.device}: medians of "
             f"{repeats} interleaved runs of one sample.",
         )
+
+    def examples(self, candidates: Mapping[str, Candidate], count: int) -> list[Example]:
+        """What candidates keep of the first sample of each of `count` question families.
+
+        [] where the model's family does not say where its visual tokens stand.
+        """
+        first = {sample.family: sample for sample in reversed(self.samples)}
+        chosen = [s for s in self.samples if first[s.family] is s][:count]
+        found = {label: self.configuration(c) for label, c in candidates.items()}
+        wanted = [Wanted(label, c.schedule, c.pruner) for label, c in found.items()]
+        try:
+            return [
+                kept_tokens(
+                    self.adapter, Question.of(sample), wanted,
+                    model_name=self.model_name, most_side=EXAMPLE_SIDE,
+                )
+                for sample in chosen
+            ]  # fmt: skip
+        except UnsupportedError:
+            return []
 
     def notes(self) -> list[str]:
         """What was left out, and the latency model's errors where latency is an objective."""

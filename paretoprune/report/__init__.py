@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from paretoprune.kept import Examples
     from paretoprune.results import Summary
 
 HTML_NAME = "report.html"
@@ -19,8 +20,10 @@ TABLE_NAME = "ranking.md"
 __all__ = ["FIGURE_NAME", "HTML_NAME", "TABLE_NAME", "write_report"]
 
 
-def write_report(folder: Path, summary: Summary) -> None:
+def write_report(folder: Path, summary: Summary, examples: Examples | None = None) -> None:
     """Write report.html, front.png and ranking.md into `folder`, whole or not at all.
+
+    `examples` are pictures for the page, with what the best schedules keep of them.
 
     Raises `BrokenFileError` naming the file that cannot be written.
     """
@@ -29,6 +32,6 @@ def write_report(folder: Path, summary: Summary) -> None:
     from paretoprune.report.html import write_html
     from paretoprune.report.markdown import ranking_markdown
 
-    write_html(summary, folder / HTML_NAME)
+    write_html(summary, folder / HTML_NAME, examples)
     write_front_png(summary, folder / FIGURE_NAME)
     write_whole(folder / TABLE_NAME, ranking_markdown(summary).encode("utf-8"))

@@ -15,23 +15,26 @@ from string import Template
 
 from plotly.offline import get_plotlyjs
 
+from paretoprune.kept import Examples
 from paretoprune.report import words
 from paretoprune.report.files import resource, write_whole
+from paretoprune.report.kept_html import has_slider
 from paretoprune.report.plots import plots
 from paretoprune.report.sections import sections
 from paretoprune.results import Summary
 
 
-def write_html(summary: Summary, file: Path) -> None:
+def write_html(summary: Summary, file: Path, examples: Examples | None = None) -> None:
     """Write the report; raises `BrokenFileError` where that fails."""
-    write_whole(file, render_html(summary).encode("utf-8"))
+    write_whole(file, render_html(summary, examples).encode("utf-8"))
 
 
-def render_html(summary: Summary) -> str:
-    """The report as one self-contained HTML page."""
+def render_html(summary: Summary, examples: Examples | None = None) -> str:
+    """The report as one self-contained HTML page, with example pictures if there are any."""
     drawn = plots(summary)
     library = _newlines(get_plotlyjs()) if drawn else ""
-    script = _newlines(resource("page.js")) if drawn else ""
+    body = sections(summary, set(drawn), examples)
+    script = _newlines(resource("page.js")) if drawn or has_slider(body) else ""
     title = _title(summary)
     return Template(resource("page.html")).substitute(
         policy=_policy([library, script]),
@@ -40,7 +43,7 @@ def render_html(summary: Summary) -> str:
         finding=html.escape(words.finding(summary)),
         about=html.escape(_about(summary)),
         interrupted=_interrupted(summary),
-        sections="\n".join(sections(summary, set(drawn))),
+        sections="\n".join(body),
         plots=embedded_json(drawn),
         library=library,
         script=script,

@@ -57,6 +57,27 @@
     }
   }
 
+  // one layer at a time, by a slider; on paper and without this script all stand in a row
+  for (const example of document.querySelectorAll(".example")) {
+    const slider = example.querySelector(".slider");
+    const input = slider.querySelector("input");
+    const output = slider.querySelector("output");
+    const frames = [...example.querySelectorAll("li[data-first]")];
+    const show = () => {
+      const layer = Number(input.value);
+      for (const frame of frames) {
+        frame.hidden = layer < Number(frame.dataset.first) || layer > Number(frame.dataset.last);
+      }
+      output.textContent = input.value;
+      const told = frames.filter((frame) => !frame.hidden).map((frame) => frame.innerText.trim());
+      input.setAttribute("aria-valuetext", `layer ${layer}. ${told.join("; ")} visual tokens kept`);
+    };
+    example.classList.add("slides");
+    slider.hidden = false;
+    input.addEventListener("input", show);
+    show();
+  }
+
   draw();
   dark.addEventListener("change", draw);
   narrow.addEventListener("change", draw);

@@ -8,7 +8,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from paretoprune.kept import Examples
 from paretoprune.report import ranking, shapes, words
+from paretoprune.report.kept_html import kept_section
 from paretoprune.report.palette import looks
 from paretoprune.report.terms import terms
 from paretoprune.results import Summary
@@ -23,14 +25,17 @@ class Head:
     meaning: str = ""
 
 
-def sections(summary: Summary, plotted: Collection[str]) -> list[str]:
-    """All sections that the summary has data for, as HTML; `plotted` are ids of its plots."""
+def sections(
+    summary: Summary, plotted: Collection[str], examples: Examples | None = None
+) -> list[str]:
+    """All sections that there are data for, as HTML; `plotted` are ids of the summary's plots."""
     found = [
         _ranking(summary),
         _front_plot(summary) if "plot-front" in plotted else "",
         _curves_plot(summary) if "plot-curves" in plotted else "",
         _schedules_plot(summary) if "plot-schedules" in plotted else "",
         _best_front(summary),
+        kept_section(examples),
         _notes(summary),
         _studies(summary),
         _settings(summary),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paretoprune.errors import BrokenFileError, InvalidValueError, UnknownNameError
-from paretoprune.schedules.files import read_schedule
+from paretoprune.schedules.files import ScheduleFile, read_schedule
 from paretoprune.schedules.schedule import KeepSchedule
 
 RULE = ("keep", "layer")
@@ -20,15 +20,15 @@ MOST_LAYERS = 10_000
 class Written:
     """What a text says of a schedule, before it is known how many layers there are.
 
-    Either `ratios` of all layers, or the share `keep` from layer `layer` on; `pruner` is the one
-    that a file names.
+    Either `ratios` of all layers, or the share `keep` from layer `layer` on; `content` is the
+    file's, where it is one.
     """
 
     text: str
     ratios: tuple[float, ...] = ()
     keep: float = 1.0
     layer: int = 0
-    pruner: str | None = None
+    content: ScheduleFile | None = None
 
     def schedule(self, layers: int) -> KeepSchedule:
         """The schedule for a decoder of `layers`; raises `InvalidValueError` if it does not fit."""
@@ -55,7 +55,7 @@ def parse_schedule(text: str) -> Written:
     wanted = text.strip()
     if wanted.endswith(".json") or (wanted and Path(wanted).is_file()):
         content = read_schedule(Path(wanted))
-        return Written(text, content.schedule.ratios, pruner=content.pruner)
+        return Written(text, content.schedule.ratios, content=content)
     if "=" in wanted:
         return _rule(wanted)
     if wanted and wanted[0] in "0123456789.":

@@ -132,6 +132,14 @@ def test_the_example_pictures_are_those_of_the_task() -> None:
         assert (images.FOLDER / f"{sample.family}.png").exists()
 
 
+def test_the_picture_of_kept_tokens_is_of_the_command_beside_it() -> None:
+    """If this fails, run `python docs/make_kept.py` and change the page."""
+    page = (DOCS / "howto" / "see-what-a-schedule-keeps.md").read_text(encoding="utf-8")
+    script = _script("make_kept")
+    assert f"$ paretoprune {' '.join(script.WORDS)}\n" in page
+    assert script.FILE.exists()
+
+
 @pytest.mark.parametrize("page", ["write-a-strategy", "write-a-pruner"])
 def test_the_how_to_passes_its_contract_suite(page: str, tmp_path: Path) -> None:
     """The page's python blocks up to the suite are a test file that passes."""
