@@ -112,6 +112,7 @@ strategies = Registry(
         Entry("pymoo-nsga2", f"{_search}.pymoo_algorithms:PymooNSGA2", "pymoo's NSGA-II on the unit cube"),
         Entry("halving", f"{_search}.halving:SuccessiveHalving", "successive halving: many candidates on few samples, the best on all"),
         Entry("gradient", f"{_search}.lagrangian:LagrangianSearch", "straight-through top-k, KL to dense, augmented Lagrangian per budget knot (after VisPCO)"),
+        Entry("vispco", f"{_search}.vispco:Vispco", "VisPCO's formulation: score-space threshold, one multiplier, a predictor of the budget (arXiv 2604.15188)"),
     ],
 )  # fmt: skip
 _kernels = "paretoprune.schedules.kernels"

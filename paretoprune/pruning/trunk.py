@@ -10,7 +10,6 @@ from paretoprune.adapters.base import Prefill
 from paretoprune.cost import DecoderSpec
 from paretoprune.pruning.tokens import Tokens
 
-
 MOST_RANKINGS = 256
 """Rankings that a trunk keeps; of a search over settings, the latest."""
 
