@@ -17,7 +17,9 @@ from paretoprune.cost import layer_cost
 from paretoprune.errors import UnsupportedError
 from paretoprune.problem import Candidate
 from paretoprune.problems.teacher_forcing import IGNORE, AnsweredBatch
+from paretoprune.pruning.score_soft import run_score_soft
 from paretoprune.pruning.soft import BAND, run_soft
+from paretoprune.search.relaxation import Mask
 
 if TYPE_CHECKING:
     from paretoprune.problems.token_pruning import TokenPruning
@@ -77,6 +79,7 @@ class TokenRelaxation:
         tau: float,
         straight_through: bool = True,
         noise: NDArray[np.int64] | None = None,
+        mask: Mask = "rank",
     ) -> Tensor:
         """KL(dense || soft student) in nats, summed over answer tokens: float `[rows]`.
 
@@ -88,17 +91,24 @@ class TokenRelaxation:
         losses = []
         for part in order.split(GROUP):
             batch, dense = self._gather(samples[part.cpu().numpy()])
-            tokens = run_soft(
-                self.problem.adapter,
-                batch.prefill,
-                ratios[part],
-                self.problem.pruner,
-                tau=tau,
-                straight_through=straight_through,
-                noise=None if noise is None else noise[part.cpu().numpy()],
-                checkpoint=self.checkpoint,
-                sample=batch.sample,
-            )
+            adapter, pruner = self.problem.adapter, self.problem.pruner
+            if mask == "score":
+                tokens = run_score_soft(
+                    adapter,
+                    batch.prefill,
+                    ratios[part],
+                    pruner,
+                    temperature=tau,
+                    straight_through=straight_through,
+                    sample=batch.sample,
+                )
+            else:
+                tokens = run_soft(
+                    adapter, batch.prefill, ratios[part], pruner, tau=tau,
+                    straight_through=straight_through,
+                    noise=None if noise is None else noise[part.cpu().numpy()],
+                    checkpoint=self.checkpoint, sample=batch.sample,
+                )  # fmt: skip
             student = batch.log_probabilities(self.problem.adapter, tokens)
             losses.append(batch.divergence(dense, student))
         return torch.cat(losses)[order.argsort()].to("cpu", dtype)
@@ -142,22 +152,36 @@ class TokenRelaxation:
         return np.asarray(schedule(min(max(ratio, 0.0), 1.0))[0].numpy())
 
     def step_price(
-        self, ratios: NDArray[np.float64], *, tau: float, straight_through: bool = True
+        self,
+        ratios: NDArray[np.float64],
+        *,
+        tau: float,
+        straight_through: bool = True,
+        mask: Mask = "rank",
     ) -> float:
         """Cost of `loss` and its gradient at ratios `[rows, layers]`, in dense-pass equivalents.
 
         Each row runs one sample with its kept tokens and those carried along behind the edge; the
-        straight-through estimator runs forward twice.
+        straight-through estimator runs forward twice. In score space no token leaves, and hard and
+        soft are one pass.
         """
-        visual, text = self._mean[1], self._mean[0]
-        kept = np.minimum(np.ceil(ratios * visual) + math.ceil(BAND * tau), visual)
+        if mask == "score":
+            flops = self._flops(np.ones_like(ratios))
+            return (1 + BACKWARD) * flops / (self.problem.dense_flops * self.samples)
+        visual = self._mean[1]
+        kept = np.minimum(np.ceil(ratios * visual) + math.ceil(BAND * tau), visual) / visual
+        passes = 1 + BACKWARD + straight_through + self.checkpoint
+        return passes * self._flops(kept) / (self.problem.dense_flops * self.samples)
+
+    def _flops(self, ratios: NDArray[np.float64]) -> float:
+        """FLOPs of one forward pass over rows `[rows, layers]` of average samples, ranked anew."""
+        text, visual = self._mean
+        kept = ratios * visual
         kept[:, : self.first] = visual
         spec, pruner = self.problem.adapter.spec, self.problem.pruner
         flops = float(layer_cost(spec, np.rint(kept + text).astype(np.int64)).sum())
         before = np.rint(kept[:, max(self.first - 1, 0) : -1]).astype(np.int64)
-        flops += float(pruner.flops(spec, before + round(text), before).sum())
-        passes = 1 + BACKWARD + straight_through + self.checkpoint
-        return passes * flops / (self.problem.dense_flops * self.samples)
+        return flops + float(pruner.flops(spec, before + round(text), before).sum())
 
     def teacher_price(self) -> float:
         """One dense pass over the split."""

@@ -39,6 +39,7 @@ from paretoprune.search.gradient.coordinates import coordinates_of, project
 from paretoprune.search.gradient.knots import Knots, over_neighbours
 from paretoprune.search.gradient.options import LagrangianOptions
 from paretoprune.search.gradient.rounds import BestIterates, Rounds
+from paretoprune.search.gradient.sampling import distinct
 from paretoprune.search.gradient.state import GradientState
 from paretoprune.search.relaxation import Relaxation, loss_and_slope
 
@@ -196,7 +197,7 @@ class LagrangianSearch(SearchStrategy):
         Returns the mean divergence and each knot's Lagrangian, `[knots]`, before the step.
         """
         options, count = self.options, len(self.knots)
-        samples = _distinct(rng, self.relaxed.samples, len(rows))
+        samples = distinct(rng, self.relaxed.samples, len(rows))
         divergence, slope_of_rows = loss_and_slope(
             self.relaxed, rows.detach(), samples, tau=tau, straight_through=options.hard,
             noise=rng.integers(2**63, size=len(rows)) if options.noisy else None,
@@ -224,7 +225,9 @@ class LagrangianSearch(SearchStrategy):
         """One step, x <- project(x - lr v), no coordinate farther than allowed."""
         options = self.options
         reach = options.farthest / options.learning_rate
-        self.velocity = options.momentum * self.velocity + direction.clamp(-reach, reach)
+        self.velocity = options.momentum * self.velocity + self.coordinates.limited(
+            direction, reach
+        )
         rate = options.learning_rate * (1 - 0.8 * self.rounds.progress_of_round)
         self.x = self.coordinates.project(x - rate * self.velocity)
         if self.rounds.averaging:
@@ -307,11 +310,3 @@ class LagrangianSearch(SearchStrategy):
 
 def _geometric(start: float, end: float, done: float) -> float:
     return float(start * (end / start) ** done)
-
-
-def _distinct(rng: np.random.Generator, total: int, count: int) -> NDArray[np.int64]:
-    """`count` sample numbers, without repeats as long as there are enough."""
-    rounds: Sequence[NDArray[np.int64]] = [
-        rng.permutation(total) for _ in range(-(-count // total))
-    ]
-    return np.concatenate(rounds)[:count].astype(np.int64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from paretoprune.schedules.kernels import Kernel
+
+
+Mask: TypeAlias = Literal["rank", "score"]
+"""How top-k is relaxed: over ranks (`pruning.soft`), or over scores (`pruning.score_soft`)."""
 
 
 class Relaxation(Protocol):
@@ -46,11 +50,13 @@ class Relaxation(Protocol):
         tau: float,
         straight_through: bool = True,
         noise: NDArray[np.int64] | None = None,
+        mask: Mask = "rank",
     ) -> Tensor:
         """Divergence from dense, `[rows]`: row i on sample `samples[i]`, differentiable in ratios.
 
-        `tau` is the mask's width in tokens; with `straight_through` the value is that of the
-        rounded configuration. `noise` are seeds `[rows]`: masks are then drawn (binary concrete).
+        `tau` is the mask's width in tokens; with the mask `score`, VisPCO's, a temperature. With
+        `straight_through` the value is that of the rounded configuration. `noise` are seeds
+        `[rows]`: masks are then drawn (binary concrete).
         """
 
     def compute(self, ratios: Tensor) -> Tensor:
@@ -60,7 +66,12 @@ class Relaxation(Protocol):
         """The constant schedule, `[layers]`, whose relative compute is `budget`."""
 
     def step_price(
-        self, ratios: NDArray[np.float64], *, tau: float, straight_through: bool = True
+        self,
+        ratios: NDArray[np.float64],
+        *,
+        tau: float,
+        straight_through: bool = True,
+        mask: Mask = "rank",
     ) -> float:
         """Cost of one forward and backward pass of `loss`, in dense-pass equivalents."""
 
@@ -79,6 +90,7 @@ def loss_and_slope(
     tau: float,
     straight_through: bool = True,
     noise: NDArray[np.int64] | None = None,
+    mask: Mask = "rank",
     micro_batch: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Loss `[rows]` and its derivative in each row's own ratios, `[rows, layers]`.
@@ -96,7 +108,7 @@ def loss_and_slope(
         chosen = part.numpy()
         loss = relaxed.loss(
             rows, samples[chosen], tau=tau, straight_through=straight_through,
-            noise=None if noise is None else noise[chosen],
+            noise=None if noise is None else noise[chosen], mask=mask,
         )  # fmt: skip
         (slopes[part],) = torch.autograd.grad(loss.sum(), rows)
         losses[part] = loss.detach()

@@ -13,11 +13,10 @@ from paretoprune.errors import (
     UnknownNameError,
     UnsupportedError,
 )
-from paretoprune.problem import Evaluation, Objective, Problem
+from paretoprune.problem import Problem
 from paretoprune.problems.analytic import ZDT1
 from paretoprune.problems.token_pruning import TokenPruning
 from paretoprune.pruning.base import Pruner, Selection
-from paretoprune.schedules.kernels import Free, fitting_kernels
 from paretoprune.search.base import SearchContext, SearchStrategy
 from paretoprune.search.gradient.rounds import BestIterates, Rounds
 from paretoprune.search.gradient.state import GradientState
@@ -25,71 +24,10 @@ from paretoprune.search.lagrangian import LagrangianOptions, LagrangianSearch, p
 from paretoprune.search.relaxation import loss_and_slope
 from paretoprune.space import Float, SearchSpace
 from paretoprune.study import run_study
+from paretoprune.testing.relaxations import WEIGHTS, ToyPruning, ToyRelaxation
 from paretoprune.testing.strategies import StrategyContract
 
-LAYERS = 4
-WEIGHTS = np.array([0.0, 2.0, 1.5, 1.0])
-
-
-class ToyRelaxation:
-    """Loss sum_l a_l (1 - r_l)^2, compute mean(r): solved in closed form.
-
-    Stationarity of a_l (1 - r_l)^2 under mean(r) = b gives 1 - r_l proportional to 1 / a_l.
-    """
-
-    layers, first, samples, space = LAYERS, 1, 16, "free"
-    reachable = (0.25, 1.0)
-
-    def __init__(self, problem):
-        self.problem = problem
-        self.kernels = problem.kernels
-
-    def loss(self, ratios, samples, *, tau, straight_through=True, noise=None):
-        noise = torch.from_numpy(0.9 + 0.2 * (samples % 2))
-        return noise * (torch.from_numpy(WEIGHTS) * (1 - ratios) ** 2).sum(1)
-
-    def compute(self, ratios):
-        return ratios.mean(1)
-
-    def constant(self, budget):
-        rest = (budget * LAYERS - 1) / (LAYERS - 1)
-        return np.array([1.0] + [rest] * (LAYERS - 1))
-
-    def step_price(self, ratios, *, tau, straight_through=True):
-        return self.problem.step_cost
-
-    def teacher_price(self):
-        return 1.0
-
-    def candidate(self, ratios):
-        values = {f"keep_{i}": float(np.clip(ratios[i], 0, 1)) for i in range(1, LAYERS)}
-        return self.problem.candidate(values, "free")
-
-
-class ToyPruning(Problem):
-    name = "toy-pruning"
-
-    def __init__(self, step_cost=0.01):
-        self.step_cost = step_cost
-        self.kernels = fitting_kernels(LAYERS, 100).kernels
-        self.spaces = {name: kernel.space for name, kernel in self.kernels.items()}
-        self.spaces["small"] = Free(LAYERS, 10).space
-        self.objectives = (
-            Objective("score", "max", "", reference=0.0, best=1.0),
-            Objective("compute", "min", "", reference=1.0, best=0.0),
-        )
-
-    def evaluate(self, candidates):
-        out = []
-        for c in candidates:
-            r = np.array(self.kernels[c.space].schedule(c.values).ratios)
-            loss = float((WEIGHTS * (1 - r) ** 2).sum())
-            values = {"score": 1 - loss / 4.5, "compute": float(r.mean())}
-            out.append(Evaluation(c, values, cost=1.0))
-        return out
-
-    def relaxation(self):
-        return ToyRelaxation(self)
+LAYERS = ToyRelaxation.layers
 
 
 class TestLagrangian(StrategyContract):
@@ -117,7 +55,7 @@ class TestGumbel(TestLagrangian):
 
 def solve(**options):
     search = LagrangianSearch(LagrangianOptions(loss="kl", **options))
-    result = run_study(ToyPruning(), search, seed=0, budget=40.0)
+    result = run_study(ToyPruning(step_cost=0.05), search, seed=0, budget=40.0)
     return search, result
 
 
@@ -151,7 +89,10 @@ def test_a_kernel_search_comes_near_the_best_of_its_kernel(kernel):
 
 
 def thinned(space):
-    knobs = [dataclasses.replace(k, step=0.1 if len(space) > 3 else 0.05) if isinstance(k, Float) else k for k in space.knobs]
+    knobs = [
+        dataclasses.replace(k, step=0.1 if len(space) > 3 else 0.05) if isinstance(k, Float) else k
+        for k in space.knobs
+    ]
     return SearchSpace(tuple(knobs)).grid()
 
 

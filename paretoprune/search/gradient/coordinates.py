@@ -19,7 +19,7 @@ STARTS = 8
 """Base-two logarithm of the points that a kernel's start is chosen from."""
 CONTINUITY = 0.2
 """What an unlike neighbour costs in that choice, next to what missing the budget costs."""
-DAMPING = 0.02
+DAMPING = 0.1
 """Added to the metric of a kernel's parameters, so that none without effect runs away."""
 
 
@@ -40,6 +40,9 @@ class Coordinates(Protocol):
 
     def natural(self, x: Tensor, gradient: Tensor) -> Tensor:
         """M^-1 g, `[rows, n]`: the gradient in the metric of keep ratios, M = J^T J."""
+
+    def limited(self, step: Tensor, reach: float) -> Tensor:
+        """A step `[rows, n]` with no coordinate farther than `reach`."""
 
     def candidate(self, x: NDArray[np.float64]) -> Candidate:
         """The candidate that one point rounds to."""
@@ -68,6 +71,10 @@ class FreeRatios:
     def natural(self, x: Tensor, gradient: Tensor) -> Tensor:
         """The metric is the identity."""
         return gradient
+
+    def limited(self, step: Tensor, reach: float) -> Tensor:
+        """Each coordinate by itself."""
+        return step.clamp(-reach, reach)
 
     def candidate(self, x: NDArray[np.float64]) -> Candidate:
         """The nearest point of the free space."""
@@ -132,6 +139,11 @@ class KernelParameters:
         metric = metric + DAMPING * torch.eye(metric.shape[-1], dtype=metric.dtype)
         solved: Tensor = torch.linalg.solve(metric, gradient[..., None])
         return solved[..., 0]
+
+    def limited(self, step: Tensor, reach: float) -> Tensor:
+        """Shorter, in the same direction: coordinates work together."""
+        farthest = step.abs().amax(1, keepdim=True).clamp(min=1e-12)
+        return step * (reach / farthest).clamp(max=1.0)
 
     def candidate(self, x: NDArray[np.float64]) -> Candidate:
         """The nearest point of the kernel's space."""

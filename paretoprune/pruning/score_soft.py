@@ -1,0 +1,111 @@
+"""VisPCO's soft decoder: a mask in score space, straight through (arXiv 2604.15188, section 3.3).
+
+At each layer the visual tokens have scores s_j; with s_(1) >= s_(2) >= ... sorted and a real-valued
+count n the threshold is a Gaussian-weighted mean of the sorted scores around position n,
+
+    t(n) = sum_i g_i s_(i) / sum_i g_i,     g_i = exp( -(i - n)^2 / (2 v) ),   v = 5/2,
+    hard_j = 1[s_j >= t],   soft_j = sigmoid( (s_j - t) / T ),   m_j = hard_j + soft_j - sg(soft_j),
+
+and masks accumulate over layers, M_l = M_(l-1) m_l, so that a dropped token stays dropped. M
+multiplies the numerator of every later softmax, which is normalised again. No token really leaves:
+a pass costs what the dense decoder costs.
+
+Two readings where the paper leaves room. Positions count from 1, so t is near the n-th score. Where
+n is all tokens but half of one or more, all stay: the smooth mean would drop the last few in every
+layer that should be dense.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from paretoprune.adapters.base import Adapter, Prefill
+from paretoprune.cost import layer_cost
+from paretoprune.errors import UnsupportedError
+from paretoprune.pruning.base import Pruner, ScorePruner
+from paretoprune.pruning.decoder import Executed, ranking_flops, remembered
+from paretoprune.pruning.soft import attention_mask
+from paretoprune.pruning.tokens import Tokens, enter
+
+VARIANCE = 2.5
+"""Of the Gaussian weights, in positions squared."""
+
+
+def score_threshold(scores: Tensor, candidates: Tensor, counts: Tensor) -> Tensor:
+    """The threshold t `[B]` at real-valued counts `[B]` over scores `[B, V]`.
+
+    Only positions marked in `candidates`, bool `[B, V]`, count. Differentiable in the counts.
+    """
+    lowest = torch.finfo(scores.dtype).min
+    ordered = torch.where(candidates, scores, lowest).sort(1, descending=True).values
+    position = torch.arange(1, scores.shape[1] + 1, device=scores.device, dtype=counts.dtype)
+    exists = position <= candidates.sum(1, keepdim=True)
+    logits = -((position - counts[:, None]) ** 2) / (2 * VARIANCE)
+    # a finite weight: where nothing is left there is no threshold, but no nan either
+    weights = logits.masked_fill(~exists, torch.finfo(counts.dtype).min).softmax(1)
+    return (weights * torch.where(exists, ordered, 0.0).to(weights.dtype)).sum(1)
+
+
+def score_mask(
+    scores: Tensor, candidates: Tensor, counts: Tensor, total: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """Hard and soft mask, `[B, V]` each, at counts `[B]` of `total` `[B]` tokens."""
+    threshold = score_threshold(scores, candidates, counts)[:, None]
+    distance = scores.to(threshold.dtype) - threshold
+    everything = (counts.detach() >= total - 0.5)[:, None]
+    hard = ((distance.detach() >= 0) | everything) & candidates & (counts.detach() > 0)[:, None]
+    return hard.to(threshold.dtype), torch.sigmoid(distance / temperature)
+
+
+def run_score_soft(
+    adapter: Adapter,
+    prefill: Prefill,
+    ratios: Tensor,
+    pruner: Pruner,
+    *,
+    temperature: float,
+    straight_through: bool = True,
+    sample: Tensor | None = None,
+    executed: Executed | None = None,
+) -> Tokens:
+    """Run one keep schedule per sample, ratios float [B, layers], through all decoder layers.
+
+    With `straight_through` masks are hard forward and soft backward, otherwise soft in both
+    directions. Raises `UnsupportedError` for a pruner whose choice is not top-k of a score.
+    """
+    if not isinstance(pruner, ScorePruner):
+        raise UnsupportedError(
+            f"pruner {pruner.name!r} is not top-k of a score, so it has no soft form; gradient "
+            "strategies need one that has, such as 'fastv'"
+        )
+    if sample is None:
+        sample = torch.arange(len(prefill.hidden), device=prefill.hidden.device)
+    meter = executed or Executed()
+    tokens = remembered(adapter, pruner, enter(prefill, sample), meter)
+    total = tokens.visual.sum(1)
+    kept = torch.ones(tokens.visual.shape, dtype=ratios.dtype, device=ratios.device)
+    for layer in range(adapter.spec.layers):
+        weight = None
+        if layer >= pruner.first_layer:
+            counts = ratios[:, layer] * total
+            with torch.no_grad():
+                context = tokens.context(adapter, layer)
+                scores = pruner.score(context)
+                meter.flops += ranking_flops(adapter, pruner, tokens)
+            hard, soft = score_mask(
+                scores, context.alive & context.present, counts, total, temperature
+            )
+            mask = hard + soft - soft.detach() if straight_through else soft
+            here = torch.ones_like(kept).scatter(1, context.visual, mask)
+            kept = kept * torch.where(tokens.visual, here, torch.ones_like(here))
+            # with soft masks too, what the hard one drops is no candidate in later layers
+            gone = torch.ones_like(kept).scatter(1, context.visual, hard) < 0.5
+            standing = tokens.validity if tokens.alive is None else tokens.alive
+            tokens = replace(tokens, alive=standing & ~(gone & tokens.visual))
+            weight = kept
+        meter.flops += len(tokens.hidden) * float(layer_cost(adapter.spec, tokens.length))
+        tokens = tokens.run(adapter, layer, attention_mask(tokens, weight))
+    return tokens

@@ -1,0 +1,112 @@
+"""VisPCO's formulation on the toy relaxation, and its Lagrangian by hand."""
+
+import numpy as np
+import pytest
+import torch
+
+from paretoprune.errors import InvalidValueError
+from paretoprune.search.base import SearchContext
+from paretoprune.search.gradient.state import GradientState
+from paretoprune.search.vispco import Vispco, VispcoOptions
+from paretoprune.study import run_study
+from paretoprune.testing.relaxations import ToyPruning
+from paretoprune.testing.strategies import StrategyContract
+
+
+class TestVispco(StrategyContract):
+    handles_continuous = False
+    handles_conditional = False
+    asks = 30
+
+    def make(self):
+        return Vispco(batch=8, inner_steps=2, learning_rate=0.05)
+
+    def problem(self):
+        return ToyPruning(step_cost=20.0)
+
+
+def started(**options):
+    search = Vispco(VispcoOptions(**options))
+    context = SearchContext(seed=0, budget=30.0)
+    search.start(ToyPruning(step_cost=0.05), context)
+    return search, context
+
+
+def test_one_step_descends_the_papers_lagrangian():
+    """The gradient of KL - w c + sigma/2 c^2, taken here in one piece on the same draws."""
+    search, context = started(batch=4, inner_steps=1, multiplier=0.7, sigma=30.0)
+    context.asks = 1
+    rng = context.rng()
+    budgets = torch.from_numpy(0.01 + 0.94 * rng.random(4))
+    samples = rng.permutation(16)[:4]
+    rows = search.kernel.ratios(search.parameters(budgets))
+    gap = budgets - search.relaxed.compute(rows)
+    loss = search.relaxed.loss(rows, samples, tau=0.1)
+    whole = (loss - 0.7 * gap + 15.0 * gap**2).mean()
+    expected = torch.autograd.grad(whole, list(search.predictor.parameters()))
+    search.ask(1)
+    for parameter, gradient in zip(search.predictor.parameters(), expected, strict=True):
+        assert torch.allclose(parameter.grad, gradient, atol=1e-10)
+
+
+def test_multiplier_and_penalty_follow_the_rules():
+    """w <- w - sigma c; sigma doubles where |c| fell by less than half; three epochs to stop."""
+    search, _ = started(multiplier=1.0, sigma=100.0, alpha=2.0, beta=0.5, epsilon=0.01)
+    search._update(0.0, 0.02, 0.2)
+    assert search.w == pytest.approx(1.0 - 100.0 * 0.02)
+    assert search.sigma == 100.0  # there is no epoch before the first
+    search._update(0.0, -0.01, 0.15)
+    assert search.w == pytest.approx(-1.0 + 100.0 * 0.01)
+    assert search.sigma == 200.0
+    search._update(0.0, 0.0, 0.05)
+    assert search.sigma == 200.0  # fell to a third
+    assert search.met == 0
+    for expected in (1, 2, 3):
+        search._update(0.0, 0.0, 0.009)
+        assert search.met == expected
+    search._update(0.0, 0.0, 0.02)
+    assert search.met == 0
+
+
+def test_learns_to_meet_budgets_with_a_larger_step_size():
+    """At the paper's 1e-4 two hundred steps move little; the formulation itself works."""
+    search = Vispco(learning_rate=0.02, batch=16, most_finals=8)
+    run_study(ToyPruning(step_cost=0.05), search, budget=40.0)
+    budgets = torch.linspace(0.35, 0.9, 8, dtype=torch.float64)
+    with torch.no_grad():
+        reached = search.relaxed.compute(search.kernel.ratios(search.parameters(budgets)))
+    assert float((reached - budgets).abs().max()) < 0.08
+    distances = [h["distance"][0] for h in search.history]
+    assert np.mean(distances[-3:]) < 0.5 * np.mean(distances[:3])
+
+
+@pytest.mark.parametrize("after", [0, 3, 40])
+def test_a_stored_state_continues_identically(tmp_path, after):
+    def play(search, context, asks):
+        found = []
+        for _ in range(asks):
+            context.asks += 1
+            found += search.ask(2)
+        return found
+
+    whole, context = started(learning_rate=0.01, batch=8)
+    play(whole, context, after)
+    spent = context.spent
+    whole.state().save(tmp_path / "state.safetensors")
+    expected = play(whole, context, 40)
+    again, other = started(learning_rate=0.01, batch=8)
+    other.asks, other.spent = after, spent
+    again.restore(GradientState.load(tmp_path / "state.safetensors"))
+    assert play(again, other, 40) == expected
+    assert again.history == whole.history
+
+
+def test_bad_options_are_named():
+    with pytest.raises(InvalidValueError, match="batch is too small: 0"):
+        Vispco(batch=0)
+    with pytest.raises(InvalidValueError, match="sigma must be positive, got -1"):
+        Vispco(sigma=-1)
+    with pytest.raises(InvalidValueError, match="alpha must be 1 or more, got 0.5"):
+        Vispco(alpha=0.5)
+    with pytest.raises(InvalidValueError, match="lowest_budget < highest_budget"):
+        Vispco(lowest_budget=0.9, highest_budget=0.5)
