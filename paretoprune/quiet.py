@@ -8,15 +8,15 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def without_info(logger_name: str) -> Iterator[None]:
-    """Drop what `logger_name` logs at INFO and below, inside this block only.
+def without_info(logger_name: str, *, up_to: int = logging.INFO) -> Iterator[None]:
+    """Drop what `logger_name` logs at level `up_to` and below, inside this block only.
 
     Optuna greets every new study; it has no setting for that but its global verbosity.
     """
     logger = logging.getLogger(logger_name)
 
     def drop(record: logging.LogRecord) -> bool:
-        return record.levelno > logging.INFO
+        return record.levelno > up_to
 
     logger.addFilter(drop)
     try:

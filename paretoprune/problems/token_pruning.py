@@ -458,7 +458,8 @@ class TokenPruning(Problem):
     def probe(self, statistic: str, samples: int) -> NDArray[np.float64]:
         """`attention` or `withdrawal` statistics, see `Problem.probe`."""
         measure, _ = self._probe(statistic)
-        return measure(self, self._order[:samples])
+        found: NDArray[np.float64] = measure(self, self._order[:samples])
+        return found
 
     def probe_price(self, statistic: str, samples: int) -> float:
         """FLOPs of the passes that `probe` needs, each alone, in dense passes over the split."""

@@ -208,7 +208,11 @@ class QMC(OptunaStrategy):
     def sampler(self, seed: int) -> BaseSampler:
         """Build a fresh sampler of this study's one sequence: the ask's own seed plays no part."""
         knobs = {k.name: _distribution(k) for k in self._space.knobs if k.size > 1}
-        return _WholeSpaceQMC(knobs, qmc_type=self.sequence, scramble=True, seed=self.context.seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            return _WholeSpaceQMC(
+                knobs, qmc_type=self.sequence, scramble=True, seed=self.context.seed
+            )
 
 
 class _WholeSpaceQMC(QMCSampler):

@@ -205,9 +205,9 @@ class StrategyContract(ABC):
         strategy = self.make()
         if self._particular:
             problem = self.problem()
-            own = strategy.own_space(problem)
+            own = strategy.own_spaces(problem)
             for name in problem.spaces:
-                if name != own:
+                if own is not None and name not in own:
                     context = SearchContext(seed=0, budget=1000.0, space=name)
                     with pytest.raises(UnsupportedError, match="only"):
                         strategy.start(problem, context)

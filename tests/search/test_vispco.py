@@ -19,7 +19,7 @@ class TestVispco(StrategyContract):
     asks = 30
 
     def make(self):
-        return Vispco(batch=8, inner_steps=2, learning_rate=0.05)
+        return Vispco(batch=8, inner_steps=4, learning_rate=0.02)
 
     def problem(self):
         return ToyPruning(step_cost=20.0)
