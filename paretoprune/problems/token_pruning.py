@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from paretoprune.adapters.base import Adapter
+from paretoprune.adapters.lean import lean
 from paretoprune.cost import kv_bytes, layer_cost
 from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError
 from paretoprune.kept import Example
@@ -68,7 +69,9 @@ class TokenPruning(Problem):
     value as reference and the blind one's as best. `spaces` holds one search space per registered
     kernel that fits the model; `left_out` says why others do not. `prefill_bytes` of prefills stay
     in memory, the rest on disk; `dense_bytes` of the dense model's hidden states and keys are kept,
-    so that no population runs those layers again.
+    so that no population runs those layers again. `lean_layers=False` evaluates with the model's
+    own layers alone (see `adapters.lean`), for debugging; prefills are timed and their memory
+    measured with those in any case.
     """
 
     name = "token-pruning"
@@ -91,8 +94,10 @@ class TokenPruning(Problem):
         timer: PrefillTimer | None = None,
         guests: Sequence[Pruner] = (),
         remarks: Sequence[str] = (),
+        lean_layers: bool = True,
     ) -> None:
         self.adapter = adapter
+        self._engine = lean(adapter) if lean_layers else adapter
         self.operators = Operators.of(pruner)
         self.guests = tuple(guests)
         self._remarks = list(remarks)
@@ -106,6 +111,7 @@ class TokenPruning(Problem):
         )
         self._prefill_bytes = prefill_bytes
         self._dense_bytes = dense_bytes
+        self._lean_layers = lean_layers
         self._order = stratified_order(self.samples)
         self._measure_lengths()
         self._given_timer = timer
@@ -172,7 +178,7 @@ class TokenPruning(Problem):
                 room -= 0 if trunk is None else needed
                 self._trunks.append(trunk)
                 for leaf in run_population(
-                    self.adapter, part.prefill, both, self.pruner,
+                    self._engine, part.prefill, both, self.pruner,
                     sample=part.sample, answers=part.places, trunk=trunk,
                 ):  # fmt: skip
                     predicted = part.log_probabilities(self.adapter, leaf.tokens)
@@ -302,7 +308,7 @@ class TokenPruning(Problem):
         which = [list(distinct).index(configuration.key) for configuration in each]
         chosen = chosen_samples(self._order, share)
         scored = score_population(
-            self.adapter, [c.pruner for c in distinct.values()], self.batches,
+            self._engine, [c.pruner for c in distinct.values()], self.batches,
             self.dense_log_probabilities, np.stack([c.ratios for c in distinct.values()]),
             chosen=chosen, trunks=self._trunks,
         )  # fmt: skip
@@ -485,7 +491,7 @@ class TokenPruning(Problem):
             self.adapter, self._heldout_samples, self.operators, guests=self.guests,
             levels=self.levels, batch=self.batch, model_name=self.model_name,
             objectives=(SCORE, *self.costs), prefill_bytes=self._prefill_bytes,
-            dense_bytes=self._dense_bytes,
+            dense_bytes=self._dense_bytes, lean_layers=self._lean_layers,
             timer=self.timer if {"latency_ms", "peak_memory_bytes"} & set(self.costs) else None,
         )  # fmt: skip
 

@@ -1,0 +1,141 @@
+"""Lean layers give what the model's own layers give, or step aside."""
+
+import numpy as np
+import pytest
+import torch
+from tests.adapters import families
+
+from paretoprune.adapters.lean import LeanLayer, lean
+from paretoprune.pruning.decoder import run_population
+from paretoprune.pruning.fastv import FastV
+from paretoprune.testing import models
+
+TINY = [
+    models.tiny_llava,
+    models.tiny_llava_next,
+    models.tiny_llava_onevision,
+    models.tiny_qwen2_5_vl,
+    models.tiny_internvl,
+]
+
+
+def layer_inputs(adapter, batch=20, length=9, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(3)
+    hidden = torch.randn(batch, length, adapter.spec.hidden, generator=generator, dtype=dtype)
+    angles = torch.randn(batch, length, adapter.spec.head_dim // 2, generator=generator).to(dtype)
+    angles = torch.cat([angles, angles], -1)
+    return hidden, (angles.cos(), angles.sin())
+
+
+@torch.no_grad()
+def both(adapter, dtype=torch.float64, mask=None):
+    hidden, rotary = layer_inputs(adapter, dtype=dtype)
+    own = adapter.run_layer(1, hidden, rotary, mask)
+    quick = lean(adapter)
+    found = quick.run_layer(1, hidden, rotary, mask)
+    return own, found, quick._lean_layers.get(adapter.layers[1])
+
+
+@pytest.mark.parametrize("make", TINY, ids=lambda make: make.__name__)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_a_lean_layer_equals_the_models_own(make, dtype):
+    adapter = make()
+    adapter.model.to(dtype)
+    tolerance = 1e-11 if dtype == torch.float64 else 2e-4
+    own, found, used = both(adapter, dtype)
+    assert used is not None
+    assert used._proven == {dtype: True}
+    assert (own - found).abs().max() <= tolerance * own.abs().max()
+
+
+def test_padding_is_masked_the_same_way():
+    adapter = models.tiny_llava()
+    adapter.model.double()
+    seen = torch.ones(9, 9, dtype=torch.bool).tril().repeat(20, 1, 1, 1)
+    seen[::2, :, :, 7:] = False
+    own, found, used = both(adapter, mask=seen)
+    assert used is not None
+    assert torch.allclose(own, found, atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    "family", [families.paligemma, families.glm4v, families.qwen3_vl], ids=lambda f: f.__name__
+)
+def test_layers_of_another_shape_are_left_alone(family):
+    """Norms with an offset, more norms, norms of queries: parts that a lean layer has not got."""
+    model = family().model.double().eval()
+    for layer in model.get_decoder().layers:
+        found = LeanLayer.of(layer)
+        if found is not None:  # the parts are those of the shape, so the probe must tell
+            size = found.parts["q_proj"].in_features
+            hidden = torch.zeros(1, 2, size, dtype=torch.float64)
+            table = torch.ones(1, 2, found.parts["self_attn"].head_dim, dtype=torch.float64)
+            with torch.no_grad():
+                assert not found.may_run(hidden, (table, table))
+
+
+def test_changed_weights_are_read():
+    adapter = models.tiny_llava()
+    adapter.model.double()
+    hidden, rotary = layer_inputs(adapter)
+    quick = lean(adapter)
+    with torch.no_grad():
+        before = quick.run_layer(1, hidden, rotary, None)
+        adapter.layers[1].mlp.down_proj.weight.mul_(1.5)
+        after = quick.run_layer(1, hidden, rotary, None)
+        assert torch.allclose(after, adapter.run_layer(1, hidden, rotary, None), atol=1e-11)
+        assert not torch.allclose(after, before)
+        adapter.layers[1].mlp.up_proj = torch.nn.Linear(
+            adapter.spec.hidden, adapter.spec.mlp, bias=False, dtype=torch.float64
+        )
+        swapped = quick.run_layer(1, hidden, rotary, None)
+        assert torch.allclose(swapped, adapter.run_layer(1, hidden, rotary, None), atol=1e-11)
+
+
+def test_a_hook_on_a_module_is_heard():
+    adapter = models.tiny_llava()
+    adapter.model.double()
+    hidden, rotary = layer_inputs(adapter)
+    quick = lean(adapter)
+    heard = []
+    with torch.no_grad():
+        quick.run_layer(1, hidden, rotary, None)
+        hook = adapter.layers[1].mlp.register_forward_hook(lambda *_: heard.append(1))
+        quick.run_layer(1, hidden, rotary, None)
+        hook.remove()
+    assert heard == [1]
+
+
+def test_gradients_pass_through_the_models_own_layers():
+    adapter = models.tiny_llava()
+    hidden, rotary = layer_inputs(adapter, dtype=torch.float32)
+    quick = lean(adapter)
+    hidden.requires_grad_()
+    quick.run_layer(1, hidden, rotary, None).sum().backward()
+    assert hidden.grad is not None
+    assert not quick._lean_layers
+
+
+def test_the_adapter_and_its_model_stay_as_they_were():
+    adapter = models.tiny_llava()
+    kind, names = type(adapter), set(vars(adapter))
+    layer = type(adapter.layers[0]).forward
+    both(adapter, torch.float32)
+    assert type(adapter) is kind
+    assert set(vars(adapter)) == names
+    assert type(adapter.layers[0]).forward is layer
+
+
+@torch.no_grad()
+def test_a_population_gives_the_same_hidden_states():
+    adapter = models.tiny_llava()
+    adapter.model.double()
+    inputs = models.question_batch(adapter, 17)
+    prefill = adapter.prefill(inputs)
+    rows = np.array([[1, 1, 0.5, 0.25], [1, 0.5, 0.5, 0.0], [1, 1, 1, 1]])
+    own = list(run_population(adapter, prefill, rows, FastV()))
+    quick = list(run_population(lean(adapter), prefill, rows, FastV()))
+    for one, other in zip(own, quick, strict=True):
+        assert one.candidates == other.candidates
+        assert torch.equal(one.tokens.origin, other.tokens.origin)
+        assert torch.allclose(one.tokens.hidden, other.tokens.hidden, atol=1e-10)
