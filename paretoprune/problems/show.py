@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from paretoprune.adapters.load import load_adapter
 from paretoprune.deploy import pruner_of
 from paretoprune.errors import InvalidValueError
 from paretoprune.kept import Example
 from paretoprune.problems.kept_tokens import DEFAULT_NEW_TOKENS, Question, Wanted, kept_tokens
 from paretoprune.problems.load import DEFAULT_MODEL, default_task
+from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.operators import Operators
 from paretoprune.registry import tasks
+from paretoprune.schedules import KeepSchedule
 from paretoprune.schedules.written import parse_schedule
 from paretoprune.tasks.picture import read_picture
 
@@ -53,13 +57,27 @@ def show_schedule(
         model, dtype=dtype, device=device, attn=attn, trust_remote_code=trust_remote_code
     )
     keep = written.schedule(adapter.spec.layers)
-    found = [pruner for each in operators for pruner in each.available(adapter)[0].pruners]
+    found = [
+        pruner
+        for each in operators
+        for pruner in each.available(adapter)[0].pruners
+        if pruner.name not in each.optional or _follows(pruner, keep)
+    ]
     labels = [pruner.label for pruner in found]
     twice = [label for label in labels if labels.count(label) > 1]
     if twice:
         raise InvalidValueError(f"pruner {twice[0]!r} is named twice")
     wanted = [Wanted(label, keep, pruner) for label, pruner in zip(labels, found, strict=True)]
     return kept_tokens(adapter, asked, wanted, model_name=model, new_tokens=new_tokens)
+
+
+def _follows(pruner: Pruner, keep: KeepSchedule) -> bool:
+    """Whether this pruner can keep what the schedule says."""
+    try:
+        pruner.check(np.asarray(keep.ratios))
+    except InvalidValueError:
+        return False
+    return True
 
 
 def _question(

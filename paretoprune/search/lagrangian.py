@@ -66,6 +66,7 @@ class LagrangianSearch(SearchStrategy):
     def own_spaces(self, problem: Problem) -> Sequence[str]:
         """The kernels of the relaxation, the one that the options name first."""
         chosen = self.options.kernel
+        problem.space(chosen)  # a misspelt one is named, not passed over
         return (chosen, *(name for name in problem.relaxation().kernels if name != chosen))
 
     def start(self, problem: Problem, context: SearchContext) -> None:

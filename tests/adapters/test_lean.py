@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from tests.adapters import families
 
 from paretoprune.adapters.lean import LeanLayer, lean
 from paretoprune.pruning.decoder import run_population
 from paretoprune.pruning.fastv import FastV
 from paretoprune.testing import models
+from tests.adapters import families
 
+NEAR = {"rtol": 1e-4, "atol": 1e-4}
 TINY = [
     models.tiny_llava,
     models.tiny_llava_next,
@@ -19,7 +20,7 @@ TINY = [
 ]
 
 
-def layer_inputs(adapter, batch=20, length=9, dtype=torch.float64):
+def layer_inputs(adapter, batch=20, length=9, dtype=torch.float32):
     generator = torch.Generator().manual_seed(3)
     hidden = torch.randn(batch, length, adapter.spec.hidden, generator=generator, dtype=dtype)
     angles = torch.randn(batch, length, adapter.spec.head_dim // 2, generator=generator).to(dtype)
@@ -28,7 +29,7 @@ def layer_inputs(adapter, batch=20, length=9, dtype=torch.float64):
 
 
 @torch.no_grad()
-def both(adapter, dtype=torch.float64, mask=None):
+def both(adapter, dtype=torch.float32, mask=None):
     hidden, rotary = layer_inputs(adapter, dtype=dtype)
     own = adapter.run_layer(1, hidden, rotary, mask)
     quick = lean(adapter)
@@ -37,25 +38,33 @@ def both(adapter, dtype=torch.float64, mask=None):
 
 
 @pytest.mark.parametrize("make", TINY, ids=lambda make: make.__name__)
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_a_lean_layer_equals_the_models_own(make, dtype):
+def test_a_lean_layer_equals_the_models_own(make):
     adapter = make()
-    adapter.model.to(dtype)
-    tolerance = 1e-11 if dtype == torch.float64 else 2e-4
-    own, found, used = both(adapter, dtype)
+    adapter.model.float()
+    own, found, used = both(adapter)
     assert used is not None
-    assert used._proven == {dtype: True}
-    assert (own - found).abs().max() <= tolerance * own.abs().max()
+    assert used._proven == {torch.float32: True}
+    assert not torch.equal(own, found)  # other kernels: it was not the layer itself
+    assert (own - found).abs().max() <= 2e-5 * own.abs().max()
+
+
+def test_double_precision_is_left_to_the_models_own_layers():
+    """Llama's norms compute in float32 whatever they are given; a lean one would not."""
+    adapter = models.tiny_llava()
+    adapter.model.double()
+    own, found, used = both(adapter, torch.float64)
+    assert used is None
+    assert torch.equal(own, found)
 
 
 def test_padding_is_masked_the_same_way():
     adapter = models.tiny_llava()
-    adapter.model.double()
+    adapter.model.float()
     seen = torch.ones(9, 9, dtype=torch.bool).tril().repeat(20, 1, 1, 1)
     seen[::2, :, :, 7:] = False
     own, found, used = both(adapter, mask=seen)
     assert used is not None
-    assert torch.allclose(own, found, atol=1e-11)
+    assert torch.allclose(own, found, **NEAR)
 
 
 @pytest.mark.parametrize(
@@ -63,38 +72,42 @@ def test_padding_is_masked_the_same_way():
 )
 def test_layers_of_another_shape_are_left_alone(family):
     """Norms with an offset, more norms, norms of queries: parts that a lean layer has not got."""
-    model = family().model.double().eval()
+    model = family().model.float().eval()
     for layer in model.get_decoder().layers:
         found = LeanLayer.of(layer)
         if found is not None:  # the parts are those of the shape, so the probe must tell
             size = found.parts["q_proj"].in_features
-            hidden = torch.zeros(1, 2, size, dtype=torch.float64)
-            table = torch.ones(1, 2, found.parts["self_attn"].head_dim, dtype=torch.float64)
+            hidden = torch.zeros(1, 2, size)
+            table = torch.ones(1, 2, found.parts["self_attn"].head_dim)
             with torch.no_grad():
                 assert not found.may_run(hidden, (table, table))
 
 
 def test_changed_weights_are_read():
     adapter = models.tiny_llava()
-    adapter.model.double()
+    adapter.model.float()
     hidden, rotary = layer_inputs(adapter)
     quick = lean(adapter)
     with torch.no_grad():
         before = quick.run_layer(1, hidden, rotary, None)
         adapter.layers[1].mlp.down_proj.weight.mul_(1.5)
         after = quick.run_layer(1, hidden, rotary, None)
-        assert torch.allclose(after, adapter.run_layer(1, hidden, rotary, None), atol=1e-11)
+        assert torch.allclose(
+            after, adapter.run_layer(1, hidden, rotary, None), rtol=1e-4, atol=1e-4
+        )
         assert not torch.allclose(after, before)
         adapter.layers[1].mlp.up_proj = torch.nn.Linear(
-            adapter.spec.hidden, adapter.spec.mlp, bias=False, dtype=torch.float64
+            adapter.spec.hidden, adapter.spec.mlp, bias=False
         )
         swapped = quick.run_layer(1, hidden, rotary, None)
-        assert torch.allclose(swapped, adapter.run_layer(1, hidden, rotary, None), atol=1e-11)
+        assert torch.allclose(
+            swapped, adapter.run_layer(1, hidden, rotary, None), rtol=1e-4, atol=1e-4
+        )
 
 
 def test_a_hook_on_a_module_is_heard():
     adapter = models.tiny_llava()
-    adapter.model.double()
+    adapter.model.float()
     hidden, rotary = layer_inputs(adapter)
     quick = lean(adapter)
     heard = []
@@ -129,7 +142,7 @@ def test_the_adapter_and_its_model_stay_as_they_were():
 @torch.no_grad()
 def test_a_population_gives_the_same_hidden_states():
     adapter = models.tiny_llava()
-    adapter.model.double()
+    adapter.model.float()
     inputs = models.question_batch(adapter, 17)
     prefill = adapter.prefill(inputs)
     rows = np.array([[1, 1, 0.5, 0.25], [1, 0.5, 0.5, 0.0], [1, 1, 1, 1]])
@@ -138,4 +151,4 @@ def test_a_population_gives_the_same_hidden_states():
     for one, other in zip(own, quick, strict=True):
         assert one.candidates == other.candidates
         assert torch.equal(one.tokens.origin, other.tokens.origin)
-        assert torch.allclose(one.tokens.hidden, other.tokens.hidden, atol=1e-10)
+        assert torch.allclose(one.tokens.hidden, other.tokens.hidden, rtol=1e-3, atol=1e-3)
