@@ -26,7 +26,10 @@ LAYER = ("input_layernorm", "self_attn", "post_attention_layernorm", "mlp")
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 MLP = ("gate_proj", "up_proj", "down_proj", "act_fn")
 TOLERANCE = {torch.float32: 1e-4}
-"""Largest difference that a probe may show, in parts of the largest value; other dtypes: never."""
+"""Largest difference that a probe may show, in parts of the largest value; other dtypes: never.
+
+In float64 transformers' norms still compute in float32, so that a fused one would differ.
+"""
 ONEDNN_BATCH = 16
 """Sequences from which PyTorch gives a 1x1 convolution to oneDNN, also on a single thread."""
 
