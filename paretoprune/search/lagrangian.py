@@ -35,7 +35,7 @@ from paretoprune.errors import UnsupportedError
 from paretoprune.problem import Candidate, Problem
 from paretoprune.search.base import SearchContext, SearchStrategy
 from paretoprune.search.gradient.augmented import Multipliers, SavedLoss
-from paretoprune.search.gradient.coordinates import coordinates_of, project
+from paretoprune.search.gradient.coordinates import coordinates_of, kernel_spaces, project
 from paretoprune.search.gradient.knots import Knots, over_neighbours
 from paretoprune.search.gradient.options import LagrangianOptions
 from paretoprune.search.gradient.rounds import BestIterates, Rounds
@@ -65,9 +65,7 @@ class LagrangianSearch(SearchStrategy):
 
     def own_spaces(self, problem: Problem) -> Sequence[str]:
         """The kernels of the relaxation, the one that the options name first."""
-        chosen = self.options.kernel
-        problem.space(chosen)  # a misspelt one is named, not passed over
-        return (chosen, *(name for name in problem.relaxation().kernels if name != chosen))
+        return kernel_spaces(problem, self.options.kernel)
 
     def start(self, problem: Problem, context: SearchContext) -> None:
         """Put every knot near its budget: a constant schedule, or a kernel's point."""

@@ -20,6 +20,7 @@ really pruned and evaluated like anyone's; an epoch is `inner_steps` steps.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -30,6 +31,7 @@ from torch import Tensor
 from paretoprune.errors import InvalidValueError
 from paretoprune.problem import Candidate, Problem
 from paretoprune.search.base import SearchContext, SearchStrategy
+from paretoprune.search.gradient.coordinates import kernel_spaces
 from paretoprune.search.gradient.predictor import seeded_predictor
 from paretoprune.search.gradient.sampling import distinct
 from paretoprune.search.gradient.state import GradientState
@@ -98,9 +100,9 @@ class Vispco(SearchStrategy):
             options = VispcoOptions(**overrides)
         self.options = options or VispcoOptions()
 
-    def default_space(self, problem: Problem) -> str:
-        """The kernel that the options name."""
-        return self.options.kernel
+    def own_spaces(self, problem: Problem) -> Sequence[str]:
+        """The kernels of the relaxation, the one that the options name first."""
+        return kernel_spaces(problem, self.options.kernel)
 
     def start(self, problem: Problem, context: SearchContext) -> None:
         """Draw the predictor's weights."""

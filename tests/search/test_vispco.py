@@ -110,3 +110,12 @@ def test_bad_options_are_named():
         Vispco(alpha=0.5)
     with pytest.raises(InvalidValueError, match="lowest_budget < highest_budget"):
         Vispco(lowest_budget=0.9, highest_budget=0.5)
+
+
+def test_the_kernel_of_the_options_is_searched():
+    """It once fell back to the problem's default space."""
+    search = Vispco(learning_rate=0.02, most_finals=2)
+    found = run_study(ToyPruning(step_cost=0.05), search, budget=10.0)
+    assert {e.candidate.space for e in found.evaluations} == {"single-step"}
+    by_space = run_study(ToyPruning(step_cost=0.05), Vispco(), budget=10.0, space="linear")
+    assert {e.candidate.space for e in by_space.evaluations} == {"linear"}

@@ -168,3 +168,9 @@ def project(ratios: Tensor, first: int) -> Tensor:
     for k, row in enumerate(ratios.detach().numpy()):
         out[k, first:] = isotonic_regression(row[first:], y_min=0.0, y_max=1.0, increasing=False)
     return torch.from_numpy(out)
+
+
+def kernel_spaces(problem: Problem, chosen: str) -> tuple[str, ...]:
+    """Spaces of the relaxation's kernels, the `chosen` one first; raises where there is none."""
+    problem.space(chosen)  # a misspelt one is named, not passed over
+    return (chosen, *(name for name in problem.relaxation().kernels if name != chosen))
