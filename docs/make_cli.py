@@ -14,7 +14,7 @@ FILE = Path(__file__).resolve().parent / "reference" / "cli.md"
 HEAD = """\
 # Commands
 
-<!-- written by docs/make_cli.py: change the help texts in paretoprune/cli.py instead -->
+<!-- written by docs/make_cli.py: change the help texts in paretoprune/cli instead -->
 
 Every command has `--help`. Exit codes: 0 when it worked, 2 for a mistake in the input (one sentence
 on standard error), 130 after Ctrl-C.

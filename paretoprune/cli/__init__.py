@@ -1,0 +1,34 @@
+"""The command line: parses and prints, decides nothing. Heavy imports wait until a command runs.
+
+`app` is the application, `options` what commands share, one file per group of commands.
+Commands are listed in `--help` in the order of the imports below.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from paretoprune.cli.app import app as app
+
+# isort: off
+from paretoprune.cli import compare as compare
+from paretoprune.cli import schedules as schedules
+from paretoprune.cli import models as models
+from paretoprune.cli import results as results
+from paretoprune.cli import names as names
+from paretoprune.cli import bench as bench
+from paretoprune.cli import zoo as zoo
+
+# isort: on
+from paretoprune.errors import ParetopruneError
+
+
+def main() -> None:
+    """Entry point: user errors become one sentence on standard error and exit code 2."""
+    try:
+        app()
+    except ParetopruneError as error:
+        typer.echo(f"paretoprune: {error}", err=True)
+        sys.exit(2)

@@ -1,0 +1,5 @@
+"""`python -m paretoprune.cli`."""
+
+from paretoprune.cli import main
+
+main()

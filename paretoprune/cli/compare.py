@@ -1,0 +1,205 @@
+"""Searching: `compare` and `search`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from paretoprune.cli.app import app
+from paretoprune.cli.options import (
+    DEFAULT_BUDGET,
+    Attn,
+    Batch,
+    Budget,
+    DataSeed,
+    Device,
+    Dtype,
+    HeldoutSize,
+    Levels,
+    Model,
+    Objectives,
+    Out,
+    ProblemName,
+    Pruner,
+    ReferenceName,
+    Remote,
+    SearchKnobs,
+    SearchSize,
+    Task,
+)
+from paretoprune.cli.terminal import free_folder, new_console, without_library_bars
+from paretoprune.errors import InvalidValueError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from paretoprune.problem import Problem
+    from paretoprune.reference import Reference
+
+
+@app.command()
+def compare(
+    strategy: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--strategy",
+            "-s",
+            help="Strategy to compare, as name or name:option=value,...; repeat for several. "
+            "[default: random, grid:space=single-step, tpe, nsga2, pymoo-nsga2, gradient]",
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds per strategy: 0 to N-1.")] = 2,
+    budget: Budget = DEFAULT_BUDGET,
+    model: Model = "mini-llava",
+    task: Task = None,
+    pruner: Pruner = "fastv",
+    search_knobs: SearchKnobs = None,
+    search_size: SearchSize = 160,
+    heldout_size: HeldoutSize = 256,
+    data_seed: DataSeed = 0,
+    levels: Levels = None,
+    objectives: Objectives = "score,flops",
+    reference: ReferenceName = None,
+    batch: Batch = 64,
+    dtype: Dtype = "float32",
+    device: Device = "cpu",
+    attn: Attn = "auto",
+    trust_remote_code: Remote = False,
+    problem: ProblemName = "token-pruning",
+    out: Out = None,
+) -> None:
+    """Search with several strategies at equal cost and rank them on held-out data."""
+    from paretoprune.problems.costs import parse_objectives
+    from paretoprune.specs import default_strategies
+
+    costs = parse_objectives(objectives)[1:]
+    names = list(
+        strategy or default_strategies(costs, gradient=_is_relaxable(pruner, search_knobs))
+    )
+    _compare(names, list(range(seeds)), budget, out, problem, locals())
+
+
+@app.command()
+def search(
+    strategy: Annotated[str, typer.Argument(help="Strategy, as name or name:option=value,...")],
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the search.")] = 0,
+    budget: Budget = DEFAULT_BUDGET,
+    model: Model = "mini-llava",
+    task: Task = None,
+    pruner: Pruner = "fastv",
+    search_knobs: SearchKnobs = None,
+    search_size: SearchSize = 160,
+    heldout_size: HeldoutSize = 256,
+    data_seed: DataSeed = 0,
+    levels: Levels = None,
+    objectives: Objectives = "score,flops",
+    reference: ReferenceName = None,
+    batch: Batch = 64,
+    dtype: Dtype = "float32",
+    device: Device = "cpu",
+    attn: Attn = "auto",
+    trust_remote_code: Remote = False,
+    problem: ProblemName = "token-pruning",
+    out: Out = None,
+) -> None:
+    """Search with one strategy and one seed."""
+    _compare([strategy], [seed], budget, out, problem, locals())
+
+
+def _is_relaxable(pruner: str, search_knobs: bool | None) -> bool:
+    """Whether gradient strategies can search it: a single pruner that is top-k of a score."""
+    if pruner == "fastv":
+        return True  # the default is known without loading torch
+    from paretoprune.pruning.operators import Operators
+
+    only = Operators.of(pruner, search_knobs=search_knobs).only
+    return only is not None and only.relaxable
+
+
+LOADING = (
+    "model", "task", "pruner", "search_knobs", "search_size", "heldout_size", "data_seed", "levels",
+    "objectives", "batch", "dtype", "device", "attn", "trust_remote_code",
+)  # fmt: skip
+
+
+def _compare(
+    names: list[str],
+    seeds: list[int],
+    budget: float,
+    out: Path | None,
+    problem_name: str,
+    options: dict[str, Any],
+) -> None:
+    from paretoprune.registry import problems
+    from paretoprune.specs import StrategySpec
+
+    if not budget > 0:
+        raise InvalidValueError(f"--budget must be more than 0 dense passes, got {budget:g}")
+    specs = [StrategySpec.parse(name) for name in names]  # mistakes show before torch loads
+    problems.entry(problem_name)
+    wanted = options["reference"]
+    if wanted is not None:
+        from paretoprune.reference import parse_reference
+
+        parse_reference(wanted)
+    loading = {key: options[key] for key in LOADING} if problem_name == "token-pruning" else {}
+    shown = {"decoder_batch" if key == "batch" else key: v for key, v in loading.items()}
+    folder = free_folder(out)
+
+    from paretoprune.comparison import check
+    from paretoprune.comparison import compare as run
+    from paretoprune.examples import examples_of
+    from paretoprune.kept import write_examples
+    from paretoprune.log import StudyLog
+    from paretoprune.report import write_report
+    from paretoprune.report.terminal import SearchProgress, print_summary
+    from paretoprune.results import write_results
+
+    console = new_console()
+    without_library_bars()
+    task = _load(console, problem_name, loading)
+    check(task, specs, seeds, budget)
+    for note in task.notes():
+        console.print(note)
+    found = None if wanted is None else _reference(console, task, wanted)
+    with StudyLog(folder) as log, SearchProgress(console) as progress:
+        comparison = run(
+            task, specs, budget=budget, seeds=seeds, log=log, observe=progress,
+            settings={"problem": problem_name, "reference": wanted, **shown}, reference=found,
+        )  # fmt: skip
+    write_results(folder, comparison.summary)
+    examples = None if comparison.summary.interrupted else examples_of(comparison)
+    if examples is not None:
+        write_examples(folder, examples)
+    write_report(folder, comparison.summary, examples)
+    print_summary(console, comparison.summary, folder)
+    if comparison.summary.interrupted:
+        raise typer.Exit(130)
+
+
+def _reference(console: Console, task: Problem, name: str) -> Reference:
+    from rich.progress import Progress
+
+    from paretoprune.reference import reference_front
+
+    with Progress(console=console, transient=True) as bar:
+        line = bar.add_task(f"reference {name}", total=None)
+        found = reference_front(
+            task, name, observe=lambda done, total: bar.update(line, completed=done, total=total)
+        )
+    stored = found.stored()
+    console.print(
+        f"Reference {name}: {stored.evaluations} configurations in {stored.seconds:.0f} s, "
+        f"{len(stored.costs)} on the front, hypervolume {stored.hypervolume:.3f}; worth "
+        f"{stored.cost:.0f} dense passes, of which {stored.executed:.0f} were run."
+    )
+    return found
+
+
+def _load(console: Console, name: str, options: dict[str, Any]) -> Problem:
+    from paretoprune.problems.load import load_named_problem
+
+    with console.status(f"loading {options.get('model', name)} and its data"):
+        return load_named_problem(name, **options)

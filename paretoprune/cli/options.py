@@ -1,0 +1,91 @@
+"""The options that several commands share, each defined once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DEFAULT_BUDGET = 15.0
+
+Model = Annotated[
+    str,
+    typer.Option(help="Embedded mini-model, checkpoint directory, or hub name owner/model."),
+]
+Task = Annotated[
+    str | None,
+    typer.Option(
+        help="Data that candidates are scored on. [default: what an embedded mini-model was "
+        "trained on, else minivqa]"
+    ),
+]
+Pruner = Annotated[
+    str,
+    typer.Option(
+        help="Operator that decides which visual tokens go, as name or name:knob=value,...; "
+        "several with commas, or all, of which the search chooses."
+    ),
+]
+SearchKnobs = Annotated[
+    bool | None,
+    typer.Option(
+        "--pruner-knobs/--no-pruner-knobs",
+        help="Search the pruners' own knobs too. [default: with several pruners]",
+    ),
+]
+SearchSize = Annotated[
+    int, typer.Option(min=8, help="Samples of the search split, 8 or more.", show_default=True)
+]
+HeldoutSize = Annotated[int, typer.Option(min=8, help="Samples of the held-out split, 8 or more.")]
+DataSeed = Annotated[int, typer.Option(min=0, help="Seed that the splits are drawn with.")]
+Levels = Annotated[
+    int | None,
+    typer.Option(min=1, help="Steps of the keep-ratio lattice; by default multiples of 8 tokens."),
+]
+Batch = Annotated[int, typer.Option(min=1, help="Samples per decoder batch, 1 or more.")]
+Dtype = Annotated[str, typer.Option(help="Weights and activations: float32, bfloat16, float16.")]
+Device = Annotated[str, typer.Option(help="Torch device, such as cpu or cuda.")]
+Attn = Annotated[
+    str,
+    typer.Option(
+        help="Attention backend: auto (what transformers prefers for the model), sdpa, eager, "
+        "flash_attention_2."
+    ),
+]
+Remote = Annotated[
+    bool,
+    typer.Option(
+        "--trust-remote-code",
+        help="Run Python code that comes with the checkpoint. Off by default.",
+    ),
+]
+Objectives = Annotated[
+    str,
+    typer.Option(
+        help="score and one or more costs: flops, latency_ms, kv_bytes, peak_memory_bytes, "
+        "visual_tokens."
+    ),
+]
+ReferenceName = Annotated[
+    str | None,
+    typer.Option(
+        "--reference",
+        help="Exhaustive front that IGD+, epsilon and Hausdorff refer to: grid:fine, grid:medium "
+        "or grid:coarse. [default: the union front]",
+    ),
+]
+Budget = Annotated[
+    float,
+    typer.Option(
+        help="Search cost per study in dense-pass equivalents (one: the dense decoder over the "
+        "search split); more than 0."
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="Results folder, new or empty. [default: paretoprune-results, numbered]"),
+]
+ProblemName = Annotated[
+    str, typer.Option("--problem", help="Problem to search: token-pruning, zdt1 or dtlz2.")
+]

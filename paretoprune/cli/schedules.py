@@ -1,0 +1,181 @@
+"""What is done with one schedule: `evaluate`, `fit`, `show`, `export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from paretoprune.cli.app import app
+from paretoprune.cli.options import (
+    Attn,
+    Batch,
+    DataSeed,
+    Device,
+    Dtype,
+    Model,
+    Remote,
+    Task,
+)
+from paretoprune.cli.terminal import free_file, new_console, without_library_bars
+from paretoprune.errors import InvalidValueError
+
+
+@app.command()
+def evaluate(
+    schedule: Annotated[Path, typer.Argument(help="Schedule file (JSON), as a search writes it.")],
+    model: Model = "mini-llava",
+    task: Task = None,
+    pruner: Annotated[
+        str | None, typer.Option(help="Pruner to use instead of the one in the file.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Split to score on: search or heldout.")] = "heldout",
+    size: Annotated[int, typer.Option(min=8, help="Samples of the split, 8 or more.")] = 512,
+    data_seed: DataSeed = 0,
+    batch: Batch = 64,
+    dtype: Dtype = "float32",
+    device: Device = "cpu",
+    attn: Attn = "auto",
+    trust_remote_code: Remote = False,
+) -> None:
+    """Score one keep schedule on one model: quality per question family, compute, KV cache."""
+    from paretoprune.schedules.files import read_schedule
+
+    content = read_schedule(schedule)
+    if split not in ("search", "heldout"):
+        raise InvalidValueError(f"--split must be search or heldout, got {split!r}")
+
+    without_library_bars()
+    from paretoprune.deploy import pruner_of
+    from paretoprune.problems.score import score_schedule
+    from paretoprune.report.terminal import print_scored
+
+    scored = score_schedule(
+        content.schedule, pruner=pruner or pruner_of(content), model=model, task=task, split=split,
+        size=size, data_seed=data_seed, batch=batch, dtype=dtype, device=device, attn=attn,
+        trust_remote_code=trust_remote_code,
+    )  # fmt: skip
+    print_scored(new_console(), scored)
+
+
+@app.command()
+def fit(
+    schedule: Annotated[Path, typer.Argument(help="Schedule file (JSON), as a search writes it.")],
+    kernel: Annotated[
+        str | None, typer.Option(help="Kernel to fit; every one that has room by default.")
+    ] = None,
+    levels: Annotated[
+        int, typer.Option(min=1, max=1000, help="Steps of the keep-ratio lattice.")
+    ] = 72,
+) -> None:
+    """Read the pattern of a schedule: the closest parameters of each kernel, and how close."""
+    from paretoprune.errors import UnsupportedError
+    from paretoprune.registry import kernels, pruners
+    from paretoprune.schedules.files import read_schedule
+
+    content = read_schedule(schedule)
+    if kernel is not None:
+        kernels.entry(kernel)
+    first = pruners.load(content.pruner).first_layer
+    from paretoprune.report.fits import print_fits
+    from paretoprune.schedules.kernels import fitting_kernels
+
+    found = fitting_kernels(content.schedule.layers, levels, first)
+    if kernel in found.left_out:
+        raise UnsupportedError(found.left_out[kernel])
+    chosen = [k for name, k in found.kernels.items() if kernel in (None, name)]
+    left_out = found.left_out if kernel is None else {}
+    print_fits(new_console(), content.schedule, [k.fit(content.schedule) for k in chosen], left_out)
+
+
+@app.command()
+def show(
+    schedule: Annotated[
+        str,
+        typer.Option(
+            help="Schedule file; or one ratio per layer, such as 1,1,0.5,0.5 or 2x1,30x0.25; or "
+            "keep=R,layer=K: everything before layer K, the share R from there on."
+        ),
+    ] = "keep=0.25,layer=2",
+    pruner: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Pruner to draw; repeat for several. [default: the schedule file's, else fastv]"
+        ),
+    ] = None,
+    image: Annotated[
+        list[Path] | None,
+        typer.Option(help="Picture file to ask about; repeat for several in one question."),
+    ] = None,
+    question: Annotated[
+        str | None, typer.Option(help="Question. [default: the sample's; needed with --image]")
+    ] = None,
+    sample: Annotated[
+        int, typer.Option(min=0, max=9999, help="Number of the held-out sample, without --image.")
+    ] = 0,
+    layers: Annotated[
+        str,
+        typer.Option(help="Layers to draw: changes (where tokens leave), all, or such as 0,4,7."),
+    ] = "changes",
+    model: Model = "mini-llava",
+    task: Task = None,
+    data_seed: DataSeed = 0,
+    new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 32,
+    dtype: Dtype = "float32",
+    device: Device = "cpu",
+    attn: Attn = "auto",
+    trust_remote_code: Remote = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File to write: .png, .svg or .pdf. [default: kept.png, numbered]"),
+    ] = None,
+) -> None:
+    """Draw which visual tokens a schedule keeps of a picture, per layer and pruner."""
+    from paretoprune.report.kept_figure import check_file, parse_layers, write_kept_figure
+
+    drawn = parse_layers(layers)
+    file = check_file(out or free_file(Path("kept.png")))
+    without_library_bars()
+    from paretoprune.problems.show import show_schedule
+    from paretoprune.report.kept_table import print_kept
+
+    example = show_schedule(
+        schedule, ranking=pruner or (), images=image or (), question=question, sample=sample,
+        model=model, task=task, data_seed=data_seed, new_tokens=new_tokens, dtype=dtype,
+        device=device, attn=attn, trust_remote_code=trust_remote_code,
+    )  # fmt: skip
+    write_kept_figure(example, file, drawn)
+    print_kept(new_console(), example, file)
+
+
+@app.command()
+def export(
+    schedule: Annotated[Path, typer.Argument(help="Schedule file (JSON), as a search writes it.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            help="checkpoint (paretoprune.json in a checkpoint directory) or lightcompress (YAML)."
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Checkpoint directory, or YAML file that does not exist yet.")
+    ],
+) -> None:
+    """Put a schedule where it is used: beside a checkpoint, or in another tool's format."""
+    from paretoprune.errors import UnknownNameError
+    from paretoprune.schedules.files import read_schedule
+
+    content = read_schedule(schedule)
+    if to == "checkpoint":
+        without_library_bars()
+        from paretoprune.deploy import save_beside
+
+        typer.echo(f"written to {save_beside(out, content)}")
+    elif to == "lightcompress":
+        from paretoprune.schedules.lightcompress import write_lightcompress
+
+        write_lightcompress(out, content)
+        typer.echo(f"written to {out}")
+    else:
+        raise UnknownNameError("export format", to, ("checkpoint", "lightcompress"))

@@ -1,0 +1,55 @@
+"""Where commands print, and files and folders that are never overwritten."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from paretoprune.errors import InvalidValueError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+DEFAULT_OUT = Path("paretoprune-results")
+
+
+def new_console() -> Console:
+    """A console on standard output, without colours for numbers and paths."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def without_library_bars() -> None:
+    """Keep libraries from writing into our output: the process is the command's own."""
+    from huggingface_hub.utils import logging as hub
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    hub.set_verbosity_error()  # it prints each of its retries
+    warnings.formatwarning = lambda message, *_, **__: f"paretoprune: note: {message}\n"
+
+
+def free_folder(out: Path | None) -> Path:
+    """The folder to write to; results that are already there are never overwritten."""
+    if out is not None:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise InvalidValueError(f"--out {out} exists and is not an empty folder; name another")
+        folder = out
+    else:
+        folder = DEFAULT_OUT
+        number = 1
+        while folder.exists():
+            number += 1
+            folder = DEFAULT_OUT.with_name(f"{DEFAULT_OUT.name}-{number}")
+    return folder
+
+
+def free_file(file: Path) -> Path:
+    """The file itself, or the first numbered one that does not exist."""
+    found, number = file, 1
+    while found.exists():
+        number += 1
+        found = file.with_name(f"{file.stem}-{number}{file.suffix}")
+    return found
