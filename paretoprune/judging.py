@@ -219,6 +219,7 @@ def _front_point(
         keep=evaluation.detail.get("keep"),
         pruner=evaluation.detail.get("pruner"),
         pruner_settings=evaluation.detail.get("pruner_settings", {}),
+        policy=evaluation.detail.get("policy"),
         search=dict(evaluation.objectives),
         search_error=dict(evaluation.standard_errors),
         heldout=dict(held.objectives) if held else None,

@@ -26,12 +26,14 @@ from optuna.trial import TrialState, create_trial
 from sqlalchemy import event
 
 from paretoprune.errors import BrokenFileError
+from paretoprune.policies.files import write_policy
 from paretoprune.problem import Evaluation, Problem
 from paretoprune.quiet import without_info
 from paretoprune.space import Categorical, Float, Knob, SearchSpace
 
 LOG_NAME = "study.db"
 OUTCOMES = "outcomes"
+POLICIES = "policies"
 
 
 class StudyLog:
@@ -103,6 +105,8 @@ class LoggedStudy:
         }
         if candidate.relaxed is not None:
             attributes["relaxed"] = dict(candidate.relaxed)
+        if candidate.policy is not None:
+            _store_policy(self._outcomes.parent / POLICIES, self._problem, evaluation)
         if evaluation.outcomes is not None:
             attributes["outcomes"] = _store(self._outcomes, evaluation.outcomes)
         if evaluation.failure is not None:
@@ -147,6 +151,26 @@ def _store(folder: Path, outcomes: np.ndarray) -> str:
         partial.write_bytes(buffer.getvalue())
         partial.replace(file)
     return name
+
+
+def _store_policy(folder: Path, problem: Problem, evaluation: Evaluation) -> None:
+    """Write an evaluated policy under its name by content, once."""
+    policy = evaluation.candidate.policy
+    assert policy is not None
+    file = folder / f"{policy.key}.json"
+    if file.exists():
+        return
+    folder.mkdir(exist_ok=True)
+    described = problem.describe()
+    write_policy(
+        file,
+        policy,
+        pruner=str(evaluation.detail.get("pruner", described.get("pruner"))),
+        pruner_settings=dict(evaluation.detail.get("pruner_settings", {})) or None,
+        model=described.get("model"),
+        score=evaluation.objectives.get("score"),
+        compute=evaluation.objectives.get("compute", evaluation.metrics.get("compute")),
+    )
 
 
 def _distributions(space: SearchSpace, values: Mapping[str, Any]) -> dict[str, BaseDistribution]:

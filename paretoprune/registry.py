@@ -141,6 +141,13 @@ kernels = Registry(
         Entry("free", f"{_kernels}.free:Free", "one keep ratio per layer, non-increasing"),
     ],
 )  # fmt: skip
+_policies = "paretoprune.policies"
+policies = Registry(
+    "policy",
+    [
+        Entry("static", f"{_policies}.static:Static", "one keep schedule for every input"),
+    ],
+)  # fmt: skip
 _pruning = "paretoprune.pruning"
 pruners = Registry(
     "pruner",
@@ -188,7 +195,7 @@ problems = Registry(
     ],
 )  # fmt: skip
 
-ALL = (strategies, pruners, kernels, adapters, tasks, problems)
+ALL = (strategies, pruners, kernels, policies, adapters, tasks, problems)
 
 
 def find_registry(kind: str) -> Registry:
