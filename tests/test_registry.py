@@ -82,7 +82,8 @@ def test_the_group_is_the_plural(kind: str, monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(registry, "entry_points", record)
     Registry(kind, []).names()
-    assert groups == ["paretoprune." + ("strategies" if kind == "strategy" else f"{kind}s")]
+    plural = {"strategy": "strategies", "policy": "policies"}.get(kind, f"{kind}s")
+    assert groups == [f"paretoprune.{plural}"]
 
 
 def test_a_plug_in_cannot_take_a_name_silently(monkeypatch: pytest.MonkeyPatch) -> None:
