@@ -1,4 +1,4 @@
-"""What the log writes, against what Optuna itself writes; and that an ask is there while it runs."""
+"""What the log writes, against what Optuna itself writes, before an evaluation and after it."""
 
 import dataclasses
 
