@@ -20,12 +20,11 @@ from paretoprune.adapters.lean import lean
 from paretoprune.cost import kv_bytes, layer_cost
 from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError
 from paretoprune.kept import Example
-from paretoprune.policies.base import BUDGET, Policy
+from paretoprune.policies.base import Policy
 from paretoprune.policies.static import Static
 from paretoprune.problem import Candidate, Evaluation, Measurement, Objective, Problem
 from paretoprune.problems.configuration import (
     EXACT,
-    POLICY,
     Configuration,
     exact_candidate,
     exact_ratios,
@@ -49,7 +48,7 @@ from paretoprune.pruning.trunk import Trunk, trunk_bytes
 from paretoprune.schedules import KeepSchedule, keep_counts
 from paretoprune.schedules.kernels import Kernel, Withdrawal, fitting_kernels
 from paretoprune.search.relaxation import Relaxation
-from paretoprune.space import Float, SearchSpace
+from paretoprune.space import SearchSpace
 from paretoprune.tasks.base import Sample
 
 LATTICE_TOKENS = 8
@@ -301,8 +300,6 @@ class TokenPruning(Problem):
 
     def space(self, name: str | None = None) -> SearchSpace:
         """A kernel's space; says why one is missing that the model has no room for."""
-        if name == POLICY:
-            return SearchSpace((Float(BUDGET, 0.0, 1.0, unit=COSTS["compute"]),))
         if name in self.left_out:
             raise UnsupportedError(f"{self.left_out[name]}; choose another space")
         return super().space(name)
@@ -580,6 +577,11 @@ class TokenPruning(Problem):
     def heldout(self) -> TokenPruning | None:
         """The same problem on the held-out split."""
         return self._heldout
+
+    def relative(self, outcomes: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Outcomes on a scale of 0, the blind model's mean, to 1, the dense model's."""
+        found: NDArray[np.float64] = np.asarray(outcomes, dtype=np.float64) - self.blind_score
+        return found / (self.dense_score - self.blind_score)
 
     def describe(self) -> dict[str, Any]:
         """Everything that a resumed study must find unchanged, and the reference figures."""

@@ -249,8 +249,8 @@ def dropper(
         weights = None
         if isinstance(pruner, ScorePruner):
             assert order is not None
-            # a sample of few tokens has its absent ones last, beyond the width of these rows
-            indices = order[:, :most].clamp(max=context.visual.shape[1] - 1)
+            width = context.visual.shape[1]  # absent tokens come last, maybe from beyond it
+            indices = pruner.take(context, order[:, :width].clamp(max=width - 1), wanted)
         else:
             selection = pruner.choose(context, wanted)
             meter.flops += drop_flops(adapter, pruner, staying, layer, counts)
