@@ -8,6 +8,7 @@ from paretoprune.cost.flops import (
     decoder_cost,
     kv_bytes,
     layer_cost,
+    step_layer_cost,
 )
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "decoder_cost",
     "kv_bytes",
     "layer_cost",
+    "step_layer_cost",
 ]
