@@ -20,6 +20,7 @@ from torch import Tensor
 
 from paretoprune.adapters.base import Adapter
 from paretoprune.problems.configuration import Configuration
+from paretoprune.problems.outcomes import Scorer
 from paretoprune.problems.teacher_forcing import AnsweredBatch
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.decoder import Executed, run_population
@@ -28,9 +29,9 @@ from paretoprune.pruning.trunk import Trunk
 
 @dataclass(frozen=True)
 class Outcomes:
-    """`exact` and `divergence` float32 [schedules, samples]; `flops` really run."""
+    """`score` (in 0..1) and `divergence` float32 [schedules, samples]; `flops` really run."""
 
-    exact: NDArray[np.float32]
+    score: NDArray[np.float32]
     divergence: NDArray[np.float32]
     flops: float
 
@@ -79,6 +80,7 @@ def score_population(
     dense: Sequence[Tensor],
     ratios: NDArray[np.float64],
     *,
+    scorer: Scorer,
     chosen: NDArray[np.bool_],
     wanted: NDArray[np.bool_] | None = None,
     trunks: Sequence[Trunk | None] | None = None,
@@ -86,13 +88,14 @@ def score_population(
     """Score schedules `ratios` [schedules, layers] on the `chosen` samples, bool [samples].
 
     `pruners` ranks for each schedule; `dense` are the dense model's log-probabilities of each
-    batch, `trunks` its kept states, if any. `wanted` bool [schedules, samples] says which of the
-    chosen samples each schedule is for (None: all). Entries of other samples stay 0.
+    batch, `trunks` its kept states, if any; `scorer` knows the samples. `wanted` bool [schedules,
+    samples] says which of the chosen samples each schedule is for (None: all). Entries of other
+    samples stay 0.
     """
     if wanted is None:
         wanted = np.ones((len(ratios), len(chosen)), dtype=np.bool_)
-    exact = np.zeros((len(ratios), len(chosen)), dtype=np.float32)
-    divergence = np.zeros_like(exact)
+    score = np.zeros((len(ratios), len(chosen)), dtype=np.float32)
+    divergence = np.zeros_like(score)
 
     def run(number: int) -> float:
         part, teacher = batches[number], dense[number]
@@ -108,26 +111,26 @@ def score_population(
             for leaf in run_population(
                 adapter, part.prefill, ratios, pruners,
                 sample=part.sample, executed=meter, answers=part.places, trunk=trunk,
-                wanted=wanted[:, numbers],
+                wanted=wanted[:, numbers], with_path=part.goes_on,
             ):  # fmt: skip
                 mine, theirs = part, teacher
                 if len(leaf.rows) < len(numbers):
                     rows = torch.from_numpy(leaf.rows).to(part.sample.device)
                     mine, theirs = part.rows(rows), teacher[rows]
                 predicted = mine.log_probabilities(adapter, leaf.tokens)
-                right = mine.exact(predicted).cpu().numpy()
+                right = scorer.outcomes(mine, leaf, predicted, meter).cpu().numpy()
                 away = mine.divergence(theirs, predicted).cpu().numpy()
                 for index in leaf.candidates:  # batches have samples of their own: no two meet
                     asked = wanted[index, numbers[leaf.rows]]
-                    exact[index, numbers[leaf.rows[asked]]] = right[asked]
+                    score[index, numbers[leaf.rows[asked]]] = right[asked]
                     divergence[index, numbers[leaf.rows[asked]]] = away[asked]
         return meter.flops
 
     threads = torch.get_num_threads()
     on_cpu = adapter.model.device.type == "cpu"
     if not on_cpu or threads == 1 or len(batches) == 1:
-        return Outcomes(exact, divergence, sum(map(run, range(len(batches)))))
-    return Outcomes(exact, divergence, _in_threads(run, batches, threads))
+        return Outcomes(score, divergence, sum(map(run, range(len(batches)))))
+    return Outcomes(score, divergence, _in_threads(run, batches, threads))
 
 
 def _in_threads(run: object, batches: Sequence[AnsweredBatch], threads: int) -> float:

@@ -35,6 +35,7 @@ from paretoprune.problems.fidelity import chosen_samples, stratified_order
 from paretoprune.problems.kept_tokens import Question, Wanted, kept_tokens
 from paretoprune.problems.latency import PrefillTimer, typical_sample
 from paretoprune.problems.memory import peak_prefill_bytes
+from paretoprune.problems.outcomes import Scorer
 from paretoprune.problems.population import score_population, tabulate
 from paretoprune.problems.prefill_store import DEFAULT_BYTES, PrefillStore
 from paretoprune.problems.teacher_forcing import answered_batches
@@ -111,9 +112,10 @@ class TokenPruning(Problem):
         self.model_name = model_name
         self._heldout_samples = heldout_samples
         self.batches = PrefillStore(
-            answered_batches(adapter, samples, batch=batch, needs=self._needs),
+            answered_batches(self._engine, samples, batch=batch, needs=self._needs),
             limit=prefill_bytes,
         )
+        self._scorer = Scorer(self._engine, self.samples)
         self._prefill_bytes = prefill_bytes
         self._dense_bytes = dense_bytes
         self._lean_layers = lean_layers
@@ -179,16 +181,18 @@ class TokenPruning(Problem):
         outcomes = np.zeros((2, len(self.samples)), dtype=np.float32)
         with torch.no_grad():
             for part in self.batches:
-                needed = trunk_bytes(self.adapter.spec, part.prefill)
+                needed = trunk_bytes(self.adapter.spec, part.prefill, with_path=part.goes_on)
                 trunk = Trunk() if needed <= room else None
                 room -= 0 if trunk is None else needed
                 self._trunks.append(trunk)
                 for leaf in run_population(
                     self._engine, part.prefill, both, self.pruner,
                     sample=part.sample, answers=part.places, trunk=trunk,
+                    with_path=part.goes_on,
                 ):  # fmt: skip
                     predicted = part.log_probabilities(self.adapter, leaf.tokens)
-                    outcomes[leaf.candidates[0], part.sample.cpu().numpy()] = part.exact(predicted)
+                    scored = self._scorer.outcomes(part, leaf, predicted).cpu().numpy()
+                    outcomes[leaf.candidates[0], part.sample.cpu().numpy()] = scored
                     if leaf.candidates == [0]:
                         self.dense_log_probabilities.append(predicted)
         self.dense_outcomes, self.blind_outcomes = outcomes
@@ -371,7 +375,7 @@ class TokenPruning(Problem):
         table = tabulate(list(distinct.values()), len(self.samples))
         scored = score_population(
             self._engine, table.pruners, self.batches, self.dense_log_probabilities, table.ratios,
-            chosen=chosen, wanted=table.wanted, trunks=self._trunks,
+            chosen=chosen, wanted=table.wanted, scorer=self._scorer, trunks=self._trunks,
         )  # fmt: skip
         samples = np.flatnonzero(chosen)
         prices = np.array([self.price(c) for c in candidates])
@@ -381,7 +385,7 @@ class TokenPruning(Problem):
         return [
             self._evaluation(
                 candidate, each[i], chosen,
-                scored.exact[table.of[which[i], samples], samples],
+                scored.score[table.of[which[i], samples], samples],
                 scored.divergence[table.of[which[i], samples], samples],
                 cost=float(prices[i]), executed=float(executed * shares[i]),
                 seconds=float(seconds * shares[i]),

@@ -57,8 +57,6 @@ def decide_each(
                 tokens = replace(trunk.after[layer], extras=tokens.extras)
             else:
                 tokens = tokens.run(adapter, layer)
-                if trunk is not None:
-                    trunk.after[layer] = tokens
     return [found[number] for number in range(len(policies))]
 
 

@@ -42,11 +42,14 @@ class Leaf:
     """The decoder's output for the candidates (indices) that share it.
 
     `rows` int64 [b] are the places in the batch of the samples that `tokens` hold, in order.
+    `path` holds the tokens behind each layer, keys and values included, where it was asked for:
+    what decoding goes on from (`pruning.continuation`).
     """
 
     candidates: list[int]
     tokens: Tokens
     rows: NDArray[np.int64]
+    path: tuple[Tokens, ...] = ()
 
 
 def run_population(
@@ -60,6 +63,7 @@ def run_population(
     answers: Tensor | None = None,
     trunk: Trunk | None = None,
     wanted: NDArray[np.bool_] | None = None,
+    with_path: bool = False,
 ) -> Iterator[Leaf]:
     """Run every keep schedule of `ratios`, float64 [candidates, layers], on one batch.
 
@@ -67,8 +71,9 @@ def run_population(
     their rankings, and all share the layers before their first drop. `sample` int64 [B] numbers the
     batch's samples within their split (pruners may seed by it). With `answers`, int64 [B, A]
     original places, leaves hold these tokens alone, and the last layer is run for them only.
-    `trunk` keeps this batch's dense states for later calls. `wanted` bool [candidates, B] says on
-    which samples a schedule is to be run (None: all); a branch holds the samples that any of its
+    `trunk` keeps this batch's dense states for later calls, always with the same `with_path`, which
+    gives leaves their path and runs every layer for all tokens. `wanted` bool [candidates, B] says
+    on which samples a schedule is to be run (None: all); a branch holds the samples that any of its
     schedules wants, so leaves may hold more than one of them asked for. Yields a leaf per distinct
     path of pruner and kept counts. Raises `InvalidValueError` for ratios of the wrong shape or a
     schedule that a pruner cannot follow.
@@ -96,9 +101,10 @@ def run_population(
         if asks and one.label not in operators:
             carried = remembered(adapter, one, root, meter).extras
             operators[one.label] = _Operator(one, carried)
-    if answers is not None and not can_run_at(adapter):
+    if answers is not None and (with_path or not can_run_at(adapter)):
         answers = None  # leaves then hold all tokens, those places included
-    walk = _Walk(adapter, meter, counts, [one.label for one in each], operators, answers, wanted)
+    labels = [one.label for one in each]
+    walk = _Walk(adapter, meter, counts, labels, operators, answers, wanted, with_path)
     members = [i for i in range(len(ratios)) if wanted[i].any()]
     yield from walk.below(root, 0, members, trunk, np.arange(len(visual)))
 
@@ -131,6 +137,7 @@ class _Walk:
     operators: dict[str, _Operator]
     answers: Tensor | None
     wanted: NDArray[np.bool_]
+    with_path: bool
 
     def below(
         self,
@@ -141,6 +148,7 @@ class _Walk:
         rows: NDArray[np.int64],
         *,
         whole: bool = True,
+        path: tuple[Tokens, ...] = (),
     ) -> Iterator[Leaf]:
         """Leaves of the candidates `members`, which share `tokens` before `layer`.
 
@@ -148,7 +156,7 @@ class _Walk:
         token was dropped, and `members` may have different pruners.
         """
         if layer == self.adapter.spec.layers:
-            yield Leaf(members, tokens, rows)
+            yield Leaf(members, tokens, rows, path)
             return
         present = tokens.visual.sum(1).cpu().numpy()
         siblings: dict[tuple[str, bytes], list[int]] = {}
@@ -181,7 +189,13 @@ class _Walk:
                 after = self._run(kept, layer, theirs)
                 if dense is not None and not last:
                     dense.after[layer] = after
-            yield from self.below(after, layer + 1, group, dense, theirs, whole=same and whole)
+            behind: tuple[Tokens, ...] = ()
+            if self.with_path:
+                taken = path if some is None else tuple(t.rows(_index(some, t)) for t in path)
+                behind = (*taken, after)
+            yield from self.below(
+                after, layer + 1, group, dense, theirs, whole=same and whole, path=behind
+            )
 
     def _asked(self, group: list[int], rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
         """Which of the samples `rows` any of the group wants, int64; None for all of them."""
@@ -205,7 +219,7 @@ class _Walk:
             after = run_last_at(self.adapter, tokens, self.answers[_index(rows, tokens)])
         else:
             cost = float(layer_cost(self.adapter.spec, length))
-            after = tokens.run(self.adapter, layer)
+            after = tokens.run(self.adapter, layer, with_values=self.with_path)
         self.meter.flops += batch * cost
         return after
 
