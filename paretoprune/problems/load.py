@@ -91,5 +91,5 @@ def load_named_problem(name: str, **options: Any) -> Problem:
     """Any registered problem; `token-pruning` takes the options of `load_problem`."""
     if name == TokenPruning.name:
         return load_problem(**options)
-    problem: Problem = problems.load(name)()
+    problem: Problem = problems.build(name)
     return problem
