@@ -59,6 +59,7 @@ policies = Registry(
     [
         Entry("static", f"{_policies}.static:Static", "one keep schedule for every input"),
     ],
+    base="paretoprune.policies.base:Policy", named="name",
 )  # fmt: skip
 _pruning = "paretoprune.pruning"
 pruners = Registry(
