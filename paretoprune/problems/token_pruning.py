@@ -362,6 +362,7 @@ class TokenPruning(Problem):
             metrics={
                 "accuracy": float(outcomes.mean()),
                 "kl_to_dense": float(divergence.mean()),
+                "lost_to_dense": float((1 - np.exp(-divergence)).mean()),
                 "gflops": float(self.flops(ratios, pruner).mean() / 1e9),
                 **extra,
             },
