@@ -7,9 +7,9 @@ from collections.abc import Collection
 
 from paretoprune.gradients import Gradients, GradientStudy
 from paretoprune.report import words
+from paretoprune.report.blocks import Head, figure, section, table
 from paretoprune.report.gap_table import explanation, gap_columns, gap_sentence, warnings_of
 from paretoprune.report.gradient_plots import shown_studies
-from paretoprune.report.pieces import Head, figure, section, table
 
 CURVES = {
     "loss": ("Loss", "Mean KL to the dense model over the steps of each round."),
@@ -41,7 +41,7 @@ def gradient_sections(found: Gradients | None, plotted: Collection[str]) -> list
             if plot in plotted:
                 who = f"{words.plain(study.label)}, seed {study.seed}"
                 alt = f"Line plot over search cost of {len(study.rounds)} rounds: {told}"
-                parts.append(figure(f"{title} of {who}", plot, alt, told, picture="gradients.json"))
+                parts.append(figure(f"{title} of {who}", plot, alt, told))
     warned = warnings_of(found.studies)
     if warned:
         lines = "".join(f"<li>{html.escape(line)}</li>" for line in warned)
@@ -63,7 +63,7 @@ def _gap(study: GradientStudy, plot: str, plotted: Collection[str], *, gridded: 
             "Open: the relaxed configuration, as the search saw it. Filled: the same, rounded and "
             "really pruned. A long line is a promise that was not kept."
         )
-        parts.append(figure(title, plot, alt, told, picture="gap.png"))
+        parts.append(figure(title, plot, alt, told))
     columns = gap_columns(study, gridded=gridded)
     heads = [Head(n.strip(), kind="wide" if n.startswith("keep") else "number") for n in columns]
     rows = [[html.escape(cell) for cell in row] for row in zip(*columns.values(), strict=True)]

@@ -10,10 +10,11 @@ from typing import Any
 from paretoprune.gradients import Gradients
 from paretoprune.kept import Examples
 from paretoprune.report import ranking, shapes, words
+from paretoprune.report.blocks import Head, figure, section, table
+from paretoprune.report.comparisons import attainment_section, pairs_section
 from paretoprune.report.gradient_sections import gradient_sections
 from paretoprune.report.kept_html import kept_section
 from paretoprune.report.palette import looks
-from paretoprune.report.pieces import Head, figure, section, table
 from paretoprune.report.terms import terms
 from paretoprune.results import Summary
 
@@ -31,16 +32,15 @@ def sections(
         _curves_plot(summary) if "plot-curves" in plotted else "",
         _schedules_plot(summary) if "plot-schedules" in plotted else "",
         _best_front(summary),
+        pairs_section(summary),
+        attainment_section(summary) if "plot-attainment" in plotted else "",
         kept_section(examples),
         *gradient_sections(gradients, plotted),
         _notes(summary),
         _studies(summary),
         _settings(summary),
     ]
-    return [part for part in found if part]
-
-
-# --- tables
+    return [text for text in found if text]
 
 
 def _ranking(summary: Summary) -> str:
@@ -163,9 +163,6 @@ def _value(value: object) -> str:
     return words.plain(value if isinstance(value, str) else json.dumps(value, default=str), 300)
 
 
-# --- figures
-
-
 def _front_plot(summary: Summary) -> str:
     axes = shapes.axes(summary)
     if axes is None:
@@ -220,9 +217,6 @@ def _schedules_plot(summary: Summary) -> str:
         "the cheapest configuration (bottom) to the dearest (top)."
     )
     return figure("Keep schedules of the best front", "plot-schedules", alt, told)
-
-
-# --- text
 
 
 def _notes(summary: Summary) -> str:

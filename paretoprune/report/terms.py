@@ -22,9 +22,9 @@ def terms(summary: Summary) -> dict[str, str]:
             "The interval is 95 %, by bootstrap over seeds and held-out samples. With one seed, "
             "the spread between seeds is not in it; with two or three, it is likely too small. "
             "Whether a strategy differs from the first is "
-            "not read off the overlap of intervals: the difference itself is bootstrapped, paired "
-            "by sample, and ≈ marks those whose interval includes 0. Each is one comparison at "
-            "95 %; among many strategies, one may be separated by chance."
+            "not read off the overlap of intervals: every pair is compared by its difference, "
+            "paired by sample, and p-values are adjusted for the number of pairs (Holm). ≈ marks "
+            "those that are not separated from the first at 5 %."
         )
     else:
         found["How the ranking works"] = (

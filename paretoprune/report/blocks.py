@@ -1,4 +1,4 @@
-"""Pieces that the HTML report's sections are made of: sections, tables, figures."""
+"""What sections are made of: headings, tables, figures with captions. Cells are HTML already."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ def table(name: str, heads: Sequence[Head], rows: Sequence[Sequence[str]]) -> st
     )
 
 
-def figure(title: str, name: str, alt: str, told: str, *, picture: str = "front.png") -> str:
-    """A plotly plot in a section of its own; `picture` shows it where scripts are off."""
+def figure(title: str, name: str, alt: str, told: str) -> str:
+    """A section with the plot of the id `name`, described by `alt` and explained by a caption."""
     body = (
         f'<figure><div class="plot" id="{name}" role="img" aria-label="{html.escape(alt)}"></div>'
-        f"<noscript><p>This plot needs JavaScript; {picture} beside this file does not.</p>"
+        "<noscript><p>This plot needs JavaScript; front.png beside this file does not.</p>"
         f"</noscript><figcaption>{html.escape(told)}</figcaption></figure>"
     )
     return section(title, body)
 
 
 def section(title: str, body: str) -> str:
-    """A section with its heading; `body` is HTML already."""
+    """A section under a heading; `body` is HTML already."""
     return f"<section>\n<h2>{html.escape(title)}</h2>\n{body}\n</section>"
