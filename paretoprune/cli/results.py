@@ -82,6 +82,10 @@ def _reference_again(summary: Summary, name: str) -> ReferenceFront:
     without_library_bars()
     console = new_console()
     known = dict(summary.settings)
-    options = {key: known["decoder_batch" if key == "batch" else key] for key in LOADING}
+    options = {
+        key: known["decoder_batch" if key == "batch" else key]
+        for key in LOADING
+        if known["problem"] == "token-pruning"
+    }
     problem = load_with_status(console, str(known["problem"]), options)
     return evaluate_reference(console, problem, name).stored()
