@@ -158,7 +158,8 @@ class Workbench:
             span = heldout.dense_score - heldout.blind_score
             for name, e in zip(missing, heldout.evaluate(list(missing.values())), strict=True):
                 assert e.outcomes is not None
-                self._outcomes[name] = (e.outcomes - heldout.blind_score) / span
+                outcomes = e.outcomes.astype(np.float64)
+                self._outcomes[name] = (outcomes - heldout.blind_score) / span
         return [self._outcomes[name] for name in names]
 
 
