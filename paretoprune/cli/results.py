@@ -1,17 +1,14 @@
-"""What is done with a results folder: `report`, `gap`."""
+"""What is done with results folders: `report`, `figures`, `rank`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from paretoprune.cli.app import app
 from paretoprune.cli.terminal import new_console
-
-if TYPE_CHECKING:
-    from paretoprune.results import ReferenceFront, Summary
 
 
 @app.command()
@@ -31,61 +28,50 @@ def report(
 
 
 @app.command()
-def gap(
+def figures(
     results: Annotated[Path, typer.Argument(help="Results folder of compare or search.")],
-    reference: Annotated[
-        str | None,
-        typer.Option(
-            help="Also evaluate an exhaustive grid and measure the distance to it: grid:fine, "
-            "grid:medium or grid:coarse. [default: the one that the results have, if any]",
-        ),
+    style: Annotated[str, typer.Option(help="What the figures are for: paper.")] = "paper",
+    columns: Annotated[
+        str, typer.Option(help="Width: single or double, in columns of a paper.")
+    ] = "single",
+    formats: Annotated[
+        str, typer.Option("--format", help="pdf, svg, png, or several with commas.")
+    ] = "pdf",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write to. [default: figures, in the results]")
     ] = None,
 ) -> None:
-    """Print how far what a gradient search returned is from what it believed: the relaxation gap.
-
-    Prints a table, writes gap.png and, with --reference, the report again.
-    """
-    from paretoprune.errors import UnsupportedError
-    from paretoprune.gradients import read_gradients, write_gradients
-    from paretoprune.report import GAP_NAME
-    from paretoprune.report.gap_figure import write_gap_png
-    from paretoprune.report.gap_table import print_gap
+    """Draw the figures of a results folder for a paper: fronts, attainment, anytime, schedules."""
+    from paretoprune.errors import UnknownNameError
+    from paretoprune.report.paper import write_figures
     from paretoprune.results import read_summary
 
-    console = new_console()
+    if style != "paper":
+        raise UnknownNameError("figure style", style, ("paper",))
+    kinds = [kind.strip() for kind in formats.split(",")]
     summary = read_summary(results)
-    found = read_gradients(results)
-    if found is None or not any(study.points for study in found.studies):
-        raise UnsupportedError(
-            f"{results} holds no gradient search with a relaxation gap: it was written without "
-            "one, or interrupted; search with a strategy such as 'gradient'"
-        )
-    if reference is not None:
-        from paretoprune.gap import against
-        from paretoprune.kept import read_examples
-        from paretoprune.report import write_report
-
-        found = against(found, _reference_again(summary, reference))
-        write_gradients(results, found)
-        write_report(results, summary, read_examples(results), found)
-    write_gap_png(found, results / GAP_NAME)
-    print_gap(console, found, f"In {results}: {GAP_NAME}, gradients.json")
+    for file in write_figures(summary, out or results / "figures", formats=kinds, columns=columns):
+        typer.echo(f"written to {file}")
 
 
-def _reference_again(summary: Summary, name: str) -> ReferenceFront:
-    """The exhaustive front of the problem that a results folder is about."""
-    from paretoprune.cli.compare import LOADING, evaluate_reference, load_with_status
-    from paretoprune.cli.terminal import without_library_bars
-    from paretoprune.reference import parse_reference
+@app.command()
+def rank(
+    results: Annotated[
+        list[Path], typer.Argument(help="Results folders, one per problem; two or more.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File for the critical-difference diagram: .pdf, .svg or .png."),
+    ] = None,
+) -> None:
+    """Rank strategies over several comparisons, and say which ranks are not separated."""
+    from paretoprune.report.problems import print_ranks, rank_problems
+    from paretoprune.results import read_summary
 
-    parse_reference(name)
-    without_library_bars()
-    console = new_console()
-    known = dict(summary.settings)
-    options = {
-        key: known["decoder_batch" if key == "batch" else key]
-        for key in LOADING
-        if known["problem"] == "token-pruning"
-    }
-    problem = load_with_status(console, str(known["problem"]), options)
-    return evaluate_reference(console, problem, name).stored()
+    found = rank_problems([(folder, read_summary(folder)) for folder in results])
+    print_ranks(new_console(), found)
+    if out is not None:
+        from paretoprune.report.paper import write_rank_diagram
+
+        write_rank_diagram(found.ranks, out)
+        typer.echo(f"written to {out}")
