@@ -448,6 +448,7 @@ class TokenPruning(Problem):
             metrics={
                 "accuracy": float(outcomes.mean()),
                 "kl_to_dense": float(divergence.mean()),
+                "lost_to_dense": float((1 - np.exp(-divergence)).mean()),
                 "gflops": float(self.flops(one.ratios, one.pruner, one.policy).mean() / 1e9),
                 **extra,
             },
