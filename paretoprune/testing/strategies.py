@@ -369,14 +369,17 @@ class StrategyContract(ABC):
 
 
 def _check(problem: Problem, space: str, candidate: Candidate) -> None:
-    assert candidate.space == space
-    if candidate.policy is None:
+    if candidate.policy is None:  # a policy is no point of a space
+        assert candidate.space == space
         assert dict(candidate.values) == problem.space(space).validate(candidate.values)
 
 
 def _values(candidates: Sequence[Candidate]) -> list[tuple[str, dict[str, Value]]]:
-    """Return what can be compared between instances: a policy is an object of its own run."""
-    return [(c.space, dict(c.values)) for c in candidates]
+    """Return what can be compared between instances: policies by their name, which is by content."""
+    return [
+        (c.space, dict(c.values) | ({} if c.policy is None else {"policy": c.policy.key}))
+        for c in candidates
+    ]
 
 
 def _points(evaluations: Sequence[Evaluation]) -> list[tuple[str, dict[str, Value]]]:
