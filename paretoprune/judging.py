@@ -16,6 +16,7 @@ from paretoprune import frontier
 from paretoprune.problem import Candidate, Evaluation, Problem
 from paretoprune.reference import Reference
 from paretoprune.results import FrontPoint, ObjectiveInfo, PairRow, Standing, StudyRow, Summary
+from paretoprune.sensitivity import sensitivities
 from paretoprune.specs import StrategySpec
 from paretoprune.study import StudyResult
 
@@ -151,6 +152,7 @@ def summarise(
         reference=None if reference is None else reference.stored(),
         pairs=pairs,
         notes=notes,
+        sensitivity=sensitivities(problem, [e for s in studies for e in s.evaluations]),
     )
 
 

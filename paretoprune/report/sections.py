@@ -13,6 +13,7 @@ from paretoprune.report.blocks import Head, figure, section, table
 from paretoprune.report.comparisons import attainment_section, pairs_section
 from paretoprune.report.kept_html import kept_section
 from paretoprune.report.palette import looks
+from paretoprune.report.sensitivity import sensitivity_section
 from paretoprune.report.terms import terms
 from paretoprune.results import Summary
 
@@ -29,6 +30,7 @@ def sections(
         _best_front(summary),
         pairs_section(summary),
         attainment_section(summary) if "plot-attainment" in plotted else "",
+        sensitivity_section(summary),
         kept_section(examples),
         _notes(summary),
         _studies(summary),
