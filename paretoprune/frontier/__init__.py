@@ -21,6 +21,7 @@ from paretoprune.frontier.indicators import (
 )
 from paretoprune.frontier.knee import knee
 from paretoprune.frontier.pairs import Pair, compare_pairs, holm
+from paretoprune.frontier.ranks import Ranks, rank_over_problems
 from paretoprune.frontier.separation import separated
 from paretoprune.frontier.statistics import (
     Interval,
@@ -35,6 +36,7 @@ __all__ = [
     "Interval",
     "Pair",
     "PairedTest",
+    "Ranks",
     "additive_epsilon",
     "attainment",
     "average_hausdorff",
@@ -53,6 +55,7 @@ __all__ = [
     "normalise",
     "paired_test",
     "picks",
+    "rank_over_problems",
     "separated",
     "worst_attainment",
 ]
