@@ -31,6 +31,7 @@ def test_tensorboard(tmp_path):
         assert last.value == pytest.approx(study.hypervolume)
 
 
+@pytest.mark.slow  # MLflow sets its database up for minutes
 def test_mlflow(tmp_path):
     pytest.importorskip("mlflow", reason="needs paretoprune[mlflow]")
     from mlflow import MlflowClient, active_run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
 from paretoprune.comparison import Progress
@@ -79,3 +80,34 @@ def make_tracker(text: str) -> Tracker:
     from paretoprune.track.mlflow import MlflowTracker
 
     return MlflowTracker(target)
+
+
+class Trackers(Tracker):
+    """Several trackers as one, or none."""
+
+    def __init__(self, trackers: Sequence[Tracker] = ()) -> None:
+        self._trackers = list(trackers)
+
+    @classmethod
+    def named(cls, names: Sequence[str]) -> Trackers:
+        """Those that `make_tracker` makes of each name; raises as it does."""
+        return cls([make_tracker(name) for name in names])
+
+    def beside(self, observe: Callable[[Progress], None]) -> Callable[[Progress], None]:
+        """An observer that tells `observe` first, then the trackers."""
+
+        def both(progress: Progress) -> None:
+            observe(progress)
+            self(progress)
+
+        return both
+
+    def log(self, run: str, figures: dict[str, float], step: int) -> None:
+        """Log to all of them."""
+        for tracker in self._trackers:
+            tracker.log(run, figures, step)
+
+    def close(self) -> None:
+        """Close all of them."""
+        for tracker in self._trackers:
+            tracker.close()
