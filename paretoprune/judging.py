@@ -16,8 +16,8 @@ from paretoprune import frontier
 from paretoprune.problem import Candidate, Evaluation, Problem
 from paretoprune.reference import Reference
 from paretoprune.results import FrontPoint, ObjectiveInfo, PairRow, Standing, StudyRow, Summary
-from paretoprune.sensitivity import sensitivities
 from paretoprune.search.trace import SearchTrace, causes
+from paretoprune.sensitivity import sensitivities
 from paretoprune.specs import StrategySpec
 from paretoprune.study import StudyResult
 
