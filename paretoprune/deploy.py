@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import torch
-from transformers import BatchFeature, PreTrainedModel
+from transformers import BatchFeature, PretrainedConfig, PreTrainedModel
 
 from paretoprune.adapters.base import Adapter
 from paretoprune.adapters.load import GENERIC, adapter_class, find_checkpoint, load_adapter
 from paretoprune.adapters.views import view_of
 from paretoprune.errors import BrokenFileError, InvalidValueError
+from paretoprune.presets import Preset
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.operators import Operators, make_pruner
 from paretoprune.pruning.view import prune
@@ -27,7 +28,7 @@ from paretoprune.tasks.base import Visual
 BESIDE = "paretoprune.json"
 """Name of the schedule file that `load` looks for in a checkpoint directory."""
 Model = TypeVar("Model", bound=PreTrainedModel)
-Schedule: TypeAlias = KeepSchedule | ScheduleFile | Sequence[float] | str | Path
+Schedule: TypeAlias = KeepSchedule | ScheduleFile | Preset | Sequence[float] | str | Path
 
 
 def pruned(model: Model, schedule: Schedule, pruner: str | Pruner | None = None) -> Model:
@@ -35,12 +36,15 @@ def pruned(model: Model, schedule: Schedule, pruner: str | Pruner | None = None)
 
     The view has the class of `model` and its whole interface, `generate` included; it shares all
     tensors, and `model` itself is not changed. `schedule` is a schedule, its ratios (one per
-    decoder layer), or a schedule file; `pruner` names what ranks the tokens (default: the file's,
-    with its settings, else FastV). Each layer's KV cache holds only what the layer kept; the cache
-    that `generate` returns goes on with a conversation. Raises `InvalidValueError`,
-    `UnknownNameError` or `UnsupportedError` where model, schedule and pruner do not fit.
+    decoder layer), a schedule file, or a published preset; `pruner` names what ranks the tokens
+    (default: that of the file or preset, with its settings, else FastV). Each layer's KV cache
+    holds only what the layer kept; the cache that `generate` returns goes on with a conversation.
+    Raises `InvalidValueError`, `UnknownNameError` or `UnsupportedError` where model, schedule and
+    pruner do not fit.
     """
     content = read_schedule(Path(schedule)) if isinstance(schedule, (str, Path)) else schedule
+    if isinstance(content, Preset):
+        content = content.content(_layers(model.config))
     if isinstance(content, ScheduleFile):
         pruner = pruner or pruner_of(content)
         content = content.schedule
@@ -55,9 +59,10 @@ def pruned(model: Model, schedule: Schedule, pruner: str | Pruner | None = None)
     return prune(model, family, content, ranking)
 
 
-def pruner_of(content: ScheduleFile) -> Pruner:
-    """The pruner of a schedule file, with its settings; raises where either does not exist."""
-    return make_pruner(content.pruner, content.pruner_settings)
+def pruner_of(content: ScheduleFile | Preset) -> Pruner:
+    """The pruner of a file or preset, with its settings; raises where either does not exist."""
+    settings = content.settings if isinstance(content, Preset) else content.pruner_settings
+    return make_pruner(content.pruner, settings)
 
 
 @dataclass(frozen=True)
@@ -99,16 +104,25 @@ def load(model: str, *, schedule: Schedule | None = None, **loading: Any) -> Pru
     adapter = load_adapter(model, **loading)
     if schedule is None:
         return PrunedModel(adapter.model, adapter, None)
-    content = as_file(schedule)
+    content = as_file(schedule, layers=_layers(adapter.model.config))
     return PrunedModel(pruned(adapter.model, content), adapter, content)
 
 
-def as_file(schedule: Schedule, pruner: str = "fastv") -> ScheduleFile:
-    """The content of a schedule file for any form of a schedule."""
+def _layers(config: PretrainedConfig) -> int:
+    layers: int = config.get_text_config().num_hidden_layers
+    return layers
+
+
+def as_file(
+    schedule: Schedule, pruner: str = "fastv", *, layers: int | None = None
+) -> ScheduleFile:
+    """The content of a schedule file for any form of a schedule; a preset needs `layers`."""
     if isinstance(schedule, (str, Path)):
         return read_schedule(Path(schedule))
     if isinstance(schedule, ScheduleFile):
         return schedule
+    if isinstance(schedule, Preset):
+        return schedule.content(schedule.layers if layers is None else layers)
     ratios = schedule.ratios if isinstance(schedule, KeepSchedule) else schedule
     return ScheduleFile(pruner=pruner, keep=[float(r) for r in ratios])
 
@@ -121,7 +135,6 @@ def save_beside(folder: Path, schedule: Schedule, pruner: str = "fastv") -> Path
     """
     from transformers import AutoConfig
 
-    content = as_file(schedule, pruner)
     if not folder.is_dir():
         raise BrokenFileError(f"checkpoint directory {folder} does not exist")
     try:
@@ -129,7 +142,8 @@ def save_beside(folder: Path, schedule: Schedule, pruner: str = "fastv") -> Path
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise BrokenFileError(f"{folder} holds no checkpoint: {reason}") from error
-    layers = config.get_text_config().num_hidden_layers
+    layers = _layers(config)
+    content = as_file(schedule, pruner, layers=layers)
     if content.schedule.layers != layers:
         raise InvalidValueError(
             f"the schedule has {content.schedule.layers} layers, the checkpoint in {folder} has "

@@ -1,4 +1,4 @@
-"""Names of strategies, pruners, kernels, adapters, tasks and problems, resolved lazily.
+"""Names of strategies, pruners, kernels, adapters, tasks, problems and presets, resolved lazily.
 
 Built-ins are written as `module:attribute`, so listing them imports nothing heavy; plug-ins come
 from the entry-point groups `paretoprune.<kind>` and appear in `paretoprune list` by their package.
@@ -187,8 +187,24 @@ problems = Registry(
         Entry("dtlz2", "paretoprune.problems.analytic:DTLZ2", "three-objective test problem with a known spherical front"),
     ],
 )  # fmt: skip
+_published = "paretoprune.presets.published"
+presets = Registry(
+    "preset",
+    [
+        Entry("fastv", f"{_published}:FASTV", "one drop early in the decoder (arXiv 2403.06764)"),
+        Entry("pyramiddrop", f"{_published}:PYRAMIDDROP", "half of the tokens at each of three layers (arXiv 2410.17247)"),
+        Entry("sparsevlm", f"{_published}:SPARSEVLM", "three drops, some tokens recycled (arXiv 2410.04417)"),
+        Entry("dart", f"{_published}:DART", "one drop behind two layers (arXiv 2502.11494)"),
+        Entry("divprune", f"{_published}:DIVPRUNE", "one drop before the decoder (arXiv 2503.02175)"),
+        Entry("cdpruner", f"{_published}:CDPRUNER", "one drop before the decoder (arXiv 2506.10967)"),
+        Entry("fastervlm", f"{_published}:FASTERVLM", "one drop before the decoder (arXiv 2412.01818v1)"),
+        Entry("vispruner", f"{_published}:VISPRUNER", "one drop before the decoder (arXiv 2412.01818v2)"),
+        Entry("visionzip", f"{_published}:VISIONZIP", "merged before the decoder (arXiv 2412.04467)"),
+        Entry("vtw", f"{_published}:VTW", "all tokens leave at one layer (arXiv 2405.05803)"),
+    ],
+)  # fmt: skip
 
-ALL = (strategies, pruners, kernels, adapters, tasks, problems)
+ALL = (strategies, pruners, kernels, adapters, tasks, problems, presets)
 
 
 def find_registry(kind: str) -> Registry:

@@ -7,20 +7,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from paretoprune.deploy import pruner_of
 from paretoprune.errors import InvalidValueError
+from paretoprune.presets import Preset
 from paretoprune.problem import Evaluation
 from paretoprune.problems.load import load_problem
 from paretoprune.problems.token_pruning import exact_candidate, family_scores
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.operators import Operators
-from paretoprune.schedules import KeepSchedule
+from paretoprune.schedules import KeepSchedule, ScheduleFile
 
 
 @dataclass(frozen=True)
 class Scored:
     """One schedule's quality and cost beside the dense model's, on `samples` samples.
 
-    Scores are exact match in 0..1, overall and per question family; costs are per sample.
+    Scores are exact match in 0..1, overall and per question family; costs are per sample. `preset`
+    is the published configuration that the schedule is, if it is one.
     """
 
     model: str
@@ -35,12 +38,13 @@ class Scored:
     dense_family: Mapping[str, float]
     dense_gflops: float
     dense_kv_bytes: float
+    preset: Preset | None = None
 
 
 def score_schedule(
-    schedule: KeepSchedule,
+    schedule: KeepSchedule | ScheduleFile | Preset,
     *,
-    pruner: str | Pruner,
+    pruner: str | Pruner | None = None,
     model: str,
     task: str | None = None,
     split: str = "heldout",
@@ -52,14 +56,24 @@ def score_schedule(
     attn: str = "auto",
     trust_remote_code: bool = False,
 ) -> Scored:
-    """Evaluate a schedule exactly as given (no lattice); raises where it does not fit the model."""
-    ranking = Operators.of(pruner, search_knobs=False).single
+    """Evaluate a schedule exactly as given (no lattice); raises where it does not fit the model.
+
+    `pruner` is by default that of the file or preset, else FastV. A preset fits every model.
+    """
+    if pruner is None and isinstance(schedule, ScheduleFile | Preset):
+        pruner = pruner_of(schedule)
+    ranking = Operators.of(pruner or "fastv", search_knobs=False).single
     problem = load_problem(
         model, task=task, pruner=ranking, data_seed=data_seed, batch=batch, split=split,
         search_size=size, heldout_size=0, dtype=dtype, device=device, attn=attn,
         trust_remote_code=trust_remote_code,
     )  # fmt: skip
     layers = problem.adapter.spec.layers
+    preset = schedule if isinstance(schedule, Preset) else None
+    if isinstance(schedule, Preset):
+        schedule = schedule.schedule(layers)
+    elif isinstance(schedule, ScheduleFile):
+        schedule = schedule.schedule
     if schedule.layers != layers:
         raise InvalidValueError(
             f"the schedule has {schedule.layers} layers, model {model!r} has {layers}"
@@ -79,4 +93,5 @@ def score_schedule(
         dense_family=family_scores(problem.samples, problem.dense_outcomes),
         dense_gflops=problem.dense_flops / 1e9,
         dense_kv_bytes=problem.cost_value("kv_bytes", np.ones(layers)),
+        preset=preset,
     )

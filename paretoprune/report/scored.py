@@ -27,6 +27,10 @@ def print_scored(console: Console, scored: Scored) -> None:
             f"{scored.samples} {split} samples"
         ),
     )
+    if scored.preset is not None:
+        found_for = f"{scored.preset.model}, {scored.preset.layers} layers"
+        told = f"preset {scored.preset.name} of {found_for}: {scored.preset.summary}"
+        show(console, Text(words.plain(told, 300)))
     show(
         console,
         Text(f"keep {words.schedule(scored.schedule.ratios)} (% of visual tokens per layer)"),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from paretoprune.kept import Examples
-from paretoprune.report import ranking, shapes, words
+from paretoprune.report import presets, ranking, shapes, words
 from paretoprune.report.kept_html import kept_section
 from paretoprune.report.palette import looks
 from paretoprune.report.terms import terms
@@ -35,6 +35,7 @@ def sections(
         _curves_plot(summary) if "plot-curves" in plotted else "",
         _schedules_plot(summary) if "plot-schedules" in plotted else "",
         _best_front(summary),
+        _presets(summary),
         kept_section(examples),
         _notes(summary),
         _studies(summary),
@@ -118,6 +119,29 @@ def _best_front(summary: Summary) -> str:
         )
     note += "".join(f"<p>{html.escape(words.plain(told, 400))}</p>" for told in summary.notes)
     return _section("Best front", note + _table("Best front", heads, rows))
+
+
+def _presets(summary: Summary) -> str:
+    """Published presets beside the found front."""
+    if not summary.presets:
+        return ""
+    heads = [Head("preset", kind="wide", meaning="name, and other names of the same configuration")]
+    kinds = ("number", "number", "number", "number", "text", "number", "text")
+    heads += [Head(t, kind=k) for t, k in zip(presets.heads(summary), kinds, strict=True)]
+    scheduled = any(point.keep is not None for point in summary.presets)
+    if scheduled:
+        heads.append(Head("keep schedule, %", kind="wide"))
+    heads.append(Head("published", kind="wide"))
+    rows = []
+    for point in summary.presets:
+        cells = [" ".join(presets.names(point)), *presets.cells(point, summary)]
+        if scheduled:
+            cells.append(words.schedule(point.keep) if point.keep else words.MISSING)
+        cells.append("; ".join(words.plain(about, 200) for about in point.about))
+        rows.append([html.escape(cell) for cell in cells])
+    told = f"<p>{html.escape(presets.finding(summary))}</p>"
+    body = told + _table("Published presets", heads, rows)
+    return _section("Published presets", body + f"<p>{html.escape(presets.caption(summary))}</p>")
 
 
 def _studies(summary: Summary) -> str:
@@ -219,6 +243,10 @@ def _front_plot(summary: Summary) -> str:
     told.append(
         "Grey rings: the union front, which no point of any study dominates on the search split."
     )
+    if summary.presets:
+        told.append(
+            "Grey crosses: published presets, which no search saw; point at one to read it."
+        )
     return _figure(axes.title, "plot-front", alt, " ".join(told))
 
 
