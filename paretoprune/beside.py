@@ -146,12 +146,9 @@ def _gain(
         return gain, None, None
     gain = rival.heldout.objectives[quality] - preset.heldout.objectives[quality]
     mine, theirs = preset.heldout.outcomes, rival.heldout.outcomes
-    described = problem.heldout.describe()
-    if mine is None or theirs is None or "dense_score" not in described or len(mine) < 2:
+    if mine is None or theirs is None or len(mine) < 2:
         return gain, None, None
-    relative = (theirs.astype(np.float64) - mine) / (
-        described["dense_score"] - described["blind_score"]
-    )
+    relative = problem.heldout.relative(theirs) - problem.heldout.relative(mine)
     interval = frontier.bootstrap_mean(relative, rng=np.random.default_rng(0))
     return gain, interval.low, interval.high
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
@@ -16,7 +16,7 @@ from paretoprune import frontier
 from paretoprune.beside import Beside, Found, compare_presets
 from paretoprune.problem import Candidate, Evaluation, Problem
 from paretoprune.reference import Reference
-from paretoprune.results import FrontPoint, ObjectiveInfo, Standing, StudyRow, Summary
+from paretoprune.results import FrontPoint, ObjectiveInfo, PairRow, Standing, StudyRow, Summary
 from paretoprune.specs import StrategySpec
 from paretoprune.study import StudyResult
 
@@ -89,16 +89,14 @@ def heldout_areas(problem: Problem, study: Study) -> NDArray[np.float64] | None:
     if len(problem.objectives) != 2 or len(found) != 2 or any(o is None for o in outcomes):
         return None
     quality, cost = found["max"], found["min"]
-    description = heldout.describe()
-    blind, dense = description["blind_score"], description["dense_score"]
-    relative = (np.stack([o for o in outcomes if o is not None]) - blind) / (dense - blind)
+    relative = heldout.relative(np.stack([o for o in outcomes if o is not None]))
     chosen = [study.evaluations[i] for i in study.front]
     return frontier.heldout_front_area_samples(
         np.array([e.objectives[quality.name] for e in chosen]),
         # budgets are shares of the way from the blind to the dense cost
         (np.array([e.objectives[cost.name] for e in chosen]) - cost.best)
         / (cost.reference - cost.best),
-        relative.astype(np.float64),
+        relative,
     )
 
 
@@ -134,7 +132,8 @@ def summarise(
         _front_point(problem, s, place, number in union, apart[number])
         for number, (s, place) in enumerate((s, p) for s in useful for p in range(len(s.front)))
     ]
-    notes = problem.notes()
+    notes = [*problem.notes(), *_failures(studies)]
+    standings, pairs = _rank(rows, areas)
     if not interrupted:
         points = _measured(problem, pooled, points, notes)
     heldout = problem.heldout if any(s.heldout for s in useful) else None
@@ -155,14 +154,24 @@ def summarise(
             )
             for o in problem.objectives
         ],
-        standings=_rank(rows, areas),
+        standings=standings,
         studies=rows,
         front=points,
         interrupted=interrupted,
         reference=None if reference is None else reference.stored(),
         presets=compare_presets(problem, presets, found),
+        pairs=pairs,
         notes=notes,
     )
+
+
+def _failures(studies: Sequence[Study]) -> list[str]:
+    """How many evaluations failed, and how the first did; [] where none did."""
+    everything = [e for s in studies for e in s.evaluations]
+    failed = [e.failure for e in everything if e.failure is not None]
+    if not failed:
+        return []
+    return [f"{len(failed)} of {len(everything)} evaluations failed; the first: {failed[0]}."]
 
 
 def _measured(
@@ -240,8 +249,10 @@ def _front_point(
     )
 
 
-def _rank(rows: Sequence[StudyRow], areas: Sequence[NDArray[np.float64] | None]) -> list[Standing]:
-    """Strategies from best to worst, each with the mean of its seeds."""
+def _rank(
+    rows: Sequence[StudyRow], areas: Sequence[NDArray[np.float64] | None]
+) -> tuple[list[Standing], list[PairRow]]:
+    """Strategies from best to worst, each with the mean of its seeds, and their comparisons."""
     labels = list(dict.fromkeys(row.label for row in rows))
     groups = {label: [i for i, row in enumerate(rows) if row.label == label] for label in labels}
     judged = {
@@ -258,21 +269,20 @@ def _rank(rows: Sequence[StudyRow], areas: Sequence[NDArray[np.float64] | None])
         return float(judged[label].mean()) if held_out else mean(label, "hypervolume")
 
     ordered = sorted(labels, key=lambda label: -merit(label))
+    pairs = _pairs({label: judged[label] for label in ordered}) if held_out else []
+    apart = {pair.second: pair.separated for pair in pairs if pair.first == ordered[0]}
     standings = []
     for rank, label in enumerate(ordered, start=1):
         first = rows[groups[label][0]]
         area = low = high = None
-        separated = None
         if held_out:
             interval = frontier.bootstrap_area(judged[label], rng=np.random.default_rng(0))
             area, low, high = float(judged[label].mean()), interval.low, interval.high
-            if rank > 1:
-                separated = _separated(judged[ordered[0]], judged[label])
         standings.append(
             Standing(
                 rank=rank, label=label, strategy=first.strategy, space=first.space,
                 seeds=[rows[i].seed for i in groups[label]],
-                heldout_area=area, area_low=low, area_high=high, separated=separated,
+                heldout_area=area, area_low=low, area_high=high, separated=apart.get(label),
                 **{
                     figure: mean(label, figure)
                     for figure in (
@@ -282,15 +292,18 @@ def _rank(rows: Sequence[StudyRow], areas: Sequence[NDArray[np.float64] | None])
                 },
             )
         )  # fmt: skip
-    return standings
+    return standings, pairs
 
 
-def _separated(best: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
-    """Whether the paired bootstrap interval of the difference in area excludes 0.
-
-    Seeds are paired in order; a strategy that ran once is compared with every seed of the other.
-    """
-    rows = max(len(best), len(other))
-    difference = np.resize(best, (rows, best.shape[1])) - np.resize(other, (rows, other.shape[1]))
-    interval = frontier.bootstrap_area(difference, rng=np.random.default_rng(0))
-    return interval.low > 0 or interval.high < 0
+def _pairs(judged: Mapping[str, NDArray[np.float64]]) -> list[PairRow]:
+    """Every strategy against every lower-ranked one, on the same held-out samples."""
+    return [
+        PairRow(
+            first=pair.first, second=pair.second,
+            difference=pair.difference.mid, low=pair.difference.low, high=pair.difference.high,
+            p_value=pair.p_value, adjusted=pair.adjusted,
+            effect_size=pair.effect_size if np.isfinite(pair.effect_size) else None,
+            separated=pair.separated,
+        )
+        for pair in frontier.compare_pairs(judged, rng=np.random.default_rng(0))
+    ]  # fmt: skip

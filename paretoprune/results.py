@@ -140,7 +140,7 @@ class StudyRow(_Stored):
 class Standing(_Stored):
     """A strategy's line in the table: means over its seeds; the area with its 95 % interval.
 
-    `separated` says whether the interval of the paired difference to the best strategy excludes 0.
+    `separated` says whether it differs from the best strategy by more than chance: see `PairRow`.
     """
 
     rank: int
@@ -163,12 +163,32 @@ class Standing(_Stored):
     seconds: float
 
 
+class PairRow(_Stored):
+    """Two strategies on the same held-out samples: see `frontier.Pair`.
+
+    `difference` is first minus second in held-out front area, `low` to `high` its 95 % interval,
+    `adjusted` its p-value corrected for all pairs of the comparison (Holm), `effect_size` Cohen's
+    d_z over samples (None where it is infinite).
+    """
+
+    first: str
+    second: str
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    adjusted: float
+    effect_size: float | None
+    separated: bool
+
+
 class Summary(_Stored):
     """Everything about one comparison; `problem`, `heldout_problem`: their own descriptions.
 
     `reference` is the exhaustive front that IGD+, epsilon and Hausdorff refer to; None: they refer
     to the union front. `presets` are published configurations beside the front, never ranked.
-    `notes` are sentences that belong beside the figures.
+    `pairs` compares every strategy with every other, where there are held-out data. `notes` are
+    sentences that belong beside the figures.
     """
 
     format: Literal["paretoprune-results/1"] = "paretoprune-results/1"
@@ -184,6 +204,7 @@ class Summary(_Stored):
     interrupted: bool = False
     reference: ReferenceFront | None = None
     presets: list[PresetPoint] = []
+    pairs: list[PairRow] = []
     notes: list[str] = []
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,10 +17,13 @@ PATIENCE = 10
 
 
 class Recorder(Protocol):
-    """Where a study writes each evaluation as soon as it is finished."""
+    """Where a study writes down what it asks, and what it finds as soon as it is found."""
 
-    def record(self, evaluation: Evaluation, *, ask: int, spent: float) -> None:
-        """Write one evaluation; `ask` numbers its batch, `spent` is the search cost so far."""
+    def asked(self, candidates: Sequence[Candidate], *, ask: int, spent: float) -> None:
+        """Write down ask number `ask` before it is evaluated; `spent` is the search cost so far."""
+
+    def told(self, evaluations: Sequence[Evaluation]) -> None:
+        """Write down what was found of the last ask's candidates, in their order."""
 
 
 @dataclass
@@ -79,12 +82,14 @@ def run_study(
             asked = strategy.ask(batch)
             affordable = _charge(problem, context, asked)
             if affordable:
+                if recorder is not None:
+                    recorder.asked(affordable, ask=context.asks, spent=context.spent)
                 evaluating = time.perf_counter()
                 evaluations = problem.evaluate(affordable)
                 result.evaluating += time.perf_counter() - evaluating
+                if recorder is not None:
+                    recorder.told(evaluations)
                 for evaluation in evaluations:
-                    if recorder is not None:
-                        recorder.record(evaluation, ask=context.asks, spent=context.spent)
                     result.evaluations.append(evaluation)
                     result.spent_at.append(context.spent)
                     result.asks.append(context.asks)

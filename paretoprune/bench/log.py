@@ -20,6 +20,7 @@ from rich.table import Table
 from paretoprune.log import StudyLog
 from paretoprune.problem import Candidate, Evaluation, Objective, Problem
 from paretoprune.space import Float, SearchSpace
+from paretoprune.study import DEFAULT_BATCH
 
 EVALUATIONS = 10_000
 BLOCK = 500
@@ -71,8 +72,11 @@ def run(
             count = min(BLOCK, evaluations - start)
             batch = problem.evaluate([problem.candidate(space.sample(rng)) for _ in range(count)])
             started = time.perf_counter()
-            for i, evaluation in enumerate(batch):
-                recorder.record(evaluation, ask=(start + i) // 8, spent=float(start + i))
+            for i in range(0, count, DEFAULT_BATCH):
+                part = batch[i : i + DEFAULT_BATCH]
+                asked = [evaluation.candidate for evaluation in part]
+                recorder.asked(asked, ask=(start + i) // DEFAULT_BATCH, spent=float(start + i))
+                recorder.told(part)
             blocks.append((time.perf_counter() - started) / count * 1e3)
     edge = max(1, len(blocks) // 5)
     growth = float(np.median(blocks[-edge:]) / np.median(blocks[:edge]))

@@ -1,6 +1,10 @@
 """Fronts and their figures: dominance, indicators, held-out area, attainment, statistics."""
 
-from paretoprune.frontier.attainment import median_attainment
+from paretoprune.frontier.attainment import (
+    attainment,
+    median_attainment,
+    worst_attainment,
+)
 from paretoprune.frontier.dominance import front_of, nondominated
 from paretoprune.frontier.heldout import (
     BUDGETS,
@@ -15,6 +19,7 @@ from paretoprune.frontier.indicators import (
     igd_plus,
     normalise,
 )
+from paretoprune.frontier.pairs import Pair, compare_pairs, holm
 from paretoprune.frontier.separation import separated
 from paretoprune.frontier.statistics import (
     Interval,
@@ -27,14 +32,18 @@ from paretoprune.frontier.statistics import (
 __all__ = [
     "BUDGETS",
     "Interval",
+    "Pair",
     "PairedTest",
     "additive_epsilon",
+    "attainment",
     "average_hausdorff",
     "bootstrap_area",
     "bootstrap_mean",
+    "compare_pairs",
     "front_of",
     "heldout_front_area",
     "heldout_front_area_samples",
+    "holm",
     "hypervolume",
     "igd_plus",
     "median_attainment",
@@ -43,4 +52,5 @@ __all__ = [
     "paired_test",
     "picks",
     "separated",
+    "worst_attainment",
 ]

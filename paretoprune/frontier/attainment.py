@@ -1,7 +1,8 @@
-"""The median attainment surface: the typical front of a search over its seeds."""
+"""Attainment surfaces: the typical and the reliable front of a search over its seeds."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import moocore
@@ -12,22 +13,25 @@ from paretoprune.errors import InvalidValueError, UnsupportedError
 from paretoprune.frontier.dominance import cost_matrix
 
 
-def median_attainment(fronts: Sequence[ArrayLike]) -> NDArray[np.float64]:
-    """Return the minimal cost vectors that at least half of the fronts attain, `[k, objectives]`.
+def attainment(fronts: Sequence[ArrayLike], share: float) -> NDArray[np.float64]:
+    """Return the minimal cost vectors that at least `share` of the fronts attain.
 
-    `fronts` holds one cost matrix `[points, objectives]` per seed, 2 or 3 objectives, minimised.
-    A front attains a vector if one of its points is nowhere worse. The result is sorted by its
-    first column, then the next; its points need not be points of any front. With an even number
-    n of fronts, n / 2 of them must attain (the lower median).
+    `fronts` holds one cost matrix `[points, objectives]` per seed, 2 or 3 objectives, minimised;
+    0 < `share` <= 1. A front attains a vector if one of its points is nowhere worse. The result is
+    float64 `[k, objectives]`, sorted by its first column, then the next; its points need not be
+    points of any front. Of n fronts, ceil(share x n) must attain.
 
-    Source: Grunert da Fonseca, Fonseca and Hall 2001 (EMO): the 50 % level of the empirical
-    attainment function; computed exactly (Fonseca, Guerreiro, Lopez-Ibanez and Paquete 2011).
+    Source: Grunert da Fonseca, Fonseca and Hall 2001 (EMO): a level of the empirical attainment
+    function; computed exactly (Fonseca, Guerreiro, Lopez-Ibanez and Paquete 2011).
 
-    Raises `InvalidValueError` for no fronts, an empty one, NaN, infinity or different numbers of
-    columns; `UnsupportedError` for other than 2 or 3 objectives, where moocore stops.
+    Raises `InvalidValueError` for no fronts, an empty one, NaN, infinity, different numbers of
+    columns or a share out of range; `UnsupportedError` for other than 2 or 3 objectives, where
+    moocore stops.
     """
+    if not 0.0 < share <= 1.0:
+        raise InvalidValueError(f"the share of fronts must be in (0, 1], got {share!r}")
     if len(fronts) == 0:
-        raise InvalidValueError("a median attainment surface needs at least one front, got none")
+        raise InvalidValueError("an attainment surface needs at least one front, got none")
     matrices = [cost_matrix(front, name=f"front {i}") for i, front in enumerate(fronts)]
     columns = [matrix.shape[1] for matrix in matrices]
     if len(set(columns)) > 1:
@@ -37,6 +41,18 @@ def median_attainment(fronts: Sequence[ArrayLike]) -> NDArray[np.float64]:
             f"attainment surfaces exist for 2 or 3 objectives, got fronts of {columns[0]}"
         )
     seeds = np.repeat(np.arange(len(matrices)), [len(matrix) for matrix in matrices])
-    levels = moocore.eaf(np.concatenate(matrices), seeds, percentiles=[50.0])
+    needed = math.ceil(share * len(matrices) - 1e-9)
+    percent = 100.0 * (needed - 0.5) / len(matrices)  # midway, so that no rounding moves the level
+    levels = moocore.eaf(np.concatenate(matrices), seeds, percentiles=[percent])
     surface = np.array(levels[:, :-1], dtype=np.float64)  # a copy: moocore's is a view of C memory
     return surface[np.lexsort(surface.T[::-1])]
+
+
+def median_attainment(fronts: Sequence[ArrayLike]) -> NDArray[np.float64]:
+    """`attainment` by half of the fronts: what a search typically reaches (the lower median)."""
+    return attainment(fronts, 0.5)
+
+
+def worst_attainment(fronts: Sequence[ArrayLike]) -> NDArray[np.float64]:
+    """`attainment` by all fronts: what a search reaches whatever its seed."""
+    return attainment(fronts, 1.0)

@@ -90,18 +90,44 @@ def bootstrap_area(
     or `resamples` out of range.
     """
     matrix = finite_array(per_sample, name="per-sample values", axes=("seeds", "samples"))
-    seeds, samples = matrix.shape
-    _check_options(samples, level, resamples)
-    means = np.empty(resamples)
+    _check_options(matrix.shape[1], level, resamples)
+    (means,) = resampled_means(matrix[None], rng=rng, resamples=resamples)
+    return percentile_interval(means, float(matrix.mean()), level)
+
+
+def resampled_means(
+    per_sample: ArrayLike, *, rng: np.random.Generator, resamples: int
+) -> NDArray[np.float64]:
+    """Return the means of resampled matrices, `[matrices, resamples]`: see `bootstrap_area`.
+
+    `per_sample` is `[matrices, seeds, samples]`; every resample draws the same seeds and samples
+    for all matrices, so that differences between them are paired.
+
+    Raises `InvalidValueError` for an empty axis, NaN or infinity.
+    """
+    stack = finite_array(per_sample, name="values", axes=("matrices", "seeds", "samples"))
+    _, seeds, samples = stack.shape
+    means = np.empty((len(stack), resamples))
     for start in range(0, resamples, BATCH):
         size = min(BATCH, resamples - start)
-        rows = rng.integers(seeds, size=(size, seeds))
-        columns = rng.integers(samples, size=(size, samples))
-        counts = (rows[:, :, None] == np.arange(seeds)).sum(axis=1)  # [size, seeds]
-        per_column = counts @ matrix / seeds  # [size, samples]
-        means[start : start + size] = np.take_along_axis(per_column, columns, axis=1).mean(axis=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(low), float(matrix.mean()), float(high), level)
+        rows = _counts(rng.integers(seeds, size=(size, seeds)), seeds)
+        columns = _counts(rng.integers(samples, size=(size, samples)), samples)
+        drawn = np.einsum("bs,mst,bt->mb", rows, stack, columns, optimize=True)
+        means[:, start : start + size] = drawn / (seeds * samples)
+    return means
+
+
+def percentile_interval(draws: NDArray[np.float64], estimate: float, level: float) -> Interval:
+    """The percentile interval of bootstrap `draws` `[resamples]` around the estimate."""
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(low), estimate, float(high), level)
+
+
+def _counts(drawn: NDArray[np.int64], kinds: int) -> NDArray[np.float64]:
+    """How often each of `kinds` was drawn: `[resamples, draws]` to `[resamples, kinds]`."""
+    offset = drawn + kinds * np.arange(len(drawn))[:, None]
+    counted = np.bincount(offset.ravel(), minlength=kinds * len(drawn))
+    return counted.reshape(len(drawn), kinds).astype(np.float64)
 
 
 def paired_test(
@@ -143,7 +169,7 @@ def paired_test(
     return PairedTest(
         difference=float(difference.mean()),
         p_value=float(result.pvalue),
-        effect_size=_effect_size(difference),
+        effect_size=cohens_d(difference),
         samples=len(difference),
     )
 
@@ -152,7 +178,8 @@ def _mean(values: NDArray[np.float64], axis: int) -> Any:
     return np.mean(values, axis=axis)
 
 
-def _effect_size(difference: NDArray[np.float64]) -> float:
+def cohens_d(difference: NDArray[np.float64]) -> float:
+    """Cohen's d_z of paired differences `[samples]`: their mean in standard deviations (n - 1)."""
     mean, spread = float(difference.mean()), float(difference.std(ddof=1))
     if spread <= 1e-12 * float(np.abs(difference).max()):  # equal up to rounding
         return float(np.copysign(np.inf, mean)) if mean else 0.0

@@ -26,6 +26,7 @@ def plots(summary: Summary) -> dict[str, Spec]:
     found = {
         "plot-front": front_plot(summary),
         "plot-curves": curves_plot(summary),
+        "plot-attainment": attainment_plot(summary),
         "plot-schedules": schedules_plot(summary),
     }
     return {name: spec for name, spec in found.items() if spec is not None}
@@ -212,6 +213,51 @@ def curves_plot(summary: Summary) -> Spec | None:
             "rangemode": "tozero",
         },
         "yaxis": {"title": {"text": "hypervolume, search split"}},
+        "hovermode": "closest",
+    }
+    return {"data": traces, "layout": layout}
+
+
+def attainment_plot(summary: Summary) -> Spec | None:
+    """Median (solid) and worst-case (dotted) attainment surface of each strategy's seeds."""
+    axes = shapes.axes(summary)
+    if axes is None:
+        return None
+    step = "hv" if axes.x.direction == "min" else "vh"
+    traces: list[Spec] = []
+    for number, (label, look) in enumerate(looks(summary).items()):
+        surfaces = shapes.attainments(summary, label, axes)
+        if surfaces is None:
+            continue
+        name = _escaped(words.plain(label, 40))
+        for what, dash, corners in zip(
+            ("median", "worst"), ("solid", "dot"), surfaces, strict=True
+        ):
+            traces.append(
+                {
+                    "type": "scatter",
+                    "mode": "lines+markers" if what == "median" else "lines",
+                    "name": name,
+                    "x": [x for x, _ in corners],
+                    "y": [y for _, y in corners],
+                    "line": {"shape": step, "width": 1.8, "color": look.colour, "dash": dash},
+                    "marker": {"symbol": look.symbol, "size": 6, "color": look.colour},
+                    "legendgroup": f"strategy {number}",
+                    "showlegend": what == "median",
+                    "hovertext": [
+                        f"<b>{name}</b>, {what} of seeds<br>"
+                        f"{_escaped(words.plain(axes.x.name, 40))} {words.number(x)}, "
+                        f"{_escaped(words.plain(axes.y.name, 40))} {words.number(y)}"
+                        for x, y in corners
+                    ],
+                    "hovertemplate": HOVER,
+                }
+            )
+    if not traces:
+        return None
+    layout: Spec = {
+        "xaxis": {"title": {"text": _escaped(axes.label(axes.x))}},
+        "yaxis": {"title": {"text": _escaped(axes.label(axes.y))}},
         "hovermode": "closest",
     }
     return {"data": traces, "layout": layout}

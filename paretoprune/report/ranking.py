@@ -46,7 +46,7 @@ VERDICT = Column(
     "",
     "vs best",
     lambda rows: [words.LEVEL if row.separated is False else "" for row in rows],
-    f"{words.LEVEL}: not separated, the interval of the paired difference includes 0",
+    f"{words.LEVEL}: not separated from the best by the paired difference, corrected for all pairs",
     numeric=False,
 )
 HYPERVOLUME = Column(

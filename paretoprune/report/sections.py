@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from paretoprune.kept import Examples
 from paretoprune.report import presets, ranking, shapes, words
+from paretoprune.report.blocks import Head, figure, section, table
+from paretoprune.report.comparisons import attainment_section, pairs_section
 from paretoprune.report.kept_html import kept_section
 from paretoprune.report.palette import looks
 from paretoprune.report.terms import terms
 from paretoprune.results import Summary
-
-
-@dataclass(frozen=True)
-class Head:
-    """A column's title, its kind (`number`, `text`, or `wide` text that wraps) and its meaning."""
-
-    title: str
-    kind: str = "number"
-    meaning: str = ""
 
 
 def sections(
@@ -36,20 +28,19 @@ def sections(
         _schedules_plot(summary) if "plot-schedules" in plotted else "",
         _best_front(summary),
         _presets(summary),
+        pairs_section(summary),
+        attainment_section(summary) if "plot-attainment" in plotted else "",
         kept_section(examples),
         _notes(summary),
         _studies(summary),
         _settings(summary),
     ]
-    return [section for section in found if section]
-
-
-# --- tables
+    return [text for text in found if text]
 
 
 def _ranking(summary: Summary) -> str:
     if not summary.standings:
-        return _section("Ranking", "<p>There is nothing to rank.</p>")
+        return section("Ranking", "<p>There is nothing to rank.</p>")
     style = looks(summary)
     columns = ranking.columns(summary)
     cells = {c: [html.escape(text) for text in c.cells(summary.standings)] for c in columns}
@@ -64,8 +55,8 @@ def _ranking(summary: Summary) -> str:
         Head(column.title, "number" if column.numeric else "text", column.meaning)
         for column in columns
     ]
-    body = _table("Ranking of the strategies", heads, list(zip(*cells.values(), strict=True)))
-    return _section("Ranking", body + f"<p>{html.escape(ranking.explanation(summary))}</p>")
+    body = table("Ranking of the strategies", heads, list(zip(*cells.values(), strict=True)))
+    return section("Ranking", body + f"<p>{html.escape(ranking.explanation(summary))}</p>")
 
 
 def _best_front(summary: Summary) -> str:
@@ -118,7 +109,7 @@ def _best_front(summary: Summary) -> str:
             "that costs no more by more than sampling error (paired by sample, 95 %).</p>"
         )
     note += "".join(f"<p>{html.escape(words.plain(told, 400))}</p>" for told in summary.notes)
-    return _section("Best front", note + _table("Best front", heads, rows))
+    return section("Best front", note + table("Best front", heads, rows))
 
 
 def _presets(summary: Summary) -> str:
@@ -140,8 +131,8 @@ def _presets(summary: Summary) -> str:
         cells.append("; ".join(words.plain(about, 200) for about in point.about))
         rows.append([html.escape(cell) for cell in cells])
     told = f"<p>{html.escape(presets.finding(summary))}</p>"
-    body = told + _table("Published presets", heads, rows)
-    return _section("Published presets", body + f"<p>{html.escape(presets.caption(summary))}</p>")
+    body = told + table("Published presets", heads, rows)
+    return section("Published presets", body + f"<p>{html.escape(presets.caption(summary))}</p>")
 
 
 def _studies(summary: Summary) -> str:
@@ -165,7 +156,7 @@ def _studies(summary: Summary) -> str:
         for s in summary.studies
     ]  # fmt: skip
     escaped = [[html.escape(cell) for cell in row] for row in rows]
-    return _section("Studies", _table("All studies", heads, escaped))
+    return section("Studies", table("All studies", heads, escaped))
 
 
 def _settings(summary: Summary) -> str:
@@ -181,38 +172,13 @@ def _settings(summary: Summary) -> str:
         for key, value in (values or {}).items()
     ]
     heads = [Head("of", kind="text"), Head("name", kind="text"), Head("value", kind="wide")]
-    return _section("Settings and versions", _table("Settings and versions", heads, rows))
+    return section("Settings and versions", table("Settings and versions", heads, rows))
 
 
 def _value(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     return words.plain(value if isinstance(value, str) else json.dumps(value, default=str), 300)
-
-
-def _table(name: str, heads: Sequence[Head], rows: Sequence[Sequence[str]]) -> str:
-    """A table that scrolls in a box of its own; `rows` are HTML already."""
-    top = "".join(
-        f'<th scope="col" class="{head.kind}"'
-        + (f' title="{html.escape(head.meaning)}"' if head.meaning else "")
-        + f">{html.escape(head.title)}</th>"
-        for head in heads
-    )
-    body = "\n".join(
-        "<tr>"
-        + "".join(
-            f'<td class="{head.kind}">{cell}</td>' for cell, head in zip(row, heads, strict=True)
-        )
-        + "</tr>"
-        for row in rows
-    )
-    return (
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{html.escape(name)}">'
-        f"<table>\n<thead><tr>{top}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table></div>\n"
-    )
-
-
-# --- figures
 
 
 def _front_plot(summary: Summary) -> str:
@@ -247,7 +213,7 @@ def _front_plot(summary: Summary) -> str:
         told.append(
             "Grey crosses: published presets, which no search saw; point at one to read it."
         )
-    return _figure(axes.title, "plot-front", alt, " ".join(told))
+    return figure(axes.title, "plot-front", alt, " ".join(told))
 
 
 def _curves_plot(summary: Summary) -> str:
@@ -259,7 +225,7 @@ def _curves_plot(summary: Summary) -> str:
         "How far each strategy had come at each search cost: the median of its seeds, and their "
         "range as a band. Higher and further left is better."
     )
-    return _figure("Hypervolume over search cost", "plot-curves", alt, told)
+    return figure("Hypervolume over search cost", "plot-curves", alt, told)
 
 
 def _schedules_plot(summary: Summary) -> str:
@@ -272,19 +238,7 @@ def _schedules_plot(summary: Summary) -> str:
         "Share of visual tokens that each decoder layer still processes, on the best front from "
         "the cheapest configuration (bottom) to the dearest (top)."
     )
-    return _figure("Keep schedules of the best front", "plot-schedules", alt, told)
-
-
-def _figure(title: str, name: str, alt: str, told: str) -> str:
-    body = (
-        f'<figure><div class="plot" id="{name}" role="img" aria-label="{html.escape(alt)}"></div>'
-        "<noscript><p>This plot needs JavaScript; front.png beside this file does not.</p>"
-        f"</noscript><figcaption>{html.escape(told)}</figcaption></figure>"
-    )
-    return _section(title, body)
-
-
-# --- text
+    return figure("Keep schedules of the best front", "plot-schedules", alt, told)
 
 
 def _notes(summary: Summary) -> str:
@@ -292,8 +246,4 @@ def _notes(summary: Summary) -> str:
         f"<dt>{html.escape(term)}</dt><dd>{html.escape(meaning)}</dd>"
         for term, meaning in terms(summary).items()
     )
-    return _section("How to read this", f"<dl>\n{body}\n</dl>")
-
-
-def _section(title: str, body: str) -> str:
-    return f"<section>\n<h2>{html.escape(title)}</h2>\n{body}\n</section>"
+    return section("How to read this", f"<dl>\n{body}\n</dl>")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from paretoprune import frontier
 from paretoprune.report import words
 from paretoprune.results import FrontPoint, ObjectiveInfo, PresetPoint, StudyRow, Summary
 
@@ -105,3 +106,28 @@ def anytime(rows: Sequence[StudyRow]) -> Band:
         reached.min(axis=0).tolist(),
         reached.max(axis=0).tolist(),
     )
+
+
+Stairs = list[tuple[float, float]]
+"""Corners of an attainment surface, in the order of x."""
+
+
+def attainments(summary: Summary, label: str, on: Axes) -> tuple[Stairs, Stairs] | None:
+    """The median and the worst-case attainment surface over a strategy's seeds, search split.
+
+    None where it has fewer than two seeds, or the problem more objectives than are drawn.
+    """
+    signs = np.array([1.0 if o.direction == "min" else -1.0 for o in (on.x, on.y)])
+    seeds: dict[int, list[tuple[float, float]]] = {}
+    for point in summary.front:
+        found = point.search.get(on.x.name), point.search.get(on.y.name)
+        if point.label == label and None not in found:
+            seeds.setdefault(point.seed, []).append((float(found[0] or 0), float(found[1] or 0)))
+    if len(seeds) < 2 or not on.complete:
+        return None
+    fronts = [np.array(points) * signs for points in seeds.values()]
+    median, worst = (
+        [(float(x), float(y)) for x, y in surface(fronts) * signs]
+        for surface in (frontier.median_attainment, frontier.worst_attainment)
+    )
+    return sorted(median), sorted(worst)

@@ -37,6 +37,11 @@ def number(value: float | None, decimals: int = 3) -> str:
     return text.removeprefix("-") if float(text) == 0 else text
 
 
+def p_value(value: float) -> str:
+    """A p-value to three digits, `<0.001` below that."""
+    return "<0.001" if value < 0.001 else number(value)
+
+
 def amount(value: float | None) -> str:
     """A cost, count or time of any size, with about three digits."""
     return amounts([value])[0]

@@ -1,4 +1,4 @@
-"""The median attainment surface against an enumeration of all grid points."""
+"""Attainment surfaces against an enumeration of all grid points."""
 
 from __future__ import annotations
 
@@ -12,18 +12,23 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from paretoprune.errors import InvalidValueError, UnsupportedError
-from paretoprune.frontier import median_attainment, nondominated
+from paretoprune.frontier import (
+    attainment,
+    median_attainment,
+    nondominated,
+    worst_attainment,
+)
 
 
-def slow_median_attainment(fronts):
-    """Of all vectors of occurring coordinates, the minimal ones that half of the fronts attain."""
+def slow_attainment(fronts, needed):
+    """Of all vectors of occurring coordinates, the minimal ones that `needed` fronts attain."""
     axes = [np.unique(column) for column in np.vstack(fronts).T]
     grid = np.array(list(itertools.product(*axes)))
     attained = [
         sum(bool((np.asarray(front) <= vector).all(axis=1).any()) for front in fronts)
         for vector in grid
     ]
-    reached = grid[np.array(attained) >= math.ceil(len(fronts) / 2)]
+    reached = grid[np.array(attained) >= needed]
     return sorted(map(tuple, reached[nondominated(reached)]))
 
 
@@ -41,7 +46,27 @@ runs = st.integers(2, 3).flatmap(lambda m: st.lists(front(m), min_size=1, max_si
 def test_equals_the_slow_reference(fronts):
     surface = median_attainment(fronts)
     assert surface.dtype == np.float64 and surface.shape[1] == fronts[0].shape[1]
-    assert [tuple(row) for row in surface] == slow_median_attainment(fronts)
+    needed = math.ceil(len(fronts) / 2)
+    assert [tuple(row) for row in surface] == slow_attainment(fronts, needed)
+
+
+@settings(max_examples=100, deadline=None)
+@given(runs, st.integers(1, 6))
+def test_every_level_equals_the_slow_reference(fronts, needed):
+    needed = min(needed, len(fronts))
+    surface = attainment(fronts, needed / len(fronts))
+    assert [tuple(row) for row in surface] == slow_attainment(fronts, needed)
+
+
+def test_the_worst_surface_is_attained_by_every_front():
+    fronts = [[[0.0, 1.0], [1.0, 0.0]], [[0.5, 0.5]]]
+    assert worst_attainment(fronts).tolist() == [[0.5, 1.0], [1.0, 0.5]]
+
+
+@pytest.mark.parametrize("share", [0.0, -0.5, 1.5, math.nan])
+def test_a_share_out_of_range_is_named(share):
+    with pytest.raises(InvalidValueError, match=f"got {share}"):
+        attainment([[[0.0, 1.0]]], share)
 
 
 @settings(max_examples=30, deadline=None)

@@ -1,9 +1,18 @@
 """Summaries as a comparison writes them, made by hand: numbers are plausible, not measured."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 
-from paretoprune.results import FrontPoint, ObjectiveInfo, Standing, StudyRow, Summary
+from paretoprune.results import (
+    FrontPoint,
+    ObjectiveInfo,
+    PairRow,
+    Standing,
+    StudyRow,
+    Summary,
+)
 
 SCRIPT = "<script>alert(1)</script>"
 IMAGE = '"><img src=x onerror=alert(1)>'
@@ -102,6 +111,15 @@ def build(
                 **{name: float(np.mean([getattr(r, name) for r in rows])) for name in FAMILIES},
             )
         )  # fmt: skip
+    pairs = [
+        PairRow(
+            first=one, second=other, difference=0.03, low=0.01 - 0.02 * place, high=0.05,
+            p_value=0.0004, adjusted=0.0012 if place == 0 else 0.08, effect_size=0.4,
+            separated=place == 0,
+        )
+        for place, (one, other) in enumerate(combinations(labels, 2))
+        if heldout
+    ]  # fmt: skip
     described = problem or {
         "problem": "token-pruning", "model": "mini-llava", "pruner": "fastv", "layers": layers,
         "samples": 256, "dense_score": 0.912, "blind_score": 0.313, "dense_gflops": 0.41,
@@ -115,6 +133,7 @@ def build(
         objectives=[SCORE, COMPUTE],
         standings=standings,
         studies=studies,
+        pairs=pairs,
         front=[p.model_copy(update={"on_union": on_union(p, front)}) for p in front],
     )
 

@@ -145,7 +145,7 @@ def test_every_plot_has_its_place_and_an_alternative_text(summary):
     text = render_html(summary)
     ids = Page(text).ids
     drawn = plots(summary)
-    assert set(drawn) == {"plot-front", "plot-curves", "plot-schedules"}
+    assert set(drawn) == {"plot-front", "plot-curves", "plot-schedules", "plot-attainment"}
     for name in drawn:
         assert name in ids
         assert re.search(rf'id="{name}" role="img" aria-label="[^"]+"', text)
@@ -183,3 +183,28 @@ def test_without_schedules_there_is_no_heat_map(three_objectives):
 def test_the_file_is_the_page(summary, tmp_path):
     write_html(summary, tmp_path / "a" / "report.html")
     assert (tmp_path / "a" / "report.html").read_text("utf-8") == render_html(summary)
+
+
+def test_every_pair_is_a_line_with_its_verdict(summary):
+    text = render_html(summary)
+    assert len(summary.pairs) == 3
+    section = text.split("Every strategy against every other", 1)[1].split("</section>")[0]
+    assert section.count("<tr>") == 1 + len(summary.pairs)
+    for pair in summary.pairs:
+        words = "separated" if pair.separated else "not separated"
+        assert f">{words}</td>" in section
+    assert "Every strategy against every other" not in render_html(
+        summary.model_copy(update={"pairs": []})
+    )
+
+
+def test_attainment_is_drawn_where_there_are_several_seeds(summary):
+    drawn = plots(summary)["plot-attainment"]["data"]
+    several = [row.label for row in summary.standings if len(row.seeds) > 1]
+    assert [t["name"] for t in drawn if t["showlegend"]] == several
+    lone = [p for p in summary.front if p.seed == summary.front[0].seed]
+    assert "plot-attainment" not in plots(summary.model_copy(update={"front": lone}))
+    for median, worst in zip(drawn[::2], drawn[1::2], strict=True):
+        for x, y in zip(worst["x"], worst["y"], strict=True):
+            # what all seeds reach, half of them do: a median point is as cheap and as good
+            assert any(a <= x and b >= y for a, b in zip(median["x"], median["y"], strict=True))

@@ -1,0 +1,10 @@
+"""The study log: every evaluation as an Optuna trial, so that optuna-dashboard opens any study.
+
+One SQLite file holds the studies of a comparison, one per strategy and seed. Per-sample outcomes
+lie beside it as `outcomes/<sha256>.npy`, written once, named by their content.
+"""
+
+from paretoprune.log.outcomes import OUTCOMES, read_outcomes
+from paretoprune.log.studies import LOG_NAME, LoggedStudy, StudyLog
+
+__all__ = ["LOG_NAME", "OUTCOMES", "LoggedStudy", "StudyLog", "read_outcomes"]
