@@ -22,11 +22,13 @@ from paretoprune.cli import bench as bench
 from paretoprune.cli import zoo as zoo
 
 # isort: on
+from paretoprune.cli.terminal import with_plain_warnings
 from paretoprune.errors import ParetopruneError
 
 
 def main() -> None:
     """Entry point: user errors become one sentence on standard error and exit code 2."""
+    with_plain_warnings()
     try:
         app()
     except ParetopruneError as error:

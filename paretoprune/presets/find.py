@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from paretoprune.errors import InvalidValueError, UnknownNameError
+from paretoprune.plugins import BrokenPluginError
 from paretoprune.presets.base import Preset
 from paretoprune.registry import presets as registered
 
@@ -13,7 +14,7 @@ ALL = "all"
 
 def every_preset() -> dict[str, Preset]:
     """Every registered preset by name, in order."""
-    return {preset.name: preset for method in registered.names() for preset in _of(method)}
+    return {preset.name: preset for method in registered.usable() for preset in _of(method)}
 
 
 def find_presets(names: str | Sequence[str]) -> list[Preset]:
@@ -54,7 +55,14 @@ def _named(name: str) -> list[Preset]:
     raise UnknownNameError("preset", name, known)
 
 
-def _of(method: str) -> tuple[Preset, ...]:
-    """The presets under one registered name; a plug-in may give one or several."""
-    found = registered.load(method)
-    return (found,) if isinstance(found, Preset) else tuple(found)
+def _of(method: str) -> list[Preset]:
+    """The presets of one registered function, which may give one or several."""
+    found = registered.build(method)
+    presets = list(found) if isinstance(found, list | tuple) else [found]
+    strange = [one for one in presets if not isinstance(one, Preset)]
+    if strange:
+        raise BrokenPluginError(
+            f"preset plug-in {method!r} from {registered.entry(method).origin} is broken: it must "
+            f"give Preset records, got {strange[0]!r}"
+        )
+    return presets

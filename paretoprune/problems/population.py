@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from paretoprune.adapters.base import Adapter
+from paretoprune.problems.outcomes import Scorer
 from paretoprune.problems.teacher_forcing import AnsweredBatch
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.decoder import Executed, run_population
@@ -24,9 +25,9 @@ from paretoprune.pruning.trunk import Trunk
 
 @dataclass(frozen=True)
 class Outcomes:
-    """`exact` and `divergence` float32 [schedules, samples]; `flops` really run."""
+    """`score` (in 0..1) and `divergence` float32 [schedules, samples]; `flops` really run."""
 
-    exact: NDArray[np.float32]
+    score: NDArray[np.float32]
     divergence: NDArray[np.float32]
     flops: float
 
@@ -38,16 +39,18 @@ def score_population(
     dense: Sequence[Tensor],
     ratios: NDArray[np.float64],
     *,
+    scorer: Scorer,
     chosen: NDArray[np.bool_],
     trunks: Sequence[Trunk | None] | None = None,
 ) -> Outcomes:
     """Score schedules `ratios` [schedules, layers] on the `chosen` samples, bool [samples].
 
     `pruners` ranks for each schedule; `dense` are the dense model's log-probabilities of each
-    batch, `trunks` its kept states, if any. Entries of samples that are not chosen stay 0.
+    batch, `trunks` its kept states, if any; `scorer` knows the samples. Entries of samples that are
+    not chosen stay 0.
     """
-    exact = np.zeros((len(ratios), len(chosen)), dtype=np.float32)
-    divergence = np.zeros_like(exact)
+    score = np.zeros((len(ratios), len(chosen)), dtype=np.float32)
+    divergence = np.zeros_like(score)
 
     def run(number: int) -> float:
         part, teacher = batches[number], dense[number]
@@ -63,20 +66,21 @@ def score_population(
             for leaf in run_population(
                 adapter, part.prefill, ratios, pruners,
                 sample=part.sample, executed=meter, answers=part.places, trunk=trunk,
+                with_path=part.goes_on,
             ):  # fmt: skip
                 predicted = part.log_probabilities(adapter, leaf.tokens)
-                right = part.exact(predicted).cpu().numpy()
+                right = scorer.outcomes(part, leaf, predicted, meter).cpu().numpy()
                 away = part.divergence(teacher, predicted).cpu().numpy()
                 for index in leaf.candidates:  # batches have samples of their own: no two meet
-                    exact[index, numbers] = right
+                    score[index, numbers] = right
                     divergence[index, numbers] = away
         return meter.flops
 
     threads = torch.get_num_threads()
     on_cpu = adapter.model.device.type == "cpu"
     if not on_cpu or threads == 1 or len(batches) == 1:
-        return Outcomes(exact, divergence, sum(map(run, range(len(batches)))))
-    return Outcomes(exact, divergence, _in_threads(run, batches, threads))
+        return Outcomes(score, divergence, sum(map(run, range(len(batches)))))
+    return Outcomes(score, divergence, _in_threads(run, batches, threads))
 
 
 def _in_threads(run: object, batches: Sequence[AnsweredBatch], threads: int) -> float:

@@ -33,6 +33,7 @@ from paretoprune.problems.fidelity import chosen_samples, stratified_order
 from paretoprune.problems.kept_tokens import Question, Wanted, kept_tokens
 from paretoprune.problems.latency import PrefillTimer, typical_sample
 from paretoprune.problems.memory import peak_prefill_bytes
+from paretoprune.problems.outcomes import Scorer
 from paretoprune.problems.population import score_population
 from paretoprune.problems.prefill_store import DEFAULT_BYTES, PrefillStore
 from paretoprune.problems.presets import guests_for, published
@@ -112,9 +113,10 @@ class TokenPruning(Problem):
         self.model_name = model_name
         self._heldout_samples = heldout_samples
         self.batches = PrefillStore(
-            answered_batches(adapter, samples, batch=batch, needs=self._needs),
+            answered_batches(self._engine, samples, batch=batch, needs=self._needs),
             limit=prefill_bytes,
         )
+        self._scorer = Scorer(self._engine, self.samples)
         self._prefill_bytes = prefill_bytes
         self._dense_bytes = dense_bytes
         self._lean_layers = lean_layers
@@ -179,16 +181,18 @@ class TokenPruning(Problem):
         outcomes = np.zeros((2, len(self.samples)), dtype=np.float32)
         with torch.no_grad():
             for part in self.batches:
-                needed = trunk_bytes(self.adapter.spec, part.prefill)
+                needed = trunk_bytes(self.adapter.spec, part.prefill, with_path=part.goes_on)
                 trunk = Trunk() if needed <= room else None
                 room -= 0 if trunk is None else needed
                 self._trunks.append(trunk)
                 for leaf in run_population(
                     self._engine, part.prefill, both, self.pruner,
                     sample=part.sample, answers=part.places, trunk=trunk,
+                    with_path=part.goes_on,
                 ):  # fmt: skip
                     predicted = part.log_probabilities(self.adapter, leaf.tokens)
-                    outcomes[leaf.candidates[0], part.sample.cpu().numpy()] = part.exact(predicted)
+                    scored = self._scorer.outcomes(part, leaf, predicted).cpu().numpy()
+                    outcomes[leaf.candidates[0], part.sample.cpu().numpy()] = scored
                     if leaf.candidates == [0]:
                         self.dense_log_probabilities.append(predicted)
         self.dense_outcomes, self.blind_outcomes = outcomes
@@ -316,7 +320,7 @@ class TokenPruning(Problem):
         scored = score_population(
             self._engine, [c.pruner for c in distinct.values()], self.batches,
             self.dense_log_probabilities, np.stack([c.ratios for c in distinct.values()]),
-            chosen=chosen, trunks=self._trunks,
+            chosen=chosen, scorer=self._scorer, trunks=self._trunks,
         )  # fmt: skip
         prices = np.array([self.price(c) for c in candidates])
         shares = prices / prices.sum()
@@ -325,7 +329,7 @@ class TokenPruning(Problem):
         return [
             self._evaluation(
                 candidate, each[i], chosen,
-                scored.exact[which[i], chosen], scored.divergence[which[i], chosen],
+                scored.score[which[i], chosen], scored.divergence[which[i], chosen],
                 cost=float(prices[i]), executed=float(executed * shares[i]),
                 seconds=float(seconds * shares[i]),
             )

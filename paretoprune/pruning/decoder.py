@@ -33,10 +33,15 @@ class Executed:
 
 @dataclass(frozen=True)
 class Leaf:
-    """The decoder's output for the candidates (indices) that share it."""
+    """The decoder's output for the candidates (indices) that share it.
+
+    `path` holds the tokens behind each layer, keys and values included, where it was asked for:
+    what decoding goes on from (`pruning.continuation`).
+    """
 
     candidates: list[int]
     tokens: Tokens
+    path: tuple[Tokens, ...] = ()
 
 
 def run_population(
@@ -49,6 +54,7 @@ def run_population(
     executed: Executed | None = None,
     answers: Tensor | None = None,
     trunk: Trunk | None = None,
+    with_path: bool = False,
 ) -> Iterator[Leaf]:
     """Run every keep schedule of `ratios`, float64 [candidates, layers], on one batch.
 
@@ -56,7 +62,8 @@ def run_population(
     their rankings, and all share the layers before their first drop. `sample` int64 [B] numbers the
     batch's samples within their split (pruners may seed by it). With `answers`, int64 [B, A]
     original places, leaves hold these tokens alone, and the last layer is run for them only.
-    `trunk` keeps this batch's dense states for later calls. Yields a leaf per distinct path of
+    `trunk` keeps this batch's dense states for later calls, always with the same `with_path`, which
+    gives leaves their path and runs every layer for all tokens. Yields a leaf per distinct path of
     pruner and kept counts. Raises `InvalidValueError` for ratios of the wrong shape or a schedule
     that a pruner cannot follow.
     """
@@ -81,9 +88,9 @@ def run_population(
         if asks and one.label not in operators:
             carried = remembered(adapter, one, root, meter).extras
             operators[one.label] = _Operator(one, carried)
-    if answers is not None and not can_run_at(adapter):
+    if answers is not None and (with_path or not can_run_at(adapter)):
         answers = None  # leaves then hold all tokens, those places included
-    walk = _Walk(adapter, meter, counts, [one.label for one in each], operators, answers)
+    walk = _Walk(adapter, meter, counts, [one.label for one in each], operators, answers, with_path)
     yield from walk.below(root, 0, list(range(len(ratios))), trunk)
 
 
@@ -114,6 +121,7 @@ class _Walk:
     labels: list[str]
     operators: dict[str, _Operator]
     answers: Tensor | None
+    with_path: bool
 
     def below(
         self,
@@ -123,13 +131,14 @@ class _Walk:
         trunk: Trunk | None,
         *,
         whole: bool = True,
+        path: tuple[Tokens, ...] = (),
     ) -> Iterator[Leaf]:
         """Leaves of the candidates `members`, which share `tokens` before `layer`.
 
         While they are `whole` no token was dropped, and `members` may have different pruners.
         """
         if layer == self.adapter.spec.layers:
-            yield Leaf(members, tokens)
+            yield Leaf(members, tokens, path)
             return
         present = tokens.visual.sum(1).cpu().numpy()
         siblings: dict[tuple[str, bytes], list[int]] = {}
@@ -157,7 +166,8 @@ class _Walk:
                 after = self._run(kept, layer)
                 if dense is not None and layer < self.adapter.spec.layers - 1:
                     dense.after[layer] = after
-            yield from self.below(after, layer + 1, group, dense, whole=same and whole)
+            behind = (*path, after) if self.with_path else ()
+            yield from self.below(after, layer + 1, group, dense, whole=same and whole, path=behind)
 
     def _dropper(
         self, label: str, tokens: Tokens, layer: int, trunk: Trunk | None, whole: bool
@@ -176,7 +186,7 @@ class _Walk:
             after = run_last_at(self.adapter, tokens, self.answers)
         else:
             cost = float(layer_cost(self.adapter.spec, length))
-            after = tokens.run(self.adapter, layer)
+            after = tokens.run(self.adapter, layer, with_values=self.with_path)
         self.meter.flops += batch * cost
         return after
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint
-
 import numpy as np
 import pytest
 
-from paretoprune import registry
 from paretoprune.cost import decoder_cost
 from paretoprune.cost.flops import LLAVA_1_5_7B, Convention
 from paretoprune.errors import InvalidValueError, UnknownNameError
+from paretoprune.plugins import BrokenPluginError
 from paretoprune.presets import Preset, every_preset, find_preset, find_presets
 from paretoprune.pruning.operators import make_pruner
 from paretoprune.pruning.sparsevlm import SparseVLM
+from paretoprune.registry import Entry, presets
 
 EVERY = list(every_preset().values())
 MINE = Preset("mine:1", "fastv", ((1, 5),), "a paper", "table 9", tokens=10, layers=4)
@@ -165,16 +164,22 @@ def test_an_unknown_preset_names_the_nearest(asked: str, nearest: str) -> None:
     assert f"Did you mean '{nearest}'?" in str(caught.value)
 
 
+def mine() -> Preset:
+    """What a plug-in's function gives."""
+    return MINE
+
+
 def test_a_plug_in_brings_presets(monkeypatch: pytest.MonkeyPatch) -> None:
-    point = EntryPoint("mine", f"{__name__}:MINE", "paretoprune.presets")
-    monkeypatch.setattr(
-        registry,
-        "entry_points",
-        lambda *, group: [point] if group == "paretoprune.presets" else [],
-    )
-    monkeypatch.delitem(vars(registry.presets), "_plugins", raising=False)
-    assert find_preset("mine:1") == MINE
-    monkeypatch.delitem(vars(registry.presets), "_plugins", raising=False)
+    entry = Entry("mine", f"{__name__}:mine", "mine", "a package 1.0")
+    monkeypatch.setattr(presets, "_entries", {**presets._entries, "mine": entry})
+    assert find_preset("mine") == find_preset("mine:1") == MINE
+
+
+def test_a_plug_in_that_gives_something_else_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = Entry("odd", "textwrap:dedent", "odd", "a package 1.0")
+    monkeypatch.setattr(presets, "_entries", {**presets._entries, "odd": entry})
+    with pytest.raises(BrokenPluginError, match="preset plug-in 'odd' from a package 1.0"):
+        find_presets("all")
 
 
 @pytest.mark.parametrize(
