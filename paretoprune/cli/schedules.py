@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -24,21 +25,24 @@ from paretoprune.errors import InvalidValueError
 
 if TYPE_CHECKING:
     from paretoprune.presets import Preset
-    from paretoprune.schedules import ScheduleFile
 
+File = TypeVar("File")
 OptionalSchedule = Annotated[
     Path | None,
-    typer.Argument(help="Schedule file (JSON), as a search writes it; or name a --preset."),
+    typer.Argument(
+        help="Schedule or policy file (JSON), as a search writes it; or name a --preset."
+    ),
 ]
 
 
-def _given(schedule: Path | None, preset: str | None) -> ScheduleFile | Preset:
-    """The schedule file or the preset, whichever was named."""
+def _given(
+    schedule: Path | None, preset: str | None, read: Callable[[Path], File]
+) -> File | Preset:
+    """What the file holds or the preset, whichever was named."""
     from paretoprune.presets import find_preset
-    from paretoprune.schedules.files import read_schedule
 
     if schedule is not None and preset is None:
-        return read_schedule(schedule)
+        return read(schedule)
     if preset is not None and schedule is None:
         return find_preset(preset)
     raise InvalidValueError("name either a schedule file or a --preset")
@@ -53,6 +57,10 @@ def evaluate(
     pruner: Annotated[
         str | None, typer.Option(help="Pruner to use instead of the file's or preset's own.")
     ] = None,
+    compute: Annotated[
+        float | None,
+        typer.Option(help="Relative compute, 0..1, that a policy is to aim at instead of its own."),
+    ] = None,
     split: Annotated[str, typer.Option(help="Split to score on: search or heldout.")] = "heldout",
     size: Annotated[int, typer.Option(min=8, help="Samples of the split, 8 or more.")] = 512,
     data_seed: DataSeed = 0,
@@ -62,18 +70,29 @@ def evaluate(
     attn: Attn = "auto",
     trust_remote_code: Remote = False,
 ) -> None:
-    """Score one keep schedule on one model: quality per question family, compute, KV cache."""
-    content = _given(schedule, preset)
+    """Score a keep schedule or policy on one model: quality per question family, compute, cache."""
+    from paretoprune.policies.files import check_budget, read_policy
+    from paretoprune.presets import Preset
+
+    check_budget(compute)
+    given = _given(schedule, preset, read_policy)
+    if isinstance(given, Preset) and compute is not None:
+        raise InvalidValueError("--compute is a policy's; a --preset has its own")
     if split not in ("search", "heldout"):
         raise InvalidValueError(f"--split must be search or heldout, got {split!r}")
 
     without_library_bars()
+    from paretoprune.deploy import pruner_of
     from paretoprune.problems.score import score_schedule
     from paretoprune.report.terminal import print_scored
 
+    about = given if isinstance(given, Preset) else given.about
+    scored_as = given if isinstance(given, Preset) else given.policy
+    if compute is not None and not isinstance(scored_as, Preset):
+        scored_as = scored_as.at(compute)
     scored = score_schedule(
-        content, pruner=pruner, model=model, task=task, split=split, size=size,
-        data_seed=data_seed, batch=batch, dtype=dtype, device=device, attn=attn,
+        scored_as, pruner=pruner or pruner_of(about), model=model, task=task, split=split,
+        size=size, data_seed=data_seed, batch=batch, dtype=dtype, device=device, attn=attn,
         trust_remote_code=trust_remote_code,
     )  # fmt: skip
     print_scored(new_console(), scored)
@@ -195,8 +214,9 @@ def export(
 ) -> None:
     """Put a schedule where it is used: beside a checkpoint, or in another tool's format."""
     from paretoprune.errors import UnknownNameError
+    from paretoprune.schedules.files import read_schedule
 
-    content = _given(schedule, preset)
+    content = _given(schedule, preset, read_schedule)
     if to == "checkpoint":
         without_library_bars()
         from paretoprune.deploy import save_beside

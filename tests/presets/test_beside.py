@@ -154,11 +154,13 @@ def test_presets_change_no_search_no_cost_and_no_rank(with_presets: Comparison) 
 
 
 def test_presets_are_evaluated_as_the_same_schedule_alone(with_presets: Comparison) -> None:
+    from paretoprune.deploy import pruner_of
     from paretoprune.problems.score import score_schedule
 
     by_name = {name: p for p in with_presets.summary.presets for name in p.names}
     for name in ("fastv:k=2,r=0.5", "visionzip:64", "pyramiddrop:default", "vtw:k=15"):
-        scored = score_schedule(find_preset(name), model="mini-llava", size=16)
+        preset = find_preset(name)
+        scored = score_schedule(preset, pruner=pruner_of(preset), model="mini-llava", size=16)
         point = by_name[name]
         assert point.heldout is not None
         assert point.heldout["score"] == pytest.approx(scored.evaluation.objectives["score"])
