@@ -7,6 +7,7 @@ from typing import Any
 
 from paretoprune.adapters.load import load_adapter
 from paretoprune.errors import InvalidValueError
+from paretoprune.parallel import own_device
 from paretoprune.problems.costs import DEFAULT_OBJECTIVES, parse_objectives
 from paretoprune.problems.prefill_store import DEFAULT_BYTES
 from paretoprune.problems.token_pruning import TokenPruning
@@ -62,7 +63,10 @@ def load_problem(
         )
     load_split = tasks.load(task or default_task(model))
     wanted = Operators.of(pruner, search_knobs=search_knobs)
+    if "device" in loading:
+        loading["device"] = own_device(str(loading["device"]))
     adapter = load_adapter(model, **loading)
+    adapter.model.requires_grad_(False)  # gradients go to keep ratios: nothing is kept for weights
     operators, left_out = wanted.available(adapter)
     return TokenPruning(
         adapter,
