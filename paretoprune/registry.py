@@ -1,4 +1,4 @@
-"""Names of strategies, pruners, kernels, adapters, tasks and problems.
+"""Names of strategies, pruners, kernels, adapters, tasks, problems and presets.
 
 Built-ins are written as `module:attribute`, so listing them imports nothing heavy; plug-ins come
 from the entry-point groups `paretoprune.<kinds>` and appear in `paretoprune list` by their package.
@@ -33,6 +33,7 @@ strategies = Registry(
         Entry("fitprune", f"{_search}.fitprune:FitPruneSearch", "from attention statistics, a divergence threshold bisected to compute targets (arXiv 2409.10197)"),
         Entry("vtw", f"{_search}.vtw:VTWSearch", "first layer whose withdrawal changes the output less than a threshold (arXiv 2405.05803)"),
         Entry("gradient", f"{_search}.lagrangian:LagrangianSearch", "straight-through top-k, KL to dense, augmented Lagrangian per budget knot (after VisPCO)"),
+        Entry("hybrid", f"{_search}.hybrid:Hybrid", "the gradient search's front as the first generation of NSGA-II, or as trials of TPE"),
         Entry("vispco", f"{_search}.vispco:Vispco", "VisPCO's formulation: score-space threshold, one multiplier, a predictor of the budget (arXiv 2604.15188)"),
     ],
     base="paretoprune.search.base:SearchStrategy",
@@ -52,6 +53,14 @@ kernels = Registry(
         Entry("free", f"{_kernels}.free:Free", "one keep ratio per layer, non-increasing"),
     ],
     base="paretoprune.schedules.kernels.base:Kernel", named="name",
+)  # fmt: skip
+_policies = "paretoprune.policies"
+policies = Registry(
+    "policy",
+    [
+        Entry("static", f"{_policies}.static:Static", "one keep schedule for every input"),
+    ],
+    base="paretoprune.policies.base:Policy", named="name",
 )  # fmt: skip
 _pruning = "paretoprune.pruning"
 pruners = Registry(
@@ -103,8 +112,24 @@ problems = Registry(
     ],
     base="paretoprune.problem:Problem", named="name",
 )  # fmt: skip
+_published = "paretoprune.presets.published"
+presets = Registry(
+    "preset",
+    [
+        Entry("fastv", f"{_published}:fastv", "one drop early in the decoder (arXiv 2403.06764)"),
+        Entry("pyramiddrop", f"{_published}:pyramiddrop", "half of the tokens at each of three layers (arXiv 2410.17247)"),
+        Entry("sparsevlm", f"{_published}:sparsevlm", "three drops, some tokens recycled (arXiv 2410.04417)"),
+        Entry("dart", f"{_published}:dart", "one drop behind two layers (arXiv 2502.11494)"),
+        Entry("divprune", f"{_published}:divprune", "one drop before the decoder (arXiv 2503.02175)"),
+        Entry("cdpruner", f"{_published}:cdpruner", "one drop before the decoder (arXiv 2506.10967)"),
+        Entry("fastervlm", f"{_published}:fastervlm", "one drop before the decoder (arXiv 2412.01818v1)"),
+        Entry("vispruner", f"{_published}:vispruner", "one drop before the decoder (arXiv 2412.01818v2)"),
+        Entry("visionzip", f"{_published}:visionzip", "merged before the decoder (arXiv 2412.04467)"),
+        Entry("vtw", f"{_published}:vtw", "all tokens leave at one layer (arXiv 2405.05803)"),
+    ],
+)  # fmt: skip
 
-ALL = (strategies, pruners, kernels, adapters, tasks, problems)
+ALL = (strategies, pruners, kernels, policies, adapters, tasks, problems, presets)
 
 
 def find_registry(kind: str) -> Registry:

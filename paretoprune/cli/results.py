@@ -16,13 +16,14 @@ def report(
     results: Annotated[Path, typer.Argument(help="Results folder of compare or search.")],
 ) -> None:
     """Write report.html, front.png and ranking.md again from a results folder, and print it."""
+    from paretoprune.gradients import read_gradients
     from paretoprune.kept import read_examples
     from paretoprune.report import write_report
     from paretoprune.report.terminal import print_summary
     from paretoprune.results import read_summary
 
     summary = read_summary(results)
-    write_report(results, summary, read_examples(results))
+    write_report(results, summary, read_examples(results), read_gradients(results))
     print_summary(new_console(), summary, results)
 
 
