@@ -19,7 +19,7 @@ from paretoprune.registry import tasks
 from paretoprune.zoo.catalogue import DEFAULT_TASK, task_of
 
 DEFAULT_MODEL = "mini-llava"
-DEFAULT_SEARCH_SIZE = 160
+DEFAULT_SEARCH_SIZE = 128
 DEFAULT_HELDOUT_SIZE = 256
 
 
