@@ -21,6 +21,7 @@ from paretoprune.cli.options import (
     Model,
     Objectives,
     Out,
+    PresetNames,
     ProblemName,
     Pruner,
     ReferenceName,
@@ -28,6 +29,7 @@ from paretoprune.cli.options import (
     SearchKnobs,
     SearchSize,
     Task,
+    WithPresets,
 )
 from paretoprune.cli.terminal import free_folder, new_console, without_library_bars
 from paretoprune.errors import InvalidValueError
@@ -59,12 +61,14 @@ def compare(
     task: Task = None,
     pruner: Pruner = "fastv",
     search_knobs: SearchKnobs = None,
-    search_size: SearchSize = 160,
+    search_size: SearchSize = 128,
     heldout_size: HeldoutSize = 256,
     data_seed: DataSeed = 0,
     levels: Levels = None,
     objectives: Objectives = "score,flops",
     reference: ReferenceName = None,
+    with_presets: WithPresets = False,
+    preset: PresetNames = None,
     batch: Batch = 64,
     dtype: Dtype = "float32",
     device: Device = "cpu",
@@ -93,12 +97,14 @@ def search(
     task: Task = None,
     pruner: Pruner = "fastv",
     search_knobs: SearchKnobs = None,
-    search_size: SearchSize = 160,
+    search_size: SearchSize = 128,
     heldout_size: HeldoutSize = 256,
     data_seed: DataSeed = 0,
     levels: Levels = None,
     objectives: Objectives = "score,flops",
     reference: ReferenceName = None,
+    with_presets: WithPresets = False,
+    preset: PresetNames = None,
     batch: Batch = 64,
     dtype: Dtype = "float32",
     device: Device = "cpu",
@@ -145,12 +151,15 @@ def _compare(
     own = is_location(problem_name)
     if not own:
         problems.entry(problem_name)
+    beside = _presets(options["preset"], options["with_presets"], problem_name)
     wanted = options["reference"]
     if wanted is not None:
         from paretoprune.reference import parse_reference
 
         parse_reference(wanted)
     loading = {key: options[key] for key in LOADING} if problem_name == "token-pruning" else {}
+    if beside:
+        loading["presets"] = beside
     shown = {"decoder_batch" if key == "batch" else key: v for key, v in loading.items()}
     folder = free_folder(out)
 
@@ -189,6 +198,18 @@ def _compare(
     print_summary(console, comparison.summary, folder)
     if comparison.summary.interrupted:
         raise typer.Exit(130)
+
+
+def _presets(named: list[str] | None, every: bool, problem: str) -> list[str]:
+    """Names of the presets to set beside the front; mistakes show before torch loads."""
+    from paretoprune.presets import find_presets
+
+    wanted = named or (["all"] if every else [])
+    if wanted and problem != "token-pruning":
+        raise InvalidValueError(
+            f"presets are token prunings; there are none for --problem {problem}"
+        )
+    return [preset.name for preset in find_presets(wanted)] if wanted else []
 
 
 def _gradients(
