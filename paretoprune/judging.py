@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretoprune import frontier
+from paretoprune.beside import Beside, Found, compare_presets
 from paretoprune.problem import Candidate, Evaluation, Problem
 from paretoprune.reference import Reference
 from paretoprune.results import FrontPoint, ObjectiveInfo, PairRow, Standing, StudyRow, Summary
 from paretoprune.search.trace import SearchTrace, causes
+from paretoprune.sensitivity import sensitivities
 from paretoprune.specs import StrategySpec
 from paretoprune.study import StudyResult
 
@@ -109,8 +111,12 @@ def summarise(
     settings: dict[str, Any],
     interrupted: bool = False,
     reference: Reference | None = None,
+    presets: Sequence[Beside] = (),
 ) -> Summary:
-    """Judge finished studies: indicators on the search split, held-out area, ranking, intervals."""
+    """Judge finished studies: indicators on the search split, held-out area, ranking, intervals.
+
+    `presets` are set beside the union front, and change nothing else.
+    """
     useful = [s for s in studies if s.front]
     pooled = [(s, i) for s in useful for i in s.front]
     union: set[int] = set()
@@ -135,6 +141,11 @@ def summarise(
     if not interrupted:
         points = _measured(problem, pooled, points, notes)
     heldout = problem.heldout if any(s.heldout for s in useful) else None
+    found = [
+        Found(n, s.evaluations[i], s.heldout[s.front.index(i)] if s.heldout else None)
+        for n, (s, i) in enumerate(pooled)
+        if n in union
+    ]
     return Summary(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         versions={p: version(p) for p in PACKAGES} | {"python": platform.python_version()},
@@ -152,8 +163,10 @@ def summarise(
         front=points,
         interrupted=interrupted,
         reference=None if reference is None else reference.stored(),
+        presets=compare_presets(problem, presets, found),
         pairs=pairs,
         notes=notes,
+        sensitivity=sensitivities(problem, [e for s in studies for e in s.evaluations]),
     )
 
 
@@ -240,6 +253,7 @@ def _front_point(
         keep=evaluation.detail.get("keep"),
         pruner=evaluation.detail.get("pruner"),
         pruner_settings=evaluation.detail.get("pruner_settings", {}),
+        parts=_parts(problem, evaluation, held),
         policy=evaluation.detail.get("policy"),
         search=dict(evaluation.objectives),
         search_error=dict(evaluation.standard_errors),
@@ -249,6 +263,14 @@ def _front_point(
         on_union=on_union,
         separated=separated,
     )
+
+
+def _parts(problem: Problem, evaluation: Evaluation, held: Evaluation | None) -> dict[str, float]:
+    """Mean outcome per part of the held-out data, else of the search split's."""
+    data, seen = (problem, evaluation) if held is None else (problem.heldout, held)
+    if data is None or seen.outcomes is None:
+        return {}
+    return dict(data.parts(seen.outcomes))
 
 
 def _rank(

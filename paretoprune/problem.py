@@ -137,6 +137,15 @@ class Measurement:
     note: str
 
 
+@dataclass(frozen=True)
+class Published:
+    """A published configuration beside a front: its name, one line about it, its candidate."""
+
+    name: str
+    about: str
+    candidate: Candidate
+
+
 class Problem(ABC):
     """A search space with objectives, and the means to evaluate candidates.
 
@@ -205,6 +214,10 @@ class Problem(ABC):
         """What candidates, by label, keep of `count` samples; [] where there is nothing to see."""
         return []
 
+    def published(self) -> list[Published]:
+        """Published configurations to set beside a front, which no search sees; [] by default."""
+        return []
+
     def measure(self, candidates: Sequence[Candidate]) -> Measurement | None:
         """Measure objectives that the search only predicted; None where there are none."""
         return None
@@ -223,6 +236,13 @@ class Problem(ABC):
         (quality,) = (o for o in self.objectives if o.direction == "max")
         found: NDArray[np.float64] = np.asarray(outcomes, dtype=np.float64) - quality.reference
         return found / (quality.best - quality.reference)
+
+    def parts(self, outcomes: NDArray[np.float32]) -> Mapping[str, float]:
+        """Mean outcome of each part of the data, such as a question family; {} without parts.
+
+        `outcomes` is float32 `[samples]`, of a candidate's evaluation.
+        """
+        return {}
 
     def describe(self) -> dict[str, Any]:
         """JSON-ready description: what a resumed study must find unchanged."""

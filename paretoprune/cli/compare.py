@@ -21,6 +21,7 @@ from paretoprune.cli.options import (
     Model,
     Objectives,
     Out,
+    PresetNames,
     ProblemName,
     Pruner,
     ReferenceName,
@@ -28,6 +29,8 @@ from paretoprune.cli.options import (
     SearchKnobs,
     SearchSize,
     Task,
+    Track,
+    WithPresets,
 )
 from paretoprune.cli.terminal import free_folder, new_console, without_library_bars
 from paretoprune.errors import InvalidValueError
@@ -59,18 +62,21 @@ def compare(
     task: Task = None,
     pruner: Pruner = "fastv",
     search_knobs: SearchKnobs = None,
-    search_size: SearchSize = 160,
+    search_size: SearchSize = 128,
     heldout_size: HeldoutSize = 256,
     data_seed: DataSeed = 0,
     levels: Levels = None,
     objectives: Objectives = "score,flops",
     reference: ReferenceName = None,
+    with_presets: WithPresets = False,
+    preset: PresetNames = None,
     batch: Batch = 64,
     dtype: Dtype = "float32",
     device: Device = "cpu",
     attn: Attn = "auto",
     trust_remote_code: Remote = False,
     problem: ProblemName = "token-pruning",
+    track: Track = None,
     out: Out = None,
 ) -> None:
     """Search with several strategies at equal cost and rank them on held-out data."""
@@ -88,27 +94,55 @@ def compare(
 def search(
     strategy: Annotated[str, typer.Argument(help="Strategy, as name or name:option=value,...")],
     seed: Annotated[int, typer.Option(min=0, help="Seed of the search.")] = 0,
+    plan: Annotated[
+        bool,
+        typer.Option(
+            "--plan",
+            help="Print what a gradient step needs in memory and time, and stop: only the model's "
+            "configuration is read.",
+        ),
+    ] = False,
     budget: Budget = DEFAULT_BUDGET,
     model: Model = "mini-llava",
     task: Task = None,
     pruner: Pruner = "fastv",
     search_knobs: SearchKnobs = None,
-    search_size: SearchSize = 160,
+    search_size: SearchSize = 128,
     heldout_size: HeldoutSize = 256,
     data_seed: DataSeed = 0,
     levels: Levels = None,
     objectives: Objectives = "score,flops",
     reference: ReferenceName = None,
+    with_presets: WithPresets = False,
+    preset: PresetNames = None,
     batch: Batch = 64,
     dtype: Dtype = "float32",
     device: Device = "cpu",
     attn: Attn = "auto",
     trust_remote_code: Remote = False,
     problem: ProblemName = "token-pruning",
+    track: Track = None,
     out: Out = None,
 ) -> None:
     """Search with one strategy and one seed."""
+    if plan:
+        _plan(strategy, model, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+        return
     _compare([strategy], [seed], budget, out, problem, locals())
+
+
+def _plan(name: str, model: str, **options: Any) -> None:
+    """Plan a gradient step of the strategy `name`."""
+    from paretoprune.errors import UnsupportedError
+    from paretoprune.problems.step_plan import plan_step
+    from paretoprune.report.step_plan import print_plan
+    from paretoprune.search.lagrangian import LagrangianSearch
+    from paretoprune.specs import StrategySpec
+
+    strategy = StrategySpec.parse(name).build()
+    if not isinstance(strategy, LagrangianSearch):
+        raise UnsupportedError(f"--plan plans the strategy 'gradient', not {name!r}")
+    print_plan(new_console(), plan_step(model, strategy.options, **options))
 
 
 def _is_relaxable(pruner: str, search_knobs: bool | None) -> bool:
@@ -138,6 +172,7 @@ def _compare(
     from paretoprune.problems.locate import is_location
     from paretoprune.registry import problems
     from paretoprune.specs import StrategySpec, fitting_strategies
+    from paretoprune.track import Trackers
 
     if not budget > 0:
         raise InvalidValueError(f"--budget must be more than 0 dense passes, got {budget:g}")
@@ -145,13 +180,17 @@ def _compare(
     own = is_location(problem_name)
     if not own:
         problems.entry(problem_name)
+    beside = _presets(options["preset"], options["with_presets"], problem_name)
     wanted = options["reference"]
     if wanted is not None:
         from paretoprune.reference import parse_reference
 
         parse_reference(wanted)
     loading = {key: options[key] for key in LOADING} if problem_name == "token-pruning" else {}
+    if beside:
+        loading["presets"] = beside
     shown = {"decoder_batch" if key == "batch" else key: v for key, v in loading.items()}
+    trackers = Trackers.named(options["track"] or [])
     folder = free_folder(out)
 
     from paretoprune.comparison import check
@@ -173,11 +212,12 @@ def _compare(
     for note in task.notes():
         console.print(note)
     found = None if wanted is None else evaluate_reference(console, task, wanted)
-    with StudyLog(folder) as log, SearchProgress(console) as progress:
+    with StudyLog(folder) as log, SearchProgress(console) as progress, trackers:
         comparison = run(
-            task, specs, budget=budget, seeds=seeds, log=log, observe=progress,
+            task, specs, budget=budget, seeds=seeds, log=log, observe=trackers.beside(progress),
             settings={"problem": problem_name, "reference": wanted, **shown}, reference=found,
         )  # fmt: skip
+        trackers.finish(comparison.summary)
     write_results(folder, comparison.summary)
     gradients = None if comparison.summary.interrupted else _gradients(console, comparison, found)
     if gradients is not None:
@@ -189,6 +229,18 @@ def _compare(
     print_summary(console, comparison.summary, folder)
     if comparison.summary.interrupted:
         raise typer.Exit(130)
+
+
+def _presets(named: list[str] | None, every: bool, problem: str) -> list[str]:
+    """Names of the presets to set beside the front; mistakes show before torch loads."""
+    from paretoprune.presets import find_presets
+
+    wanted = named or (["all"] if every else [])
+    if wanted and problem != "token-pruning":
+        raise InvalidValueError(
+            f"presets are token prunings; there are none for --problem {problem}"
+        )
+    return [preset.name for preset in find_presets(wanted)] if wanted else []
 
 
 def _gradients(

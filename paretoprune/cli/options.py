@@ -27,6 +27,31 @@ Pruner = Annotated[
         "several with commas, or all, of which the search chooses."
     ),
 ]
+PresetName = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        help="Published configuration in place of a schedule, such as fastv:k=2,r=0.5: see "
+        "paretoprune list preset.",
+    ),
+]
+WithPresets = Annotated[
+    bool,
+    typer.Option(
+        "--with-presets",
+        help="Set all published presets that the model can run beside the front; with --preset "
+        "only those.",
+    ),
+]
+PresetNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--preset",
+        help="Published configuration to set beside the front, such as fastv:k=2,r=0.5, or all of "
+        "a method, such as fastv; repeat for several. They are evaluated in the end, and neither "
+        "searched, charged nor ranked.",
+    ),
+]
 SearchKnobs = Annotated[
     bool | None,
     typer.Option(
@@ -80,6 +105,13 @@ Budget = Annotated[
     typer.Option(
         help="Search cost per study in dense-pass equivalents (one: the dense decoder over the "
         "search split); more than 0."
+    ),
+]
+Track = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Follow the searches with tensorboard:FOLDER or mlflow:URI; repeat for both. Needs "
+        "the extra of that name."
     ),
 ]
 Out = Annotated[
