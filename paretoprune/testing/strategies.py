@@ -105,6 +105,10 @@ class Flaky(Problem):
         """Statistics of the inner problem."""
         return self.inner.probe(statistic, samples)
 
+    def policy_candidate(self, name: str, **settings: Any) -> Candidate:
+        """The inner problem's."""
+        return self.inner.policy_candidate(name, **settings)
+
     def probe_price(self, statistic: str, samples: int) -> float:
         """Price of the inner problem's."""
         return self.inner.probe_price(statistic, samples)
