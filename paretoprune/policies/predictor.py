@@ -79,6 +79,15 @@ class RatioPredictor(nn.Module):
         return torch.sigmoid(weights @ self.base + self.head(x))
 
 
+def seeded_net(
+    hidden: int, parameters: int, knots: int, width: int, *, seed: int
+) -> RatioPredictor:
+    """A network with weights drawn by this seed; global generators stay as they are."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return RatioPredictor(hidden, parameters, knots, width)
+
+
 def predictor_flops(hidden: int, parameters: int, knots: int, width: int) -> float:
     """FLOPs of one row in matrix products."""
     block = 4.0 * width * width + 4.0 * width
@@ -126,7 +135,7 @@ class Predicted(Policy):
         self.width, self.first, self.slope = width, first, slope
         self.aims, self.reached = tuple(map(float, aims)), tuple(map(float, reached))
         parameters = len(self.kernel.space.knobs)
-        self.net = net or RatioPredictor(hidden, parameters, len(self.knots), width)
+        self.net = net or seeded_net(hidden, parameters, len(self.knots), width, seed=0)
 
     @property
     def layers(self) -> int:

@@ -34,7 +34,7 @@ from torch import Tensor
 
 from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError
 from paretoprune.policies.base import checked
-from paretoprune.policies.predictor import Predicted, RatioPredictor, predictor_flops
+from paretoprune.policies.predictor import Predicted, RatioPredictor, predictor_flops, seeded_net
 from paretoprune.problem import Candidate, Problem
 from paretoprune.search.base import SearchContext, SearchStrategy
 from paretoprune.search.gradient.augmented import Multipliers, SavedLoss
@@ -165,12 +165,14 @@ class AdaptiveSearch(SearchStrategy):
         options, relaxed = self.options, self.relaxed
         kernel = relaxed.kernels[self.space_name]
         hidden = relaxed.features.shape[1] // 2
+        net = seeded_net(
+            hidden, len(kernel.space.knobs), options.knots, options.width,
+            seed=context.seed_of_ask(),
+        )  # fmt: skip
         policy = Predicted(
             relaxed.layers, kernel.levels, hidden, kernel.name, self.knots.budgets.tolist(), 0.5,
             options.width, relaxed.first, options.slope_end,
-            net=seeded_net(
-                hidden, len(kernel.space.knobs), options, context.seed_of_ask(), relaxed.features
-            ),
+            net=standardising(net, relaxed.features),
         )  # fmt: skip
         units = coordinates_of(relaxed, problem, kernel.name).start(self.knots.budgets)
         if units.shape[1] == relaxed.layers and kernel.name == relaxed.space:
@@ -386,16 +388,9 @@ def adaptive(problem: Problem) -> AdaptiveRelaxation:
     return relaxed
 
 
-def seeded_net(
-    hidden: int, parameters: int, options: AdaptiveOptions, seed: int, features: Tensor
-) -> RatioPredictor:
-    """A float64 predictor with weights drawn by this seed, for features of this mean and spread.
-
-    Global generators stay as they are.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        net = RatioPredictor(hidden, parameters, options.knots, options.width).double()
+def standardising(net: RatioPredictor, features: Tensor) -> RatioPredictor:
+    """The network in float64, for features `[samples, n]` of this mean and spread."""
+    net = net.double()
     net.mean.copy_(features.mean(0))
     net.scale.copy_(features.std(0).clamp(min=1e-6))
     return net
