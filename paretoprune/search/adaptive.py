@@ -3,15 +3,16 @@
 A predictor (`policies.predictor`) gives every input z and budget b a keep schedule r(z, b). With
 knots b_k it solves
 
-    minimise  E_z d(z; r(z, b_k))   subject to  E_z u(z; r(z, b_k)) <= b_k   for every k:
+    minimise  E_z d(z; r(z, b_k))   subject to  E_z u(z; r(z, b_k)) = b_k   for every k:
 
-the budget holds on *average* over inputs, not for each. d is made of KL(dense || student) through
-the soft decoder, as in the static search (`search.lagrangian`), and so is the augmented Lagrangian,
-one multiplier w_k per knot:
+the budget holds on *average* over inputs, not for each. More compute never costs loss, so what a
+budget leaves over is a loss, too: an equality. d is made of KL(dense || student) through the soft
+decoder, as in the static search (`search.lagrangian`). The augmented Lagrangian has one multiplier
+w_k per knot:
 
     L = mean_i d(z_i; r(z_i, b_i)) / s(b_i)
-        + mean_k ( max(0, w_k + sigma c_k)^2 - w_k^2 ) / (2 sigma),
-    c_k = E_z u(z; r(z, b_k)) - b_k,     w_k <- clamp(w_k + sigma c_k, 0, w_max).
+        + mean_k ( w_k c_k + sigma c_k^2 / 2 ),
+    c_k = E_z u(z; r(z, b_k)) - b_k,     w_k <- clamp(w_k + sigma c_k, -w_max, w_max).
 
 Every step draws one budget per sample. c_k is exact: the predictor is asked for every sample of the
 split at every knot, which costs next to nothing beside one forward pass of the decoder. s is the
@@ -37,7 +38,7 @@ from paretoprune.policies.base import checked
 from paretoprune.policies.predictor import Predicted, RatioPredictor, predictor_flops, seeded_net
 from paretoprune.problem import Candidate, Problem
 from paretoprune.search.base import SearchContext, SearchStrategy
-from paretoprune.search.gradient.augmented import Multipliers, SavedLoss
+from paretoprune.search.gradient.augmented import EqualityMultipliers, SavedLoss
 from paretoprune.search.gradient.coordinates import coordinates_of, kernel_spaces
 from paretoprune.search.gradient.knots import Knots
 from paretoprune.search.gradient.sampling import distinct
@@ -68,7 +69,7 @@ class AdaptiveOptions:
     loss: str = "retention"
     width: int = 16
     learning_rate: float = 3e-3
-    base_rate: float = 0.1
+    base_rate: float = 0.05
     weight_decay: float = 1e-2
     sigma: float = 20.0
     most_multiplier: float = 20.0
@@ -142,9 +143,9 @@ class AdaptiveSearch(SearchStrategy):
                 {"params": others, "rate": options.learning_rate},
                 {"params": base, "rate": options.base_rate, "weight_decay": 0.0},
             ],
-            lr=options.learning_rate, weight_decay=options.weight_decay,
+            lr=options.learning_rate, betas=(0.9, 0.95), weight_decay=options.weight_decay,
         )  # fmt: skip
-        self.multipliers = Multipliers(
+        self.multipliers = EqualityMultipliers(
             options.knots, sigma=options.sigma, most=options.most_multiplier
         )
         self.saved = SavedLoss(options.knots)
