@@ -21,6 +21,7 @@ from paretoprune.frontier.indicators import (
 )
 from paretoprune.frontier.pairs import Pair, compare_pairs, holm
 from paretoprune.frontier.ranks import Ranks, rank_over_problems
+from paretoprune.frontier.recovery import mean_deviation, recovered_share
 from paretoprune.frontier.separation import separated
 from paretoprune.frontier.statistics import (
     Interval,
@@ -48,12 +49,14 @@ __all__ = [
     "holm",
     "hypervolume",
     "igd_plus",
+    "mean_deviation",
     "median_attainment",
     "nondominated",
     "normalise",
     "paired_test",
     "picks",
     "rank_over_problems",
+    "recovered_share",
     "separated",
     "worst_attainment",
 ]
