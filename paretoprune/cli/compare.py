@@ -61,7 +61,7 @@ def compare(
     task: Task = None,
     pruner: Pruner = "fastv",
     search_knobs: SearchKnobs = None,
-    search_size: SearchSize = 160,
+    search_size: SearchSize = 128,
     heldout_size: HeldoutSize = 256,
     data_seed: DataSeed = 0,
     levels: Levels = None,
@@ -92,12 +92,20 @@ def compare(
 def search(
     strategy: Annotated[str, typer.Argument(help="Strategy, as name or name:option=value,...")],
     seed: Annotated[int, typer.Option(min=0, help="Seed of the search.")] = 0,
+    plan: Annotated[
+        bool,
+        typer.Option(
+            "--plan",
+            help="Print what a gradient step needs in memory and time, and stop: only the model's "
+            "configuration is read.",
+        ),
+    ] = False,
     budget: Budget = DEFAULT_BUDGET,
     model: Model = "mini-llava",
     task: Task = None,
     pruner: Pruner = "fastv",
     search_knobs: SearchKnobs = None,
-    search_size: SearchSize = 160,
+    search_size: SearchSize = 128,
     heldout_size: HeldoutSize = 256,
     data_seed: DataSeed = 0,
     levels: Levels = None,
@@ -114,7 +122,24 @@ def search(
     out: Out = None,
 ) -> None:
     """Search with one strategy and one seed."""
+    if plan:
+        _plan(strategy, model, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+        return
     _compare([strategy], [seed], budget, out, problem, locals())
+
+
+def _plan(name: str, model: str, **options: Any) -> None:
+    """Plan a gradient step of the strategy `name`."""
+    from paretoprune.errors import UnsupportedError
+    from paretoprune.problems.step_plan import plan_step
+    from paretoprune.report.step_plan import print_plan
+    from paretoprune.search.lagrangian import LagrangianSearch
+    from paretoprune.specs import StrategySpec
+
+    strategy = StrategySpec.parse(name).build()
+    if not isinstance(strategy, LagrangianSearch):
+        raise UnsupportedError(f"--plan plans the strategy 'gradient', not {name!r}")
+    print_plan(new_console(), plan_step(model, strategy.options, **options))
 
 
 def _is_relaxable(pruner: str, search_knobs: bool | None) -> bool:
