@@ -10,8 +10,9 @@ What is run, page by page and in order, in an empty folder per page:
 - ```console blocks; every line `$ paretoprune ...` is one command, the lines below it its output.
 
 A comment just above a block changes that: `<!-- not run: REASON -->` (never run, output kept),
-`<!-- exit code: N -->` (the last command must end so, and its error message is part of the
-output), `<!-- output: not shown -->` (commands only).
+`<!-- file: NAME -->` (written to that file before it is run), `<!-- exit code: N -->` (the last
+command must end so, and its error message is part of the output), `<!-- output: not shown -->`
+(commands only).
 
 `tests/docs/test_code_blocks.py` runs the same blocks and checks that they succeed.
 """
@@ -115,6 +116,8 @@ def run_page(text: str) -> str:
     try:
         for block in blocks(text):
             new: list[str] | None = None
+            if name := block.comment("file"):
+                Path(name).write_text(block.code, encoding="utf-8")
             if block.language == "text" and block.comment("output") is not None:
                 if printed is None:
                     raise RuntimeError(f"line {block.start}: an output without a python block")

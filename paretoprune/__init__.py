@@ -13,8 +13,12 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "Candidate": "paretoprune.problem",
+    "Categorical": "paretoprune.space",
     "Comparison": "paretoprune.comparison",
     "Evaluation": "paretoprune.problem",
+    "Float": "paretoprune.space",
+    "FunctionProblem": "paretoprune.problems.function",
+    "Int": "paretoprune.space",
     "KeepSchedule": "paretoprune.schedules",
     "Objective": "paretoprune.problem",
     "ParetopruneError": "paretoprune.errors",
@@ -24,6 +28,7 @@ _PUBLIC = {
     "SearchStrategy": "paretoprune.search.base",
     "StrategySpec": "paretoprune.specs",
     "TokenPruning": "paretoprune.problems.token_pruning",
+    "as_problem": "paretoprune.problems.function",
     "compare": "paretoprune.comparison",
     "load": "paretoprune.deploy",
     "load_adapter": "paretoprune.adapters.load",
@@ -46,12 +51,17 @@ if TYPE_CHECKING:
     from paretoprune.problem import Evaluation as Evaluation
     from paretoprune.problem import Objective as Objective
     from paretoprune.problem import Problem as Problem
+    from paretoprune.problems.function import FunctionProblem as FunctionProblem
+    from paretoprune.problems.function import as_problem as as_problem
     from paretoprune.problems.load import load_problem as load_problem
     from paretoprune.problems.token_pruning import TokenPruning as TokenPruning
     from paretoprune.schedules import KeepSchedule as KeepSchedule
     from paretoprune.schedules import read_schedule as read_schedule
     from paretoprune.search.base import SearchContext as SearchContext
     from paretoprune.search.base import SearchStrategy as SearchStrategy
+    from paretoprune.space import Categorical as Categorical
+    from paretoprune.space import Float as Float
+    from paretoprune.space import Int as Int
     from paretoprune.space import SearchSpace as SearchSpace
     from paretoprune.specs import StrategySpec as StrategySpec
     from paretoprune.study import run_study as run_study

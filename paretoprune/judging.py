@@ -88,16 +88,14 @@ def heldout_areas(problem: Problem, study: Study) -> NDArray[np.float64] | None:
     if len(problem.objectives) != 2 or len(found) != 2 or any(o is None for o in outcomes):
         return None
     quality, cost = found["max"], found["min"]
-    description = heldout.describe()
-    blind, dense = description["blind_score"], description["dense_score"]
-    relative = (np.stack([o for o in outcomes if o is not None]) - blind) / (dense - blind)
+    relative = heldout.relative(np.stack([o for o in outcomes if o is not None]))
     chosen = [study.evaluations[i] for i in study.front]
     return frontier.heldout_front_area_samples(
         np.array([e.objectives[quality.name] for e in chosen]),
         # budgets are shares of the way from the blind to the dense cost
         (np.array([e.objectives[cost.name] for e in chosen]) - cost.best)
         / (cost.reference - cost.best),
-        relative.astype(np.float64),
+        relative,
     )
 
 
@@ -129,7 +127,7 @@ def summarise(
         _front_point(problem, s, place, number in union, apart[number])
         for number, (s, place) in enumerate((s, p) for s in useful for p in range(len(s.front)))
     ]
-    notes = problem.notes()
+    notes = [*problem.notes(), *_failures(studies)]
     standings, pairs = _rank(rows, areas)
     if not interrupted:
         points = _measured(problem, pooled, points, notes)
@@ -154,6 +152,15 @@ def summarise(
         pairs=pairs,
         notes=notes,
     )
+
+
+def _failures(studies: Sequence[Study]) -> list[str]:
+    """How many evaluations failed, and how the first did; [] where none did."""
+    everything = [e for s in studies for e in s.evaluations]
+    failed = [e.failure for e in everything if e.failure is not None]
+    if not failed:
+        return []
+    return [f"{len(failed)} of {len(everything)} evaluations failed; the first: {failed[0]}."]
 
 
 def _measured(

@@ -30,11 +30,20 @@ class Objective:
 
     name: str
     direction: Literal["max", "min"]
-    unit: str
-    reference: float
-    best: float
+    unit: str = ""
+    reference: float = field(kw_only=True)
+    best: float = field(kw_only=True)
 
     def __post_init__(self) -> None:
+        if self.direction not in ("max", "min"):
+            raise InvalidValueError(
+                f"objective {self.name!r}: the direction is 'max' or 'min', got {self.direction!r}"
+            )
+        if not (math.isfinite(self.reference) and math.isfinite(self.best)):
+            raise InvalidValueError(
+                f"objective {self.name!r}: best and reference are finite numbers, got "
+                f"best={self.best}, reference={self.reference}"
+            )
         upward = self.best > self.reference
         if upward != (self.direction == "max"):
             raise InvalidValueError(
@@ -197,6 +206,12 @@ class Problem(ABC):
     def heldout(self) -> Problem | None:
         """The same problem on held-out data; None where there is none (analytic problems)."""
         return None
+
+    def relative(self, outcomes: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Outcomes `[..., samples]` from 0, the maximised objective's reference, to 1, its best."""
+        (quality,) = (o for o in self.objectives if o.direction == "max")
+        found: NDArray[np.float64] = np.asarray(outcomes, dtype=np.float64) - quality.reference
+        return found / (quality.best - quality.reference)
 
     def describe(self) -> dict[str, Any]:
         """JSON-ready description: what a resumed study must find unchanged."""

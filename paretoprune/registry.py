@@ -155,6 +155,7 @@ pruners = Registry(
         Entry("fastervlm", f"{_pruning}.fastervlm:FasterVLM", "attention of the vision tower's class token (arXiv 2412.01818v1)"),
         Entry("vispruner", f"{_pruning}.vispruner:VisPruner", "class attention for some, de-duplication for the others (arXiv 2412.01818v2)"),
         Entry("visionzip", f"{_pruning}.visionzip:VisionZip", "class attention; the others merge into contextual tokens (arXiv 2412.04467)"),
+        Entry("topv", f"{_pruning}.topv:TopV", "what the layer's output is made of, by optimal transport (arXiv 2503.18278)"),
         Entry("vtw", f"{_pruning}.vtw:VTW", "all visual tokens leave at one layer (arXiv 2405.05803)"),
         Entry("tome", f"{_pruning}.tome:ToMe", "bipartite matching merges similar tokens (arXiv 2210.09461)"),
         Entry("aim", f"{_pruning}.aim:AIM", "merging before the decoder, PageRank on attention in it (arXiv 2412.03248)"),

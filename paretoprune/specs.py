@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from paretoprune.errors import InvalidValueError
 from paretoprune.options import read_option
+from paretoprune.problem import Problem
 from paretoprune.registry import strategies as registered
 from paretoprune.search.base import SearchStrategy
 
@@ -31,6 +33,12 @@ def default_strategies(
     if tuple(costs) == ("compute",) and gradient:
         return DEFAULT_STRATEGIES
     return tuple(name for name in DEFAULT_STRATEGIES if name != "gradient")
+
+
+def fitting_strategies(problem: Problem) -> tuple[str, ...]:
+    """Strategies that are compared on a black box unless others are named."""
+    finite = math.isfinite(problem.space().size)
+    return ("random", *(("grid",) if finite else ()), "tpe", "nsga2", "pymoo-nsga2")
 
 
 @dataclass(frozen=True)

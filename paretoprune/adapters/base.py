@@ -432,6 +432,24 @@ class Adapter(ABC):
             keys = attention.k_norm(keys)
         return rotated(attention, keys.transpose(1, 2), rotary)
 
+    def attended(self, index: int, hidden: Tensor, rotary: Rotary, mask: Tensor | None) -> Tensor:
+        """What layer `index` gives its MLP: attention added and normalised, [B, T, hidden].
+
+        Arguments as in `run_layer`; the attention runs by the model's own backend. Raises
+        `UnsupportedError` for a layer that has no norm between attention and MLP.
+        """
+        layer = self.layers[index]
+        if not hasattr(layer, "post_attention_layernorm"):
+            raise UnsupportedError(
+                f"{type(layer).__name__} has no norm between attention and MLP, whose output this "
+                "pruner compares tokens with; choose another, such as 'fastv'"
+            )
+        out = layer.self_attn(
+            layer.input_layernorm(hidden), attention_mask=mask, position_embeddings=rotary
+        )
+        normed: Tensor = layer.post_attention_layernorm(hidden + out[0])
+        return normed
+
 
 class _Held:
     """The part of a transformers cache that masks are made from."""

@@ -47,7 +47,8 @@ def compare(
             "--strategy",
             "-s",
             help="Strategy to compare, as name or name:option=value,...; repeat for several. "
-            "[default: random, grid:space=single-step, tpe, nsga2, pymoo-nsga2, gradient]",
+            "[default: random, grid:space=single-step, tpe, nsga2, pymoo-nsga2, gradient, those of "
+            "them that fit the problem]",
         ),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds per strategy: 0 to N-1.")] = 2,
@@ -71,13 +72,13 @@ def compare(
     out: Out = None,
 ) -> None:
     """Search with several strategies at equal cost and rank them on held-out data."""
-    from paretoprune.problems.costs import parse_objectives
-    from paretoprune.specs import default_strategies
+    names = list(strategy or [])
+    if not names and problem == "token-pruning":  # mistakes show before the model loads
+        from paretoprune.problems.costs import parse_objectives
+        from paretoprune.specs import default_strategies
 
-    costs = parse_objectives(objectives)[1:]
-    names = list(
-        strategy or default_strategies(costs, gradient=_is_relaxable(pruner, search_knobs))
-    )
+        costs = parse_objectives(objectives)[1:]
+        names += default_strategies(costs, gradient=_is_relaxable(pruner, search_knobs))
     _compare(names, list(range(seeds)), budget, out, problem, locals())
 
 
@@ -132,13 +133,16 @@ def _compare(
     problem_name: str,
     options: dict[str, Any],
 ) -> None:
+    from paretoprune.problems.locate import is_location
     from paretoprune.registry import problems
-    from paretoprune.specs import StrategySpec
+    from paretoprune.specs import StrategySpec, fitting_strategies
 
     if not budget > 0:
         raise InvalidValueError(f"--budget must be more than 0 dense passes, got {budget:g}")
     specs = [StrategySpec.parse(name) for name in names]  # mistakes show before torch loads
-    problems.entry(problem_name)
+    own = is_location(problem_name)
+    if not own:
+        problems.entry(problem_name)
     wanted = options["reference"]
     if wanted is not None:
         from paretoprune.reference import parse_reference
@@ -158,8 +162,10 @@ def _compare(
     from paretoprune.results import write_results
 
     console = new_console()
-    without_library_bars()
+    if not own:  # a user's own problem may need no library of models at all
+        without_library_bars()
     task = _load(console, problem_name, loading)
+    specs = specs or [StrategySpec.parse(name) for name in fitting_strategies(task)]
     check(task, specs, seeds, budget)
     for note in task.notes():
         console.print(note)
@@ -199,7 +205,7 @@ def _reference(console: Console, task: Problem, name: str) -> Reference:
 
 
 def _load(console: Console, name: str, options: dict[str, Any]) -> Problem:
-    from paretoprune.problems.load import load_named_problem
+    from paretoprune.problems.named import load_named_problem
 
     with console.status(f"loading {options.get('model', name)} and its data"):
         return load_named_problem(name, **options)

@@ -87,5 +87,10 @@ Out = Annotated[
     typer.Option(help="Results folder, new or empty. [default: paretoprune-results, numbered]"),
 ]
 ProblemName = Annotated[
-    str, typer.Option("--problem", help="Problem to search: token-pruning, zdt1 or dtlz2.")
+    str,
+    typer.Option(
+        "--problem",
+        help="Problem to search: token-pruning, zdt1, dtlz2, or one of your own as "
+        "module:attribute or file.py:attribute.",
+    ),
 ]

@@ -78,10 +78,16 @@ def layer_cost(
         return 4 * n * d**2 + 2 * n**2 * d + 3 * n * d * m
     if convention not in CONVENTIONS:
         raise UnknownNameError("cost convention", convention, CONVENTIONS)
-    a, g = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
     matrices = 3 if spec.gated else 2
-    flops = 2 * n * (2 * d * a + 2 * d * g) + 4 * n**2 * a + 2 * matrices * n * d * m
+    flops = attention_cost(spec, tokens) + 2 * matrices * n * d * m
     return np.asarray(flops if convention == "flops" else flops / 2)
+
+
+def attention_cost(spec: DecoderSpec, tokens: NDArray[np.int64] | int) -> NDArray[np.float64]:
+    """FLOPs of one layer's attention alone, projections included, at each token count."""
+    n = np.asarray(tokens, dtype=np.float64)
+    d, a, g = spec.hidden, spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
+    return np.asarray(2 * n * (2 * d * a + 2 * d * g) + 4 * n**2 * a)
 
 
 def answer_layer_cost(spec: DecoderSpec, tokens: int, answers: int) -> float:

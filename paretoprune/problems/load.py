@@ -7,13 +7,12 @@ from typing import Any
 
 from paretoprune.adapters.load import load_adapter
 from paretoprune.errors import InvalidValueError
-from paretoprune.problem import Problem
 from paretoprune.problems.costs import DEFAULT_OBJECTIVES, parse_objectives
 from paretoprune.problems.prefill_store import DEFAULT_BYTES
 from paretoprune.problems.token_pruning import TokenPruning
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.operators import Named, Operators
-from paretoprune.registry import problems, tasks
+from paretoprune.registry import tasks
 from paretoprune.zoo.catalogue import DEFAULT_TASK, task_of
 
 DEFAULT_MODEL = "mini-llava"
@@ -85,11 +84,3 @@ def load_problem(
 def default_task(model: str) -> str:
     """The task of an embedded mini-model, and MiniVQA for any other."""
     return task_of(model) or DEFAULT_TASK
-
-
-def load_named_problem(name: str, **options: Any) -> Problem:
-    """Any registered problem; `token-pruning` takes the options of `load_problem`."""
-    if name == TokenPruning.name:
-        return load_problem(**options)
-    problem: Problem = problems.load(name)()
-    return problem

@@ -500,6 +500,11 @@ class TokenPruning(Problem):
         """The same problem on the held-out split."""
         return self._heldout
 
+    def relative(self, outcomes: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Outcomes on a scale of 0, the blind model's mean, to 1, the dense model's."""
+        found: NDArray[np.float64] = np.asarray(outcomes, dtype=np.float64) - self.blind_score
+        return found / (self.dense_score - self.blind_score)
+
     def describe(self) -> dict[str, Any]:
         """Everything that a resumed study must find unchanged, and the reference figures."""
         return {

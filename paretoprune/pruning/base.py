@@ -24,6 +24,7 @@ NEEDS: dict[str, str] = {
     "keys": "keys of the layer before",
     "embeddings": "hidden states of the visual tokens",
     "attention": "attention among the visual tokens, computed in blocks",
+    "attended": "what the layer before gave its MLP: its attention is run once more",
     "tower": "the class token of the vision tower",
     "grid": "places of the visual tokens in the picture",
 }
@@ -113,6 +114,18 @@ class PruningContext:
                 self.keys,
             )
             yield part, self._normalised(logits / temperature, index)
+
+    @cached_property
+    def attended(self) -> Tensor:
+        """What layer `layer - 1` gave its MLP, attention added and normalised: [B, T, hidden].
+
+        That layer's attention is run once more for it, by the model's own backend.
+        """
+        if self.before is None:
+            raise ValueError("layer 0 has no layer before it; declare first_layer = 1")
+        stands = None if bool(self.standing.all()) else self.standing
+        mask = self.adapter.causal_mask(self.before, stands)
+        return self.adapter.attended(self.layer - 1, self.before, self.rotary, mask)
 
     def _normalised(self, logits: Tensor, asked: Tensor) -> Tensor:
         """Softmax of [B, heads, Q, T] over the alive tokens up to each asked one, int64 [B, Q].
@@ -228,7 +241,7 @@ class Pruner(ABC):
     name: ClassVar[str]
     first_layer: ClassVar[int] = 1
     """The first layer before which it can act: 0 before the decoder, 1 if it needs attention."""
-    relaxable: ClassVar[bool] = False
+    relaxable: bool = False
     """Whether its choice is top-k of a score, so that the soft decoder can follow it."""
     needs: ClassVar[frozenset[str]] = frozenset()
     """What it looks at: names of `NEEDS`."""
@@ -346,6 +359,17 @@ class ScorePruner(Pruner):
         again = standing.gather(1, order).argsort(dim=1, descending=True, stable=True)
         return order.gather(1, again)
 
+    def take(self, context: PruningContext, order: Tensor, counts: Tensor) -> Tensor:
+        """The first `counts` int64 [B] of an order: int64 [B, largest count], best first.
+
+        Override it, and set `relaxable` to false, where something is added to the best of a score.
+        """
+        return order[:, : int(counts.max())]
+
     def select(self, context: PruningContext, n: int) -> Selection:
         """The first `n` of the order."""
-        return Selection(self.order(context)[:, :n])
+        return self.choose(context, torch.full_like(context.query, n))
+
+    def choose(self, context: PruningContext, counts: Tensor) -> Selection:
+        """What is taken of the order."""
+        return Selection(self.take(context, self.order(context), counts))

@@ -214,7 +214,7 @@ def dropper(
                 if trunk is not None:
                     trunk.note(pruner.label, layer, ranking)
                 meter.flops += ranking_flops(adapter, pruner, tokens)
-            indices = ranking[:, :most]
+            indices = pruner.take(context, ranking, wanted)
         else:
             selection = pruner.choose(context, wanted)
             meter.flops += drop_flops(adapter, pruner, tokens, layer, counts)

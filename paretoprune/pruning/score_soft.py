@@ -76,7 +76,7 @@ def run_score_soft(
     With `straight_through` masks are hard forward and soft backward, otherwise soft in both
     directions. Raises `UnsupportedError` for a pruner whose choice is not top-k of a score.
     """
-    if not isinstance(pruner, ScorePruner):
+    if not isinstance(pruner, ScorePruner) or not pruner.relaxable:
         raise UnsupportedError(
             f"pruner {pruner.name!r} is not top-k of a score, so it has no soft form; gradient "
             "strategies need one that has, such as 'fastv'"

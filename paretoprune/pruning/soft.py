@@ -111,7 +111,7 @@ def run_soft(
     activations of a layer but its input, and runs it once more in the backward pass. Raises
     `UnsupportedError` for a pruner whose choice is not top-k of a score.
     """
-    if not isinstance(pruner, ScorePruner):
+    if not isinstance(pruner, ScorePruner) or not pruner.relaxable:
         raise UnsupportedError(
             f"pruner {pruner.name!r} is not top-k of a score, so it has no soft form; gradient "
             "strategies need one that has, such as 'fastv'"

@@ -10,13 +10,18 @@ def terms(summary: Summary) -> dict[str, str]:
     """Meanings by term, in reading order."""
     found: dict[str, str] = {}
     if words.has_heldout(summary):
+        budgets = "budgets, evenly from the cost's best to its reference"
+        scale = "1 is the quality's best, 0 its reference."
+        if "dense_gflops" in summary.problem:
+            budgets = "compute budgets, from a twentieth to all of the dense compute"
+            scale = "1 is the dense model, 0 the model without visual tokens."
         found["How the ranking works"] = (
             "Every strategy gets the same search cost and sees the search split only. Take 20 "
-            "compute budgets, from a twentieth to all of the dense compute. At each, take the "
+            f"{budgets}. At each, take the "
             "configuration that the search split recommends within it, and look up its score on "
             "held-out data. The mean of the 20 scores is the held-out front area: what someone "
-            "gets who has a budget, searches, and deploys what the search recommends. 1 is the "
-            "dense model, 0 the model without visual tokens."
+            "gets who has a budget, searches, and deploys what the search recommends. "
+            f"{scale}"
         )
         found["Interval, and ≈"] = (
             "The interval is 95 %, by bootstrap over seeds and held-out samples. With one seed, "

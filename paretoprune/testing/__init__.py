@@ -20,5 +20,8 @@ except ImportError as error:
 
 # a failing assert then shows its values, as in the implementer's own tests
 pytest.register_assert_rewrite(
-    *(f"{__name__}.{suite}" for suite in ("strategies", "pruners", "kernels", "adapters"))
+    *(
+        f"{__name__}.{suite}"
+        for suite in ("strategies", "problems", "pruners", "kernels", "adapters")
+    )
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from paretoprune.adapters.extras import prefill_for
@@ -174,7 +175,8 @@ def test_flops_are_those_of_choosing_and_merging(name, layer):
     for kept in (1, 23, 60):
         context = context_of(adapter, prefill, layer, pruner)
         tokens = context.hidden.shape[1]
-        with FlopCounterMode(display=False) as counter:
+        # the counter knows this attention kernel only
+        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
             found = pruner.choose(context, torch.tensor([kept]))
             if found.weights is not None:
                 inside = enter(prefill, context.sample)

@@ -13,6 +13,7 @@ from paretoprune.pruning.pyramiddrop import PyramidDrop
 from paretoprune.pruning.random import RandomPruner
 from paretoprune.pruning.sparsevlm import SparseVLM
 from paretoprune.pruning.tome import ToMe
+from paretoprune.pruning.topv import TopV
 from paretoprune.pruning.visionzip import VisionZip
 from paretoprune.pruning.vispruner import VisPruner
 from paretoprune.pruning.vtw import VTW
@@ -83,6 +84,16 @@ class TestToMe(PrunerContract):
 class TestAIM(PrunerContract):
     def make(self) -> Pruner:
         return AIM()
+
+
+class TestTopV(PrunerContract):
+    def make(self) -> Pruner:
+        return TopV()
+
+
+class TestTopVRecovering(PrunerContract):
+    def make(self) -> Pruner:
+        return TopV(recovered=0.3)
 
 
 class TestVTW(PrunerContract):

@@ -37,7 +37,7 @@ class ZDT1(Problem):
 
     name = "zdt1"
     spaces = {"cube": SearchSpace(tuple(Float(f"x{i}", 0.0, 1.0) for i in range(5)))}
-    objectives = (Objective("f1", "min", "", 1.1, 0.0), Objective("f2", "min", "", 1.1, 0.0))
+    objectives = tuple(Objective(f, "min", reference=1.1, best=0.0) for f in ("f1", "f2"))
 
     def evaluate(self, candidates: Sequence[Candidate]) -> list[Evaluation]:
         return [self._one(c) for c in candidates]

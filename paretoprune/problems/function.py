@@ -1,0 +1,251 @@
+"""A Python function as a problem: knobs go in as arguments, objectives come out by name."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from traceback import extract_tb
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError
+from paretoprune.problem import Candidate, Evaluation, Objective, Problem
+from paretoprune.space import Knob, SearchSpace
+
+MISTAKES = (NameError, AttributeError, TypeError, ImportError)
+"""What a function raises because of how it is written, whatever the knobs: no failed evaluation."""
+SPLITS = ("search", "heldout")
+
+
+def as_problem(
+    *, knobs: Sequence[Knob], objectives: Sequence[Objective], name: str | None = None
+) -> Callable[[Callable[..., Mapping[str, Any]]], FunctionProblem]:
+    """Decorator: turn a function of the knobs into a problem, called `name` or as the function.
+
+    See `FunctionProblem` for what the function takes and returns.
+    """
+
+    def decorate(function: Callable[..., Mapping[str, Any]]) -> FunctionProblem:
+        return FunctionProblem(function, knobs=knobs, objectives=objectives, name=name)
+
+    return decorate
+
+
+class FunctionProblem(Problem):
+    """A function `f(knob, ...) -> {objective: value, ...}` as a problem. Each call costs 1.
+
+    The function takes every knob by its name; a conditional knob needs a default there, for where
+    it does not apply. A parameter called `split` is given `"search"` or `"heldout"`: with one, the
+    problem has held-out data, and strategies are judged on them.
+
+    An objective's value is a finite number, or one number per sample, `[samples]`: then their mean
+    counts, and their spread gives its standard error. Names beyond the objectives are kept as
+    metrics, one number each. A function that raises, or returns NaN, has failed on these knobs,
+    and the search goes on. What is a mistake whatever the knobs (a name that does not exist, an
+    objective that is missing) stops it: `InvalidValueError`, `UnknownNameError`.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Mapping[str, Any]],
+        *,
+        knobs: Sequence[Knob],
+        objectives: Sequence[Objective],
+        name: str | None = None,
+        split: str = SPLITS[0],
+    ) -> None:
+        self.function = function
+        self.name = str(name or getattr(function, "__name__", "function"))
+        self.split = split
+        self.objectives = _checked_objectives(self.name, objectives)
+        self.spaces = {"knobs": _checked_space(self.name, knobs)}
+        self._takes_split = _check_parameters(self.name, function, self.space())
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Mapping[str, Any]:
+        """Call the function itself."""
+        return self.function(*args, **kwargs)
+
+    @property
+    def heldout(self) -> FunctionProblem | None:
+        """The same on held-out data, where the function takes a `split`."""
+        if not self._takes_split:
+            return None
+        return FunctionProblem(
+            self.function, knobs=self.space().knobs, objectives=self.objectives,
+            name=self.name, split=SPLITS[1],
+        )  # fmt: skip
+
+    def evaluate(self, candidates: Sequence[Candidate]) -> list[Evaluation]:
+        """Call the function once per candidate, in order.
+
+        Raises `InvalidValueError` or `UnknownNameError` for a point outside the space, and
+        `UnsupportedError` for a candidate with a policy.
+        """
+        return [self._evaluate(candidate) for candidate in candidates]
+
+    def _evaluate(self, candidate: Candidate) -> Evaluation:
+        if candidate.policy is not None:
+            raise UnsupportedError(f"problem {self.name!r} evaluates points, not policies")
+        arguments: dict[str, Any] = self.space(candidate.space).validate(candidate.values)
+        if self._takes_split:
+            arguments["split"] = self.split
+        started = time.perf_counter()
+        try:
+            returned = self.function(**arguments)
+        except MISTAKES as error:
+            raise InvalidValueError(f"problem {self.name!r}: {where_raised(error)}") from error
+        except Exception as error:
+            return self._failed(candidate, where_raised(error), time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        figures = self._figures(returned)
+        means = {key: float(np.mean(values)) for key, values in figures.items()}
+        bad = [f"{key}={value}" for key, value in means.items() if not math.isfinite(value)]
+        if bad:
+            return self._failed(candidate, f"returned {', '.join(bad)}", seconds)
+        names = [o.name for o in self.objectives]
+        samples = [figures[o.name] for o in self.objectives if o.direction == "max"]
+        one = samples[0] if len(samples) == 1 and samples[0].ndim else None
+        return Evaluation(
+            candidate,
+            objectives={key: means[key] for key in names},
+            cost=self.price(candidate),
+            executed=1.0,
+            seconds=seconds,
+            standard_errors={key: _standard_error(figures[key]) for key in names},
+            metrics={key: value for key, value in means.items() if key not in names},
+            outcomes=None if one is None else one.astype(np.float32),
+        )
+
+    def _failed(self, candidate: Candidate, failure: str, seconds: float) -> Evaluation:
+        return Evaluation(
+            candidate, objectives={}, cost=self.price(candidate), executed=1.0, seconds=seconds,
+            failure=failure,
+        )  # fmt: skip
+
+    def _figures(self, returned: object) -> dict[str, NDArray[np.float64]]:
+        """What the function returned, as float64 `[]` or `[samples]` by name."""
+        names = [o.name for o in self.objectives]
+        if not isinstance(returned, Mapping):
+            raise InvalidValueError(
+                f"problem {self.name!r} must return its objectives by name, such as "
+                f"{{{names[0]!r}: 0.5, ...}}; it returned {_shown(returned)}"
+            )
+        for name in names:
+            if name not in returned:
+                raise UnknownNameError(f"objective of problem {self.name!r}", name, returned)
+        found: dict[str, NDArray[np.float64]] = {}
+        for key, value in returned.items():
+            try:
+                figures = np.asarray(value, dtype=np.float64)
+            except (TypeError, ValueError):
+                figures = None
+            if figures is None or figures.ndim > 1 or not figures.size:
+                raise InvalidValueError(
+                    f"problem {self.name!r}: {key!r} must be a number or one number per sample, "
+                    f"got {_shown(value)}"
+                )
+            found[str(key)] = figures
+        return found
+
+    def describe(self) -> dict[str, Any]:
+        """JSON-ready description: name, split, knobs and objectives."""
+        return {
+            "problem": self.name,
+            **({"split": self.split} if self._takes_split else {}),
+            "knobs": [asdict(knob) for knob in self.space().knobs],
+            "objectives": [asdict(objective) for objective in self.objectives],
+        }
+
+
+def where_raised(error: BaseException) -> str:
+    """One line: what was raised and in which line, such as `ValueError: no (mine.py, line 7)`."""
+    told = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
+    frames = extract_tb(error.__traceback__)
+    if isinstance(error, SyntaxError) or not frames:
+        return told  # a syntax error names its own line
+    return f"{told} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"
+
+
+def _standard_error(values: NDArray[np.float64]) -> float:
+    if values.size < 2:
+        return 0.0
+    return float(values.std(ddof=1) / math.sqrt(values.size))
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _checked_objectives(name: str, objectives: Sequence[Objective]) -> tuple[Objective, ...]:
+    given = [objectives] if isinstance(objectives, Objective) else list(objectives)
+    for objective in given:
+        if not isinstance(objective, Objective):
+            raise InvalidValueError(
+                f"problem {name!r}: objectives are paretoprune.Objective(name, direction, ...), "
+                f"got {_shown(objective)}"
+            )
+    names = [objective.name for objective in given]
+    if len(names) < 2 or len(set(names)) != len(names):
+        raise InvalidValueError(
+            f"problem {name!r} needs two or more objectives of different names to trade off, got "
+            f"{', '.join(names) or 'none'}"
+        )
+    return tuple(given)
+
+
+def _checked_space(name: str, knobs: Sequence[Knob]) -> SearchSpace:
+    given = [knobs] if isinstance(knobs, Knob) else list(knobs)
+    for knob in given:
+        if not isinstance(knob, Knob):
+            raise InvalidValueError(
+                f"problem {name!r}: knobs are paretoprune.Int, Float or Categorical, got "
+                f"{_shown(knob)}"
+            )
+    if not given:
+        raise InvalidValueError(f"problem {name!r} needs at least one knob to search")
+    return SearchSpace(tuple(given))
+
+
+def _check_parameters(name: str, function: Callable[..., Any], space: SearchSpace) -> bool:
+    """Check that the function can be called with the knobs; return whether it takes a `split`."""
+    if not callable(function):
+        raise InvalidValueError(f"problem {name!r} needs a function, got {_shown(function)}")
+    parameters = inspect.signature(function).parameters
+    kinds = {p.kind for p in parameters.values()}
+    named = {
+        key: p
+        for key, p in parameters.items()
+        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    }
+    for knob in space.knobs:
+        if knob.name == "split":
+            raise InvalidValueError(
+                f"problem {name!r}: no knob can be called 'split', which names the data"
+            )
+        if knob.name not in named:
+            if inspect.Parameter.VAR_KEYWORD in kinds:
+                continue
+            raise UnknownNameError(f"parameter of {name!r} for the knob", knob.name, named)
+        if knob.when is not None and named[knob.name].default is inspect.Parameter.empty:
+            raise InvalidValueError(
+                f"problem {name!r}: knob {knob.name!r} does not always apply, so its parameter "
+                "needs a default"
+            )
+    for key, parameter in parameters.items():
+        needed = parameter.default is parameter.empty and parameter.kind not in (
+            parameter.VAR_POSITIONAL,
+            parameter.VAR_KEYWORD,
+        )
+        if needed and key != "split" and key not in space.names:
+            raise InvalidValueError(
+                f"problem {name!r}: parameter {key!r} is no knob; knobs: {', '.join(space.names)} "
+                "(give it a default, or add a knob)"
+            )
+    return "split" in named

@@ -1,0 +1,289 @@
+"""A user's function as a problem: what it may return, and a sentence for every mistake."""
+
+import math
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+from paretoprune import Categorical, Int, Objective, as_problem, compare
+from paretoprune.errors import (
+    BrokenFileError,
+    InvalidValueError,
+    ParetopruneError,
+    UnknownNameError,
+    UnsupportedError,
+)
+from paretoprune.problem import Candidate
+from paretoprune.problems.analytic import DTLZ2, ZDT1
+from paretoprune.problems.function import FunctionProblem
+from paretoprune.problems.locate import locate_problem
+from paretoprune.space import Condition
+from paretoprune.testing.problems import ProblemContract
+
+QUALITY = Objective("quality", "max", reference=0.0, best=1.0)
+COST = Objective("cost", "min", reference=10.0, best=0.0)
+
+
+N = Int("n", 1, 9)
+
+
+def made(function, knobs=(N,), objectives=(QUALITY, COST)):
+    return FunctionProblem(function, knobs=list(knobs), objectives=list(objectives))
+
+
+def evaluated(function, n=3, **how):
+    problem = made(function, **how)
+    (found,) = problem.evaluate([problem.candidate({"n": n})])
+    return found
+
+
+def staircase(n, split):
+    rng = np.random.default_rng({"search": 0, "heldout": 1}[split])
+    return {"quality": rng.random(40) < n / 10, "cost": n, "extra": 2.0 * n}
+
+
+class TestFunction(ProblemContract):
+    def make(self):
+        return made(staircase)
+
+
+class TestZDT1(ProblemContract):
+    def make(self):
+        return ZDT1()
+
+
+class TestDTLZ2(ProblemContract):
+    def make(self):
+        return DTLZ2()
+
+
+def test_a_decorated_function_is_a_problem_and_still_a_function():
+    @as_problem(knobs=[Int("n", 1, 9)], objectives=[QUALITY, COST])
+    def halves(n):
+        return {"quality": n / 18, "cost": n}
+
+    assert halves(4) == {"quality": 4 / 18, "cost": 4}
+    assert halves.name == "halves"
+    (found,) = halves.evaluate([halves.candidate({"n": 4})])
+    assert found.objectives == {"quality": 4 / 18, "cost": 4.0}
+    assert found.outcomes is None
+    assert halves.heldout is None
+
+
+def test_values_per_sample_give_mean_and_standard_error():
+    found = evaluated(lambda n: {"quality": [0.0, 1.0, 1.0, 1.0], "cost": 1})
+    assert found.objectives["quality"] == 0.75
+    assert found.standard_errors["quality"] == pytest.approx(0.5 / math.sqrt(4))
+    assert found.outcomes.tolist() == [0, 1, 1, 1]
+
+
+def test_other_names_are_metrics():
+    found = evaluated(lambda n: {"quality": 0.5, "cost": 1, "seconds": 7})
+    assert found.metrics == {"seconds": 7.0}
+
+
+def test_split_makes_heldout_data_that_judge():
+    problem = made(staircase)
+    chosen = problem.candidate({"n": 5})
+    for part, split in ((problem, "search"), (problem.heldout, "heldout")):
+        (found,) = part.evaluate([chosen])
+        assert found.objectives["quality"] == np.mean(staircase(5, split)["quality"])
+    summary = compare(problem, ["grid"], budget=9, seeds=[0]).summary
+    # 20 budgets b/20 of the way from 0 to 10: n = b // 2 tokens are affordable
+    search = [np.mean(staircase(n, "search")["quality"]) for n in range(1, 10)]
+    held = [np.mean(staircase(n, "heldout")["quality"]) for n in range(1, 10)]
+    picks = [int(np.argmax(search[: b // 2])) for b in range(2, 21)]
+    assert summary.standings[0].heldout_area == pytest.approx(sum(held[i] for i in picks) / 20)
+
+
+def test_a_function_that_raises_or_returns_nan_has_failed_and_the_search_goes_on():
+    def fragile(n):
+        if n == 3:
+            raise RuntimeError("out of memory")
+        return {"quality": math.nan if n == 4 else n / 10, "cost": n}
+
+    problem = made(fragile)
+    found = problem.evaluate([problem.candidate({"n": n}) for n in (3, 4, 5)])
+    assert "RuntimeError: out of memory (test_function.py, line" in found[0].failure
+    assert found[1].failure == "returned quality=nan"
+    assert found[2].failure is None
+    summary = compare(problem, ["grid"], budget=9, seeds=[0]).summary
+    assert summary.studies[0].failures == 2
+    assert any("2 of 9 evaluations failed; the first: RuntimeError" in n for n in summary.notes)
+
+
+def test_conditional_knobs_are_left_out_where_they_do_not_apply():
+    knobs = [Categorical("mode", ("a", "b")), Int("n", 1, 9, when=Condition("mode", ("b",)))]
+    problem = made(lambda mode, n=0: {"quality": 0.5, "cost": n}, knobs=knobs)
+    first, second = ({"mode": "a"}, {"mode": "b", "n": 4})
+    found = problem.evaluate([problem.candidate(v) for v in (first, second)])
+    assert [e.objectives["cost"] for e in found] == [0, 4]
+    with pytest.raises(InvalidValueError, match="'n' does not always apply, so its parameter"):
+        made(lambda mode, n: {}, knobs=knobs)
+
+
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [
+        (lambda n: 3, r"must return its objectives by name.*returned 3"),
+        (lambda n: None, r"must return its objectives by name.*returned None"),
+        (lambda n: {"quality": "good", "cost": 1}, r"'quality' must be a number.*'good'"),
+        (lambda n: {"quality": [[1]], "cost": 1}, r"'quality' must be a number"),
+        (lambda n: {"quality": [], "cost": 1}, r"'quality' must be a number"),
+        (lambda n: {"qualty": 1, "cost": 1}, r"unknown objective.*'quality'.*mean 'qualty'"),
+        (lambda n: undefined, r"NameError: name 'undefined' is not defined \(test_function"),  # noqa: F821
+    ],
+)
+def test_mistakes_in_the_function_are_one_sentence(function, told):
+    with pytest.raises(ParetopruneError, match=told) as caught:
+        evaluated(function)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"knobs": []}, "at least one knob"),
+        ({"knobs": [("n", 1, 9)]}, r"knobs are paretoprune.Int, Float or Categorical, got \('n'"),
+        ({"knobs": [Int("m", 1, 2)]}, r"unknown parameter of .* for the knob 'm'; known: n"),
+        ({"knobs": [Int("split", 1, 2)]}, "no knob can be called 'split'"),
+        ({"objectives": [QUALITY]}, "two or more objectives of different names.*got quality"),
+        ({"objectives": [QUALITY, QUALITY]}, "two or more objectives of different names"),
+        ({"objectives": ["cost"]}, "objectives are paretoprune.Objective.*got 'cost'"),
+        ({"function": lambda n, m: {}}, "parameter 'm' is no knob; knobs: n"),
+        ({"function": 3}, "needs a function, got 3"),
+    ],
+)
+def test_mistakes_in_the_declaration_are_one_sentence(arguments, told):
+    with pytest.raises(ParetopruneError, match=told):
+        made(**{"function": lambda n: {}, **arguments})
+
+
+def test_objectives_say_what_is_wrong_with_them():
+    with pytest.raises(InvalidValueError, match="the direction is 'max' or 'min', got 'up'"):
+        Objective("a", "up", reference=0, best=1)
+    with pytest.raises(InvalidValueError, match="best and reference are finite"):
+        Objective("a", "min", reference=math.inf, best=0)
+
+
+def test_policies_are_refused():
+    problem = made(lambda n: {"quality": 1, "cost": 1})
+    with pytest.raises(UnsupportedError, match="evaluates points, not policies"):
+        problem.evaluate([Candidate("knobs", {"n": 1}, policy=object())])
+
+
+# --- by location
+
+SOURCE = """
+from helper import SLOPE
+from paretoprune import Int, Objective, Problem, as_problem
+
+@as_problem(
+    knobs=[Int("n", 1, 9)],
+    objectives=[
+        Objective("quality", "max", reference=0, best=1),
+        Objective("cost", "min", reference=10, best=0),
+    ],
+)
+def line(n):
+    return {"quality": SLOPE * n, "cost": n}
+
+def factory():
+    return line
+
+def plain(n):
+    return {"quality": n, "cost": n}
+
+def number():
+    return 3
+
+constant = 3
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "mine_located.py").write_text(SOURCE)
+    (tmp_path / "helper.py").write_text("SLOPE = 0.1\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield tmp_path
+    for name in [n for n in sys.modules if "mine_located" in n or n == "helper"]:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize("where", ["mine_located.py", "mine_located"])
+@pytest.mark.parametrize("name", ["line", "factory"])
+def test_a_problem_is_found_by_file_and_by_module(folder, where, name):
+    problem = locate_problem(f"{where}:{name}")
+    (found,) = problem.evaluate([problem.candidate({"n": 2})])
+    assert found.objectives == {"quality": 0.2, "cost": 2.0}
+
+
+def test_a_class_is_a_location_too():
+    assert isinstance(locate_problem("paretoprune.problems.analytic:ZDT1"), ZDT1)
+
+
+def test_what_is_installed_is_not_hidden_by_a_file_beside(folder):
+    (folder / "colorsys.py").write_text("raise SystemExit\n")
+    with pytest.raises(UnknownNameError, match="attribute of colorsys"):
+        locate_problem("colorsys:nothing")
+
+
+@pytest.mark.parametrize(
+    ("location", "error", "told"),
+    [
+        ("missing.py:line", BrokenFileError, "no file missing.py"),
+        ("mine_located.py", InvalidValueError, "write mine_located.py:NAME with NAME one of line"),
+        ("mine_located.py:lime", UnknownNameError, "Did you mean 'line'"),
+        ("mine_located.py:constant", InvalidValueError, "is int, not a problem: decorate"),
+        ("mine_located.py:number", InvalidValueError, "returns int, not a problem"),
+        ("mine_located.py:plain", InvalidValueError, "cannot be called without arguments"),
+        ("no_such_module:line", BrokenFileError, "No module named 'no_such_module'"),
+        ("-x:line", InvalidValueError, "'-x' is no module"),
+        (":line", InvalidValueError, "'' is no module"),
+    ],
+)
+def test_a_wrong_location_is_one_sentence(folder, location, error, told):
+    with pytest.raises(error, match=told):
+        locate_problem(location)
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("import no_such", "no_such"),
+        ("x = (", "SyntaxError"),
+        ("1/0", "line 1"),
+    ],
+)
+def test_a_file_that_cannot_be_imported_is_one_sentence(tmp_path, source, told):
+    file = tmp_path / "broken.py"
+    file.write_text(source)
+    with pytest.raises(BrokenFileError, match=told) as caught:
+        locate_problem(f"{file}:line")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_command_line_searches_a_users_function(folder):
+    def run(*words):
+        return subprocess.run(
+            [sys.executable, "-m", "paretoprune.cli", *words], capture_output=True, text=True
+        )
+
+    done = run("compare", "--problem", "mine_located.py:line", "--budget", "6", "--seeds", "1")
+    assert done.returncode == 0, done.stderr
+    for name in ("random", "grid", "tpe", "nsga2", "pymoo-nsga2"):
+        assert name in done.stdout
+    assert (folder / "paretoprune-results" / "report.html").exists()
+    assert (folder / "paretoprune-results" / "front.csv").exists()
+    done = run("compare", "--problem", "mine_located.py:lime")
+    assert done.returncode == 2
+    assert done.stderr == textwrap.dedent(
+        """\
+        paretoprune: unknown attribute of mine_located.py 'lime'; known: line. Did you mean 'line'?
+        """
+    )
