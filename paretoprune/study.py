@@ -166,11 +166,12 @@ class _Loop:
 
     def resume(self) -> None:
         """Take over what an earlier run left: its end, or its last checkpoint."""
-        finished = self.recorder.finished()
+        finished, checkpoint = self.recorder.finished(), self.recorder.checkpoint()
+        if checkpoint is not None:
+            self.strategy.restore(checkpoint.state)
         if finished is not None:
             self.result, self._over = finished, True
             return
-        checkpoint = self.recorder.checkpoint()
         if checkpoint is None:
             return
         self.result = checkpoint.result
@@ -178,7 +179,6 @@ class _Loop:
         self._stale = checkpoint.stale
         self._seen = {self.problem.identity(e.candidate) for e in self.result.evaluations}
         self._started = time.perf_counter() - self.result.seconds
-        self.strategy.restore(checkpoint.state)
 
     def step(self) -> bool:
         """One ask; returns whether it was a new one, not one of an earlier run."""
@@ -246,6 +246,38 @@ class _Loop:
         self.result.seconds = time.perf_counter() - self._started
         if self.result.stopped != INTERRUPTED:
             self.recorder.ended(self.result)
+
+
+def evaluate_all(
+    problem: Problem,
+    candidates: Sequence[Candidate],
+    *,
+    batch: int,
+    recorder: Recorder | None = None,
+    observe: Callable[[int, int], None] | None = None,
+) -> tuple[list[Evaluation], float]:
+    """Evaluate a list that nothing is learned from, in batches; returns the seconds it took, too.
+
+    Batches that `recorder` knows of an earlier run are taken from there, as in a study. `observe`
+    is told done and total before each batch.
+    """
+    keep = recorder or Recorder()
+    found: list[Evaluation] = []
+    started = time.perf_counter()
+    for ask, start in enumerate(range(0, len(candidates), batch), start=1):
+        if observe is not None:
+            observe(start, len(candidates))
+        part = list(candidates[start : start + batch])
+        recorded = keep.asked(part, ask=ask, spent=0.0)
+        if recorded is not None:
+            started = time.perf_counter() - recorded.seconds
+            found += recorded.evaluations
+            continue
+        evaluations = problem.evaluate(part)
+        seconds = time.perf_counter() - started
+        keep.told(evaluations, seconds=seconds, evaluating=seconds)
+        found += evaluations
+    return found, time.perf_counter() - started
 
 
 def _charge(problem: Problem, context: SearchContext, asked: list[Candidate]) -> list[Candidate]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,22 +26,31 @@ from paretoprune.cli.options import (
     Pruner,
     ReferenceName,
     Remote,
+    Resume,
     SearchKnobs,
     SearchSize,
     Task,
 )
-from paretoprune.cli.terminal import free_folder, new_console, without_library_bars
+from paretoprune.cli.terminal import (
+    free_folder,
+    interrupted_by_signals,
+    new_console,
+    without_library_bars,
+)
 from paretoprune.errors import InvalidValueError
+from paretoprune.runs import Run, read_run, write_run
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from paretoprune.log import StudyLog
     from paretoprune.problem import Problem
     from paretoprune.reference import Reference
 
 
 @app.command()
 def compare(
+    context: typer.Context,
     strategy: Annotated[
         list[str] | None,
         typer.Option(
@@ -70,8 +80,15 @@ def compare(
     trust_remote_code: Remote = False,
     problem: ProblemName = "token-pruning",
     out: Out = None,
+    resume: Resume = None,
 ) -> None:
     """Search with several strategies at equal cost and rank them on held-out data."""
+    if resume is not None:
+        run = read_run(resume)
+        _check_unchanged(context, resume, run)
+        options = locals() | run.options
+        _compare(run.strategies, run.seeds, run.budget, resume, run.problem, options, resume=True)
+        return
     names = list(strategy or [])
     if not names and problem == "token-pruning":  # mistakes show before the model loads
         from paretoprune.problems.costs import parse_objectives
@@ -132,6 +149,8 @@ def _compare(
     out: Path | None,
     problem_name: str,
     options: dict[str, Any],
+    *,
+    resume: bool = False,
 ) -> None:
     from paretoprune.problems.locate import is_location
     from paretoprune.registry import problems
@@ -150,7 +169,9 @@ def _compare(
         parse_reference(wanted)
     loading = {key: options[key] for key in LOADING} if problem_name == "token-pruning" else {}
     shown = {"decoder_batch" if key == "batch" else key: v for key, v in loading.items()}
-    folder = free_folder(out)
+    folder = out if resume and out is not None else free_folder(out)
+
+    from rich.text import Text
 
     from paretoprune.comparison import check
     from paretoprune.comparison import compare as run
@@ -158,6 +179,7 @@ def _compare(
     from paretoprune.kept import write_examples
     from paretoprune.log import StudyLog
     from paretoprune.report import write_report
+    from paretoprune.report.console import show
     from paretoprune.report.terminal import SearchProgress, print_summary
     from paretoprune.results import write_results
 
@@ -169,23 +191,59 @@ def _compare(
     check(task, specs, seeds, budget)
     for note in task.notes():
         console.print(note)
-    found = None if wanted is None else _reference(console, task, wanted)
-    with StudyLog(folder) as log, SearchProgress(console) as progress:
-        comparison = run(
-            task, specs, budget=budget, seeds=seeds, log=log, observe=progress,
-            settings={"problem": problem_name, "reference": wanted, **shown}, reference=found,
+    if not resume:
+        kept = {key: str(v) if isinstance(v, Path) else v for key, v in loading.items()}
+        labels = [spec.label for spec in specs]
+        write_run(
+            folder,
+            Run(
+                strategies=labels, seeds=seeds, budget=budget, problem=problem_name,
+                options={"reference": wanted, **kept},
+            ),
         )  # fmt: skip
-    write_results(folder, comparison.summary)
-    examples = None if comparison.summary.interrupted else examples_of(comparison)
-    if examples is not None:
-        write_examples(folder, examples)
-    write_report(folder, comparison.summary, examples)
+    with interrupted_by_signals() as signals, StudyLog(folder) as log:
+        found = None if wanted is None else _reference(console, task, wanted, log)
+        with SearchProgress(console) as progress:
+            comparison = run(
+                task, specs, budget=budget, seeds=seeds, log=log, observe=progress,
+                settings={"problem": problem_name, "reference": wanted, **shown},
+                reference=found, resume=True,
+            )  # fmt: skip
+        write_results(folder, comparison.summary)
+        examples = None if comparison.summary.interrupted else examples_of(comparison)
+        if examples is not None:
+            write_examples(folder, examples)
+        write_report(folder, comparison.summary, examples)
     print_summary(console, comparison.summary, folder)
     if comparison.summary.interrupted:
-        raise typer.Exit(130)
+        show(console, Text(f"Go on with: paretoprune compare --resume {shlex.quote(str(folder))}"))
+        raise typer.Exit(signals.exit_code)
 
 
-def _reference(console: Console, task: Problem, name: str) -> Reference:
+def _check_unchanged(context: typer.Context, folder: Path, run: Run) -> None:
+    """Refuse options that were given and are not those that the comparison was started with."""
+    known = run.options | {
+        "strategy": run.strategies, "seeds": len(run.seeds), "budget": run.budget,
+        "problem": run.problem,
+    }  # fmt: skip
+    for name, value in context.params.items():
+        source = context.get_parameter_source(name)
+        if name == "resume" or source is None or source.name != "COMMANDLINE":
+            continue
+        now = list(value) if name == "strategy" else str(value) if name == "task" else value
+        if name not in known:
+            raise InvalidValueError(
+                f"--{name.replace('_', '-')} cannot be given with --resume: {folder} goes on as it "
+                "was started"
+            )
+        if known[name] != now:
+            raise InvalidValueError(
+                f"cannot resume {folder} with --{name.replace('_', '-')} {value}: it was started "
+                f"with {known[name]}"
+            )
+
+
+def _reference(console: Console, task: Problem, name: str, log: StudyLog) -> Reference:
     from rich.progress import Progress
 
     from paretoprune.reference import reference_front
@@ -193,8 +251,9 @@ def _reference(console: Console, task: Problem, name: str) -> Reference:
     with Progress(console=console, transient=True) as bar:
         line = bar.add_task(f"reference {name}", total=None)
         found = reference_front(
-            task, name, observe=lambda done, total: bar.update(line, completed=done, total=total)
-        )
+            task, name, recorder=log.study(f"reference {name}", task, {}, resume=True),
+            observe=lambda done, total: bar.update(line, completed=done, total=total),
+        )  # fmt: skip
     stored = found.stored()
     console.print(
         f"Reference {name}: {stored.evaluations} configurations in {stored.seconds:.0f} s, "

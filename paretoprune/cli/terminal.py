@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +23,29 @@ def new_console() -> Console:
     from rich.console import Console
 
     return Console(highlight=False)
+
+
+@dataclass
+class Signals:
+    """What ended the work early; `exit_code` follows the shells: 128 and the signal's number."""
+
+    exit_code: int = 128 + signal.SIGINT
+
+
+@contextmanager
+def interrupted_by_signals() -> Iterator[Signals]:
+    """Treat SIGTERM, as schedulers send it, like Ctrl-C: stop, and write what there is."""
+    seen = Signals()
+
+    def stop(number: int, _: object) -> None:
+        seen.exit_code = 128 + number
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def without_library_bars() -> None:

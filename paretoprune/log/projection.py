@@ -39,8 +39,8 @@ def projection(folder: Path, storage: str | None = None) -> Projection:
     return found
 
 
-def differences(one: Projection, other: Projection) -> list[str]:
-    """Where two projections differ, one line each; [] for equal ones."""
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Where two projections, or two studies of one, differ: a line each; [] for equal ones."""
     return list(_differences(one, other, "log"))
 
 
