@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from paretoprune import frontier
+from paretoprune.beside import Beside, evaluate_presets
 from paretoprune.errors import InvalidValueError
 from paretoprune.judging import Study, hypervolume_of, summarise
 from paretoprune.log import StudyLog
@@ -80,6 +81,7 @@ def compare(
     dense-pass equivalents. A strategy that does not depend on its seed runs once.
     Ranking is by held-out front area where the problem has held-out data, else by hypervolume.
     IGD+, epsilon and Hausdorff refer to `reference`, an exhaustive front, or to the union front.
+    Presets that the problem was loaded with are evaluated in the end, and set beside the front.
     After Ctrl-C the comparison covers what was finished, marked `interrupted`.
     With `resume`, what `log` holds of an earlier run is taken from there and the rest is done; the
     result is that of a run left alone. Other strategies may be compared than before, but with the
@@ -117,18 +119,20 @@ def compare(
             recorder=recorder, observe=watch,
         )  # fmt: skip
         front = [int(i) for i in frontier.front_of(result.evaluations, problem.objectives)]
-        studies.append(Study(spec, strategy.space_name, result, front))
+        studies.append(Study(spec, strategy.space_name, result, front, trace=strategy.trace()))
         if result.stopped == INTERRUPTED:
             interrupted = True
             break
+    presets: list[Beside] = []
     if not interrupted:
         try:
             _hold_out(problem, studies, observe, budget, log)
+            presets = evaluate_presets(problem)
         except KeyboardInterrupt:
             interrupted = True
     summary = summarise(
         problem, studies, settings={"budget": budget, "seeds": list(seeds), "batch": batch}
-        | (settings or {}), interrupted=interrupted, reference=reference,
+        | (settings or {}), interrupted=interrupted, reference=reference, presets=presets,
     )  # fmt: skip
     return Comparison(problem, studies, summary)
 

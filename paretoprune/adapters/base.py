@@ -211,17 +211,19 @@ class Adapter(ABC):
         answers: Sequence[str],
         *,
         padding_side: str = "right",
+        room: int = 0,
     ) -> tuple[BatchFeature, Tensor, Tensor]:
         """Prompts with their answers appended, for scoring in one forward pass.
 
         Returns the inputs, `prompt_end` int64 [B] (index of the last prompt token) and `labels`
         int64 [B, A]: answer tokens and the end of sequence, -100 behind shorter ones. Label i is
-        predicted at token `prompt_end + i`.
+        predicted at token `prompt_end + i`. Sequences have `room` for that many tokens behind the
+        prompt, at least, filled with the end of sequence.
         """
         ids, vision = self.encode(visuals, prompts)
         eos = self.tokenizer.eos_token_id
         said = [self.tokenizer(a, add_special_tokens=False)["input_ids"] for a in answers]
-        joined = [p + a for p, a in zip(ids, said, strict=True)]
+        joined = [p + a + [eos] * (room - len(a)) for p, a in zip(ids, said, strict=True)]
         inputs, start = self._pad(joined, vision, padding_side)
         prompt_end = start + torch.tensor([len(p) - 1 for p in ids], device=start.device)
         longest = max(len(a) for a in said) + 1
@@ -255,7 +257,7 @@ class Adapter(ABC):
         """Embed the text, put visual features in their places; `prompt_end`: the last token."""
         ids, valid = inputs["input_ids"], inputs["attention_mask"].bool()
         visual = self.visual_mask(ids)
-        hidden = self.model.get_input_embeddings()(ids)
+        hidden = self.embed(ids)
         features = self.visual_features(inputs)
         if features is not None:
             hidden = hidden.masked_scatter(visual[..., None], features.to(hidden.dtype))
@@ -264,6 +266,11 @@ class Adapter(ABC):
             raise UnsupportedError(f"adapter {self.family!r} must define positions or prefill")
         rotary = self.rotary(hidden, positions)
         return Prefill(hidden, rotary, visual, valid, last_token(valid, prompt_end))
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """What text tokens int64 [B, T] enter the decoder as, float [B, T, hidden]."""
+        hidden: Tensor = self.model.get_input_embeddings()(ids)
+        return hidden
 
     def visual_mask(self, ids: Tensor) -> Tensor:
         """Which of the tokens int64 [B, T] are visual: bool [B, T]."""

@@ -166,7 +166,7 @@ def _plain(
         if number not in prepared:  # image processor and tokenizer are not timed against anyone
             sample = problem.samples[number]
             prepared[number] = problem.adapter.teacher_forced(
-                [sample.image], [sample.prompt], [sample.answer]
+                [sample.image], [sample.prompt], [sample.answer or ""]
             )
         inputs, prompt_end, labels = prepared[number]
         logits = pruned_logits(

@@ -180,6 +180,7 @@ def _evaluate(folder: str, count: int) -> None:
     """Score four schedules on noise pictures, one sample at a time."""
     import numpy as np
 
+    from paretoprune.problems.outcomes import Scorer
     from paretoprune.problems.population import score_population
     from paretoprune.problems.token_pruning import TokenPruning
     from paretoprune.pruning.fastv import FastV
@@ -207,7 +208,7 @@ def _evaluate(folder: str, count: int) -> None:
     score_population(
         problem.adapter, [problem.pruner] * len(ratios), problem.batches,
         problem.dense_log_probabilities, ratios,
-        chosen=np.ones(count, dtype=np.bool_),
+        chosen=np.ones(count, dtype=np.bool_), scorer=Scorer(problem.adapter, problem.samples),
     )  # fmt: skip
 
 

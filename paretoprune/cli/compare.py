@@ -22,6 +22,7 @@ from paretoprune.cli.options import (
     Model,
     Objectives,
     Out,
+    PresetNames,
     ProblemName,
     Pruner,
     ReferenceName,
@@ -30,6 +31,7 @@ from paretoprune.cli.options import (
     SearchKnobs,
     SearchSize,
     Task,
+    WithPresets,
 )
 from paretoprune.cli.terminal import (
     free_folder,
@@ -43,6 +45,8 @@ from paretoprune.runs import Run, read_run, write_run
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from paretoprune.comparison import Comparison
+    from paretoprune.gradients import Gradients
     from paretoprune.log import StudyLog
     from paretoprune.problem import Problem
     from paretoprune.reference import Reference
@@ -67,12 +71,14 @@ def compare(
     task: Task = None,
     pruner: Pruner = "fastv",
     search_knobs: SearchKnobs = None,
-    search_size: SearchSize = 160,
+    search_size: SearchSize = 128,
     heldout_size: HeldoutSize = 256,
     data_seed: DataSeed = 0,
     levels: Levels = None,
     objectives: Objectives = "score,flops",
     reference: ReferenceName = None,
+    with_presets: WithPresets = False,
+    preset: PresetNames = None,
     batch: Batch = 64,
     dtype: Dtype = "float32",
     device: Device = "cpu",
@@ -108,12 +114,14 @@ def search(
     task: Task = None,
     pruner: Pruner = "fastv",
     search_knobs: SearchKnobs = None,
-    search_size: SearchSize = 160,
+    search_size: SearchSize = 128,
     heldout_size: HeldoutSize = 256,
     data_seed: DataSeed = 0,
     levels: Levels = None,
     objectives: Objectives = "score,flops",
     reference: ReferenceName = None,
+    with_presets: WithPresets = False,
+    preset: PresetNames = None,
     batch: Batch = 64,
     dtype: Dtype = "float32",
     device: Device = "cpu",
@@ -162,12 +170,15 @@ def _compare(
     own = is_location(problem_name)
     if not own:
         problems.entry(problem_name)
+    beside = _presets(options["preset"], options["with_presets"], problem_name)
     wanted = options["reference"]
     if wanted is not None:
         from paretoprune.reference import parse_reference
 
         parse_reference(wanted)
     loading = {key: options[key] for key in LOADING} if problem_name == "token-pruning" else {}
+    if beside:
+        loading["presets"] = beside
     shown = {"decoder_batch" if key == "batch" else key: v for key, v in loading.items()}
     folder = out if resume and out is not None else free_folder(out)
 
@@ -176,6 +187,7 @@ def _compare(
     from paretoprune.comparison import check
     from paretoprune.comparison import compare as run
     from paretoprune.examples import examples_of
+    from paretoprune.gradients import write_gradients
     from paretoprune.kept import write_examples
     from paretoprune.log import StudyLog
     from paretoprune.report import write_report
@@ -186,23 +198,26 @@ def _compare(
     console = new_console()
     if not own:  # a user's own problem may need no library of models at all
         without_library_bars()
-    task = _load(console, problem_name, loading)
+    task = load_with_status(console, problem_name, loading)
     specs = specs or [StrategySpec.parse(name) for name in fitting_strategies(task)]
     check(task, specs, seeds, budget)
     for note in task.notes():
         console.print(note)
     if not resume:
-        kept = {key: str(v) if isinstance(v, Path) else v for key, v in loading.items()}
+        kept = {key: loading[key] for key in LOADING if key in loading}
         labels = [spec.label for spec in specs]
         write_run(
             folder,
             Run(
                 strategies=labels, seeds=seeds, budget=budget, problem=problem_name,
-                options={"reference": wanted, **kept},
+                options={
+                    "reference": wanted, **kept,
+                    "with_presets": options["with_presets"], "preset": beside or None,
+                },
             ),
         )  # fmt: skip
     with interrupted_by_signals() as signals, StudyLog(folder) as log:
-        found = None if wanted is None else _reference(console, task, wanted, log)
+        found = None if wanted is None else evaluate_reference(console, task, wanted, log)
         with SearchProgress(console) as progress:
             comparison = run(
                 task, specs, budget=budget, seeds=seeds, log=log, observe=progress,
@@ -210,10 +225,15 @@ def _compare(
                 reference=found, resume=True,
             )  # fmt: skip
         write_results(folder, comparison.summary)
+        gradients = (
+            None if comparison.summary.interrupted else _gradients(console, comparison, found)
+        )
+        if gradients is not None:
+            write_gradients(folder, gradients)
         examples = None if comparison.summary.interrupted else examples_of(comparison)
         if examples is not None:
             write_examples(folder, examples)
-        write_report(folder, comparison.summary, examples)
+        write_report(folder, comparison.summary, examples, gradients)
     print_summary(console, comparison.summary, folder)
     if comparison.summary.interrupted:
         show(console, Text(f"Go on with: paretoprune compare --resume {shlex.quote(str(folder))}"))
@@ -243,15 +263,50 @@ def _check_unchanged(context: typer.Context, folder: Path, run: Run) -> None:
             )
 
 
-def _reference(console: Console, task: Problem, name: str, log: StudyLog) -> Reference:
+def _presets(named: list[str] | None, every: bool, problem: str) -> list[str]:
+    """Names of the presets to set beside the front; mistakes show before torch loads."""
+    from paretoprune.presets import find_presets
+
+    wanted = named or (["all"] if every else [])
+    if wanted and problem != "token-pruning":
+        raise InvalidValueError(
+            f"presets are token prunings; there are none for --problem {problem}"
+        )
+    return [preset.name for preset in find_presets(wanted)] if wanted else []
+
+
+def _gradients(
+    console: Console, comparison: Comparison, reference: Reference | None
+) -> Gradients | None:
+    """Curves and relaxation gaps of the gradient searches; Ctrl-C leaves them out."""
+    from rich.progress import Progress
+
+    from paretoprune.gap import gradients_of
+
+    try:
+        with Progress(console=console, transient=True) as bar:
+            line = bar.add_task("relaxation gap", total=None)
+            return gradients_of(
+                comparison.problem, comparison.studies, reference=reference,
+                observe=lambda done, total: bar.update(line, completed=done, total=total),
+            )  # fmt: skip
+    except KeyboardInterrupt:
+        return None
+
+
+def evaluate_reference(
+    console: Console, task: Problem, name: str, log: StudyLog | None = None
+) -> Reference:
+    """Evaluate an exhaustive grid with a progress bar, and say what it was worth."""
     from rich.progress import Progress
 
     from paretoprune.reference import reference_front
 
+    recorder = None if log is None else log.study(f"reference {name}", task, {}, resume=True)
     with Progress(console=console, transient=True) as bar:
         line = bar.add_task(f"reference {name}", total=None)
         found = reference_front(
-            task, name, recorder=log.study(f"reference {name}", task, {}, resume=True),
+            task, name, recorder=recorder,
             observe=lambda done, total: bar.update(line, completed=done, total=total),
         )  # fmt: skip
     stored = found.stored()
@@ -263,7 +318,8 @@ def _reference(console: Console, task: Problem, name: str, log: StudyLog) -> Ref
     return found
 
 
-def _load(console: Console, name: str, options: dict[str, Any]) -> Problem:
+def load_with_status(console: Console, name: str, options: dict[str, Any]) -> Problem:
+    """A problem by name, with a spinner while model and data load."""
     from paretoprune.problems.named import load_named_problem
 
     with console.status(f"loading {options.get('model', name)} and its data"):

@@ -9,6 +9,7 @@ from paretoprune.cost.flops import (
     decoder_cost,
     kv_bytes,
     layer_cost,
+    step_layer_cost,
 )
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "decoder_cost",
     "kv_bytes",
     "layer_cost",
+    "step_layer_cost",
 ]

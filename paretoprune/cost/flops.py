@@ -103,6 +103,13 @@ def answer_layer_cost(spec: DecoderSpec, tokens: int, answers: int) -> float:
     return float(projected + rest)
 
 
+def step_layer_cost(spec: DecoderSpec, new: int, held: int) -> float:
+    """FLOPs of one layer for `new` tokens that attend to `held` keys, their own among them."""
+    attention = 4.0 * spec.heads * spec.head_dim
+    apart = float(layer_cost(spec, new)) - attention * new**2
+    return apart + attention * new * held
+
+
 def decoder_cost(
     spec: DecoderSpec, tokens: NDArray[np.int64], convention: Convention = "flops"
 ) -> float:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from paretoprune.errors import BrokenFileError
 from paretoprune.log.checkpoints import checkpoint_file, read_checkpoint, write_checkpoint
 from paretoprune.log.outcomes import write_outcomes
+from paretoprune.log.policies import store_policy
 from paretoprune.log.replay import (
     RecordedAsk,
     candidate_of,
@@ -182,6 +183,7 @@ class LoggedStudy(Recorder):
             "detail": dict(evaluation.detail),
             **figures,
         }
+        store_policy(self._log.folder, self._problem, evaluation)
         if evaluation.outcomes is not None:
             attributes["outcomes"] = write_outcomes(self._log.folder, evaluation.outcomes)
         if evaluation.failure is not None:

@@ -80,6 +80,8 @@ def _tensors(batch: AnsweredBatch) -> dict[str, Tensor]:
         "sample": batch.sample, "places": batch.places, "labels": batch.labels,
         **{EXTRA + name: extra for name, extra in prefill.extras.items()},
     }  # fmt: skip
+    if batch.following is not None:
+        found["following_cos"], found["following_sin"] = batch.following
     return {name: tensor.contiguous() for name, tensor in found.items()}
 
 
@@ -89,7 +91,9 @@ def _batch(found: dict[str, Tensor]) -> AnsweredBatch:
         found["prompt_end"],
         {name.removeprefix(EXTRA): x for name, x in found.items() if name.startswith(EXTRA)},
     )  # fmt: skip
-    return AnsweredBatch(prefill, found["sample"], found["places"], found["labels"])
+    cos, sin = found.get("following_cos"), found.get("following_sin")
+    following = None if cos is None or sin is None else (cos, sin)
+    return AnsweredBatch(prefill, found["sample"], found["places"], found["labels"], following)
 
 
 def _bytes(batch: AnsweredBatch) -> int:

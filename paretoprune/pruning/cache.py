@@ -37,6 +37,12 @@ class PrunedLayer(DynamicLayer):  # type: ignore[misc]
         self.valid = valid if self.valid is None else torch.cat([self.valid, valid], 1)
         self.places = places if self.places is None else torch.cat([self.places, places], 1)
 
+    def hold(self, keys: Tensor, values: Tensor, valid: Tensor, places: Tensor) -> None:
+        """Start with the keys and values [B, kv_heads, K, head_dim] of tokens run before."""
+        self.lazy_initialization(keys, values)
+        self.keys, self.values = keys, values
+        self.valid, self.places = valid, places
+
     @property
     def held(self) -> int:
         """K, the number of tokens this layer holds, padding of shorter rows included."""

@@ -22,15 +22,19 @@ class KeyRecorder:
     With a real cache behind it, it passes keys and values on and hands back all of them.
     """
 
-    def __init__(self, cache: PrunedCache | None = None) -> None:
+    def __init__(self, cache: PrunedCache | None = None, *, with_values: bool = False) -> None:
         self.keys: Tensor | None = None
+        self.values: Tensor | None = None
         self._cache = cache
+        self._with_values = with_values
 
     def update(
         self, keys: Tensor, values: Tensor, layer: int, *args: object
     ) -> tuple[Tensor, Tensor]:
         """What attention calls with its keys and values, each [B, kv_heads, T, head_dim]."""
         self.keys = keys
+        if self._with_values:
+            self.values = values
         if self._cache is None:
             return keys, values
         every: tuple[Tensor, Tensor] = self._cache.update(keys, values, layer)
@@ -44,9 +48,10 @@ class Tokens:
     `hidden` [B, T, hidden]; `rotary` cosines and sines [B, T, head_dim] of the original positions;
     `origin` int64 [B, T] places in the prefill (padding: one past the end); `visual` bool [B, T];
     `valid` bool [B, T] or None without padding; `query` int64 [B] last prompt token; `sample` int64
-    [B]; `keys` [B, kv_heads, T, head_dim] and `query_before` [B, hidden] of the layer before, and
-    `before` [B, T, hidden], which entered it; `alive` bool [B, T] is false for tokens that a soft
-    decoder only carries along (None: all); `extras` [B, T, c] each, for pruners that need them.
+    [B]; `keys` and, where asked for, `values` [B, kv_heads, T, head_dim] and `query_before`
+    [B, hidden] of the layer before, and `before` [B, T, hidden], which entered it; `alive` bool
+    [B, T] is false for tokens that a soft decoder only carries along (None: all); `extras`
+    [B, T, c] each, for pruners that need them.
     """
 
     hidden: Tensor
@@ -57,6 +62,7 @@ class Tokens:
     query: Tensor
     sample: Tensor
     keys: Tensor | None = None
+    values: Tensor | None = None
     query_before: Tensor | None = None
     alive: Tensor | None = None
     before: Tensor | None = None
@@ -105,10 +111,34 @@ class Tokens:
             valid=valid,
             query=(kept.long().cumsum(1) - 1).gather(1, self.query[:, None])[:, 0],
             keys=None,
+            values=None,
             query_before=None,
             before=None,
             extras={name: pick(value, index) for name, value in self.extras.items()},
             alive=None if self.alive is None else self.alive.gather(1, index) & full,
+        )
+
+    def rows(self, index: Tensor) -> Tokens:
+        """The same for some of the batch, int64 [b], as long as the longest of them."""
+        standing = self.validity[index]
+        length = int(standing.sum(1).max())
+        valid = standing[:, :length]
+        before = None if self.before is None else self.before[index, :length]
+        return replace(
+            self,
+            hidden=self.hidden[index, :length],
+            rotary=(self.rotary[0][index, :length], self.rotary[1][index, :length]),
+            origin=self.origin[index, :length],
+            visual=self.visual[index, :length],
+            valid=None if bool(valid.all()) else valid,
+            query=self.query[index],
+            sample=self.sample[index],
+            keys=None if self.keys is None else self.keys[index, :, :length],
+            values=None if self.values is None else self.values[index, :, :length],
+            query_before=None if self.query_before is None else self.query_before[index],
+            alive=None if self.alive is None else self.alive[index, :length],
+            before=before,
+            extras={name: value[index, :length] for name, value in self.extras.items()},
         )
 
     def run(
@@ -117,12 +147,15 @@ class Tokens:
         layer: int,
         mask: Tensor | None = None,
         cache: PrunedCache | None = None,
+        *,
+        with_values: bool = False,
     ) -> Tokens:
         """These tokens after decoder layer `layer`; `mask` defaults to the causal one.
 
         With a cache they also attend to what it holds for this layer, and are added to it.
+        `with_values` keeps the layer's values beside its keys.
         """
-        recorder = KeyRecorder(cache)
+        recorder = KeyRecorder(cache, with_values=with_values)
         if mask is None:
             valid, held = self.valid, 0
             if cache is not None:
@@ -136,6 +169,7 @@ class Tokens:
             self,
             hidden=adapter.run_layer(layer, self.hidden, self.rotary, mask, recorder),
             keys=recorder.keys,
+            values=recorder.values,
             query_before=self.hidden[batch, self.query],
             before=self.hidden,
         )

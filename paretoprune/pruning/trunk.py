@@ -33,8 +33,11 @@ class Trunk:
         self.rankings[label, layer] = ranking
 
 
-def trunk_bytes(spec: DecoderSpec, prefill: Prefill) -> int:
-    """Bytes that the trunk of this batch will hold: hidden states and keys of all layers."""
+def trunk_bytes(spec: DecoderSpec, prefill: Prefill, *, with_path: bool = False) -> int:
+    """Bytes that the trunk of this batch will hold: hidden states and keys of all layers.
+
+    And values, where populations are run `with_path`.
+    """
     batch, length, _ = prefill.hidden.shape
-    values = spec.hidden + spec.kv_heads * spec.head_dim
+    values = spec.hidden + (1 + with_path) * spec.kv_heads * spec.head_dim
     return batch * length * values * prefill.hidden.element_size() * (spec.layers - 1)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import html
 from typing import Any
 
-from paretoprune.report import shapes, words
+from paretoprune.report import presets, shapes, words
 from paretoprune.report.palette import looks
-from paretoprune.results import FrontPoint, Summary
+from paretoprune.results import FrontPoint, PresetPoint, Summary
 
 Spec = dict[str, Any]
 
@@ -28,6 +28,7 @@ def plots(summary: Summary) -> dict[str, Spec]:
         "plot-curves": curves_plot(summary),
         "plot-attainment": attainment_plot(summary),
         "plot-schedules": schedules_plot(summary),
+        "plot-parts": parts_plot(summary),
     }
     return {name: spec for name, spec in found.items() if spec is not None}
 
@@ -88,6 +89,20 @@ def front_plot(summary: Summary) -> Spec | None:
                     "hovertemplate": HOVER,
                 }
             )
+    beside = [(p, at) for p in summary.presets if (at := axes.values(p)) is not None]
+    if beside:
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": "published presets",
+                "x": [x for _, (x, _) in beside],
+                "y": [y for _, (_, y) in beside],
+                "marker": {"symbol": "x", "size": 8, "color": "rgba(128,128,128,1)"},
+                "hovertext": [preset_hover(point, summary) for point, _ in beside],
+                "hovertemplate": HOVER,
+            }
+        )
     layout: Spec = {
         "xaxis": {"title": {"text": _escaped(axes.label(axes.x))}},
         "yaxis": {"title": {"text": _escaped(axes.label(axes.y))}},
@@ -113,6 +128,9 @@ def front_plot(summary: Summary) -> Spec | None:
 def hover(point: FrontPoint, summary: Summary) -> str:
     """What a point says of itself: strategy, seed, configuration, objectives on both splits."""
     lines = [f"<b>{_escaped(words.plain(point.label, 60))}</b>, seed {point.seed}"]
+    if point.keep is not None:
+        # plotly drops leading and repeated blanks: a layer without tokens is drawn as a dot
+        lines.append(_folded(words.layer_chart(point.keep).replace(" ", "·"), 60))
     what = "keep" if point.keep is not None else "knobs"
     lines.append(f"{what} {_escaped(_folded(words.configuration(point)))}")
     if words.has_operators(summary.front):
@@ -126,6 +144,24 @@ def hover(point: FrontPoint, summary: Summary) -> str:
         lines.append(f"{name} {told}")
     if point.on_union:
         lines.append("on the union front")
+    return "<br>".join(line.replace("\n", "<br>") for line in lines)
+
+
+def preset_hover(point: PresetPoint, summary: Summary) -> str:
+    """What a preset says of itself: names, source, configuration, and the found front's gain."""
+    lines = [f"<b>{_escaped(_folded(' '.join(presets.names(point))))}</b>"]
+    lines.append(_escaped(_folded(words.plain(point.about[0] if point.about else "", 200))))
+    if point.keep is not None:
+        lines.append(f"keep {_escaped(_folded(words.schedule(point.keep)))}")
+    for objective in summary.objectives:
+        name = _escaped(words.plain(objective.name, 40))
+        told = words.figure_error(point.search, point.search_error, objective.name)
+        if point.heldout is not None:
+            held = words.figure_error(point.heldout, point.heldout_error, objective.name)
+            told += f", held-out {held}"
+        lines.append(f"{name} {told}")
+    if point.gain is not None:
+        lines.append(f"found front at no higher cost: {_escaped(presets.gain(point))}")
     return "<br>".join(line.replace("\n", "<br>") for line in lines)
 
 
@@ -278,6 +314,55 @@ def schedules_plot(summary: Summary) -> Spec | None:
             "title": {"text": "point"},
         },
         "height": min(1400, 150 + 22 * len(points)),
+    }
+    return {"data": [heat], "layout": layout}
+
+
+def parts_plot(summary: Summary) -> Spec | None:
+    """Scores per question family along the best front: one line per family, a column per point."""
+    points = [point for point in summary.front_of_best() if point.parts]
+    if not points:
+        return None
+    told = summary.heldout_problem or summary.problem
+    dense = told.get("dense_parts", {})
+    names = sorted(points[0].parts, key=lambda name: points[0].parts[name], reverse=True)
+    columns = [f"{number}" for number, _ in enumerate(points, start=1)]
+    rows = [[point.parts.get(name) for point in points] for name in names]
+    labels = [_escaped(words.plain(name, 24)) for name in names]
+    if dense:
+        columns.append("dense")
+        rows = [[*row, dense.get(name)] for row, name in zip(rows, names, strict=True)]
+    heat: Spec = {
+        "type": "heatmap",
+        "z": rows,
+        "x": columns,
+        "y": labels,
+        "zmin": 0,
+        "zmax": 1,
+        "colorscale": "Cividis",
+        "xgap": 1,
+        "ygap": 1,
+        "hovertext": [
+            [
+                f"{label}, point {column}: {words.number(value, 2)}"
+                for column, value in zip(columns, row, strict=True)
+            ]
+            for label, row in zip(labels, rows, strict=True)
+        ],
+        "hovertemplate": HOVER,
+        "colorbar": {
+            "title": {"text": "score", "side": "right"},
+            "thickness": 12,
+            "outlinewidth": 0,
+        },
+    }
+    if len(columns) <= MOST_CELLS_WITH_TEXT:
+        heat["texttemplate"] = "%{z:.2f}"
+        heat["textfont"] = {"size": 11}
+    layout = {
+        "xaxis": {"title": {"text": "point of the best front, by cost"}, "type": "category"},
+        "yaxis": {"type": "category", "title": {"text": ""}},
+        "height": 150 + 24 * len(names),
     }
     return {"data": [heat], "layout": layout}
 

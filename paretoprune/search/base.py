@@ -14,6 +14,7 @@ import numpy as np
 
 from paretoprune.errors import InvalidValueError, UnsupportedError
 from paretoprune.problem import Candidate, Evaluation, Problem
+from paretoprune.search.trace import SearchTrace
 
 if TYPE_CHECKING:
     from paretoprune.search.gradient.state import GradientState
@@ -134,6 +135,10 @@ class SearchStrategy(ABC):
     def restore(self, state: GradientState) -> None:
         """Take over a state; `start` must have been called with the same problem and context."""
         raise NotImplementedError(f"{type(self).__name__} has no state to restore")
+
+    def trace(self) -> SearchTrace | None:
+        """What a gradient search saw of each round, for reports; None for other strategies."""
+        return None
 
     def own_spaces(self, problem: Problem) -> Sequence[str] | None:
         """Names of the spaces of `problem` that it can search, its default first; None for any."""

@@ -1,15 +1,16 @@
-"""What a task gives: samples with something to look at, a prompt, one answer and a family."""
+"""What a task gives: samples with something to look at, a prompt, an answer and a family."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from paretoprune.errors import InvalidValueError
+from paretoprune.tasks.scoring import DEFAULT_NEW_TOKENS, EXACT, Likelihood, Scoring
 
 Picture: TypeAlias = Any
 """A PIL picture or `uint8 [height, width, 3]`."""
@@ -50,10 +51,43 @@ def size_of(visual: Visual) -> tuple[tuple[int, ...], ...]:
 
 @dataclass(frozen=True)
 class Sample:
-    """One question about one picture, several, or a video."""
+    """One question about one picture, several, or a video.
+
+    Without an `answer` the dense model's own greedy one stands for it, of at most `new_tokens`
+    tokens: so a compressed model is judged by whether it says the same. Samples of one `group`
+    belong together (the two questions about a picture, the rotations of a choice): they never lie
+    in two splits, and metrics over groups count them as one. By default each is a group of its own.
+    """
 
     id: str
     image: Visual
     prompt: str
-    answer: str
+    answer: str | None
     family: str
+    scoring: Scoring = EXACT
+    group: str | None = None
+    new_tokens: int = DEFAULT_NEW_TOKENS
+
+    def __post_init__(self) -> None:
+        scoring = self.scoring
+        if isinstance(scoring, Likelihood) and self.answer not in scoring.options:
+            raise InvalidValueError(
+                f"sample {self.id!r}: the answer {self.answer!r} is none of the options "
+                f"{', '.join(scoring.options)}"
+            )
+
+    @property
+    def together(self) -> str:
+        """The name of its group, or its own."""
+        return self.id if self.group is None else self.group
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """A task whose figures go beyond the mean outcome, such as accuracy+ or F1."""
+
+    def metrics(
+        self, samples: Sequence[Sample], outcomes: NDArray[np.float32]
+    ) -> Mapping[str, float]:
+        """Figures by name from per-sample outcomes, float32 `[samples]`, and the groups."""
+        ...

@@ -208,6 +208,7 @@ def randomised(
     config._attn_implementation = attn
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng():
+        torch.manual_seed(seed)  # for parameters that are not drawn anew below
         model = kind(config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
