@@ -37,6 +37,7 @@ from paretoprune.cli.terminal import (
     free_folder,
     interrupted_by_signals,
     new_console,
+    resumed_folder,
     without_library_bars,
 )
 from paretoprune.errors import InvalidValueError
@@ -109,6 +110,14 @@ def compare(
 def search(
     strategy: Annotated[str, typer.Argument(help="Strategy, as name or name:option=value,...")],
     seed: Annotated[int, typer.Option(min=0, help="Seed of the search.")] = 0,
+    plan: Annotated[
+        bool,
+        typer.Option(
+            "--plan",
+            help="Print what a gradient step needs in memory and time, and stop: only the model's "
+            "configuration is read.",
+        ),
+    ] = False,
     budget: Budget = DEFAULT_BUDGET,
     model: Model = "mini-llava",
     task: Task = None,
@@ -131,7 +140,24 @@ def search(
     out: Out = None,
 ) -> None:
     """Search with one strategy and one seed."""
+    if plan:
+        _plan(strategy, model, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+        return
     _compare([strategy], [seed], budget, out, problem, locals())
+
+
+def _plan(name: str, model: str, **options: Any) -> None:
+    """Plan a gradient step of the strategy `name`."""
+    from paretoprune.errors import UnsupportedError
+    from paretoprune.problems.step_plan import plan_step
+    from paretoprune.report.step_plan import print_plan
+    from paretoprune.search.lagrangian import LagrangianSearch
+    from paretoprune.specs import StrategySpec
+
+    strategy = StrategySpec.parse(name).build()
+    if not isinstance(strategy, LagrangianSearch):
+        raise UnsupportedError(f"--plan plans the strategy 'gradient', not {name!r}")
+    print_plan(new_console(), plan_step(model, strategy.options, **options))
 
 
 def _is_relaxable(pruner: str, search_knobs: bool | None) -> bool:
@@ -180,7 +206,7 @@ def _compare(
     if beside:
         loading["presets"] = beside
     shown = {"decoder_batch" if key == "batch" else key: v for key, v in loading.items()}
-    folder = out if resume and out is not None else free_folder(out)
+    folder = resumed_folder(out) if resume and out is not None else free_folder(out)
 
     from rich.text import Text
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paretoprune.errors import InvalidValueError
+from paretoprune.parallel import processes, wait
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,7 +25,7 @@ def new_console() -> Console:
     """A console on standard output, without colours for numbers and paths."""
     from rich.console import Console
 
-    return Console(highlight=False)
+    return Console(highlight=False, quiet=processes()[0] > 0)
 
 
 @dataclass
@@ -63,7 +66,12 @@ def with_plain_warnings() -> None:
 
 
 def free_folder(out: Path | None) -> Path:
-    """The folder to write to; results that are already there are never overwritten."""
+    """The folder to write to; results that are already there are never overwritten.
+
+    Where several processes take part, those that only compute write to folders nobody looks at.
+    """
+    if processes()[0] > 0:
+        return Path(tempfile.mkdtemp(prefix="paretoprune-"))
     if out is not None:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise InvalidValueError(f"--out {out} exists and is not an empty folder; name another")
@@ -75,6 +83,16 @@ def free_folder(out: Path | None) -> Path:
             number += 1
             folder = DEFAULT_OUT.with_name(f"{DEFAULT_OUT.name}-{number}")
     return folder
+
+
+def resumed_folder(folder: Path) -> Path:
+    """The folder to go on with; processes that only compute replay a copy of what is in it."""
+    own = folder
+    if processes()[0] > 0:
+        own = Path(tempfile.mkdtemp(prefix="paretoprune-")) / folder.name
+        shutil.copytree(folder, own)
+    wait()  # before the first one writes to it
+    return own
 
 
 def free_file(file: Path) -> Path:
