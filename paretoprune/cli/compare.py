@@ -31,6 +31,7 @@ from paretoprune.cli.options import (
     SearchKnobs,
     SearchSize,
     Task,
+    Track,
     WithPresets,
 )
 from paretoprune.cli.terminal import (
@@ -86,6 +87,7 @@ def compare(
     attn: Attn = "auto",
     trust_remote_code: Remote = False,
     problem: ProblemName = "token-pruning",
+    track: Track = None,
     out: Out = None,
     resume: Resume = None,
 ) -> None:
@@ -137,6 +139,7 @@ def search(
     attn: Attn = "auto",
     trust_remote_code: Remote = False,
     problem: ProblemName = "token-pruning",
+    track: Track = None,
     out: Out = None,
 ) -> None:
     """Search with one strategy and one seed."""
@@ -189,6 +192,7 @@ def _compare(
     from paretoprune.problems.locate import is_location
     from paretoprune.registry import problems
     from paretoprune.specs import StrategySpec, fitting_strategies
+    from paretoprune.track import Trackers
 
     if not budget > 0:
         raise InvalidValueError(f"--budget must be more than 0 dense passes, got {budget:g}")
@@ -206,6 +210,7 @@ def _compare(
     if beside:
         loading["presets"] = beside
     shown = {"decoder_batch" if key == "batch" else key: v for key, v in loading.items()}
+    trackers = Trackers.named(options["track"] or [])
     folder = resumed_folder(out) if resume and out is not None else free_folder(out)
 
     from rich.text import Text
@@ -239,17 +244,20 @@ def _compare(
                 options={
                     "reference": wanted, **kept,
                     "with_presets": options["with_presets"], "preset": beside or None,
+                    "track": options["track"],
                 },
             ),
         )  # fmt: skip
     with interrupted_by_signals() as signals, StudyLog(folder) as log:
         found = None if wanted is None else evaluate_reference(console, task, wanted, log)
-        with SearchProgress(console) as progress:
+        with SearchProgress(console) as progress, trackers:
             comparison = run(
-                task, specs, budget=budget, seeds=seeds, log=log, observe=progress,
+                task, specs, budget=budget, seeds=seeds, log=log,
+                observe=trackers.beside(progress),
                 settings={"problem": problem_name, "reference": wanted, **shown},
                 reference=found, resume=True,
             )  # fmt: skip
+            trackers.finish(comparison.summary)
         write_results(folder, comparison.summary)
         gradients = (
             None if comparison.summary.interrupted else _gradients(console, comparison, found)
