@@ -29,6 +29,7 @@ from paretoprune.cli.options import (
     SearchKnobs,
     SearchSize,
     Task,
+    Track,
     WithPresets,
 )
 from paretoprune.cli.terminal import free_folder, new_console, without_library_bars
@@ -75,6 +76,7 @@ def compare(
     attn: Attn = "auto",
     trust_remote_code: Remote = False,
     problem: ProblemName = "token-pruning",
+    track: Track = None,
     out: Out = None,
 ) -> None:
     """Search with several strategies at equal cost and rank them on held-out data."""
@@ -119,6 +121,7 @@ def search(
     attn: Attn = "auto",
     trust_remote_code: Remote = False,
     problem: ProblemName = "token-pruning",
+    track: Track = None,
     out: Out = None,
 ) -> None:
     """Search with one strategy and one seed."""
@@ -169,6 +172,7 @@ def _compare(
     from paretoprune.problems.locate import is_location
     from paretoprune.registry import problems
     from paretoprune.specs import StrategySpec, fitting_strategies
+    from paretoprune.track import Trackers
 
     if not budget > 0:
         raise InvalidValueError(f"--budget must be more than 0 dense passes, got {budget:g}")
@@ -186,6 +190,7 @@ def _compare(
     if beside:
         loading["presets"] = beside
     shown = {"decoder_batch" if key == "batch" else key: v for key, v in loading.items()}
+    trackers = Trackers.named(options["track"] or [])
     folder = free_folder(out)
 
     from paretoprune.comparison import check
@@ -207,11 +212,12 @@ def _compare(
     for note in task.notes():
         console.print(note)
     found = None if wanted is None else evaluate_reference(console, task, wanted)
-    with StudyLog(folder) as log, SearchProgress(console) as progress:
+    with StudyLog(folder) as log, SearchProgress(console) as progress, trackers:
         comparison = run(
-            task, specs, budget=budget, seeds=seeds, log=log, observe=progress,
+            task, specs, budget=budget, seeds=seeds, log=log, observe=trackers.beside(progress),
             settings={"problem": problem_name, "reference": wanted, **shown}, reference=found,
         )  # fmt: skip
+        trackers.finish(comparison.summary)
     write_results(folder, comparison.summary)
     gradients = None if comparison.summary.interrupted else _gradients(console, comparison, found)
     if gradients is not None:
