@@ -107,9 +107,23 @@ Budget = Annotated[
         "search split); more than 0."
     ),
 ]
+Track = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Follow the searches with tensorboard:FOLDER or mlflow:URI; repeat for both. Needs "
+        "the extra of that name."
+    ),
+]
 Out = Annotated[
     Path | None,
     typer.Option(help="Results folder, new or empty. [default: paretoprune-results, numbered]"),
+]
+Resume = Annotated[
+    Path | None,
+    typer.Option(
+        help="Results folder of a comparison that was interrupted: go on with it, as it was "
+        "started. Options that differ from then are refused."
+    ),
 ]
 ProblemName = Annotated[
     str,

@@ -1,4 +1,4 @@
-"""Fronts and their figures: dominance, indicators, held-out area, attainment, statistics."""
+"""Fronts and their figures: dominance, indicators, held-out area, knee, attainment, statistics."""
 
 from paretoprune.frontier.attainment import (
     attainment,
@@ -19,8 +19,10 @@ from paretoprune.frontier.indicators import (
     igd_plus,
     normalise,
 )
+from paretoprune.frontier.knee import knee
 from paretoprune.frontier.pairs import Pair, compare_pairs, holm
 from paretoprune.frontier.ranks import Ranks, rank_over_problems
+from paretoprune.frontier.recovery import mean_deviation, recovered_share
 from paretoprune.frontier.separation import separated
 from paretoprune.frontier.statistics import (
     Interval,
@@ -48,12 +50,15 @@ __all__ = [
     "holm",
     "hypervolume",
     "igd_plus",
+    "knee",
+    "mean_deviation",
     "median_attainment",
     "nondominated",
     "normalise",
     "paired_test",
     "picks",
     "rank_over_problems",
+    "recovered_share",
     "separated",
     "worst_attainment",
 ]
