@@ -1,4 +1,4 @@
-"""Using a found schedule: pruned models, `paretoprune.json` beside a checkpoint, exports.
+"""Using a found schedule or policy: pruned models, `paretoprune.json` beside a checkpoint, exports.
 
 view = pruned(model, "schedules/best.json")
 view.generate(**inputs)
@@ -12,22 +12,34 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import torch
-from transformers import BatchFeature, PreTrainedModel
+from transformers import BatchFeature, PretrainedConfig, PreTrainedModel
 
 from paretoprune.adapters.base import Adapter
 from paretoprune.adapters.load import GENERIC, adapter_class, find_checkpoint, load_adapter
 from paretoprune.adapters.views import view_of
 from paretoprune.errors import BrokenFileError, InvalidValueError
+from paretoprune.policies.base import Policy
+from paretoprune.policies.files import (
+    PolicyFile,
+    SavedPolicy,
+    read_policy,
+    saved_policy,
+    write_policy,
+)
+from paretoprune.policies.static import Static
+from paretoprune.presets import Preset
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.operators import Operators, make_pruner
 from paretoprune.pruning.view import prune
-from paretoprune.schedules import KeepSchedule, ScheduleFile, read_schedule, write_schedule
+from paretoprune.schedules import KeepSchedule, ScheduleFile, write_schedule
 from paretoprune.tasks.base import Visual
 
 BESIDE = "paretoprune.json"
 """Name of the schedule file that `load` looks for in a checkpoint directory."""
 Model = TypeVar("Model", bound=PreTrainedModel)
-Schedule: TypeAlias = KeepSchedule | ScheduleFile | Sequence[float] | str | Path
+Schedule: TypeAlias = (
+    KeepSchedule | ScheduleFile | Policy | SavedPolicy | Preset | Sequence[float] | str | Path
+)
 
 
 def pruned(model: Model, schedule: Schedule, pruner: str | Pruner | None = None) -> Model:
@@ -35,16 +47,22 @@ def pruned(model: Model, schedule: Schedule, pruner: str | Pruner | None = None)
 
     The view has the class of `model` and its whole interface, `generate` included; it shares all
     tensors, and `model` itself is not changed. `schedule` is a schedule, its ratios (one per
-    decoder layer), or a schedule file; `pruner` names what ranks the tokens (default: the file's,
-    with its settings, else FastV). Each layer's KV cache holds only what the layer kept; the cache
-    that `generate` returns goes on with a conversation. Raises `InvalidValueError`,
-    `UnknownNameError` or `UnsupportedError` where model, schedule and pruner do not fit.
+    decoder layer), a policy, the file of either, or a published preset; `pruner` names what ranks
+    the tokens (default: the file's or preset's, with its settings, else FastV). Each layer's KV
+    cache holds only what the layer kept; the cache that `generate` returns goes on with a
+    conversation. Raises `InvalidValueError`, `UnknownNameError` or `UnsupportedError` where model,
+    schedule and pruner do not fit.
     """
-    content = read_schedule(Path(schedule)) if isinstance(schedule, (str, Path)) else schedule
-    if isinstance(content, ScheduleFile):
+    content = read_policy(Path(schedule)) if isinstance(schedule, (str, Path)) else schedule
+    if isinstance(content, Preset):
+        content = content.content(_layers(model.config))
+    if isinstance(content, SavedPolicy):
+        pruner = pruner or pruner_of(content.about)
+        content = content.policy
+    elif isinstance(content, ScheduleFile):
         pruner = pruner or pruner_of(content)
         content = content.schedule
-    elif not isinstance(content, KeepSchedule):
+    elif not isinstance(content, (KeepSchedule, Policy)):
         content = KeepSchedule.from_ratios(list(content))
     ranking = Operators.of(pruner or "fastv", search_knobs=False).single
     family = adapter_class(model.config.model_type)
@@ -55,9 +73,15 @@ def pruned(model: Model, schedule: Schedule, pruner: str | Pruner | None = None)
     return prune(model, family, content, ranking)
 
 
-def pruner_of(content: ScheduleFile) -> Pruner:
-    """The pruner of a schedule file, with its settings; raises where either does not exist."""
-    return make_pruner(content.pruner, content.pruner_settings)
+def pruner_of(content: ScheduleFile | PolicyFile | Preset) -> Pruner:
+    """The pruner of a file or preset, with its settings; raises where either does not exist."""
+    settings = content.settings if isinstance(content, Preset) else content.pruner_settings
+    return make_pruner(content.pruner, settings)
+
+
+def _layers(config: PretrainedConfig) -> int:
+    layers: int = config.get_text_config().num_hidden_layers
+    return layers
 
 
 @dataclass(frozen=True)
@@ -69,7 +93,7 @@ class PrunedModel:
 
     model: PreTrainedModel
     adapter: Adapter
-    schedule: ScheduleFile | None
+    schedule: ScheduleFile | SavedPolicy | None
 
     def inputs(self, visuals: Sequence[Visual], prompts: Sequence[str]) -> BatchFeature:
         """What `model.generate` takes, padded on the left."""
@@ -99,16 +123,26 @@ def load(model: str, *, schedule: Schedule | None = None, **loading: Any) -> Pru
     adapter = load_adapter(model, **loading)
     if schedule is None:
         return PrunedModel(adapter.model, adapter, None)
-    content = as_file(schedule)
+    content = as_file(schedule, layers=_layers(adapter.model.config))
     return PrunedModel(pruned(adapter.model, content), adapter, content)
 
 
-def as_file(schedule: Schedule, pruner: str = "fastv") -> ScheduleFile:
-    """The content of a schedule file for any form of a schedule."""
+def as_file(
+    schedule: Schedule, pruner: str = "fastv", *, layers: int | None = None
+) -> ScheduleFile | SavedPolicy:
+    """The content of a schedule file for any form of a schedule; of a policy, the policy.
+
+    A preset is carried to a decoder of `layers`, or stays as it was published.
+    """
     if isinstance(schedule, (str, Path)):
-        return read_schedule(Path(schedule))
-    if isinstance(schedule, ScheduleFile):
+        saved = read_policy(Path(schedule))
+        return saved.about if isinstance(saved.about, ScheduleFile) else saved
+    if isinstance(schedule, (ScheduleFile, SavedPolicy)):
         return schedule
+    if isinstance(schedule, Preset):
+        return schedule.content(schedule.layers if layers is None else layers)
+    if isinstance(schedule, Policy):
+        return saved_policy(schedule, pruner)
     ratios = schedule.ratios if isinstance(schedule, KeepSchedule) else schedule
     return ScheduleFile(pruner=pruner, keep=[float(r) for r in ratios])
 
@@ -121,7 +155,6 @@ def save_beside(folder: Path, schedule: Schedule, pruner: str = "fastv") -> Path
     """
     from transformers import AutoConfig
 
-    content = as_file(schedule, pruner)
     if not folder.is_dir():
         raise BrokenFileError(f"checkpoint directory {folder} does not exist")
     try:
@@ -129,16 +162,21 @@ def save_beside(folder: Path, schedule: Schedule, pruner: str = "fastv") -> Path
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise BrokenFileError(f"{folder} holds no checkpoint: {reason}") from error
-    layers = config.get_text_config().num_hidden_layers
-    if content.schedule.layers != layers:
+    layers = _layers(config)
+    content = as_file(schedule, pruner, layers=layers)
+    policy = content.policy if isinstance(content, SavedPolicy) else Static(content.schedule)
+    if policy.layers != layers:
         raise InvalidValueError(
-            f"the schedule has {content.schedule.layers} layers, the checkpoint in {folder} has "
-            f"{layers}"
+            f"the schedule has {policy.layers} layers, the checkpoint in {folder} has {layers}"
         )
-    pruner_of(content)  # says what is wrong with it
+    about = content.about if isinstance(content, SavedPolicy) else content
+    pruner_of(about)  # says what is wrong with it
     file = folder / BESIDE
     try:
-        write_schedule(file, content)
+        if isinstance(about, ScheduleFile):
+            write_schedule(file, about)
+        else:
+            write_policy(file, policy, **about.kept)
     except OSError as error:
         raise BrokenFileError(f"cannot write {file}: {error.strerror}") from error
     return file

@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretoprune import frontier
+from paretoprune.beside import Beside, Found, compare_presets
 from paretoprune.problem import Candidate, Evaluation, Problem
 from paretoprune.reference import Reference
 from paretoprune.results import FrontPoint, ObjectiveInfo, PairRow, Standing, StudyRow, Summary
+from paretoprune.search.trace import SearchTrace, causes
 from paretoprune.specs import StrategySpec
 from paretoprune.study import StudyResult
 
@@ -27,7 +29,8 @@ class Study:
     """One study of a comparison, with its front and what held-out data say of it.
 
     `front` indexes `result.evaluations`; `heldout` are the evaluations of those candidates on the
-    held-out problem, in the same order (None where there is none).
+    held-out problem, in the same order (None where there is none); `trace` is what a gradient
+    search saw of its rounds.
     """
 
     spec: StrategySpec
@@ -35,6 +38,7 @@ class Study:
     result: StudyResult
     front: list[int] = field(default_factory=list)
     heldout: list[Evaluation] | None = None
+    trace: SearchTrace | None = None
 
     @property
     def evaluations(self) -> list[Evaluation]:
@@ -106,8 +110,12 @@ def summarise(
     settings: dict[str, Any],
     interrupted: bool = False,
     reference: Reference | None = None,
+    presets: Sequence[Beside] = (),
 ) -> Summary:
-    """Judge finished studies: indicators on the search split, held-out area, ranking, intervals."""
+    """Judge finished studies: indicators on the search split, held-out area, ranking, intervals.
+
+    `presets` are set beside the union front, and change nothing else.
+    """
     useful = [s for s in studies if s.front]
     pooled = [(s, i) for s in useful for i in s.front]
     union: set[int] = set()
@@ -127,11 +135,16 @@ def summarise(
         _front_point(problem, s, place, number in union, apart[number])
         for number, (s, place) in enumerate((s, p) for s in useful for p in range(len(s.front)))
     ]
-    notes = [*problem.notes(), *_failures(studies)]
+    notes = [*problem.notes(), *_failures(studies), *_warnings(studies)]
     standings, pairs = _rank(rows, areas)
     if not interrupted:
         points = _measured(problem, pooled, points, notes)
     heldout = problem.heldout if any(s.heldout for s in useful) else None
+    found = [
+        Found(n, s.evaluations[i], s.heldout[s.front.index(i)] if s.heldout else None)
+        for n, (s, i) in enumerate(pooled)
+        if n in union
+    ]
     return Summary(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         versions={p: version(p) for p in PACKAGES} | {"python": platform.python_version()},
@@ -149,9 +162,19 @@ def summarise(
         front=points,
         interrupted=interrupted,
         reference=None if reference is None else reference.stored(),
+        presets=compare_presets(problem, presets, found),
         pairs=pairs,
         notes=notes,
     )
+
+
+def _warnings(studies: Sequence[Study]) -> list[str]:
+    """What went wrong inside gradient searches, each cause once with the studies it was in."""
+    found: dict[str, list[str]] = {}
+    for study in studies:
+        for cause in causes(study.trace) if study.trace is not None else ():
+            found.setdefault(cause, []).append(f"{study.spec.label} seed {study.result.seed}")
+    return [f"{', '.join(who)}: {cause}." for cause, who in found.items()]
 
 
 def _failures(studies: Sequence[Study]) -> list[str]:
@@ -228,6 +251,7 @@ def _front_point(
         keep=evaluation.detail.get("keep"),
         pruner=evaluation.detail.get("pruner"),
         pruner_settings=evaluation.detail.get("pruner_settings", {}),
+        policy=evaluation.detail.get("policy"),
         search=dict(evaluation.objectives),
         search_error=dict(evaluation.standard_errors),
         heldout=dict(held.objectives) if held else None,

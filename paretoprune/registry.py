@@ -1,105 +1,15 @@
-"""Names of strategies, pruners, kernels, adapters, tasks and problems, resolved lazily.
+"""Names of strategies, pruners, kernels, adapters, tasks, problems and presets.
 
 Built-ins are written as `module:attribute`, so listing them imports nothing heavy; plug-ins come
-from the entry-point groups `paretoprune.<kind>` and appear in `paretoprune list` by their package.
+from the entry-point groups `paretoprune.<kinds>` and appear in `paretoprune list` by their package.
 """
 
 from __future__ import annotations
 
-import importlib
-import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
-
-from paretoprune.errors import InvalidValueError, ParetopruneError, UnknownNameError
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One registered name: where its factory lives, one line about it, and who provides it."""
-
-    name: str
-    target: str
-    summary: str
-    origin: str = "built in"
-
-    def load(self) -> Any:
-        """Import and return the factory."""
-        module, _, attribute = self.target.partition(":")
-        try:
-            return getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
-            if self.origin == "built in":
-                raise
-            raise ParetopruneError(
-                f"plug-in {self.name!r} from {self.origin} is broken: {error}"
-            ) from error
-
-
-class Registry:
-    """The names of one kind of thing."""
-
-    def __init__(self, kind: str, builtin: list[Entry]) -> None:
-        self.kind = kind
-        self._entries: dict[str, Entry] = {}
-        for entry in builtin:
-            self.register(entry)
-
-    @property
-    def plural(self) -> str:
-        """Plural of the kind, as in the entry-point group."""
-        return self.kind[:-1] + "ies" if self.kind.endswith("y") else self.kind + "s"
-
-    def register(self, entry: Entry) -> None:
-        """Add a name; a name that is taken raises `InvalidValueError`."""
-        if entry.name in self._entries:
-            raise InvalidValueError(
-                f"{self.kind} {entry.name!r} is already registered by "
-                f"{self._entries[entry.name].origin}"
-            )
-        self._entries[entry.name] = entry
-
-    @cached_property
-    def _plugins(self) -> dict[str, Entry]:
-        group = f"paretoprune.{self.plural}"
-        found: dict[str, Entry] = {}
-        for point in entry_points(group=group):
-            taken = self._entries.get(point.name) or found.get(point.name)
-            if taken is None:
-                found[point.name] = Entry(point.name, point.value, "", _package(point))
-            else:
-                warnings.warn(
-                    f"{self.kind} {point.name!r} from {_package(point)} is ignored: the name is "
-                    f"already registered by {taken.origin}",
-                    stacklevel=2,
-                )
-        return found
-
-    def __iter__(self) -> Iterator[Entry]:
-        yield from map(self.entry, self.names())
-
-    def names(self) -> list[str]:
-        """All names, built-ins first."""
-        return [*self._entries, *(n for n in self._plugins if n not in self._entries)]
-
-    def entry(self, name: str) -> Entry:
-        """The entry called `name`; raises `UnknownNameError` with the nearest valid name."""
-        found = self._entries.get(name) or self._plugins.get(name)
-        if found is None:
-            raise UnknownNameError(self.kind, name, self.names())
-        return found
-
-    def load(self, name: str) -> Any:
-        """Import and return the factory called `name`."""
-        return self.entry(name).load()
-
-
-def _package(point: EntryPoint) -> str:
-    return point.dist.name if point.dist is not None else "a plug-in"
-
+from paretoprune.errors import UnknownNameError
+from paretoprune.naming import Entry as Entry
+from paretoprune.naming import Registry as Registry
+from paretoprune.plugins import announced, stray_groups
 
 _search = "paretoprune.search"
 strategies = Registry(
@@ -123,8 +33,10 @@ strategies = Registry(
         Entry("fitprune", f"{_search}.fitprune:FitPruneSearch", "from attention statistics, a divergence threshold bisected to compute targets (arXiv 2409.10197)"),
         Entry("vtw", f"{_search}.vtw:VTWSearch", "first layer whose withdrawal changes the output less than a threshold (arXiv 2405.05803)"),
         Entry("gradient", f"{_search}.lagrangian:LagrangianSearch", "straight-through top-k, KL to dense, augmented Lagrangian per budget knot (after VisPCO)"),
+        Entry("hybrid", f"{_search}.hybrid:Hybrid", "the gradient search's front as the first generation of NSGA-II, or as trials of TPE"),
         Entry("vispco", f"{_search}.vispco:Vispco", "VisPCO's formulation: score-space threshold, one multiplier, a predictor of the budget (arXiv 2604.15188)"),
     ],
+    base="paretoprune.search.base:SearchStrategy",
 )  # fmt: skip
 _kernels = "paretoprune.schedules.kernels"
 kernels = Registry(
@@ -140,6 +52,15 @@ kernels = Registry(
         Entry("exponential", f"{_kernels}.exponential:Exponential", "from a layer on, halfway to the keep ratio every so many layers"),
         Entry("free", f"{_kernels}.free:Free", "one keep ratio per layer, non-increasing"),
     ],
+    base="paretoprune.schedules.kernels.base:Kernel", named="name",
+)  # fmt: skip
+_policies = "paretoprune.policies"
+policies = Registry(
+    "policy",
+    [
+        Entry("static", f"{_policies}.static:Static", "one keep schedule for every input"),
+    ],
+    base="paretoprune.policies.base:Policy", named="name",
 )  # fmt: skip
 _pruning = "paretoprune.pruning"
 pruners = Registry(
@@ -163,6 +84,7 @@ pruners = Registry(
         Entry("centre", f"{_pruning}.controls:Centre", "a control: the middle of the picture"),
         Entry("random", f"{_pruning}.random:RandomPruner", "a control: the same random order in every layer"),
     ],
+    base="paretoprune.pruning.base:Pruner", named="name",
 )  # fmt: skip
 adapters = Registry(
     "adapter",
@@ -172,6 +94,7 @@ adapters = Registry(
         Entry("internvl", "paretoprune.adapters.internvl:InternVLAdapter", "InternVL in transformers: tiles, pixel shuffle"),
         Entry("generic", "paretoprune.adapters.generic:GenericAdapter", "any other family of transformers, checked against its own logits on load"),
     ],
+    base="paretoprune.adapters.base:Adapter",
 )  # fmt: skip
 _benchmarks = "paretoprune.tasks.benchmarks"
 tasks = Registry(
@@ -197,9 +120,26 @@ problems = Registry(
         Entry("zdt1", "paretoprune.problems.analytic:ZDT1", "two-objective test problem with a known convex front"),
         Entry("dtlz2", "paretoprune.problems.analytic:DTLZ2", "three-objective test problem with a known spherical front"),
     ],
+    base="paretoprune.problem:Problem", named="name",
+)  # fmt: skip
+_published = "paretoprune.presets.published"
+presets = Registry(
+    "preset",
+    [
+        Entry("fastv", f"{_published}:fastv", "one drop early in the decoder (arXiv 2403.06764)"),
+        Entry("pyramiddrop", f"{_published}:pyramiddrop", "half of the tokens at each of three layers (arXiv 2410.17247)"),
+        Entry("sparsevlm", f"{_published}:sparsevlm", "three drops, some tokens recycled (arXiv 2410.04417)"),
+        Entry("dart", f"{_published}:dart", "one drop behind two layers (arXiv 2502.11494)"),
+        Entry("divprune", f"{_published}:divprune", "one drop before the decoder (arXiv 2503.02175)"),
+        Entry("cdpruner", f"{_published}:cdpruner", "one drop before the decoder (arXiv 2506.10967)"),
+        Entry("fastervlm", f"{_published}:fastervlm", "one drop before the decoder (arXiv 2412.01818v1)"),
+        Entry("vispruner", f"{_published}:vispruner", "one drop before the decoder (arXiv 2412.01818v2)"),
+        Entry("visionzip", f"{_published}:visionzip", "merged before the decoder (arXiv 2412.04467)"),
+        Entry("vtw", f"{_published}:vtw", "all tokens leave at one layer (arXiv 2405.05803)"),
+    ],
 )  # fmt: skip
 
-ALL = (strategies, pruners, kernels, adapters, tasks, problems)
+ALL = (strategies, pruners, kernels, policies, adapters, tasks, problems, presets)
 
 
 def find_registry(kind: str) -> Registry:
@@ -208,3 +148,8 @@ def find_registry(kind: str) -> Registry:
         if kind.lower() in (registry.kind, registry.plural):
             return registry
     raise UnknownNameError("kind", kind, [r.kind for r in ALL])
+
+
+def unread_packages() -> dict[str, str]:
+    """Installed packages whose plug-ins nothing reads, by name and version, and why."""
+    return announced().unreadable | stray_groups([registry.group for registry in ALL])

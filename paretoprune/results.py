@@ -43,7 +43,8 @@ class FrontPoint(_Stored):
     union front: the non-dominated ones among all studies, on the search split. `separated` says
     whether the point's quality exceeds that of all front points that cost no more by more than
     sampling error (search split, paired, 95 %; None where this is not known). `keep` is the keep
-    schedule, where the problem has one, and `pruner` with `pruner_settings` what ranks its tokens;
+    schedule, where the problem has one, of an adaptive policy (`policy` is its key) the mean over
+    samples, and `pruner` with `pruner_settings` what ranks its tokens;
     `trial` is the number of the evaluation in the study log.
     """
 
@@ -55,6 +56,7 @@ class FrontPoint(_Stored):
     keep: list[float] | None
     pruner: str | None = None
     pruner_settings: dict[str, float | int | str] = {}
+    policy: str | None = None
     search: dict[str, float]
     search_error: dict[str, float]
     heldout: dict[str, float] | None
@@ -62,6 +64,35 @@ class FrontPoint(_Stored):
     metrics: dict[str, float]
     on_union: bool
     separated: bool | None = None
+
+
+class PresetPoint(_Stored):
+    """A published configuration beside the found front; `names` are all that it goes by here.
+
+    The found front is the union front. `dominated` says whether one of its points is no worse in
+    any objective and better in one, on the search split. `rival` is the place in `front` of what
+    the search split picks of it at no higher cost (None: all of it costs more); `gain` is the
+    rival's held-out quality minus the preset's, with its 95 % interval (without held-out data: of
+    the search split, and no interval). `saved` is the cost that the cheapest point of no lower
+    search quality saves (None: there is none).
+    """
+
+    names: list[str]
+    about: list[str]
+    keep: list[float] | None
+    pruner: str | None = None
+    pruner_settings: dict[str, float | int | str] = {}
+    search: dict[str, float]
+    search_error: dict[str, float]
+    heldout: dict[str, float] | None
+    heldout_error: dict[str, float]
+    metrics: dict[str, float]
+    dominated: bool
+    rival: int | None
+    gain: float | None
+    gain_low: float | None
+    gain_high: float | None
+    saved: float | None
 
 
 class ReferenceFront(_Stored):
@@ -157,8 +188,9 @@ class Summary(_Stored):
     """Everything about one comparison; `problem`, `heldout_problem`: their own descriptions.
 
     `reference` is the exhaustive front that IGD+, epsilon and Hausdorff refer to; None: they refer
-    to the union front. `pairs` compares every strategy with every other, where there are held-out
-    data. `notes` are sentences that belong beside the figures.
+    to the union front. `presets` are published configurations beside the front, never ranked.
+    `pairs` compares every strategy with every other, where there are held-out data. `notes` are
+    sentences that belong beside the figures.
     """
 
     format: Literal["paretoprune-results/1"] = "paretoprune-results/1"
@@ -173,6 +205,7 @@ class Summary(_Stored):
     front: list[FrontPoint]
     interrupted: bool = False
     reference: ReferenceFront | None = None
+    presets: list[PresetPoint] = []
     pairs: list[PairRow] = []
     notes: list[str] = []
 
@@ -240,7 +273,7 @@ def _write_front(file: Path, summary: Summary) -> None:
             + [f"search_{n}_error" for n in names]
             + [f"heldout_{n}" for n in names]
             + [f"heldout_{n}_error" for n in names]
-            + ["separated", "keep", "knobs", "pruner", "pruner_settings"]
+            + ["separated", "keep", "knobs", "pruner", "pruner_settings", "policy"]
         )
         for p in summary.front:
             held = p.heldout or {}
@@ -252,13 +285,13 @@ def _write_front(file: Path, summary: Summary) -> None:
                 + [repr(p.heldout_error[n]) if n in p.heldout_error else "" for n in names]
                 + ["" if p.separated is None else int(p.separated)]
                 + [" ".join(repr(k) for k in p.keep or []), json.dumps(p.knobs)]
-                + [p.pruner or "", json.dumps(p.pruner_settings)]
+                + [p.pruner or "", json.dumps(p.pruner_settings), p.policy or ""]
             )
     partial.replace(file)
 
 
 def _write_schedules(folder: Path, summary: Summary) -> None:
-    points = [p for p in summary.front if p.on_union and p.keep is not None]
+    points = [p for p in summary.front if p.on_union and p.keep is not None and not p.policy]
     if not points:
         return
     folder.mkdir(exist_ok=True)

@@ -67,7 +67,8 @@ class StrategySpec:
     def parse(cls, text: str) -> StrategySpec:
         """Read `grid:space=single-step`; raises on unknown names and malformed options."""
         name, _, rest = text.strip().partition(":")
-        registered.entry(name)
+        if registered.entry(name).is_plugin:
+            registered.load(name)  # a broken plug-in shows before models load
         options: dict[str, Any] = {}
         for part in filter(None, (p.strip() for p in rest.split(","))):
             key, value = read_option(f"strategy {text!r}", part)

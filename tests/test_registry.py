@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from importlib.metadata import EntryPoint
 
 import pytest
 
 from paretoprune import registry
-from paretoprune.errors import InvalidValueError, ParetopruneError, UnknownNameError
+from paretoprune.errors import InvalidValueError, UnknownNameError
+from paretoprune.plugins import check_kind
 from paretoprune.registry import Entry, Registry
 from paretoprune.search.base import SearchStrategy
 from paretoprune.search.random import RandomSearch
 
 
-def plug_in(monkeypatch: pytest.MonkeyPatch, *points: EntryPoint) -> None:
-    monkeypatch.setattr(
-        registry, "entry_points", lambda *, group: [p for p in points if p.group == group]
-    )
-
-
 def strategies() -> Registry:
     return Registry(
-        "strategy", [Entry("random", "paretoprune.search.random:RandomSearch", "uniform")]
+        "strategy",
+        [Entry("random", "paretoprune.search.random:RandomSearch", "uniform")],
+        base="paretoprune.search.base:SearchStrategy",
     )
 
 
@@ -39,6 +35,13 @@ def test_every_built_in_has_a_summary_and_a_target(kind: Registry) -> None:
         assert entry.summary
         module, _, attribute = entry.target.partition(":")
         assert module.startswith("paretoprune.") and attribute
+
+
+@pytest.mark.parametrize("kind", registry.ALL, ids=lambda r: r.kind)
+def test_built_ins_are_what_plug_ins_have_to_be(kind: Registry) -> None:
+    for entry in kind:
+        if not entry.is_plugin:
+            check_kind(entry.load(), kind.kind, kind.base, kind.named, entry.name)
 
 
 def test_unknown_name_lists_the_known_ones_and_the_nearest() -> None:
@@ -60,55 +63,6 @@ def test_a_name_can_be_registered_once() -> None:
         names.register(Entry("mine", "elsewhere:Thing", ""))
     with pytest.raises(InvalidValueError, match="'random' is already registered by built in"):
         names.register(Entry("random", "elsewhere:Thing", ""))
-
-
-def test_a_plug_in_is_found_by_its_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
-    point = EntryPoint("theirs", "paretoprune.search.random:RandomSearch", "paretoprune.strategies")
-    plug_in(monkeypatch, point)
-    names = strategies()
-    assert names.names() == ["random", "theirs"]
-    assert [e.name for e in names] == ["random", "theirs"]
-    assert names.entry("theirs").origin == "a plug-in"
-    assert names.load("theirs") is RandomSearch
-
-
-@pytest.mark.parametrize("kind", [r.kind for r in registry.ALL])
-def test_the_group_is_the_plural(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    groups: list[str] = []
-
-    def record(*, group: str) -> list[EntryPoint]:
-        groups.append(group)
-        return []
-
-    monkeypatch.setattr(registry, "entry_points", record)
-    Registry(kind, []).names()
-    assert groups == ["paretoprune." + ("strategies" if kind == "strategy" else f"{kind}s")]
-
-
-def test_a_plug_in_cannot_take_a_name_silently(monkeypatch: pytest.MonkeyPatch) -> None:
-    group = "paretoprune.strategies"
-    plug_in(
-        monkeypatch,
-        EntryPoint("random", "evil:Random", group),
-        EntryPoint("theirs", "paretoprune.search.random:RandomSearch", group),
-        EntryPoint("theirs", "other:Thing", group),
-    )
-    names = strategies()
-    with pytest.warns(UserWarning) as caught:
-        assert names.names() == ["random", "theirs"]
-    assert [str(w.message) for w in caught] == [
-        "strategy 'random' from a plug-in is ignored: the name is already registered by built in",
-        "strategy 'theirs' from a plug-in is ignored: the name is already registered by a plug-in",
-    ]
-    assert names.load("random") is RandomSearch
-    assert names.load("theirs") is RandomSearch
-
-
-@pytest.mark.parametrize("target", ["no_such_module_here:X", "paretoprune.search.random:Missing"])
-def test_a_broken_plug_in_is_named(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    plug_in(monkeypatch, EntryPoint("theirs", target, "paretoprune.strategies"))
-    with pytest.raises(ParetopruneError, match="plug-in 'theirs' from a plug-in is broken: "):
-        strategies().load("theirs")
 
 
 def test_a_broken_built_in_is_a_bug_and_says_so() -> None:

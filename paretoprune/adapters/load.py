@@ -126,11 +126,11 @@ def find_checkpoint(model: str) -> tuple[str, bool]:
 def adapter_class(model_type: str) -> type[Adapter]:
     """The adapter that takes a `config.model_type`; the generic one if none names it."""
     generic: type[Adapter] | None = None
-    for entry in adapters:
-        found: type[Adapter] = entry.load()
+    for name in adapters.usable():
+        found: type[Adapter] = adapters.load(name)
         if model_type in found.model_types:
             return found
-        if entry.name == GENERIC:
+        if name == GENERIC:
             generic = found
     if generic is None:
         raise UnsupportedError(f"no adapter takes models of type {model_type!r}")

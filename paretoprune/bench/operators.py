@@ -105,9 +105,9 @@ def measure(
     figures: list[OperatorFigure] = []
     left_out: dict[str, str] = {}
     dense: dict[str, tuple[float, float]] = {}
-    for name in track(list(names or pruners.names()), description=model, console=console):
+    for name in track(list(names or pruners.usable()), description=model, console=console):
         try:
-            problem = TokenPruning(adapter, samples, pruners.load(name)(), model_name=model)
+            problem = TokenPruning(adapter, samples, pruners.build(name), model_name=model)
         except UnsupportedError as error:
             left_out[name] = str(error)
             continue

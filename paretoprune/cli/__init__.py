@@ -17,16 +17,19 @@ from paretoprune.cli import compare as compare
 from paretoprune.cli import schedules as schedules
 from paretoprune.cli import models as models
 from paretoprune.cli import results as results
+from paretoprune.cli import gap as gap
 from paretoprune.cli import names as names
 from paretoprune.cli import bench as bench
 from paretoprune.cli import zoo as zoo
 
 # isort: on
+from paretoprune.cli.terminal import with_plain_warnings
 from paretoprune.errors import ParetopruneError
 
 
 def main() -> None:
     """Entry point: user errors become one sentence on standard error and exit code 2."""
+    with_plain_warnings()
     try:
         app()
     except ParetopruneError as error:

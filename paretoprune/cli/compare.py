@@ -21,6 +21,7 @@ from paretoprune.cli.options import (
     Model,
     Objectives,
     Out,
+    PresetNames,
     ProblemName,
     Pruner,
     ReferenceName,
@@ -28,6 +29,7 @@ from paretoprune.cli.options import (
     SearchKnobs,
     SearchSize,
     Task,
+    WithPresets,
 )
 from paretoprune.cli.terminal import free_folder, new_console, without_library_bars
 from paretoprune.errors import InvalidValueError
@@ -35,6 +37,8 @@ from paretoprune.errors import InvalidValueError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from paretoprune.comparison import Comparison
+    from paretoprune.gradients import Gradients
     from paretoprune.problem import Problem
     from paretoprune.reference import Reference
 
@@ -63,6 +67,8 @@ def compare(
     levels: Levels = None,
     objectives: Objectives = "score,flops",
     reference: ReferenceName = None,
+    with_presets: WithPresets = False,
+    preset: PresetNames = None,
     batch: Batch = 64,
     dtype: Dtype = "float32",
     device: Device = "cpu",
@@ -97,6 +103,8 @@ def search(
     levels: Levels = None,
     objectives: Objectives = "score,flops",
     reference: ReferenceName = None,
+    with_presets: WithPresets = False,
+    preset: PresetNames = None,
     batch: Batch = 64,
     dtype: Dtype = "float32",
     device: Device = "cpu",
@@ -143,18 +151,22 @@ def _compare(
     own = is_location(problem_name)
     if not own:
         problems.entry(problem_name)
+    beside = _presets(options["preset"], options["with_presets"], problem_name)
     wanted = options["reference"]
     if wanted is not None:
         from paretoprune.reference import parse_reference
 
         parse_reference(wanted)
     loading = {key: options[key] for key in LOADING} if problem_name == "token-pruning" else {}
+    if beside:
+        loading["presets"] = beside
     shown = {"decoder_batch" if key == "batch" else key: v for key, v in loading.items()}
     folder = free_folder(out)
 
     from paretoprune.comparison import check
     from paretoprune.comparison import compare as run
     from paretoprune.examples import examples_of
+    from paretoprune.gradients import write_gradients
     from paretoprune.kept import write_examples
     from paretoprune.log import StudyLog
     from paretoprune.report import write_report
@@ -164,28 +176,63 @@ def _compare(
     console = new_console()
     if not own:  # a user's own problem may need no library of models at all
         without_library_bars()
-    task = _load(console, problem_name, loading)
+    task = load_with_status(console, problem_name, loading)
     specs = specs or [StrategySpec.parse(name) for name in fitting_strategies(task)]
     check(task, specs, seeds, budget)
     for note in task.notes():
         console.print(note)
-    found = None if wanted is None else _reference(console, task, wanted)
+    found = None if wanted is None else evaluate_reference(console, task, wanted)
     with StudyLog(folder) as log, SearchProgress(console) as progress:
         comparison = run(
             task, specs, budget=budget, seeds=seeds, log=log, observe=progress,
             settings={"problem": problem_name, "reference": wanted, **shown}, reference=found,
         )  # fmt: skip
     write_results(folder, comparison.summary)
+    gradients = None if comparison.summary.interrupted else _gradients(console, comparison, found)
+    if gradients is not None:
+        write_gradients(folder, gradients)
     examples = None if comparison.summary.interrupted else examples_of(comparison)
     if examples is not None:
         write_examples(folder, examples)
-    write_report(folder, comparison.summary, examples)
+    write_report(folder, comparison.summary, examples, gradients)
     print_summary(console, comparison.summary, folder)
     if comparison.summary.interrupted:
         raise typer.Exit(130)
 
 
-def _reference(console: Console, task: Problem, name: str) -> Reference:
+def _presets(named: list[str] | None, every: bool, problem: str) -> list[str]:
+    """Names of the presets to set beside the front; mistakes show before torch loads."""
+    from paretoprune.presets import find_presets
+
+    wanted = named or (["all"] if every else [])
+    if wanted and problem != "token-pruning":
+        raise InvalidValueError(
+            f"presets are token prunings; there are none for --problem {problem}"
+        )
+    return [preset.name for preset in find_presets(wanted)] if wanted else []
+
+
+def _gradients(
+    console: Console, comparison: Comparison, reference: Reference | None
+) -> Gradients | None:
+    """Curves and relaxation gaps of the gradient searches; Ctrl-C leaves them out."""
+    from rich.progress import Progress
+
+    from paretoprune.gap import gradients_of
+
+    try:
+        with Progress(console=console, transient=True) as bar:
+            line = bar.add_task("relaxation gap", total=None)
+            return gradients_of(
+                comparison.problem, comparison.studies, reference=reference,
+                observe=lambda done, total: bar.update(line, completed=done, total=total),
+            )  # fmt: skip
+    except KeyboardInterrupt:
+        return None
+
+
+def evaluate_reference(console: Console, task: Problem, name: str) -> Reference:
+    """Evaluate an exhaustive grid with a progress bar, and say what it was worth."""
     from rich.progress import Progress
 
     from paretoprune.reference import reference_front
@@ -204,7 +251,8 @@ def _reference(console: Console, task: Problem, name: str) -> Reference:
     return found
 
 
-def _load(console: Console, name: str, options: dict[str, Any]) -> Problem:
+def load_with_status(console: Console, name: str, options: dict[str, Any]) -> Problem:
+    """A problem by name, with a spinner while model and data load."""
     from paretoprune.problems.named import load_named_problem
 
     with console.status(f"loading {options.get('model', name)} and its data"):

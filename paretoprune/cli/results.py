@@ -1,4 +1,4 @@
-"""What is done with a results folder: `report`."""
+"""What is done with results folders: `report`, `figures`, `rank`."""
 
 from __future__ import annotations
 
@@ -16,11 +16,62 @@ def report(
     results: Annotated[Path, typer.Argument(help="Results folder of compare or search.")],
 ) -> None:
     """Write report.html, front.png and ranking.md again from a results folder, and print it."""
+    from paretoprune.gradients import read_gradients
     from paretoprune.kept import read_examples
     from paretoprune.report import write_report
     from paretoprune.report.terminal import print_summary
     from paretoprune.results import read_summary
 
     summary = read_summary(results)
-    write_report(results, summary, read_examples(results))
+    write_report(results, summary, read_examples(results), read_gradients(results))
     print_summary(new_console(), summary, results)
+
+
+@app.command()
+def figures(
+    results: Annotated[Path, typer.Argument(help="Results folder of compare or search.")],
+    style: Annotated[str, typer.Option(help="What the figures are for: paper.")] = "paper",
+    columns: Annotated[
+        str, typer.Option(help="Width: single or double, in columns of a paper.")
+    ] = "single",
+    formats: Annotated[
+        str, typer.Option("--format", help="pdf, svg, png, or several with commas.")
+    ] = "pdf",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write to. [default: figures, in the results]")
+    ] = None,
+) -> None:
+    """Draw the figures of a results folder for a paper: fronts, attainment, anytime, schedules."""
+    from paretoprune.errors import UnknownNameError
+    from paretoprune.report.paper import write_figures
+    from paretoprune.results import read_summary
+
+    if style != "paper":
+        raise UnknownNameError("figure style", style, ("paper",))
+    kinds = [kind.strip() for kind in formats.split(",")]
+    summary = read_summary(results)
+    for file in write_figures(summary, out or results / "figures", formats=kinds, columns=columns):
+        typer.echo(f"written to {file}")
+
+
+@app.command()
+def rank(
+    results: Annotated[
+        list[Path], typer.Argument(help="Results folders, one per problem; two or more.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File for the critical-difference diagram: .pdf, .svg or .png."),
+    ] = None,
+) -> None:
+    """Rank strategies over several comparisons, and say which ranks are not separated."""
+    from paretoprune.report.problems import print_ranks, rank_problems
+    from paretoprune.results import read_summary
+
+    found = rank_problems([(folder, read_summary(folder)) for folder in results])
+    print_ranks(new_console(), found)
+    if out is not None:
+        from paretoprune.report.paper import write_rank_diagram
+
+        write_rank_diagram(found.ranks, out)
+        typer.echo(f"written to {out}")

@@ -28,6 +28,10 @@ def without_library_bars() -> None:
 
     logging.disable_progress_bar()
     hub.set_verbosity_error()  # it prints each of its retries
+
+
+def with_plain_warnings() -> None:
+    """Show warnings as notes of one line: the process is the command's own."""
     warnings.formatwarning = lambda message, *_, **__: f"paretoprune: note: {message}\n"
 
 

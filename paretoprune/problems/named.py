@@ -22,5 +22,5 @@ def load_named_problem(name: str, **options: Any) -> Problem:
         return load_problem(**options)
     if is_location(name):
         return locate_problem(name)
-    problem: Problem = problems.load(name)()
+    problem: Problem = problems.build(name)
     return problem

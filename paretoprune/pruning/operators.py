@@ -70,7 +70,7 @@ class Operators:
                 continue
             for name, settings in _parsed(part):
                 if name == ALL:
-                    every = [n for n in pruners.names() if n not in {p.name for p in found}]
+                    every = [n for n in pruners.usable() if n not in {p.name for p in found}]
                     found += [make_pruner(n) for n in every]
                     optional.update(every)
                     free.update(every)
@@ -173,7 +173,7 @@ def make_pruner(name: str, settings: Mapping[str, Any] | None = None) -> Pruner:
                 raise InvalidValueError(f"pruner {name!r} has no knobs, got {knob!r}")
             raise UnknownNameError(f"knob of pruner {name!r}", knob, knobs)
     checked = {key: knobs[key].inside(value) for key, value in (settings or {}).items()}
-    pruner: Pruner = factory(**checked)
+    pruner: Pruner = pruners.build(name, **checked)
     return pruner
 
 

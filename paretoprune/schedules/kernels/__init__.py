@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from paretoprune.errors import InvalidValueError
+from paretoprune.plugins import BrokenPluginError
 from paretoprune.schedules.kernels.base import SLOPE, Kernel, KernelFit, distance
 from paretoprune.schedules.kernels.exponential import Exponential
 from paretoprune.schedules.kernels.free import Free
@@ -51,10 +52,10 @@ def fitting_kernels(layers: int, levels: int, first: int = 1) -> FittingKernels:
 
     found: dict[str, Kernel] = {}
     left_out: dict[str, str] = {}
-    for name in registered.names():
+    for name in registered.usable():
         try:
-            found[name] = registered.load(name)(layers, levels, first)
-        except InvalidValueError as error:
+            found[name] = registered.build(name, layers, levels, first)
+        except (InvalidValueError, BrokenPluginError) as error:
             left_out[name] = str(error)
     if not found:
         raise InvalidValueError(next(iter(left_out.values()), "no kernel is registered"))
