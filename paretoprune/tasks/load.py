@@ -10,6 +10,7 @@ from paretoprune.errors import InvalidValueError, UnknownNameError
 from paretoprune.options import read_option
 from paretoprune.registry import tasks
 from paretoprune.tasks.base import Sample
+from paretoprune.tasks.benchmarks.base import Benchmark
 
 Task: TypeAlias = Callable[..., list[Sample]]
 """A function `(split, size, *, seed=0)`; it may have `metrics` too (`tasks.base.Measured`)."""
@@ -57,3 +58,15 @@ def _options(kind: type[Any]) -> list[str]:
                 if parameter.kind is parameter.KEYWORD_ONLY:
                     found[parameter.name] = None
     return list(found)
+
+
+def nth_sample(task: Task, split: str, number: int, *, seed: int = 0) -> Sample:
+    """Sample `number`, from 0, of a split; raises `InvalidValueError` where there are fewer."""
+    if isinstance(task, Benchmark):
+        return task.nth(split, number, seed=seed)
+    samples = task(split, number + 1, seed=seed)
+    if number >= len(samples):
+        raise InvalidValueError(
+            f"sample {number} of the {split} split: it has {len(samples)}, from 0"
+        )
+    return samples[number]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from paretoprune.errors import BrokenFileError, InvalidValueError, UnknownNameError
 from paretoprune.tasks.base import Sample
-from paretoprune.tasks.halves import choose
+from paretoprune.tasks.halves import choose, split_of
 from paretoprune.tasks.rows import Row
 from paretoprune.tasks.scoring import Generation, Judge, Likelihood, Scoring
 from paretoprune.tasks.tables import Table, open_table
@@ -103,6 +103,16 @@ class Benchmark(ABC):
         chosen = choose(self._groups, split, size, seed=seed, each=self.per_row, data=self.label)
         rows = [self.table.row(self._rows[number]) for number in chosen]
         return [sample for row in rows for sample in self.samples(row)]
+
+    def nth(self, split: str, number: int, *, seed: int = 0) -> Sample:
+        """Sample `number`, from 0, of a part, in the order of the seed; reads one row's picture."""
+        there = sum(split_of(group) == split for group in self._groups)
+        if number >= there:
+            raise InvalidValueError(
+                f"sample {number}: the {split} part of {self.label} has {there} rows, from 0"
+            )
+        chosen = choose(self._groups, split, there, seed=seed, data=self.label)
+        return self.samples(self.table.row(self._rows[chosen[number]]))[0]
 
     @property
     def per_row(self) -> int:
