@@ -18,6 +18,7 @@ from paretoprune.problem import Candidate, Evaluation, Problem
 from paretoprune.reference import Reference
 from paretoprune.results import FrontPoint, ObjectiveInfo, PairRow, Standing, StudyRow, Summary
 from paretoprune.search.trace import SearchTrace, causes
+from paretoprune.sensitivity import sensitivities
 from paretoprune.specs import StrategySpec
 from paretoprune.study import StudyResult
 
@@ -165,6 +166,7 @@ def summarise(
         presets=compare_presets(problem, presets, found),
         pairs=pairs,
         notes=notes,
+        sensitivity=sensitivities(problem, [e for s in studies for e in s.evaluations]),
     )
 
 
@@ -251,6 +253,7 @@ def _front_point(
         keep=evaluation.detail.get("keep"),
         pruner=evaluation.detail.get("pruner"),
         pruner_settings=evaluation.detail.get("pruner_settings", {}),
+        parts=_parts(problem, evaluation, held),
         policy=evaluation.detail.get("policy"),
         search=dict(evaluation.objectives),
         search_error=dict(evaluation.standard_errors),
@@ -260,6 +263,14 @@ def _front_point(
         on_union=on_union,
         separated=separated,
     )
+
+
+def _parts(problem: Problem, evaluation: Evaluation, held: Evaluation | None) -> dict[str, float]:
+    """Mean outcome per part of the held-out data, else of the search split's."""
+    data, seen = (problem, evaluation) if held is None else (problem.heldout, held)
+    if data is None or seen.outcomes is None:
+        return {}
+    return dict(data.parts(seen.outcomes))
 
 
 def _rank(

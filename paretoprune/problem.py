@@ -227,6 +227,13 @@ class Problem(ABC):
         found: NDArray[np.float64] = np.asarray(outcomes, dtype=np.float64) - quality.reference
         return found / (quality.best - quality.reference)
 
+    def parts(self, outcomes: NDArray[np.float32]) -> Mapping[str, float]:
+        """Mean outcome of each part of the data, such as a question family; {} without parts.
+
+        `outcomes` is float32 `[samples]`, of a candidate's evaluation.
+        """
+        return {}
+
     def describe(self) -> dict[str, Any]:
         """JSON-ready description: what a resumed study must find unchanged."""
         return {"problem": self.name}

@@ -10,6 +10,7 @@ import sys
 
 import typer
 
+from paretoprune import parallel
 from paretoprune.cli.app import app as app
 
 # isort: off
@@ -17,6 +18,7 @@ from paretoprune.cli import compare as compare
 from paretoprune.cli import schedules as schedules
 from paretoprune.cli import models as models
 from paretoprune.cli import results as results
+from paretoprune.cli import decide as decide
 from paretoprune.cli import gap as gap
 from paretoprune.cli import names as names
 from paretoprune.cli import bench as bench
@@ -31,7 +33,10 @@ def main() -> None:
     """Entry point: user errors become one sentence on standard error and exit code 2."""
     with_plain_warnings()
     try:
+        parallel.join()
         app()
     except ParetopruneError as error:
         typer.echo(f"paretoprune: {error}", err=True)
         sys.exit(2)
+    finally:
+        parallel.leave()

@@ -30,6 +30,7 @@ from paretoprune.cli.options import (
     SearchKnobs,
     SearchSize,
     Task,
+    Track,
     WithPresets,
 )
 from paretoprune.cli.terminal import free_folder, new_console, without_library_bars
@@ -63,7 +64,7 @@ def compare(
     data: Data = None,
     pruner: Pruner = "fastv",
     search_knobs: SearchKnobs = None,
-    search_size: SearchSize = 160,
+    search_size: SearchSize = 128,
     heldout_size: HeldoutSize = 256,
     data_seed: DataSeed = 0,
     levels: Levels = None,
@@ -77,6 +78,7 @@ def compare(
     attn: Attn = "auto",
     trust_remote_code: Remote = False,
     problem: ProblemName = "token-pruning",
+    track: Track = None,
     out: Out = None,
 ) -> None:
     """Search with several strategies at equal cost and rank them on held-out data."""
@@ -94,13 +96,21 @@ def compare(
 def search(
     strategy: Annotated[str, typer.Argument(help="Strategy, as name or name:option=value,...")],
     seed: Annotated[int, typer.Option(min=0, help="Seed of the search.")] = 0,
+    plan: Annotated[
+        bool,
+        typer.Option(
+            "--plan",
+            help="Print what a gradient step needs in memory and time, and stop: only the model's "
+            "configuration is read.",
+        ),
+    ] = False,
     budget: Budget = DEFAULT_BUDGET,
     model: Model = "mini-llava",
     task: Task = None,
     data: Data = None,
     pruner: Pruner = "fastv",
     search_knobs: SearchKnobs = None,
-    search_size: SearchSize = 160,
+    search_size: SearchSize = 128,
     heldout_size: HeldoutSize = 256,
     data_seed: DataSeed = 0,
     levels: Levels = None,
@@ -114,10 +124,28 @@ def search(
     attn: Attn = "auto",
     trust_remote_code: Remote = False,
     problem: ProblemName = "token-pruning",
+    track: Track = None,
     out: Out = None,
 ) -> None:
     """Search with one strategy and one seed."""
+    if plan:
+        _plan(strategy, model, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+        return
     _compare([strategy], [seed], budget, out, problem, locals())
+
+
+def _plan(name: str, model: str, **options: Any) -> None:
+    """Plan a gradient step of the strategy `name`."""
+    from paretoprune.errors import UnsupportedError
+    from paretoprune.problems.step_plan import plan_step
+    from paretoprune.report.step_plan import print_plan
+    from paretoprune.search.lagrangian import LagrangianSearch
+    from paretoprune.specs import StrategySpec
+
+    strategy = StrategySpec.parse(name).build()
+    if not isinstance(strategy, LagrangianSearch):
+        raise UnsupportedError(f"--plan plans the strategy 'gradient', not {name!r}")
+    print_plan(new_console(), plan_step(model, strategy.options, **options))
 
 
 def _is_relaxable(pruner: str, search_knobs: bool | None) -> bool:
@@ -147,6 +175,7 @@ def _compare(
     from paretoprune.problems.locate import is_location
     from paretoprune.registry import problems
     from paretoprune.specs import StrategySpec, fitting_strategies
+    from paretoprune.track import Trackers
 
     if not budget > 0:
         raise InvalidValueError(f"--budget must be more than 0 dense passes, got {budget:g}")
@@ -164,6 +193,7 @@ def _compare(
     if beside:
         loading["presets"] = beside
     shown = {"decoder_batch" if key == "batch" else key: v for key, v in loading.items()}
+    trackers = Trackers.named(options["track"] or [])
     folder = free_folder(out)
 
     from paretoprune.comparison import check
@@ -185,11 +215,12 @@ def _compare(
     for note in task.notes():
         console.print(note)
     found = None if wanted is None else evaluate_reference(console, task, wanted)
-    with StudyLog(folder) as log, SearchProgress(console) as progress:
+    with StudyLog(folder) as log, SearchProgress(console) as progress, trackers:
         comparison = run(
-            task, specs, budget=budget, seeds=seeds, log=log, observe=progress,
+            task, specs, budget=budget, seeds=seeds, log=log, observe=trackers.beside(progress),
             settings={"problem": problem_name, "reference": wanted, **shown}, reference=found,
         )  # fmt: skip
+        trackers.finish(comparison.summary)
     write_results(folder, comparison.summary)
     gradients = None if comparison.summary.interrupted else _gradients(console, comparison, found)
     if gradients is not None:

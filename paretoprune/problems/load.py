@@ -7,6 +7,7 @@ from typing import Any
 
 from paretoprune.adapters.load import load_adapter
 from paretoprune.errors import InvalidValueError
+from paretoprune.parallel import own_device
 from paretoprune.presets import find_presets
 from paretoprune.problems.costs import DEFAULT_OBJECTIVES, parse_objectives
 from paretoprune.problems.prefill_store import DEFAULT_BYTES
@@ -19,7 +20,7 @@ from paretoprune.tasks.load import load_task
 from paretoprune.zoo.catalogue import DEFAULT_TASK, task_of
 
 DEFAULT_MODEL = "mini-llava"
-DEFAULT_SEARCH_SIZE = 160
+DEFAULT_SEARCH_SIZE = 128
 DEFAULT_HELDOUT_SIZE = 256
 
 
@@ -69,8 +70,11 @@ def load_problem(
         )
     load_split = load_task(task or default_task(model), data)
     wanted = Operators.of(pruner, search_knobs=search_knobs)
+    if "device" in loading:
+        loading["device"] = own_device(str(loading["device"]))
     named = find_presets(presets) if presets else []
     adapter = load_adapter(model, **loading)
+    adapter.model.requires_grad_(False)  # gradients go to keep ratios: nothing is kept for weights
     operators, left_out = wanted.available(adapter)
     beside, without = runnable(adapter, named)
     return TokenPruning(

@@ -614,6 +614,10 @@ class TokenPruning(Problem):
         found: NDArray[np.float64] = np.asarray(outcomes, dtype=np.float64) - self.blind_score
         return found / (self.dense_score - self.blind_score)
 
+    def parts(self, outcomes: NDArray[np.float32]) -> Mapping[str, float]:
+        """Mean outcome per question family."""
+        return family_scores(self.samples, outcomes)
+
     def describe(self) -> dict[str, Any]:
         """Everything that a resumed study must find unchanged, and the reference figures."""
         return {
@@ -630,6 +634,7 @@ class TokenPruning(Problem):
             "first_sample": self.samples[0].id,
             "dense_score": self.dense_score,
             "blind_score": self.blind_score,
+            "dense_parts": dict(self.parts(self.dense_outcomes)),
             "dense_gflops": self.dense_flops / 1e9,
             "blind_gflops": self.blind_flops / 1e9,
         }
