@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -121,6 +121,7 @@ def test_what_does_not_fit_is_one_sentence(tmp_path):
 sides = st.tuples(st.integers(50, 2000), st.integers(50, 2000))
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(sides, min_size=2, max_size=40))
 def test_equalised_areas_are_the_quantiles_of_a_uniform_distribution(sizes):
     found = equalised(sizes)
