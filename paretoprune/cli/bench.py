@@ -18,7 +18,7 @@ def bench(
         str,
         typer.Argument(
             help="Benchmark: evaluation, prefill, latency, memory, log, kernels, operators, "
-            "gradient-bias, search-cost."
+            "gradient-bias, search-cost, kill9."
         ),
     ],
     model: Annotated[
@@ -55,6 +55,7 @@ def bench(
         str | None,
         typer.Option(help="Part of search-cost's runs, such as 1/4; runs that exist are kept."),
     ] = None,
+    kills: Annotated[int, typer.Option(min=1, help="Processes that kill9 kills.")] = 200,
     out: Annotated[Path | None, typer.Option(help="JSON file to write the figures to.")] = None,
 ) -> None:
     """Run one of the project's benchmarks and print its figures."""
@@ -66,5 +67,5 @@ def bench(
         new_console(), model=model, search_size=search_size, heldout_size=heldout_size,
         repeats=repeats, device=device, out=out,
         quick=quick, seeds=seeds, first_seed=first_seed, strategy=strategy, reference=reference,
-        shard=shard,
+        shard=shard, kills=kills,
     )  # fmt: skip
