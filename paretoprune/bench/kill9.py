@@ -32,7 +32,7 @@ from paretoprune.search.base import SearchContext, SearchStrategy
 from paretoprune.study import DEFAULT_BATCH, run_study
 
 KILLS = 200
-BUDGET = 48.0
+BUDGET = 32.0
 PAUSE = 0.002
 """Seconds that an evaluation takes at least, so that some kills fall into one."""
 STUDY = "study"
@@ -77,11 +77,19 @@ class Counted(Problem):
 
 
 def run(
-    console: Console, *, out: Path | None = None, kills: int = KILLS, **_: object
+    console: Console,
+    *,
+    out: Path | None = None,
+    kills: int = KILLS,
+    first_seed: int = 0,
+    **_: object,
 ) -> dict[str, Any]:
-    """Kill `kills` processes, print what that did to each strategy's log, return all figures."""
+    """Kill `kills` processes, print what that did to each strategy's log, return all figures.
+
+    `first_seed` seeds the moments.
+    """
     names = [name for name in strategies.names() if _problem_of(name) is not None]
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(first_seed)
     tallies: list[Tally] = []
     with (
         Progress(console=console, transient=True) as bar,
@@ -91,6 +99,12 @@ def run(
         for number, name in enumerate(names):
             share = kills * (number + 1) // len(names) - kills * number // len(names)
             tallies.append(_disturb(name, share, Path(folder), rng))
+            found = tallies[-1]
+            console.print(
+                f"[{number + 1}/{len(names)}] {name}: {found.kills} kills, {found.lost} lost, "
+                f"{found.doubled} doubled, {len(found.differences)} differences",
+                markup=False,
+            )
             bar.update(line, advance=share)
     figures = {
         "kills": sum(t.kills for t in tallies),

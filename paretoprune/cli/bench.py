@@ -42,7 +42,9 @@ def bench(
     seeds: Annotated[
         int | None, typer.Option(min=1, help="Seeds per strategy: search-cost. [default: 5]")
     ] = None,
-    first_seed: Annotated[int, typer.Option(min=0, help="The first of them.")] = 0,
+    first_seed: Annotated[
+        int, typer.Option(min=0, help="The first of them; the seed of kill9.")
+    ] = 0,
     strategy: Annotated[
         list[str] | None,
         typer.Option("--strategy", "-s", help="Strategies of search-cost. [default: its own]"),
