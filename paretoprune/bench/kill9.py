@@ -82,13 +82,15 @@ def run(
     out: Path | None = None,
     kills: int = KILLS,
     first_seed: int = 0,
+    strategy: Sequence[str] | None = None,
     **_: object,
 ) -> dict[str, Any]:
     """Kill `kills` processes, print what that did to each strategy's log, return all figures.
 
-    `first_seed` seeds the moments.
+    `first_seed` seeds the moments; `strategy` names strategies, all are taken by default.
     """
-    names = [name for name in strategies.names() if _problem_of(name) is not None]
+    wanted = strategy or strategies.names()
+    names = [name for name in wanted if _problem_of(name) is not None]
     rng = np.random.default_rng(first_seed)
     tallies: list[Tally] = []
     with (

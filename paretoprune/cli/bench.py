@@ -47,7 +47,9 @@ def bench(
     ] = 0,
     strategy: Annotated[
         list[str] | None,
-        typer.Option("--strategy", "-s", help="Strategies of search-cost. [default: its own]"),
+        typer.Option(
+            "--strategy", "-s", help="Strategies of search-cost and kill9. [default: theirs]"
+        ),
     ] = None,
     reference: Annotated[
         str | None,
