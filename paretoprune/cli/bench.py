@@ -48,7 +48,7 @@ def bench(
     strategy: Annotated[
         list[str] | None,
         typer.Option(
-            "--strategy", "-s", help="Strategies of search-cost and kill9. [default: theirs]"
+            "--strategy", "-s", help="Strategies of search-cost, kill9. [default: theirs]"
         ),
     ] = None,
     reference: Annotated[
