@@ -115,11 +115,11 @@ def score_population(
         first = rows & (rows.cumsum() <= rows.sum() // 2)
         return run_rows(number, first) + run_rows(number, rows & ~first)
 
-    def run_at_once(number: int, rows: NDArray[np.bool_]) -> float:
+    def run_at_once(number: int, among: NDArray[np.bool_]) -> float:
         part, teacher = batches[number], dense[number]
         trunk = None if trunks is None else trunks[number]
-        if not rows.all():
-            here = torch.from_numpy(rows).to(part.sample.device)
+        if not among.all():
+            here = torch.from_numpy(among).to(part.sample.device)
             part, teacher, trunk = part.rows(here), teacher[here], None
         meter = Executed()
         numbers = part.sample.cpu().numpy()
