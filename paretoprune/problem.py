@@ -213,6 +213,10 @@ class Problem(ABC):
         found: NDArray[np.float64] = np.asarray(outcomes, dtype=np.float64) - quality.reference
         return found / (quality.best - quality.reference)
 
+    def fingerprints(self) -> Mapping[str, str]:
+        """SHA-256 by name of what a rerun must find unchanged beside the settings; none here."""
+        return {}
+
     def describe(self) -> dict[str, Any]:
         """JSON-ready description: what a resumed study must find unchanged."""
         return {"problem": self.name}

@@ -1,9 +1,9 @@
-"""Searching: `compare` and `search`."""
+"""Searching: `compare` and `search`. Both build a `StudyFile` from their flags and run it."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -19,28 +19,31 @@ from paretoprune.cli.options import (
     HeldoutSize,
     Levels,
     Model,
+    Models,
     Objectives,
     Out,
     ProblemName,
     Pruner,
+    PrunerKnobs,
+    Pruners,
     ReferenceName,
     Remote,
-    SearchKnobs,
     SearchSize,
     Task,
+    Tasks,
 )
-from paretoprune.cli.terminal import free_folder, new_console, without_library_bars
-from paretoprune.errors import InvalidValueError
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from paretoprune.problem import Problem
-    from paretoprune.reference import Reference
+from paretoprune.cli.terminal import free_folder
 
 
 @app.command()
 def compare(
+    context: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="Study file (TOML), as paretoprune init writes one; flags come before it."
+        ),
+    ] = None,
     strategy: Annotated[
         list[str] | None,
         typer.Option(
@@ -53,10 +56,10 @@ def compare(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds per strategy: 0 to N-1.")] = 2,
     budget: Budget = DEFAULT_BUDGET,
-    model: Model = "mini-llava",
-    task: Task = None,
-    pruner: Pruner = "fastv",
-    search_knobs: SearchKnobs = None,
+    model: Models = None,
+    task: Tasks = None,
+    pruner: Pruners = None,
+    pruner_knobs: PrunerKnobs = None,
     search_size: SearchSize = 160,
     heldout_size: HeldoutSize = 256,
     data_seed: DataSeed = 0,
@@ -71,26 +74,30 @@ def compare(
     problem: ProblemName = "token-pruning",
     out: Out = None,
 ) -> None:
-    """Search with several strategies at equal cost and rank them on held-out data."""
-    names = list(strategy or [])
-    if not names and problem == "token-pruning":  # mistakes show before the model loads
-        from paretoprune.problems.costs import parse_objectives
-        from paretoprune.specs import default_strategies
+    """Search with several strategies at equal cost and rank them on held-out data.
 
-        costs = parse_objectives(objectives)[1:]
-        names += default_strategies(costs, gradient=_is_relaxable(pruner, search_knobs))
-    _compare(names, list(range(seeds)), budget, out, problem, locals())
+    Several models, tasks or pruners are compared one combination after the other.
+    """
+    from paretoprune.cli.run import run
+    from paretoprune.study_file import StudyFile, read_study
+
+    given = given_settings(context)
+    study = StudyFile() if config is None else read_study(config)
+    study = study.changed(given)
+    study.confirm(given)
+    run(study, study.cases(), free_folder(study.out))
 
 
 @app.command()
 def search(
+    context: typer.Context,
     strategy: Annotated[str, typer.Argument(help="Strategy, as name or name:option=value,...")],
     seed: Annotated[int, typer.Option(min=0, help="Seed of the search.")] = 0,
     budget: Budget = DEFAULT_BUDGET,
     model: Model = "mini-llava",
     task: Task = None,
     pruner: Pruner = "fastv",
-    search_knobs: SearchKnobs = None,
+    pruner_knobs: PrunerKnobs = None,
     search_size: SearchSize = 160,
     heldout_size: HeldoutSize = 256,
     data_seed: DataSeed = 0,
@@ -106,106 +113,24 @@ def search(
     out: Out = None,
 ) -> None:
     """Search with one strategy and one seed."""
-    _compare([strategy], [seed], budget, out, problem, locals())
+    from paretoprune.cli.run import run
+    from paretoprune.study_file import StudyFile
+
+    study = StudyFile().changed(given_settings(context) | {"strategy": strategy, "seeds": [seed]})
+    run(study, study.cases(), free_folder(study.out))
 
 
-def _is_relaxable(pruner: str, search_knobs: bool | None) -> bool:
-    """Whether gradient strategies can search it: a single pruner that is top-k of a score."""
-    if pruner == "fastv":
-        return True  # the default is known without loading torch
-    from paretoprune.pruning.operators import Operators
+def given_settings(context: typer.Context) -> dict[str, Any]:
+    """Settings of a study file that were given as flags; paths as text."""
+    from paretoprune.study_file import StudyFile
 
-    only = Operators.of(pruner, search_knobs=search_knobs).only
-    return only is not None and only.relaxable
-
-
-LOADING = (
-    "model", "task", "pruner", "search_knobs", "search_size", "heldout_size", "data_seed", "levels",
-    "objectives", "batch", "dtype", "device", "attn", "trust_remote_code",
-)  # fmt: skip
+    return {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in context.params.items()
+        if name in StudyFile.model_fields and _is_given(context, name)
+    }
 
 
-def _compare(
-    names: list[str],
-    seeds: list[int],
-    budget: float,
-    out: Path | None,
-    problem_name: str,
-    options: dict[str, Any],
-) -> None:
-    from paretoprune.problems.locate import is_location
-    from paretoprune.registry import problems
-    from paretoprune.specs import StrategySpec, fitting_strategies
-
-    if not budget > 0:
-        raise InvalidValueError(f"--budget must be more than 0 dense passes, got {budget:g}")
-    specs = [StrategySpec.parse(name) for name in names]  # mistakes show before torch loads
-    own = is_location(problem_name)
-    if not own:
-        problems.entry(problem_name)
-    wanted = options["reference"]
-    if wanted is not None:
-        from paretoprune.reference import parse_reference
-
-        parse_reference(wanted)
-    loading = {key: options[key] for key in LOADING} if problem_name == "token-pruning" else {}
-    shown = {"decoder_batch" if key == "batch" else key: v for key, v in loading.items()}
-    folder = free_folder(out)
-
-    from paretoprune.comparison import check
-    from paretoprune.comparison import compare as run
-    from paretoprune.examples import examples_of
-    from paretoprune.kept import write_examples
-    from paretoprune.log import StudyLog
-    from paretoprune.report import write_report
-    from paretoprune.report.terminal import SearchProgress, print_summary
-    from paretoprune.results import write_results
-
-    console = new_console()
-    if not own:  # a user's own problem may need no library of models at all
-        without_library_bars()
-    task = _load(console, problem_name, loading)
-    specs = specs or [StrategySpec.parse(name) for name in fitting_strategies(task)]
-    check(task, specs, seeds, budget)
-    for note in task.notes():
-        console.print(note)
-    found = None if wanted is None else _reference(console, task, wanted)
-    with StudyLog(folder) as log, SearchProgress(console) as progress:
-        comparison = run(
-            task, specs, budget=budget, seeds=seeds, log=log, observe=progress,
-            settings={"problem": problem_name, "reference": wanted, **shown}, reference=found,
-        )  # fmt: skip
-    write_results(folder, comparison.summary)
-    examples = None if comparison.summary.interrupted else examples_of(comparison)
-    if examples is not None:
-        write_examples(folder, examples)
-    write_report(folder, comparison.summary, examples)
-    print_summary(console, comparison.summary, folder)
-    if comparison.summary.interrupted:
-        raise typer.Exit(130)
-
-
-def _reference(console: Console, task: Problem, name: str) -> Reference:
-    from rich.progress import Progress
-
-    from paretoprune.reference import reference_front
-
-    with Progress(console=console, transient=True) as bar:
-        line = bar.add_task(f"reference {name}", total=None)
-        found = reference_front(
-            task, name, observe=lambda done, total: bar.update(line, completed=done, total=total)
-        )
-    stored = found.stored()
-    console.print(
-        f"Reference {name}: {stored.evaluations} configurations in {stored.seconds:.0f} s, "
-        f"{len(stored.costs)} on the front, hypervolume {stored.hypervolume:.3f}; worth "
-        f"{stored.cost:.0f} dense passes, of which {stored.executed:.0f} were run."
-    )
-    return found
-
-
-def _load(console: Console, name: str, options: dict[str, Any]) -> Problem:
-    from paretoprune.problems.named import load_named_problem
-
-    with console.status(f"loading {options.get('model', name)} and its data"):
-        return load_named_problem(name, **options)
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"

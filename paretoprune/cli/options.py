@@ -13,11 +13,27 @@ Model = Annotated[
     str,
     typer.Option(help="Embedded mini-model, checkpoint directory, or hub name owner/model."),
 ]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        help="Embedded mini-model, checkpoint directory, or hub name owner/model; repeat for "
+        "several. [default: mini-llava]",
+    ),
+]
 Task = Annotated[
     str | None,
     typer.Option(
         help="Data that candidates are scored on. [default: what an embedded mini-model was "
         "trained on, else minivqa]"
+    ),
+]
+Tasks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--task",
+        help="Data that candidates are scored on; repeat for several. [default: what an embedded "
+        "mini-model was trained on, else minivqa]",
     ),
 ]
 Pruner = Annotated[
@@ -27,7 +43,16 @@ Pruner = Annotated[
         "several with commas, or all, of which the search chooses."
     ),
 ]
-SearchKnobs = Annotated[
+Pruners = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--pruner",
+        help="Operator that decides which visual tokens go, as name or name:knob=value,...; "
+        "several with commas, or all, of which the search chooses; repeat to compare each by "
+        "itself. [default: fastv]",
+    ),
+]
+PrunerKnobs = Annotated[
     bool | None,
     typer.Option(
         "--pruner-knobs/--no-pruner-knobs",

@@ -13,7 +13,7 @@ from paretoprune.problems.token_pruning import TokenPruning
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.operators import Named, Operators
 from paretoprune.registry import tasks
-from paretoprune.zoo.catalogue import DEFAULT_TASK, task_of
+from paretoprune.zoo.catalogue import default_task
 
 DEFAULT_MODEL = "mini-llava"
 DEFAULT_SEARCH_SIZE = 160
@@ -79,8 +79,3 @@ def load_problem(
         objectives=parse_objectives(objectives),
         prefill_bytes=prefill_bytes,
     )
-
-
-def default_task(model: str) -> str:
-    """The task of an embedded mini-model, and MiniVQA for any other."""
-    return task_of(model) or DEFAULT_TASK

@@ -11,7 +11,7 @@ from paretoprune.results import Summary
 
 def ranking_markdown(summary: Summary) -> str:
     """Table, its terms, and the finding; nothing in a name acts as markup."""
-    lines = [_escaped(words.finding(summary))]
+    lines = [escaped(words.finding(summary))]
     if summary.interrupted:
         lines.append("The comparison was interrupted and covers what was finished.")
     if summary.standings:
@@ -27,11 +27,11 @@ def _table(summary: Summary) -> str:
     rows = [
         [column.title for column in columns],
         ["---:" if column.numeric else "---" for column in columns],
-        *([_escaped(cell) for cell in row] for row in zip(*cells, strict=True)),
+        *([escaped(cell) for cell in row] for row in zip(*cells, strict=True)),
     ]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Text that GitHub shows literally, in a table cell too."""
     return re.sub(r"([\\`*_\[\]|~$])", r"\\\1", html.escape(text, quote=False))

@@ -1,0 +1,200 @@
+"""Runs a study file: one comparison, or several with a folder each and one overview."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from paretoprune.cli.terminal import new_console, without_library_bars
+from paretoprune.errors import ParetopruneError
+from paretoprune.study_file import STUDY_NAME, TOKEN_PRUNING, Case, StudyFile, write_study
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from paretoprune.problem import Problem
+    from paretoprune.reference import Reference
+    from paretoprune.results import Summary
+
+LOADING = (
+    "search_size", "heldout_size", "data_seed", "levels", "objectives", "batch", "dtype", "device",
+    "attn", "trust_remote_code",
+)  # fmt: skip
+"""Settings that go to `load_problem` as they are."""
+
+
+def run(study: StudyFile, cases: Sequence[Case], folder: Path) -> None:
+    """Run all cases of a study into `folder`; mistakes show before the first one is paid for.
+
+    With several, one that cannot be run is named and the others go on; the exit code is then 2.
+    """
+    console = new_console()
+    cases = [Case(case.folder, with_strategies(case.study)) for case in cases]
+    for case in cases:
+        check_names(case.study)
+    if len(cases) == 1 and not cases[0].folder:
+        if run_case(console, cases[0].study, folder).interrupted:
+            raise typer.Exit(130)
+        return
+    from paretoprune.matrix import CaseRecord, Matrix, write_matrix
+    from paretoprune.report.overview import print_overview, write_overview
+
+    check_parts(cases)
+    records = [CaseRecord.of(case) for case in cases]
+    interrupted = False
+    for number, case in enumerate(cases):
+        console.rule(f"{number + 1} of {len(cases)}: {case.folder}", align="left")
+        write_matrix(folder, Matrix(cases=records))
+        if number == 0:
+            write_study(folder / STUDY_NAME, study)
+        try:
+            interrupted = run_case(console, case.study, folder / case.folder).interrupted
+        except ParetopruneError as error:
+            typer.echo(f"paretoprune: {case.folder}: {error}", err=True)
+            records[number] = CaseRecord.of(case, failure=str(error))
+        if interrupted:
+            break
+    write_matrix(folder, Matrix(cases=records))
+    write_overview(folder)
+    print_overview(console, folder)
+    if interrupted:
+        raise typer.Exit(130)
+    if any(record.failure for record in records):
+        raise typer.Exit(2)
+
+
+def run_case(console: Console, study: StudyFile, folder: Path) -> Summary:
+    """Run one comparison into `folder` and print it; the settings are there before it starts."""
+    from paretoprune.comparison import check
+    from paretoprune.comparison import compare as search
+    from paretoprune.examples import examples_of
+    from paretoprune.kept import write_examples
+    from paretoprune.log import StudyLog
+    from paretoprune.problems.locate import is_location
+    from paretoprune.provenance import provenance_of, write_provenance
+    from paretoprune.report import write_report
+    from paretoprune.report.terminal import SearchProgress, print_summary
+    from paretoprune.results import write_results
+    from paretoprune.specs import StrategySpec, fitting_strategies
+    from paretoprune.zoo.catalogue import default_task
+
+    if not is_location(study.problem):  # a user's own may need no library of models at all
+        without_library_bars()
+    loading = loading_of(study)
+    problem = _load(console, study.problem, loading)
+    if not study.strategy:
+        study = study.changed({"strategy": list(fitting_strategies(problem))})
+    if study.problem == TOKEN_PRUNING and not study.task:
+        study = study.changed({"task": default_task(study.model[0])})
+    specs = [StrategySpec.parse(text) for text in study.strategy]
+    check(problem, specs, study.seed_list, study.budget)
+    for note in problem.notes():
+        console.print(note)
+    found = None if study.reference is None else _reference(console, problem, study.reference)
+    shown = {"decoder_batch" if key == "batch" else key: v for key, v in loading.items()}
+    with StudyLog(folder) as log, SearchProgress(console) as progress:
+        write_study(folder / STUDY_NAME, study)
+        write_provenance(folder, provenance_of(problem, study.seed_list, study.device))
+        comparison = search(
+            problem, specs, budget=study.budget, seeds=study.seed_list, log=log, observe=progress,
+            settings={"problem": study.problem, "reference": study.reference, **shown},
+            reference=found,
+        )  # fmt: skip
+    write_results(folder, comparison.summary)
+    examples = None if comparison.summary.interrupted else examples_of(comparison)
+    if examples is not None:
+        write_examples(folder, examples)
+    write_report(folder, comparison.summary, examples)
+    print_summary(console, comparison.summary, folder)
+    return comparison.summary
+
+
+def with_strategies(study: StudyFile) -> StudyFile:
+    """The study with its strategies written out, unless the problem has to be loaded for that."""
+    if study.strategy or study.problem != TOKEN_PRUNING:
+        return study
+    from paretoprune.problems.costs import parse_objectives
+    from paretoprune.specs import default_strategies
+
+    costs = parse_objectives(study.objectives)[1:]
+    named = default_strategies(costs, gradient=_is_relaxable(study))
+    return study.changed({"strategy": list(named)})
+
+
+def check_names(study: StudyFile) -> None:
+    """Raise what names an unknown strategy, problem, task, objective or reference."""
+    from paretoprune.problems.costs import parse_objectives
+    from paretoprune.problems.locate import is_location
+    from paretoprune.reference import parse_reference
+    from paretoprune.registry import problems, tasks
+
+    study.specs()
+    if not is_location(study.problem):
+        problems.entry(study.problem)
+    for task in study.task:
+        tasks.entry(task)
+    parse_objectives(study.objectives)
+    if study.reference is not None:
+        parse_reference(study.reference)
+
+
+def check_parts(cases: Sequence[Case]) -> None:
+    """Raise what names a model or pruner that does not exist, before the first case is run."""
+    from paretoprune.adapters.load import find_checkpoint
+    from paretoprune.pruning.operators import Operators
+
+    for case in cases:
+        find_checkpoint(case.study.model[0])
+        Operators.of(case.study.pruner[0], search_knobs=case.study.pruner_knobs)
+
+
+def loading_of(study: StudyFile) -> dict[str, Any]:
+    """What `load_named_problem` is given for a study of one model, task and pruner."""
+    if study.problem != TOKEN_PRUNING:
+        return {}
+    return {
+        "model": study.model[0],
+        "task": study.task[0] if study.task else None,
+        "pruner": study.pruner[0],
+        "search_knobs": study.pruner_knobs,
+        **{key: getattr(study, key) for key in LOADING},
+    }
+
+
+def _is_relaxable(study: StudyFile) -> bool:
+    """Whether gradient strategies can search it: a single pruner that is top-k of a score."""
+    if study.pruner == ("fastv",):
+        return True  # the default is known without loading torch
+    from paretoprune.pruning.operators import Operators
+
+    only = Operators.of(study.pruner[0], search_knobs=study.pruner_knobs).only
+    return only is not None and only.relaxable
+
+
+def _reference(console: Console, task: Problem, name: str) -> Reference:
+    from rich.progress import Progress
+
+    from paretoprune.reference import reference_front
+
+    with Progress(console=console, transient=True) as bar:
+        line = bar.add_task(f"reference {name}", total=None)
+        found = reference_front(
+            task, name, observe=lambda done, total: bar.update(line, completed=done, total=total)
+        )
+    stored = found.stored()
+    console.print(
+        f"Reference {name}: {stored.evaluations} configurations in {stored.seconds:.0f} s, "
+        f"{len(stored.costs)} on the front, hypervolume {stored.hypervolume:.3f}; worth "
+        f"{stored.cost:.0f} dense passes, of which {stored.executed:.0f} were run."
+    )
+    return found
+
+
+def _load(console: Console, name: str, options: dict[str, Any]) -> Problem:
+    from paretoprune.problems.named import load_named_problem
+
+    with console.status(f"loading {options.get('model', name)} and its data"):
+        return load_named_problem(name, **options)
