@@ -100,7 +100,7 @@ def compare(
             recorder=recorder, observe=watch,
         )  # fmt: skip
         front = [int(i) for i in frontier.front_of(result.evaluations, problem.objectives)]
-        studies.append(Study(spec, strategy.space_name, result, front))
+        studies.append(Study(spec, strategy.space_name, result, front, trace=strategy.trace()))
         if result.stopped == "interrupted":
             interrupted = True
             break

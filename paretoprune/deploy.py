@@ -1,4 +1,4 @@
-"""Using a found schedule: pruned models, `paretoprune.json` beside a checkpoint, exports.
+"""Using a found schedule or policy: pruned models, `paretoprune.json` beside a checkpoint, exports.
 
 view = pruned(model, "schedules/best.json")
 view.generate(**inputs)
@@ -18,16 +18,27 @@ from paretoprune.adapters.base import Adapter
 from paretoprune.adapters.load import GENERIC, adapter_class, find_checkpoint, load_adapter
 from paretoprune.adapters.views import view_of
 from paretoprune.errors import BrokenFileError, InvalidValueError
+from paretoprune.policies.base import Policy
+from paretoprune.policies.files import (
+    PolicyFile,
+    SavedPolicy,
+    read_policy,
+    saved_policy,
+    write_policy,
+)
+from paretoprune.policies.static import Static
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.operators import Operators, make_pruner
 from paretoprune.pruning.view import prune
-from paretoprune.schedules import KeepSchedule, ScheduleFile, read_schedule, write_schedule
+from paretoprune.schedules import KeepSchedule, ScheduleFile, write_schedule
 from paretoprune.tasks.base import Visual
 
 BESIDE = "paretoprune.json"
 """Name of the schedule file that `load` looks for in a checkpoint directory."""
 Model = TypeVar("Model", bound=PreTrainedModel)
-Schedule: TypeAlias = KeepSchedule | ScheduleFile | Sequence[float] | str | Path
+Schedule: TypeAlias = (
+    KeepSchedule | ScheduleFile | Policy | SavedPolicy | Sequence[float] | str | Path
+)
 
 
 def pruned(model: Model, schedule: Schedule, pruner: str | Pruner | None = None) -> Model:
@@ -35,16 +46,20 @@ def pruned(model: Model, schedule: Schedule, pruner: str | Pruner | None = None)
 
     The view has the class of `model` and its whole interface, `generate` included; it shares all
     tensors, and `model` itself is not changed. `schedule` is a schedule, its ratios (one per
-    decoder layer), or a schedule file; `pruner` names what ranks the tokens (default: the file's,
-    with its settings, else FastV). Each layer's KV cache holds only what the layer kept; the cache
-    that `generate` returns goes on with a conversation. Raises `InvalidValueError`,
-    `UnknownNameError` or `UnsupportedError` where model, schedule and pruner do not fit.
+    decoder layer), a policy, or the file of either; `pruner` names what ranks the tokens (default:
+    the file's, with its settings, else FastV). Each layer's KV cache holds only what the layer
+    kept; the cache that `generate` returns goes on with a conversation. Raises
+    `InvalidValueError`, `UnknownNameError` or `UnsupportedError` where model, schedule and pruner
+    do not fit.
     """
-    content = read_schedule(Path(schedule)) if isinstance(schedule, (str, Path)) else schedule
-    if isinstance(content, ScheduleFile):
+    content = read_policy(Path(schedule)) if isinstance(schedule, (str, Path)) else schedule
+    if isinstance(content, SavedPolicy):
+        pruner = pruner or pruner_of(content.about)
+        content = content.policy
+    elif isinstance(content, ScheduleFile):
         pruner = pruner or pruner_of(content)
         content = content.schedule
-    elif not isinstance(content, KeepSchedule):
+    elif not isinstance(content, (KeepSchedule, Policy)):
         content = KeepSchedule.from_ratios(list(content))
     ranking = Operators.of(pruner or "fastv", search_knobs=False).single
     family = adapter_class(model.config.model_type)
@@ -55,8 +70,8 @@ def pruned(model: Model, schedule: Schedule, pruner: str | Pruner | None = None)
     return prune(model, family, content, ranking)
 
 
-def pruner_of(content: ScheduleFile) -> Pruner:
-    """The pruner of a schedule file, with its settings; raises where either does not exist."""
+def pruner_of(content: ScheduleFile | PolicyFile) -> Pruner:
+    """The pruner of such a file, with its settings; raises where either does not exist."""
     return make_pruner(content.pruner, content.pruner_settings)
 
 
@@ -69,7 +84,7 @@ class PrunedModel:
 
     model: PreTrainedModel
     adapter: Adapter
-    schedule: ScheduleFile | None
+    schedule: ScheduleFile | SavedPolicy | None
 
     def inputs(self, visuals: Sequence[Visual], prompts: Sequence[str]) -> BatchFeature:
         """What `model.generate` takes, padded on the left."""
@@ -103,12 +118,15 @@ def load(model: str, *, schedule: Schedule | None = None, **loading: Any) -> Pru
     return PrunedModel(pruned(adapter.model, content), adapter, content)
 
 
-def as_file(schedule: Schedule, pruner: str = "fastv") -> ScheduleFile:
-    """The content of a schedule file for any form of a schedule."""
+def as_file(schedule: Schedule, pruner: str = "fastv") -> ScheduleFile | SavedPolicy:
+    """The content of a schedule file for any form of a schedule; of a policy, the policy."""
     if isinstance(schedule, (str, Path)):
-        return read_schedule(Path(schedule))
-    if isinstance(schedule, ScheduleFile):
+        saved = read_policy(Path(schedule))
+        return saved.about if isinstance(saved.about, ScheduleFile) else saved
+    if isinstance(schedule, (ScheduleFile, SavedPolicy)):
         return schedule
+    if isinstance(schedule, Policy):
+        return saved_policy(schedule, pruner)
     ratios = schedule.ratios if isinstance(schedule, KeepSchedule) else schedule
     return ScheduleFile(pruner=pruner, keep=[float(r) for r in ratios])
 
@@ -130,15 +148,19 @@ def save_beside(folder: Path, schedule: Schedule, pruner: str = "fastv") -> Path
         reason = str(error).strip().splitlines()[0]
         raise BrokenFileError(f"{folder} holds no checkpoint: {reason}") from error
     layers = config.get_text_config().num_hidden_layers
-    if content.schedule.layers != layers:
+    policy = content.policy if isinstance(content, SavedPolicy) else Static(content.schedule)
+    if policy.layers != layers:
         raise InvalidValueError(
-            f"the schedule has {content.schedule.layers} layers, the checkpoint in {folder} has "
-            f"{layers}"
+            f"the schedule has {policy.layers} layers, the checkpoint in {folder} has {layers}"
         )
-    pruner_of(content)  # says what is wrong with it
+    about = content.about if isinstance(content, SavedPolicy) else content
+    pruner_of(about)  # says what is wrong with it
     file = folder / BESIDE
     try:
-        write_schedule(file, content)
+        if isinstance(about, ScheduleFile):
+            write_schedule(file, about)
+        else:
+            write_policy(file, policy, **about.kept)
     except OSError as error:
         raise BrokenFileError(f"cannot write {file}: {error.strerror}") from error
     return file

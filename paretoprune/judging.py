@@ -16,6 +16,7 @@ from paretoprune import frontier
 from paretoprune.problem import Candidate, Evaluation, Problem
 from paretoprune.reference import Reference
 from paretoprune.results import FrontPoint, ObjectiveInfo, PairRow, Standing, StudyRow, Summary
+from paretoprune.search.trace import SearchTrace, causes
 from paretoprune.specs import StrategySpec
 from paretoprune.study import StudyResult
 
@@ -27,7 +28,8 @@ class Study:
     """One study of a comparison, with its front and what held-out data say of it.
 
     `front` indexes `result.evaluations`; `heldout` are the evaluations of those candidates on the
-    held-out problem, in the same order (None where there is none).
+    held-out problem, in the same order (None where there is none); `trace` is what a gradient
+    search saw of its rounds.
     """
 
     spec: StrategySpec
@@ -35,6 +37,7 @@ class Study:
     result: StudyResult
     front: list[int] = field(default_factory=list)
     heldout: list[Evaluation] | None = None
+    trace: SearchTrace | None = None
 
     @property
     def evaluations(self) -> list[Evaluation]:
@@ -127,7 +130,7 @@ def summarise(
         _front_point(problem, s, place, number in union, apart[number])
         for number, (s, place) in enumerate((s, p) for s in useful for p in range(len(s.front)))
     ]
-    notes = [*problem.notes(), *_failures(studies)]
+    notes = [*problem.notes(), *_failures(studies), *_warnings(studies)]
     standings, pairs = _rank(rows, areas)
     if not interrupted:
         points = _measured(problem, pooled, points, notes)
@@ -152,6 +155,15 @@ def summarise(
         pairs=pairs,
         notes=notes,
     )
+
+
+def _warnings(studies: Sequence[Study]) -> list[str]:
+    """What went wrong inside gradient searches, each cause once with the studies it was in."""
+    found: dict[str, list[str]] = {}
+    for study in studies:
+        for cause in causes(study.trace) if study.trace is not None else ():
+            found.setdefault(cause, []).append(f"{study.spec.label} seed {study.result.seed}")
+    return [f"{', '.join(who)}: {cause}." for cause, who in found.items()]
 
 
 def _failures(studies: Sequence[Study]) -> list[str]:
@@ -228,6 +240,7 @@ def _front_point(
         keep=evaluation.detail.get("keep"),
         pruner=evaluation.detail.get("pruner"),
         pruner_settings=evaluation.detail.get("pruner_settings", {}),
+        policy=evaluation.detail.get("policy"),
         search=dict(evaluation.objectives),
         search_error=dict(evaluation.standard_errors),
         heldout=dict(held.objectives) if held else None,

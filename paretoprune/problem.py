@@ -17,6 +17,7 @@ from paretoprune.space import SearchSpace, Value
 
 if TYPE_CHECKING:
     from paretoprune.kept import Example
+    from paretoprune.policies.base import Policy
     from paretoprune.search.relaxation import Relaxation
 
 
@@ -56,8 +57,8 @@ class Objective:
 class Candidate:
     """A point of one of a problem's spaces.
 
-    `policy` holds a learned input-adaptive policy where a strategy proposes one instead of a fixed
-    point; `values` then names its budget. Both are evaluated the same way.
+    `policy` holds a policy (`policies.base`) where a strategy proposes one instead of a fixed
+    point; `values` then names its budget, if it has one. Both are evaluated the same way.
 
     `share` asks for an evaluation on part of the samples, over 0 and at most 1: the same part for
     every candidate. Such an evaluation is cheaper, and never on a front.
@@ -68,7 +69,7 @@ class Candidate:
 
     space: str
     values: Mapping[str, Value]
-    policy: Any = None
+    policy: Policy | None = None
     share: float = 1.0
     relaxed: Mapping[str, Any] | None = field(default=None, compare=False)
 
@@ -81,7 +82,7 @@ class Candidate:
     @property
     def key(self) -> str:
         """Identity as canonical JSON: equal keys are the same point."""
-        policy = None if self.policy is None else id(self.policy)
+        policy = None if self.policy is None else self.policy.key
         named: list[Any] = [self.space, dict(self.values), policy]
         return json.dumps(named if self.share == 1 else [*named, self.share], sort_keys=True)
 

@@ -33,6 +33,7 @@ strategies = Registry(
         Entry("fitprune", f"{_search}.fitprune:FitPruneSearch", "from attention statistics, a divergence threshold bisected to compute targets (arXiv 2409.10197)"),
         Entry("vtw", f"{_search}.vtw:VTWSearch", "first layer whose withdrawal changes the output less than a threshold (arXiv 2405.05803)"),
         Entry("gradient", f"{_search}.lagrangian:LagrangianSearch", "straight-through top-k, KL to dense, augmented Lagrangian per budget knot (after VisPCO)"),
+        Entry("hybrid", f"{_search}.hybrid:Hybrid", "the gradient search's front as the first generation of NSGA-II, or as trials of TPE"),
         Entry("vispco", f"{_search}.vispco:Vispco", "VisPCO's formulation: score-space threshold, one multiplier, a predictor of the budget (arXiv 2604.15188)"),
     ],
     base="paretoprune.search.base:SearchStrategy",
@@ -52,6 +53,14 @@ kernels = Registry(
         Entry("free", f"{_kernels}.free:Free", "one keep ratio per layer, non-increasing"),
     ],
     base="paretoprune.schedules.kernels.base:Kernel", named="name",
+)  # fmt: skip
+_policies = "paretoprune.policies"
+policies = Registry(
+    "policy",
+    [
+        Entry("static", f"{_policies}.static:Static", "one keep schedule for every input"),
+    ],
+    base="paretoprune.policies.base:Policy", named="name",
 )  # fmt: skip
 _pruning = "paretoprune.pruning"
 pruners = Registry(
@@ -104,7 +113,7 @@ problems = Registry(
     base="paretoprune.problem:Problem", named="name",
 )  # fmt: skip
 
-ALL = (strategies, pruners, kernels, adapters, tasks, problems)
+ALL = (strategies, pruners, kernels, policies, adapters, tasks, problems)
 
 
 def find_registry(kind: str) -> Registry:

@@ -43,7 +43,8 @@ class FrontPoint(_Stored):
     union front: the non-dominated ones among all studies, on the search split. `separated` says
     whether the point's quality exceeds that of all front points that cost no more by more than
     sampling error (search split, paired, 95 %; None where this is not known). `keep` is the keep
-    schedule, where the problem has one, and `pruner` with `pruner_settings` what ranks its tokens;
+    schedule, where the problem has one, of an adaptive policy (`policy` is its key) the mean over
+    samples, and `pruner` with `pruner_settings` what ranks its tokens;
     `trial` is the number of the evaluation in the study log.
     """
 
@@ -55,6 +56,7 @@ class FrontPoint(_Stored):
     keep: list[float] | None
     pruner: str | None = None
     pruner_settings: dict[str, float | int | str] = {}
+    policy: str | None = None
     search: dict[str, float]
     search_error: dict[str, float]
     heldout: dict[str, float] | None
@@ -240,7 +242,7 @@ def _write_front(file: Path, summary: Summary) -> None:
             + [f"search_{n}_error" for n in names]
             + [f"heldout_{n}" for n in names]
             + [f"heldout_{n}_error" for n in names]
-            + ["separated", "keep", "knobs", "pruner", "pruner_settings"]
+            + ["separated", "keep", "knobs", "pruner", "pruner_settings", "policy"]
         )
         for p in summary.front:
             held = p.heldout or {}
@@ -252,13 +254,13 @@ def _write_front(file: Path, summary: Summary) -> None:
                 + [repr(p.heldout_error[n]) if n in p.heldout_error else "" for n in names]
                 + ["" if p.separated is None else int(p.separated)]
                 + [" ".join(repr(k) for k in p.keep or []), json.dumps(p.knobs)]
-                + [p.pruner or "", json.dumps(p.pruner_settings)]
+                + [p.pruner or "", json.dumps(p.pruner_settings), p.policy or ""]
             )
     partial.replace(file)
 
 
 def _write_schedules(folder: Path, summary: Summary) -> None:
-    points = [p for p in summary.front if p.on_union and p.keep is not None]
+    points = [p for p in summary.front if p.on_union and p.keep is not None and not p.policy]
     if not points:
         return
     folder.mkdir(exist_ok=True)

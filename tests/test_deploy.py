@@ -68,7 +68,7 @@ def test_every_form_of_a_schedule_is_taken(schedule_file):
     forms.append(as_file(schedule_file))
     for form in forms:
         view = paretoprune.pruned(model, form)
-        assert view.pruning.schedule.ratios == tuple(KEEP)
+        assert view.pruning.policy.schedule.ratios == tuple(KEEP)
         assert view.pruning.pruner.name == "fastv"
 
 

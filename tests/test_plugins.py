@@ -59,7 +59,8 @@ def cli(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("kind", [r.kind for r in registry.ALL])
 def test_the_group_is_the_plural(kind: str, site: Path) -> None:
-    group = "paretoprune." + ("strategies" if kind == "strategy" else f"{kind}s")
+    plural = {"strategy": "strategies", "policy": "policies"}.get(kind, f"{kind}s")
+    group = f"paretoprune.{plural}"
     install(site, "theirs", f"[{group}]\nmine = somewhere:Thing\n")
     assert Registry(kind, []).names() == ["mine"]
     assert all("mine" in r.names() for r in [Registry(kind, [])] if r.group == group)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer
 
-from paretoprune.cli import app
 from paretoprune.cli.studies import meanings
 from paretoprune.errors import BrokenFileError, InvalidValueError, UnknownNameError
 from paretoprune.specs import DEFAULT_STRATEGIES, StrategySpec
@@ -21,27 +18,6 @@ def read(folder: Path, text: str) -> StudyFile:
     file = folder / "study.toml"
     file.write_text(text, encoding="utf-8")
     return read_study(file)
-
-
-def flags() -> dict[str, Any]:
-    root: Any = typer.main.get_command(app)
-    return {p.name: p for p in root.commands["compare"].params}
-
-
-NOT_SETTINGS = {"config", "help"}
-
-
-def test_every_flag_of_compare_is_a_setting_with_the_same_default() -> None:
-    """A new flag of compare needs a field in `StudyFile`, in the same order."""
-    found = {name: p for name, p in flags().items() if name not in NOT_SETTINGS}
-    assert list(found) == list(StudyFile.model_fields)
-    for name, flag in found.items():
-        assert f"--{name.replace('_', '-')}" in flag.opts
-        default = getattr(StudyFile(), name)
-        if flag.default is None or flag.default == []:
-            assert default in (None, (), ("mini-llava",), ("fastv",)), name
-        else:
-            assert flag.default == default, name
 
 
 def test_a_commented_file_holds_the_defaults_and_every_setting(tmp_path: Path) -> None:

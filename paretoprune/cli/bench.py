@@ -17,7 +17,8 @@ def bench(
     name: Annotated[
         str,
         typer.Argument(
-            help="Benchmark: evaluation, prefill, latency, memory, log, kernels, operators."
+            help="Benchmark: evaluation, prefill, latency, memory, log, kernels, operators, "
+            "gradient-bias."
         ),
     ],
     model: Annotated[
@@ -35,6 +36,7 @@ def bench(
         int, typer.Option(min=3, help="Timed repeats, of which the median counts.")
     ] = 3,
     device: Device = "cpu",
+    quick: Annotated[bool, typer.Option("--quick", help="A small version: gradient-bias.")] = False,
     out: Annotated[Path | None, typer.Option(help="JSON file to write the figures to.")] = None,
 ) -> None:
     """Run one of the project's benchmarks and print its figures."""
@@ -45,4 +47,5 @@ def bench(
     benchmark(
         new_console(), model=model, search_size=search_size, heldout_size=heldout_size,
         repeats=repeats, device=device, out=out,
+        quick=quick,
     )  # fmt: skip

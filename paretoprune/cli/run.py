@@ -15,15 +15,18 @@ from paretoprune.study_file import STUDY_NAME, TOKEN_PRUNING, Case, StudyFile, w
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from paretoprune.comparison import Comparison
+    from paretoprune.gradients import Gradients
     from paretoprune.problem import Problem
     from paretoprune.reference import Reference
     from paretoprune.results import Summary
 
-LOADING = (
+AS_THEY_ARE = (
     "search_size", "heldout_size", "data_seed", "levels", "objectives", "batch", "dtype", "device",
     "attn", "trust_remote_code",
 )  # fmt: skip
-"""Settings that go to `load_problem` as they are."""
+LOADING = ("model", "task", "pruner", "search_knobs", *AS_THEY_ARE)
+"""What `load_problem` is given."""
 
 
 def run(study: StudyFile, cases: Sequence[Case], folder: Path) -> None:
@@ -71,6 +74,7 @@ def run_case(console: Console, study: StudyFile, folder: Path) -> Summary:
     from paretoprune.comparison import check
     from paretoprune.comparison import compare as search
     from paretoprune.examples import examples_of
+    from paretoprune.gradients import write_gradients
     from paretoprune.kept import write_examples
     from paretoprune.log import StudyLog
     from paretoprune.problems.locate import is_location
@@ -84,7 +88,7 @@ def run_case(console: Console, study: StudyFile, folder: Path) -> Summary:
     if not is_location(study.problem):  # a user's own may need no library of models at all
         without_library_bars()
     loading = loading_of(study)
-    problem = _load(console, study.problem, loading)
+    problem = load_with_status(console, study.problem, loading)
     if not study.strategy:
         study = study.changed({"strategy": list(fitting_strategies(problem))})
     if study.problem == TOKEN_PRUNING and not study.task:
@@ -93,7 +97,9 @@ def run_case(console: Console, study: StudyFile, folder: Path) -> Summary:
     check(problem, specs, study.seed_list, study.budget)
     for note in problem.notes():
         console.print(note)
-    found = None if study.reference is None else _reference(console, problem, study.reference)
+    found = (
+        None if study.reference is None else evaluate_reference(console, problem, study.reference)
+    )
     shown = {"decoder_batch" if key == "batch" else key: v for key, v in loading.items()}
     with StudyLog(folder) as log, SearchProgress(console) as progress:
         write_study(folder / STUDY_NAME, study)
@@ -104,10 +110,13 @@ def run_case(console: Console, study: StudyFile, folder: Path) -> Summary:
             reference=found,
         )  # fmt: skip
     write_results(folder, comparison.summary)
+    gradients = None if comparison.summary.interrupted else _gradients(console, comparison, found)
+    if gradients is not None:
+        write_gradients(folder, gradients)
     examples = None if comparison.summary.interrupted else examples_of(comparison)
     if examples is not None:
         write_examples(folder, examples)
-    write_report(folder, comparison.summary, examples)
+    write_report(folder, comparison.summary, examples, gradients)
     print_summary(console, comparison.summary, folder)
     return comparison.summary
 
@@ -160,7 +169,7 @@ def loading_of(study: StudyFile) -> dict[str, Any]:
         "task": study.task[0] if study.task else None,
         "pruner": study.pruner[0],
         "search_knobs": study.pruner_knobs,
-        **{key: getattr(study, key) for key in LOADING},
+        **{key: getattr(study, key) for key in AS_THEY_ARE},
     }
 
 
@@ -174,7 +183,27 @@ def _is_relaxable(study: StudyFile) -> bool:
     return only is not None and only.relaxable
 
 
-def _reference(console: Console, task: Problem, name: str) -> Reference:
+def _gradients(
+    console: Console, comparison: Comparison, reference: Reference | None
+) -> Gradients | None:
+    """Curves and relaxation gaps of the gradient searches; Ctrl-C leaves them out."""
+    from rich.progress import Progress
+
+    from paretoprune.gap import gradients_of
+
+    try:
+        with Progress(console=console, transient=True) as bar:
+            line = bar.add_task("relaxation gap", total=None)
+            return gradients_of(
+                comparison.problem, comparison.studies, reference=reference,
+                observe=lambda done, total: bar.update(line, completed=done, total=total),
+            )  # fmt: skip
+    except KeyboardInterrupt:
+        return None
+
+
+def evaluate_reference(console: Console, task: Problem, name: str) -> Reference:
+    """Evaluate an exhaustive grid with a progress bar, and say what it was worth."""
     from rich.progress import Progress
 
     from paretoprune.reference import reference_front
@@ -193,7 +222,8 @@ def _reference(console: Console, task: Problem, name: str) -> Reference:
     return found
 
 
-def _load(console: Console, name: str, options: dict[str, Any]) -> Problem:
+def load_with_status(console: Console, name: str, options: dict[str, Any]) -> Problem:
+    """A problem by name, with a spinner while model and data load."""
     from paretoprune.problems.named import load_named_problem
 
     with console.status(f"loading {options.get('model', name)} and its data"):

@@ -24,11 +24,17 @@ from paretoprune.errors import InvalidValueError
 
 @app.command()
 def evaluate(
-    schedule: Annotated[Path, typer.Argument(help="Schedule file (JSON), as a search writes it.")],
+    schedule: Annotated[
+        Path, typer.Argument(help="Schedule or policy file (JSON), as a search writes it.")
+    ],
     model: Model = "mini-llava",
     task: Task = None,
     pruner: Annotated[
         str | None, typer.Option(help="Pruner to use instead of the one in the file.")
+    ] = None,
+    compute: Annotated[
+        float | None,
+        typer.Option(help="Relative compute, 0..1, that a policy is to aim at instead of its own."),
     ] = None,
     split: Annotated[str, typer.Option(help="Split to score on: search or heldout.")] = "heldout",
     size: Annotated[int, typer.Option(min=8, help="Samples of the split, 8 or more.")] = 512,
@@ -39,10 +45,12 @@ def evaluate(
     attn: Attn = "auto",
     trust_remote_code: Remote = False,
 ) -> None:
-    """Score one keep schedule on one model: quality per question family, compute, KV cache."""
-    from paretoprune.schedules.files import read_schedule
+    """Score a keep schedule or policy on one model: quality per question family, compute, cache."""
+    from paretoprune.policies.files import check_budget, read_policy
 
-    content = read_schedule(schedule)
+    check_budget(compute)
+    saved = read_policy(schedule)
+    policy = saved.policy if compute is None else saved.policy.at(compute)
     if split not in ("search", "heldout"):
         raise InvalidValueError(f"--split must be search or heldout, got {split!r}")
 
@@ -52,7 +60,7 @@ def evaluate(
     from paretoprune.report.terminal import print_scored
 
     scored = score_schedule(
-        content.schedule, pruner=pruner or pruner_of(content), model=model, task=task, split=split,
+        policy, pruner=pruner or pruner_of(saved.about), model=model, task=task, split=split,
         size=size, data_seed=data_seed, batch=batch, dtype=dtype, device=device, attn=attn,
         trust_remote_code=trust_remote_code,
     )  # fmt: skip

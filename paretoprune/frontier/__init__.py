@@ -20,6 +20,7 @@ from paretoprune.frontier.indicators import (
     normalise,
 )
 from paretoprune.frontier.pairs import Pair, compare_pairs, holm
+from paretoprune.frontier.ranks import Ranks, rank_over_problems
 from paretoprune.frontier.separation import separated
 from paretoprune.frontier.statistics import (
     Interval,
@@ -34,6 +35,7 @@ __all__ = [
     "Interval",
     "Pair",
     "PairedTest",
+    "Ranks",
     "additive_epsilon",
     "attainment",
     "average_hausdorff",
@@ -51,6 +53,7 @@ __all__ = [
     "normalise",
     "paired_test",
     "picks",
+    "rank_over_problems",
     "separated",
     "worst_attainment",
 ]

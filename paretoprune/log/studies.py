@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from paretoprune.errors import BrokenFileError
 from paretoprune.log.outcomes import OUTCOMES, write_outcomes
+from paretoprune.log.policies import store_policy
 from paretoprune.log.rows import Asked, Told, finish, insert_running
 from paretoprune.problem import Candidate, Evaluation, Problem
 from paretoprune.quiet import without_info
@@ -123,6 +124,7 @@ class LoggedStudy:
             "metrics": dict(evaluation.metrics),
             "detail": dict(evaluation.detail),
         }
+        store_policy(self._log.folder, self._problem, evaluation)
         if evaluation.outcomes is not None:
             attributes["outcomes"] = write_outcomes(self._log.folder, evaluation.outcomes)
         if evaluation.failure is not None:

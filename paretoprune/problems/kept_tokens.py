@@ -20,6 +20,7 @@ from paretoprune.adapters.base import Adapter
 from paretoprune.adapters.places import Places
 from paretoprune.errors import InvalidValueError
 from paretoprune.kept import Example, Pruned, SeenAs, Step
+from paretoprune.policies.base import Policy
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.cache import PrunedCache
 from paretoprune.pruning.view import prune
@@ -36,10 +37,10 @@ LOSSLESS_BYTES = 60_000
 
 @dataclass(frozen=True)
 class Wanted:
-    """A schedule and a pruner to be shown under a label."""
+    """A schedule, or a policy, and a pruner to be shown under a label."""
 
     label: str
-    schedule: KeepSchedule
+    schedule: KeepSchedule | Policy
     pruner: Pruner
 
 
@@ -118,6 +119,7 @@ def _pruned(
     view = prune(adapter.model, type(adapter), one.schedule, watched(one.pruner, merges))
     said, cache = _generate(view, inputs, longest)
     assert isinstance(cache, PrunedCache)
+    decided = view.pruning.decided
     number = {place: i for i, place in enumerate(visual.tolist())}
     merged = {
         m.layer: [
@@ -134,7 +136,7 @@ def _pruned(
     return Pruned(
         label=one.label,
         pruner=one.pruner.label,
-        keep=list(one.schedule.ratios),
+        keep=[] if decided is None else decided[0].tolist(),
         steps=steps,
         answer=_text(adapter, said),
         right=_right(said, known),

@@ -1,5 +1,8 @@
 """Runs a population of keep schedules over a split: per-sample outcomes, and the FLOPs run.
 
+An adaptive policy gives samples schedules of their own. All distinct ones make one table, each with
+the samples it is for, so that policies share work among themselves and with fixed schedules.
+
 Work is split over samples, never over candidates, so that prefix sharing survives. On a CPU each
 thread takes whole batches: small operations gain more from that than from being split themselves.
 """
@@ -16,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from paretoprune.adapters.base import Adapter
+from paretoprune.problems.configuration import Configuration
 from paretoprune.problems.outcomes import Scorer
 from paretoprune.problems.teacher_forcing import AnsweredBatch
 from paretoprune.pruning.base import Pruner
@@ -32,6 +36,43 @@ class Outcomes:
     flops: float
 
 
+@dataclass(frozen=True)
+class Table:
+    """The distinct schedules of configurations, each with the samples that it is to be run on.
+
+    `pruners` and `ratios` [schedules, layers] are theirs, `wanted` bool [schedules, samples]; `of`
+    int64 [configurations, samples] says which schedule a configuration gives each sample.
+    """
+
+    pruners: list[Pruner]
+    ratios: NDArray[np.float64]
+    wanted: NDArray[np.bool_]
+    of: NDArray[np.int64]
+
+
+def tabulate(configurations: Sequence[Configuration], samples: int) -> Table:
+    """Every distinct schedule once: what policies and schedules have in common is shared."""
+    numbers: dict[tuple[str, bytes], int] = {}
+    pruners: list[Pruner] = []
+    ratios: list[NDArray[np.float64]] = []
+    of = np.zeros((len(configurations), samples), dtype=np.int64)
+    for place, one in enumerate(configurations):
+        distinct, which = np.unique(np.atleast_2d(one.ratios), axis=0, return_inverse=True)
+        mine = []
+        for row in distinct:
+            ranks = bool(((row > 0) & (row < 1)).any())
+            key = (one.pruner.label if ranks else "", row.tobytes())
+            if key not in numbers:
+                numbers[key] = len(ratios)
+                pruners.append(one.pruner)
+                ratios.append(row)
+            mine.append(numbers[key])
+        of[place] = np.asarray(mine)[which.reshape(-1)]
+    wanted = np.zeros((len(ratios), samples), dtype=np.bool_)
+    wanted[of, np.arange(samples)] = True
+    return Table(pruners, np.stack(ratios), wanted, of)
+
+
 def score_population(
     adapter: Adapter,
     pruners: Sequence[Pruner],
@@ -41,39 +82,48 @@ def score_population(
     *,
     scorer: Scorer,
     chosen: NDArray[np.bool_],
+    wanted: NDArray[np.bool_] | None = None,
     trunks: Sequence[Trunk | None] | None = None,
 ) -> Outcomes:
     """Score schedules `ratios` [schedules, layers] on the `chosen` samples, bool [samples].
 
     `pruners` ranks for each schedule; `dense` are the dense model's log-probabilities of each
-    batch, `trunks` its kept states, if any; `scorer` knows the samples. Entries of samples that are
-    not chosen stay 0.
+    batch, `trunks` its kept states, if any; `scorer` knows the samples. `wanted` bool [schedules,
+    samples] says which of the chosen samples each schedule is for (None: all). Entries of other
+    samples stay 0.
     """
+    if wanted is None:
+        wanted = np.ones((len(ratios), len(chosen)), dtype=np.bool_)
     score = np.zeros((len(ratios), len(chosen)), dtype=np.float32)
     divergence = np.zeros_like(score)
 
     def run(number: int) -> float:
         part, teacher = batches[number], dense[number]
         trunk = None if trunks is None else trunks[number]
-        wanted = torch.from_numpy(chosen).to(part.sample.device)[part.sample]
-        if not bool(wanted.any()):
+        here = torch.from_numpy(chosen).to(part.sample.device)[part.sample]
+        if not bool(here.any()):
             return 0.0
-        if not bool(wanted.all()):
-            part, teacher, trunk = part.rows(wanted), teacher[wanted], None
+        if not bool(here.all()):
+            part, teacher, trunk = part.rows(here), teacher[here], None
         meter = Executed()
         numbers = part.sample.cpu().numpy()
         with torch.inference_mode():
             for leaf in run_population(
                 adapter, part.prefill, ratios, pruners,
                 sample=part.sample, executed=meter, answers=part.places, trunk=trunk,
-                with_path=part.goes_on,
+                wanted=wanted[:, numbers], with_path=part.goes_on,
             ):  # fmt: skip
-                predicted = part.log_probabilities(adapter, leaf.tokens)
-                right = scorer.outcomes(part, leaf, predicted, meter).cpu().numpy()
-                away = part.divergence(teacher, predicted).cpu().numpy()
+                mine, theirs = part, teacher
+                if len(leaf.rows) < len(numbers):
+                    rows = torch.from_numpy(leaf.rows).to(part.sample.device)
+                    mine, theirs = part.rows(rows), teacher[rows]
+                predicted = mine.log_probabilities(adapter, leaf.tokens)
+                right = scorer.outcomes(mine, leaf, predicted, meter).cpu().numpy()
+                away = mine.divergence(theirs, predicted).cpu().numpy()
                 for index in leaf.candidates:  # batches have samples of their own: no two meet
-                    score[index, numbers] = right
-                    divergence[index, numbers] = away
+                    asked = wanted[index, numbers[leaf.rows]]
+                    score[index, numbers[leaf.rows[asked]]] = right[asked]
+                    divergence[index, numbers[leaf.rows[asked]]] = away[asked]
         return meter.flops
 
     threads = torch.get_num_threads()

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from paretoprune.errors import InvalidValueError
+from paretoprune.policies.base import Policy
+from paretoprune.policies.static import Static
 from paretoprune.problem import Evaluation
 from paretoprune.problems.load import load_problem
-from paretoprune.problems.token_pruning import exact_candidate, family_scores
+from paretoprune.problems.token_pruning import family_scores, policy_candidate
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.operators import Operators
 from paretoprune.schedules import KeepSchedule
@@ -20,7 +22,8 @@ from paretoprune.schedules import KeepSchedule
 class Scored:
     """One schedule's quality and cost beside the dense model's, on `samples` samples.
 
-    Scores are exact match in 0..1, overall and per question family; costs are per sample.
+    `schedule` is the mean over samples where a `policy` gave each its own. Scores are exact match
+    in 0..1, overall and per question family; costs are per sample.
     """
 
     model: str
@@ -35,10 +38,11 @@ class Scored:
     dense_family: Mapping[str, float]
     dense_gflops: float
     dense_kv_bytes: float
+    policy: Policy | None = None
 
 
 def score_schedule(
-    schedule: KeepSchedule,
+    schedule: KeepSchedule | Policy,
     *,
     pruner: str | Pruner,
     model: str,
@@ -52,7 +56,10 @@ def score_schedule(
     attn: str = "auto",
     trust_remote_code: bool = False,
 ) -> Scored:
-    """Evaluate a schedule exactly as given (no lattice); raises where it does not fit the model."""
+    """Evaluate a schedule exactly as given (no lattice), or a policy.
+
+    Raises `InvalidValueError` where it does not fit the model.
+    """
     ranking = Operators.of(pruner, search_knobs=False).single
     problem = load_problem(
         model, task=task, pruner=ranking, data_seed=data_seed, batch=batch, split=split,
@@ -64,14 +71,16 @@ def score_schedule(
         raise InvalidValueError(
             f"the schedule has {schedule.layers} layers, model {model!r} has {layers}"
         )
-    (evaluation,) = problem.evaluate([exact_candidate(schedule)])
+    policy = Static(schedule) if isinstance(schedule, KeepSchedule) else schedule
+    candidate = policy_candidate(policy)
+    (evaluation,) = problem.evaluate([candidate])
     assert evaluation.outcomes is not None
     return Scored(
         model=model,
         pruner=ranking,
         split=split,
         samples=size,
-        schedule=schedule,
+        schedule=problem.schedule(candidate),
         evaluation=evaluation,
         dense_score=problem.dense_score,
         blind_score=problem.blind_score,
@@ -79,4 +88,5 @@ def score_schedule(
         dense_family=family_scores(problem.samples, problem.dense_outcomes),
         dense_gflops=problem.dense_flops / 1e9,
         dense_kv_bytes=problem.cost_value("kv_bytes", np.ones(layers)),
+        policy=policy if policy.adaptive else None,
     )

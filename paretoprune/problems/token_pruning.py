@@ -20,12 +20,15 @@ from paretoprune.adapters.lean import lean
 from paretoprune.cost import kv_bytes, layer_cost
 from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError
 from paretoprune.kept import Example
+from paretoprune.policies.base import Policy
+from paretoprune.policies.static import Static
 from paretoprune.problem import Candidate, Evaluation, Measurement, Objective, Problem
 from paretoprune.problems.configuration import (
     EXACT,
     Configuration,
     exact_candidate,
     exact_ratios,
+    policy_candidate,
 )
 from paretoprune.problems.costs import COSTS, DEFAULT_OBJECTIVES, SCORE, parse_objectives
 from paretoprune.problems.fidelity import chosen_samples, stratified_order
@@ -34,13 +37,15 @@ from paretoprune.problems.kept_tokens import Question, Wanted, kept_tokens
 from paretoprune.problems.latency import PrefillTimer, typical_sample
 from paretoprune.problems.memory import peak_prefill_bytes
 from paretoprune.problems.outcomes import Scorer
-from paretoprune.problems.population import score_population
+from paretoprune.problems.population import score_population, tabulate
 from paretoprune.problems.prefill_store import DEFAULT_BYTES, PrefillStore
 from paretoprune.problems.teacher_forcing import answered_batches
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.cost import choosing_flops
+from paretoprune.pruning.decide import check_layers, decide_each
 from paretoprune.pruning.decoder import run_population
 from paretoprune.pruning.operators import Operators
+from paretoprune.pruning.tokens import enter
 from paretoprune.pruning.trunk import Trunk, trunk_bytes
 from paretoprune.schedules import KeepSchedule, keep_counts
 from paretoprune.schedules.kernels import Kernel, Withdrawal, fitting_kernels
@@ -56,7 +61,7 @@ DEFAULT_SPACE = "multi-step"
 EXAMPLE_SIDE = 336
 """Pixels of example pictures in a report, along the longer side."""
 
-__all__ = ["TokenPruning", "exact_candidate", "family_scores"]
+__all__ = ["TokenPruning", "exact_candidate", "family_scores", "policy_candidate"]
 
 
 class TokenPruning(Problem):
@@ -119,6 +124,7 @@ class TokenPruning(Problem):
         self._measure_lengths()
         self._given_timer = timer
         self._peaks: dict[tuple[str, bytes], int] = {}
+        self._decisions: dict[str, NDArray[np.float64]] = {}
         visual = int(self.visual_tokens.min())
         if levels is None:
             levels = min(MOST_LEVELS, max(1, visual // LATTICE_TOKENS))
@@ -196,18 +202,38 @@ class TokenPruning(Problem):
     # --- cost
 
     def flops(
-        self, ratios: NDArray[np.float64], pruner: Pruner | None = None
+        self,
+        ratios: NDArray[np.float64],
+        pruner: Pruner | None = None,
+        policy: Policy | None = None,
     ) -> NDArray[np.float64]:
         """Decoder FLOPs of a keep schedule `[layers]` on each sample alone: float64 `[samples]`.
 
-        Those of choosing included, by `pruner` or the problem's own.
+        Those of choosing included, by `pruner` or the problem's own, and those of deciding, where a
+        `policy` gave each sample its ratios, `[samples, layers]`.
         """
         spec = self.adapter.spec
         kept = keep_counts(ratios, self.visual_tokens)  # [layers, samples]
         total = layer_cost(spec, kept + self.text_tokens).sum(0)
         ranking = pruner or self.pruner
         total += choosing_flops(ranking, spec, self.text_tokens, self.visual_tokens, kept)
+        if policy is not None:
+            total = total + self.deciding_flops(policy)
         return np.asarray(total)
+
+    def deciding_flops(self, policy: Policy) -> NDArray[np.float64]:
+        """FLOPs that a policy itself costs on each sample: float64 `[samples]`."""
+        tokens = self.text_tokens + self.visual_tokens
+        return policy.flops(self.adapter.spec, tokens, self.visual_tokens, self.question_tokens)
+
+    @cached_property
+    def question_tokens(self) -> NDArray[np.int64]:
+        """Tokens of each sample's question, int64 `[samples]`."""
+        found = np.zeros(len(self.samples), dtype=np.int64)
+        for part in self.batches:
+            _, there = enter(part.prefill, part.sample).context(self.adapter, 0).text
+            found[part.sample.cpu().numpy()] = there.sum(1).cpu().numpy()
+        return found
 
     def relative_compute(self, ratios: NDArray[np.float64], pruner: Pruner | None = None) -> float:
         """Relative compute u of a keep schedule, mean over the split."""
@@ -224,17 +250,32 @@ class TokenPruning(Problem):
         self, name: str, ratios: NDArray[np.float64], pruner: Pruner | None = None
     ) -> float:
         """Value of the cost `name` (see `problems.costs`) for a keep schedule `[layers]`."""
+        return float(self.sample_costs(name, Configuration(pruner or self.pruner, ratios)).mean())
+
+    def sample_costs(self, name: str, one: Configuration) -> NDArray[np.float64]:
+        """The cost `name` of a configuration on each sample: float64 `[samples]`.
+
+        Latency and memory are those of the typical sample under each sample's schedule.
+        """
         if name == "compute":
-            return self.relative_compute(ratios, pruner)
-        if name == "latency_ms":
-            return float(self.timer.predict_ms(ratios, pruner or self.pruner)[0])
-        if name == "peak_memory_bytes":
-            return float(self._peak_bytes(ratios, pruner or self.pruner))
-        kept = keep_counts(ratios, self.visual_tokens)  # [layers, samples]
+            span = self.dense_flops - self.blind_flops
+            flops = self.flops(one.ratios, one.pruner, one.policy)
+            return np.asarray((flops - self.blind_flops) / span)
+        if name in ("latency_ms", "peak_memory_bytes"):
+            distinct, which = np.unique(np.atleast_2d(one.ratios), axis=0, return_inverse=True)
+            values = np.array([self._typical_cost(name, row, one.pruner) for row in distinct])
+            return np.asarray(np.broadcast_to(values[which.reshape(-1)], len(self.samples)))
+        kept = keep_counts(one.ratios, self.visual_tokens)  # [layers, samples]
         if name == "kv_bytes":
-            total = (kept + self.text_tokens).sum(1)
-            return kv_bytes(self.adapter.spec, total) / len(self.samples)
-        return float(kept.mean())
+            layers = self.adapter.spec.layers
+            each = kv_bytes(self.adapter.spec, np.ones(layers, dtype=np.int64)) / layers
+            return np.asarray(each * (kept + self.text_tokens).sum(0))
+        return np.asarray(kept.mean(0))
+
+    def _typical_cost(self, name: str, ratios: NDArray[np.float64], pruner: Pruner) -> float:
+        if name == "latency_ms":
+            return float(self.timer.predict_ms(ratios, pruner)[0])
+        return float(self._peak_bytes(ratios, pruner))
 
     @cached_property
     def timer(self) -> PrefillTimer:
@@ -255,7 +296,7 @@ class TokenPruning(Problem):
     def price(self, candidate: Candidate) -> float:
         """FLOPs of the candidate over the samples it asks for, in dense passes over the split."""
         configuration = self.configuration(candidate)
-        flops = self.flops(configuration.ratios, configuration.pruner)
+        flops = self.flops(configuration.ratios, configuration.pruner, configuration.policy)
         if candidate.share < 1:
             flops = np.where(chosen_samples(self._order, candidate.share), flops, 0.0)
         return float(flops.mean() / self.dense_flops)
@@ -271,8 +312,11 @@ class TokenPruning(Problem):
     def configuration(self, candidate: Candidate) -> Configuration:
         """What a candidate stands for: its pruner with its settings, and its keep ratios.
 
-        A searched schedule is fitted to the pruner: layers before its first one stay whole.
+        A searched schedule, and a policy's, is fitted to the pruner: layers before its first one
+        stay whole. An adaptive policy is asked for every sample of this split, once.
         """
+        if candidate.policy is not None:
+            return self._decided(candidate.policy, self._with_guests.chosen(candidate.values))
         if candidate.space == EXACT:
             schedule = exact_ratios(candidate)
             pruner = self._with_guests.chosen(candidate.values)
@@ -281,6 +325,23 @@ class TokenPruning(Problem):
         pruner = self.operators.chosen(values)
         ratios = np.asarray(self.kernels[candidate.space].schedule(values).ratios)
         return Configuration(pruner, pruner.fitted(ratios))
+
+    def _decided(self, policy: Policy, pruner: Pruner) -> Configuration:
+        check_layers(policy, self.adapter.spec.layers)
+        if isinstance(policy, Static):
+            return Configuration(pruner, np.asarray(policy.schedule.ratios))
+        name = f"{pruner.label} {policy.key}"
+        if name not in self._decisions:
+            found = np.ones((len(self.samples), policy.layers))
+            with torch.inference_mode():
+                for part, trunk in zip(self.batches, self._trunks, strict=True):
+                    (rows,) = decide_each(
+                        self._engine, part.prefill, [(policy, pruner)],
+                        sample=part.sample, trunk=trunk,
+                    )  # fmt: skip
+                    found[part.sample.cpu().numpy()] = rows
+            self._decisions[name] = found
+        return Configuration(pruner, self._decisions[name], policy)
 
     @cached_property
     def _with_guests(self) -> Operators:
@@ -312,11 +373,12 @@ class TokenPruning(Problem):
         distinct = {configuration.key: configuration for configuration in each}
         which = [list(distinct).index(configuration.key) for configuration in each]
         chosen = chosen_samples(self._order, share)
+        table = tabulate(list(distinct.values()), len(self.samples))
         scored = score_population(
-            self._engine, [c.pruner for c in distinct.values()], self.batches,
-            self.dense_log_probabilities, np.stack([c.ratios for c in distinct.values()]),
-            chosen=chosen, scorer=self._scorer, trunks=self._trunks,
+            self._engine, table.pruners, self.batches, self.dense_log_probabilities, table.ratios,
+            chosen=chosen, wanted=table.wanted, scorer=self._scorer, trunks=self._trunks,
         )  # fmt: skip
+        samples = np.flatnonzero(chosen)
         prices = np.array([self.price(c) for c in candidates])
         shares = prices / prices.sum()
         seconds = time.perf_counter() - started
@@ -324,7 +386,8 @@ class TokenPruning(Problem):
         return [
             self._evaluation(
                 candidate, each[i], chosen,
-                scored.score[which[i], chosen], scored.divergence[which[i], chosen],
+                scored.score[table.of[which[i], samples], samples],
+                scored.divergence[table.of[which[i], samples], samples],
                 cost=float(prices[i]), executed=float(executed * shares[i]),
                 seconds=float(seconds * shares[i]),
             )
@@ -346,15 +409,30 @@ class TokenPruning(Problem):
         span = self.dense_score - self.blind_score
         # what is lost against dense on the same samples: exact on all, least noisy on a part
         lost = float(self.dense_outcomes[chosen].mean() - outcomes.mean())
-        pruner, ratios = configuration.pruner, configuration.ratios
-        costs = {name: self.cost_value(name, ratios, pruner) for name in self.costs}
+        one, count = configuration, len(self.samples)
+        each = {name: self.sample_costs(name, one) for name in self.costs}
         extra = {
-            name: self.cost_value(name, ratios, pruner)
-            for name in ("kv_bytes", "visual_tokens", *(() if "compute" in costs else ("compute",)))
+            name: float(self.sample_costs(name, one).mean())
+            for name in ("kv_bytes", "visual_tokens", *(() if "compute" in each else ("compute",)))
         }
+        detail: dict[str, Any] = {
+            "keep": list(one.schedule.ratios),
+            "pruner": one.pruner.name,
+            "pruner_settings": dict(one.pruner.settings),
+        }
+        if one.policy is not None:
+            detail["policy"] = one.policy.key
+            extra |= policy_metrics(
+                one.policy,
+                self.sample_costs("compute", one),
+                float(self.deciding_flops(one.policy).mean() / self.dense_flops),
+            )
         return Evaluation(
             candidate,
-            objectives={SCORE: (self.dense_score - lost - self.blind_score) / span, **costs},
+            objectives={
+                SCORE: (self.dense_score - lost - self.blind_score) / span,
+                **{name: float(values.mean()) for name, values in each.items()},
+            },
             cost=cost,
             executed=executed,
             seconds=seconds,
@@ -362,20 +440,21 @@ class TokenPruning(Problem):
                 SCORE: float(outcomes.std(ddof=1) / np.sqrt(len(outcomes)) / span)
                 if len(outcomes) > 1
                 else 0.0,
-                **dict.fromkeys(self.costs, 0.0),
+                # what a fixed schedule costs on other samples differs by their lengths alone
+                **{
+                    name: float(values.std() / np.sqrt(count)) if one.policy is not None else 0.0
+                    for name, values in each.items()
+                },
             },
             metrics={
                 "accuracy": float(outcomes.mean()),
                 "kl_to_dense": float(divergence.mean()),
-                "gflops": float(self.flops(ratios, pruner).mean() / 1e9),
+                "lost_to_dense": float((1 - np.exp(-divergence)).mean()),
+                "gflops": float(self.flops(one.ratios, one.pruner, one.policy).mean() / 1e9),
                 **extra,
             },
             outcomes=outcomes,
-            detail={
-                "keep": [float(r) for r in ratios],
-                "pruner": pruner.name,
-                "pruner_settings": dict(pruner.settings),
-            },
+            detail=detail,
         )
 
     # --- what is measured, not predicted
@@ -412,7 +491,7 @@ class TokenPruning(Problem):
         first = {sample.family: sample for sample in reversed(self.samples)}
         chosen = [s for s in self.samples if first[s.family] is s][:count]
         found = {label: self.configuration(c) for label, c in candidates.items()}
-        wanted = [Wanted(label, c.schedule, c.pruner) for label, c in found.items()]
+        wanted = [Wanted(label, c.policy or c.schedule, c.pruner) for label, c in found.items()]
         try:
             return [
                 kept_tokens(
@@ -547,6 +626,23 @@ class TokenPruning(Problem):
         if self.operators.knobs:
             found["searched_with"] = [knob.name for knob in self.operators.knobs]
         return found
+
+
+def policy_metrics(
+    policy: Policy, compute: NDArray[np.float64], deciding: float
+) -> dict[str, float]:
+    """Whether an adaptive policy keeps its budget: what it aims at, and how samples differ.
+
+    `compute` float64 `[samples]` is relative compute, whose mean is what the policy achieved;
+    `deciding` its own FLOPs, as a share of the dense model's.
+    """
+    target = {} if policy.budget is None else {"budget": policy.budget}
+    return target | {
+        "compute_spread": float(compute.std()),
+        "compute_lowest": float(compute.min()),
+        "compute_highest": float(compute.max()),
+        "deciding": deciding,
+    }
 
 
 def family_scores(samples: Sequence[Sample], outcomes: NDArray[np.float32]) -> Mapping[str, float]:

@@ -19,7 +19,7 @@ from paretoprune.problem import Candidate
 from paretoprune.problems.teacher_forcing import IGNORE, AnsweredBatch
 from paretoprune.pruning.score_soft import run_score_soft
 from paretoprune.pruning.soft import BAND, run_soft
-from paretoprune.search.relaxation import Mask
+from paretoprune.search.relaxation import Mask, RelaxedFigures
 
 if TYPE_CHECKING:
     from paretoprune.problems.token_pruning import TokenPruning
@@ -91,27 +91,37 @@ class TokenRelaxation:
         losses = []
         for part in order.split(GROUP):
             batch, dense = self._gather(samples[part.cpu().numpy()])
-            adapter, pruner = self.problem.adapter, self.problem.pruner
-            if mask == "score":
-                tokens = run_score_soft(
-                    adapter,
-                    batch.prefill,
-                    ratios[part],
-                    pruner,
-                    temperature=tau,
-                    straight_through=straight_through,
-                    sample=batch.sample,
-                )
-            else:
-                tokens = run_soft(
-                    adapter, batch.prefill, ratios[part], pruner, tau=tau,
-                    straight_through=straight_through,
-                    noise=None if noise is None else noise[part.cpu().numpy()],
-                    checkpoint=self.checkpoint, sample=batch.sample,
-                )  # fmt: skip
-            student = batch.log_probabilities(self.problem.adapter, tokens)
+            student = self._student(
+                batch, ratios[part], tau=tau, straight_through=straight_through, mask=mask,
+                noise=None if noise is None else noise[part.cpu().numpy()],
+            )  # fmt: skip
             losses.append(batch.divergence(dense, student))
         return torch.cat(losses)[order.argsort()].to("cpu", dtype)
+
+    def _student(
+        self,
+        batch: AnsweredBatch,
+        ratios: Tensor,
+        *,
+        tau: float,
+        straight_through: bool,
+        mask: Mask,
+        noise: NDArray[np.int64] | None = None,
+    ) -> Tensor:
+        """Log-probabilities of the soft decoder on a batch, one row of ratios per sample."""
+        adapter, pruner = self.problem.adapter, self.problem.pruner
+        if mask == "score":
+            tokens = run_score_soft(
+                adapter, batch.prefill, ratios, pruner, temperature=tau,
+                straight_through=straight_through, sample=batch.sample,
+            )  # fmt: skip
+        else:
+            tokens = run_soft(
+                adapter, batch.prefill, ratios, pruner, tau=tau,
+                straight_through=straight_through, noise=noise, checkpoint=self.checkpoint,
+                sample=batch.sample,
+            )  # fmt: skip
+        return batch.log_probabilities(adapter, tokens)
 
     def _gather(self, numbers: NDArray[np.int64]) -> tuple[AnsweredBatch, Tensor]:
         """These samples as one batch in this order, and the dense model's log-probabilities.
@@ -136,6 +146,26 @@ class TokenRelaxation:
         flops = (self._linear * first + self._quadratic * second).sum(-1)
         blind, dense = self.problem.blind_flops, self.problem.dense_flops
         return (flops - blind) / (dense - blind)
+
+    def figures(
+        self, ratios: NDArray[np.float64], *, tau: float, mask: Mask = "rank"
+    ) -> RelaxedFigures:
+        """The split under the soft masks of ratios `[layers]`; one row fits a batch of any size."""
+        problem = self.problem
+        row = torch.from_numpy(np.asarray(ratios, dtype=np.float64))
+        exact, divergence = [], []
+        with torch.no_grad():
+            for batch, dense in zip(problem.batches, problem.dense_log_probabilities, strict=True):
+                rows = row.to(problem.adapter.model.device).expand(len(batch.sample), -1)
+                student = self._student(batch, rows, tau=tau, straight_through=False, mask=mask)
+                exact.append(batch.exact(student).double())
+                divergence.append(batch.divergence(dense, student).double())
+        lost = float(1 - torch.cat(divergence).neg().exp().mean())
+        score = float(torch.cat(exact).mean()) - problem.blind_score
+        return RelaxedFigures(
+            score / (problem.dense_score - problem.blind_score),
+            float(self.compute(row[None])), float(torch.cat(divergence).mean()), lost,
+        )  # fmt: skip
 
     def constant(self, budget: float) -> NDArray[np.float64]:
         """The schedule, constant from `first` on, whose relative compute is `budget`."""

@@ -265,13 +265,13 @@ class Pruner(ABC):
         return f"{self.name}:{told}" if told else self.name
 
     def fitted(self, ratios: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The keep schedule `[layers]` that it follows where a search proposes `ratios`.
+        """The keep schedules `[..., layers]` that it follows where a search proposes `ratios`.
 
         Layers before `first_layer` stay whole; one that `withdraws` lets all tokens go where the
         first would.
         """
         fitted = np.array(ratios, dtype=np.float64)
-        fitted[: self.first_layer] = 1.0
+        fitted[..., : self.first_layer] = 1.0
         return np.where(fitted < 1.0, 0.0, 1.0) if self.withdraws else fitted
 
     def check(self, ratios: NDArray[np.float64]) -> None:

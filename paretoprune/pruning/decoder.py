@@ -1,13 +1,15 @@
 """The pruned decoder, for a whole population at once: common leading layers are run once.
 
 Candidates form a tree: those with equal kept counts up to a layer share everything up to it. The
-tree is walked depth-first, holding one set of tokens per depth.
+tree is walked depth-first, holding one set of tokens per depth. A candidate may want some samples
+of the batch only, which is how schedules that differ from sample to sample are run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -31,16 +33,22 @@ class Executed:
     flops: float = 0.0
 
 
+Drop: TypeAlias = "Callable[[NDArray[np.int64], NDArray[np.int64] | None], Tokens]"
+"""From kept counts [B], and the samples that go on (None: all), to the tokens that stay."""
+
+
 @dataclass(frozen=True)
 class Leaf:
     """The decoder's output for the candidates (indices) that share it.
 
+    `rows` int64 [b] are the places in the batch of the samples that `tokens` hold, in order.
     `path` holds the tokens behind each layer, keys and values included, where it was asked for:
     what decoding goes on from (`pruning.continuation`).
     """
 
     candidates: list[int]
     tokens: Tokens
+    rows: NDArray[np.int64]
     path: tuple[Tokens, ...] = ()
 
 
@@ -54,6 +62,7 @@ def run_population(
     executed: Executed | None = None,
     answers: Tensor | None = None,
     trunk: Trunk | None = None,
+    wanted: NDArray[np.bool_] | None = None,
     with_path: bool = False,
 ) -> Iterator[Leaf]:
     """Run every keep schedule of `ratios`, float64 [candidates, layers], on one batch.
@@ -63,9 +72,11 @@ def run_population(
     batch's samples within their split (pruners may seed by it). With `answers`, int64 [B, A]
     original places, leaves hold these tokens alone, and the last layer is run for them only.
     `trunk` keeps this batch's dense states for later calls, always with the same `with_path`, which
-    gives leaves their path and runs every layer for all tokens. Yields a leaf per distinct path of
-    pruner and kept counts. Raises `InvalidValueError` for ratios of the wrong shape or a schedule
-    that a pruner cannot follow.
+    gives leaves their path and runs every layer for all tokens. `wanted` bool [candidates, B] says
+    on which samples a schedule is to be run (None: all); a branch holds the samples that any of its
+    schedules wants, so leaves may hold more than one of them asked for. Yields a leaf per distinct
+    path of pruner and kept counts. Raises `InvalidValueError` for ratios of the wrong shape or a
+    schedule that a pruner cannot follow.
     """
     if ratios.ndim != 2 or ratios.shape[1] != adapter.spec.layers:
         raise InvalidValueError(
@@ -82,6 +93,8 @@ def run_population(
     root = enter(prefill, sample)
     visual = prefill.visual.sum(1).cpu().numpy()
     counts = np.stack([keep_counts(row, visual) for row in ratios])  # [candidates, layers, B]
+    if wanted is None:
+        wanted = np.ones((len(ratios), len(visual)), dtype=np.bool_)
     ranked = (counts.any(2) & (counts != visual).any(2)).any(1)
     operators: dict[str, _Operator] = {}
     for one, asks in zip(each, ranked, strict=True):
@@ -90,8 +103,10 @@ def run_population(
             operators[one.label] = _Operator(one, carried)
     if answers is not None and (with_path or not can_run_at(adapter)):
         answers = None  # leaves then hold all tokens, those places included
-    walk = _Walk(adapter, meter, counts, [one.label for one in each], operators, answers, with_path)
-    yield from walk.below(root, 0, list(range(len(ratios))), trunk)
+    labels = [one.label for one in each]
+    walk = _Walk(adapter, meter, counts, labels, operators, answers, wanted, with_path)
+    members = [i for i in range(len(ratios)) if wanted[i].any()]
+    yield from walk.below(root, 0, members, trunk, np.arange(len(visual)))
 
 
 def remembered(adapter: Adapter, pruner: Pruner, tokens: Tokens, meter: Executed) -> Tokens:
@@ -121,6 +136,7 @@ class _Walk:
     labels: list[str]
     operators: dict[str, _Operator]
     answers: Tensor | None
+    wanted: NDArray[np.bool_]
     with_path: bool
 
     def below(
@@ -129,49 +145,66 @@ class _Walk:
         layer: int,
         members: list[int],
         trunk: Trunk | None,
+        rows: NDArray[np.int64],
         *,
         whole: bool = True,
         path: tuple[Tokens, ...] = (),
     ) -> Iterator[Leaf]:
         """Leaves of the candidates `members`, which share `tokens` before `layer`.
 
-        While they are `whole` no token was dropped, and `members` may have different pruners.
+        `rows` int64 [b] are the samples of the batch that `tokens` hold. While they are `whole` no
+        token was dropped, and `members` may have different pruners.
         """
         if layer == self.adapter.spec.layers:
-            yield Leaf(members, tokens, path)
+            yield Leaf(members, tokens, rows, path)
             return
         present = tokens.visual.sum(1).cpu().numpy()
         siblings: dict[tuple[str, bytes], list[int]] = {}
         for member in members:
-            now = self.counts[member, layer]
+            now = self.counts[member, layer, rows]
             ranks = bool(now.any()) and bool((now != present).any())
             # whoever ranks nothing here goes on together, whatever its pruner
             key = (self.labels[member] if ranks else "", now.tobytes())
             siblings.setdefault(key, []).append(member)
-        drops: dict[str, Callable[[NDArray[np.int64]], Tokens]] = {}
+        drops: dict[str, Drop] = {}
+        last = layer == self.adapter.spec.layers - 1
         for (label, _), group in siblings.items():
-            now = self.counts[group[0], layer]
+            now = self.counts[group[0], layer, rows]
+            same = not label and bool((now == present).all())
+            dense = trunk if same and whole else None
+            # a trunk's states are those of the whole batch
+            some = None if dense is not None and not last else self._asked(group, rows)
+            theirs = rows if some is None else rows[some]
             if label:
                 if label not in drops:
                     drops[label] = self._dropper(label, tokens, layer, trunk, whole)
-                kept, same = drops[label](now), False
+                kept = drops[label](now, some)
             else:
-                same = bool((now == present).all())
-                kept = tokens if same else without_visual(tokens)
-            dense = trunk if same and whole else None
+                mine = tokens if some is None else tokens.rows(_index(some, tokens))
+                kept = mine if same else without_visual(mine)
             if dense is not None and layer in dense.after:
                 # extras are this call's, the kept states another's
                 after = replace(dense.after[layer], extras=tokens.extras)
             else:
-                after = self._run(kept, layer)
-                if dense is not None and layer < self.adapter.spec.layers - 1:
+                after = self._run(kept, layer, theirs)
+                if dense is not None and not last:
                     dense.after[layer] = after
-            behind = (*path, after) if self.with_path else ()
-            yield from self.below(after, layer + 1, group, dense, whole=same and whole, path=behind)
+            behind: tuple[Tokens, ...] = ()
+            if self.with_path:
+                taken = path if some is None else tuple(t.rows(_index(some, t)) for t in path)
+                behind = (*taken, after)
+            yield from self.below(
+                after, layer + 1, group, dense, theirs, whole=same and whole, path=behind
+            )
+
+    def _asked(self, group: list[int], rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        """Which of the samples `rows` any of the group wants, int64; None for all of them."""
+        asked = self.wanted[group][:, rows].any(0)
+        return None if asked.all() else np.flatnonzero(asked)
 
     def _dropper(
         self, label: str, tokens: Tokens, layer: int, trunk: Trunk | None, whole: bool
-    ) -> Callable[[NDArray[np.int64]], Tokens]:
+    ) -> Drop:
         operator = self.operators[label]
         if whole:  # from here on its tokens carry what it noted, and nobody else's
             tokens = replace(tokens, extras=operator.extras)
@@ -179,11 +212,11 @@ class _Walk:
             self.adapter, operator.pruner, self.meter, tokens, layer, trunk if whole else None
         )
 
-    def _run(self, tokens: Tokens, layer: int) -> Tokens:
+    def _run(self, tokens: Tokens, layer: int, rows: NDArray[np.int64]) -> Tokens:
         batch, length = tokens.hidden.shape[:2]
         if self.answers is not None and layer == self.adapter.spec.layers - 1:
             cost = answer_layer_cost(self.adapter.spec, length, self.answers.shape[1])
-            after = run_last_at(self.adapter, tokens, self.answers)
+            after = run_last_at(self.adapter, tokens, self.answers[_index(rows, tokens)])
         else:
             cost = float(layer_cost(self.adapter.spec, length))
             after = tokens.run(self.adapter, layer, with_values=self.with_path)
@@ -203,42 +236,60 @@ def dropper(
     tokens: Tokens,
     layer: int,
     trunk: Trunk | None = None,
-) -> Callable[[NDArray[np.int64]], Tokens]:
-    """A function from kept counts [B] to the tokens that stay; siblings share one ranking."""
-    present = tokens.visual.sum(1)
+) -> Drop:
+    """A function from kept counts [B] to the tokens that stay; siblings share one ranking.
+
+    It takes which samples of the batch go on, int64 [b], None for all.
+    """
     ranking = None if trunk is None else trunk.rankings.get((pruner.label, layer))
 
-    def drop(counts: NDArray[np.int64]) -> Tokens:
+    def drop(counts: NDArray[np.int64], rows: NDArray[np.int64] | None = None) -> Tokens:
         nonlocal ranking
-        wanted = torch.from_numpy(counts).to(present.device)
-        if bool((wanted == present).all()):
-            return tokens
-        if not wanted.any():
-            return without_visual(tokens)
+        staying, order = tokens, ranking
+        if isinstance(pruner, ScorePruner) and order is None and _ranks(tokens, counts):
+            order = ranking = pruner.order(tokens.context(adapter, layer))
+            if trunk is not None:
+                trunk.note(pruner.label, layer, order)
+            meter.flops += ranking_flops(adapter, pruner, tokens)
+        wanted = torch.from_numpy(counts).to(tokens.hidden.device)
+        if rows is not None:
+            index = _index(rows, tokens)
+            staying, wanted, counts = tokens.rows(index), wanted[index], counts[rows]
+            order = None if order is None else order[index]
+        if not _ranks(staying, counts):
+            return staying if wanted.any() else without_visual(staying)
         most = int(wanted.max())
-        context = tokens.context(adapter, layer)
+        context = staying.context(adapter, layer)
         weights = None
         if isinstance(pruner, ScorePruner):
-            if ranking is None:
-                ranking = pruner.order(context)
-                if trunk is not None:
-                    trunk.note(pruner.label, layer, ranking)
-                meter.flops += ranking_flops(adapter, pruner, tokens)
-            indices = pruner.take(context, ranking, wanted)
+            assert order is not None
+            width = context.visual.shape[1]  # absent tokens come last, maybe from beyond it
+            indices = pruner.take(context, order[:, :width].clamp(max=width - 1), wanted)
         else:
             selection = pruner.choose(context, wanted)
-            meter.flops += drop_flops(adapter, pruner, tokens, layer, counts)
+            meter.flops += drop_flops(adapter, pruner, staying, layer, counts)
             indices, weights = selection.indices, selection.weights
         chosen = context.visual.gather(1, indices)
         stays = torch.arange(most, device=chosen.device)[None] < wanted[:, None]
-        kept = tokens.validity & ~tokens.visual
+        kept = staying.validity & ~staying.visual
         # rows that keep fewer than `most` write their surplus where a kept token is anyway
         text = kept.long().argmax(1, keepdim=True).expand_as(chosen)
         chosen = torch.where(stays, chosen, text)
-        staying = tokens if weights is None else _merged(tokens, context.visual, chosen, weights)
+        if weights is not None:
+            staying = _merged(staying, context.visual, chosen, weights)
         return staying.keep(kept.scatter(1, chosen, True))
 
     return drop
+
+
+def _ranks(tokens: Tokens, counts: NDArray[np.int64]) -> bool:
+    """Whether going down to `counts` [B] leaves a choice: not all tokens stay, and not none."""
+    present = tokens.visual.sum(1).cpu().numpy()
+    return bool(counts.any()) and bool((counts != present).any())
+
+
+def _index(rows: NDArray[np.int64], tokens: Tokens) -> Tensor:
+    return torch.from_numpy(rows).to(tokens.hidden.device)
 
 
 def _merged(tokens: Tokens, visual: Tensor, chosen: Tensor, weights: Tensor) -> Tokens:

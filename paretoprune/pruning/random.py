@@ -15,7 +15,7 @@ class RandomPruner(ScorePruner):
     """
 
     name = "random"
-    first_layer = 1
+    first_layer = 0
 
     def score(self, context: PruningContext) -> Tensor:
         """A 32-bit mix of (sample, token index) scaled to 0..1, [B, V]."""

@@ -118,6 +118,29 @@ class Tokens:
             alive=None if self.alive is None else self.alive.gather(1, index) & full,
         )
 
+    def rows(self, index: Tensor) -> Tokens:
+        """The same for some of the batch, int64 [b], as long as the longest of them."""
+        standing = self.validity[index]
+        length = int(standing.sum(1).max())
+        valid = standing[:, :length]
+        before = None if self.before is None else self.before[index, :length]
+        return replace(
+            self,
+            hidden=self.hidden[index, :length],
+            rotary=(self.rotary[0][index, :length], self.rotary[1][index, :length]),
+            origin=self.origin[index, :length],
+            visual=self.visual[index, :length],
+            valid=None if bool(valid.all()) else valid,
+            query=self.query[index],
+            sample=self.sample[index],
+            keys=None if self.keys is None else self.keys[index, :, :length],
+            values=None if self.values is None else self.values[index, :, :length],
+            query_before=None if self.query_before is None else self.query_before[index],
+            alive=None if self.alive is None else self.alive[index, :length],
+            before=before,
+            extras={name: value[index, :length] for name, value in self.extras.items()},
+        )
+
     def run(
         self,
         adapter: Adapter,

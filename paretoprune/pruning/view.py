@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPast
@@ -22,8 +23,11 @@ from paretoprune.adapters.base import Adapter, last_token
 from paretoprune.adapters.extras import Extras
 from paretoprune.adapters.views import Recorder, become, view_of
 from paretoprune.errors import InvalidValueError, UnsupportedError
+from paretoprune.policies.base import Policy
+from paretoprune.policies.static import Static
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.cache import PrunedCache
+from paretoprune.pruning.decide import check_layers, decide
 from paretoprune.pruning.decoder import Executed, dropper, remembered
 from paretoprune.pruning.tokens import Tokens
 from paretoprune.schedules import KeepSchedule, keep_counts
@@ -33,25 +37,29 @@ Model = TypeVar("Model", bound=PreTrainedModel)
 
 @dataclass
 class Pruning:
-    """What a view's decoder needs to know; `executed` counts the FLOPs of its layers.
+    """What a view's decoder needs to know; `executed` counts the FLOPs of ranking and deciding.
 
+    `decided` float64 [B, layers] are the keep ratios of the last call that showed pictures.
     `visual` bool [B, T], `prompt_end` int64 [B] and `inputs`, the arguments of `forward`, belong to
     the call that is running. `extras` answers what the pruner needs of the vision tower.
     """
 
     adapter: Adapter
     pruner: Pruner
-    schedule: KeepSchedule
+    policy: Policy
     recorder: Recorder
     extras: Extras
     visual: Tensor | None = None
     prompt_end: Tensor | None = None
     inputs: dict[str, Any] = field(default_factory=dict)
     executed: Executed = field(default_factory=Executed)
+    decided: NDArray[np.float64] | None = None
 
 
-def prune(model: Model, adapter: type[Adapter], schedule: KeepSchedule, pruner: Pruner) -> Model:
-    """A view of `model` that keeps visual tokens by `schedule`, ranked by `pruner`.
+def prune(
+    model: Model, adapter: type[Adapter], schedule: KeepSchedule | Policy, pruner: Pruner
+) -> Model:
+    """A view of `model` that keeps visual tokens by `schedule` or a policy, ranked by `pruner`.
 
     The view has a module tree of its own and shares all tensors; `model` is not changed and may be
     used beside it. The view's `forward` takes one more argument, `prompt_end` int64 [B], for inputs
@@ -60,15 +68,18 @@ def prune(model: Model, adapter: type[Adapter], schedule: KeepSchedule, pruner: 
     view = view_of(model)
     inside = adapter(view, None, None)
     layers = inside.spec.layers
-    if schedule.layers != layers:
-        raise InvalidValueError(
-            f"the schedule has {schedule.layers} layers, {type(model).__name__} has {layers}"
-        )
-    pruner.check(np.asarray(schedule.ratios))
+    policy = Static(schedule) if isinstance(schedule, KeepSchedule) else schedule
+    if isinstance(policy, Static):
+        if policy.layers != layers:
+            raise InvalidValueError(
+                f"the schedule has {policy.layers} layers, {type(model).__name__} has {layers}"
+            )
+        pruner.check(np.asarray(policy.schedule.ratios))
+    check_layers(policy, layers)
     decoder = inside.decoder
     extras = Extras(inside, pruner.needs)
     extras.listen()
-    pruning = Pruning(inside, pruner, schedule, Recorder(decoder, decoder), extras)
+    pruning = Pruning(inside, pruner, policy, Recorder(decoder, decoder), extras)
     become(decoder, _forward, "Pruned")
     decoder.pruning = pruning
     view.pruning = pruning
@@ -165,15 +176,31 @@ def _forward(
 
 
 def _run(pruning: Pruning, tokens: Tokens, cache: PrunedCache) -> Tokens:
-    """All layers, dropping before each what the schedule says, against the cached keys."""
-    present = tokens.visual.sum(1)
-    counts = keep_counts(np.asarray(pruning.schedule.ratios), present.cpu().numpy())
+    """All layers, dropping before each what the policy says, against the cached keys."""
+    adapter, policy = pruning.adapter, pruning.policy
+    present = tokens.visual.sum(1).cpu().numpy()
     anything = bool(present.any())
     if anything:
-        tokens = remembered(pruning.adapter, pruning.pruner, tokens, pruning.executed)
-    for layer in range(pruning.adapter.spec.layers):
-        if anything:
-            drop = dropper(pruning.adapter, pruning.pruner, pruning.executed, tokens, layer)
-            tokens = drop(counts[layer])
-        tokens = tokens.run(pruning.adapter, layer, cache=cache)
+        tokens = remembered(adapter, pruning.pruner, tokens, pruning.executed)
+    for layer in range(adapter.spec.layers):
+        if anything and layer == policy.layer:
+            pruning.decided = _decided(pruning, tokens)
+            counts = keep_counts(pruning.decided, present)
+        if anything and layer >= policy.layer:
+            drop = dropper(adapter, pruning.pruner, pruning.executed, tokens, layer)
+            tokens = drop(counts[layer], None)
+        tokens = tokens.run(adapter, layer, cache=cache)
     return tokens
+
+
+def _decided(pruning: Pruning, tokens: Tokens) -> NDArray[np.float64]:
+    """Keep ratios of each sample, float64 [B, layers]."""
+    policy, adapter = pruning.policy, pruning.adapter
+    context = tokens.context(adapter, policy.layer)
+    if isinstance(policy, Static):
+        return policy.schedules(context)  # as given: `prune` has checked that the pruner can follow
+    visual = tokens.visual.sum(1).cpu().numpy()
+    lengths = tokens.validity.sum(1).cpu().numpy()
+    asked = context.text[1].sum(1).cpu().numpy()
+    pruning.executed.flops += float(policy.flops(adapter.spec, lengths, visual, asked).sum())
+    return decide(policy, context, pruning.pruner)

@@ -10,28 +10,39 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from paretoprune.gradients import Gradients
     from paretoprune.kept import Examples
     from paretoprune.results import Summary
 
 HTML_NAME = "report.html"
 FIGURE_NAME = "front.png"
 TABLE_NAME = "ranking.md"
+GAP_NAME = "gap.png"
 
-__all__ = ["FIGURE_NAME", "HTML_NAME", "TABLE_NAME", "write_report"]
+__all__ = ["FIGURE_NAME", "GAP_NAME", "HTML_NAME", "TABLE_NAME", "write_report"]
 
 
-def write_report(folder: Path, summary: Summary, examples: Examples | None = None) -> None:
+def write_report(
+    folder: Path,
+    summary: Summary,
+    examples: Examples | None = None,
+    gradients: Gradients | None = None,
+) -> None:
     """Write report.html, front.png and ranking.md into `folder`, whole or not at all.
 
-    `examples` are pictures for the page, with what the best schedules keep of them.
+    `examples` are pictures for the page, with what the best schedules keep of them; `gradients`
+    the curves and relaxation gaps of gradient searches, with which gap.png is written, too.
 
     Raises `BrokenFileError` naming the file that cannot be written.
     """
     from paretoprune.report.figures import write_front_png
     from paretoprune.report.files import write_whole
+    from paretoprune.report.gap_figure import write_gap_png
     from paretoprune.report.html import write_html
     from paretoprune.report.markdown import ranking_markdown
 
-    write_html(summary, folder / HTML_NAME, examples)
+    write_html(summary, folder / HTML_NAME, examples, gradients)
     write_front_png(summary, folder / FIGURE_NAME)
+    if gradients is not None and any(study.points for study in gradients.studies):
+        write_gap_png(gradients, folder / GAP_NAME)
     write_whole(folder / TABLE_NAME, ranking_markdown(summary).encode("utf-8"))

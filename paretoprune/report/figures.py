@@ -29,10 +29,10 @@ def front_figure(summary: Summary) -> Figure:
     figure = Figure(figsize=SIZE_INCHES, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
-    figure.suptitle(_safe(words.subject(summary)), fontsize="medium")
+    figure.suptitle(safe(words.subject(summary)), fontsize="medium")
     style = looks(summary)
-    _draw_fronts(left, summary, style)
-    _draw_curves(right, summary, style)
+    draw_fronts(left, summary, style)
+    draw_curves(right, summary, style)
     for panel in (left, right):
         panel.grid(alpha=0.25, linewidth=0.6)
         panel.spines[["top", "right"]].set_visible(False)
@@ -50,7 +50,8 @@ def write_front_png(summary: Summary, file: Path) -> None:
     write_whole(file, stream.getvalue())
 
 
-def _draw_fronts(panel: Panel, summary: Summary, style: dict[str, Look]) -> None:
+def draw_fronts(panel: Panel, summary: Summary, style: dict[str, Look]) -> None:
+    """Fronts of all strategies; every seed's points, the best seed's stairs, the union front."""
     axes = shapes.axes(summary)
     if axes is None or not summary.front:
         panel.set_title("No front", fontsize="medium")
@@ -84,7 +85,7 @@ def _draw_fronts(panel: Panel, summary: Summary, style: dict[str, Look]) -> None
                 [x for x, _ in places], [y for _, y in places], linestyle="none", alpha=alpha,
                 marker=look.marker, markersize=5.5, color=look.colour, markeredgecolor="white",
                 markeredgewidth=0.5, zorder=3,
-                label=_safe(words.plain(label, 40)) if named else None,
+                label=safe(words.plain(label, 40)) if named else None,
             )  # fmt: skip
     if "dense_score" in summary.problem and axes.y.name == "score":
         panel.axhline(1.0, color="#777777", linewidth=0.8, linestyle=":", zorder=0)
@@ -93,11 +94,12 @@ def _draw_fronts(panel: Panel, summary: Summary, style: dict[str, Look]) -> None
             textcoords="offset points", fontsize="small", color="#666666",
         )  # fmt: skip
     panel.set_title(axes.title, fontsize="medium")
-    panel.set_xlabel(_safe(axes.label(axes.x)))
-    panel.set_ylabel(_safe(axes.label(axes.y)))
+    panel.set_xlabel(safe(axes.label(axes.x)))
+    panel.set_ylabel(safe(axes.label(axes.y)))
 
 
-def _draw_curves(panel: Panel, summary: Summary, style: dict[str, Look]) -> None:
+def draw_curves(panel: Panel, summary: Summary, style: dict[str, Look]) -> None:
+    """Median hypervolume over search cost, with the range of the seeds."""
     drawn = False
     for label, look in style.items():
         band = shapes.anytime([row for row in summary.studies if row.label == label])
@@ -110,7 +112,7 @@ def _draw_curves(panel: Panel, summary: Summary, style: dict[str, Look]) -> None
         panel.plot(
             band.cost, band.median, drawstyle="steps-post", color=look.colour, linewidth=1.4,
             marker=look.marker, markersize=5, markevery=max(1, len(band.cost) // 6),
-            markeredgecolor="white", markeredgewidth=0.5,
+            markeredgecolor="white", markeredgewidth=0.5, label=safe(words.plain(label, 40)),
         )  # fmt: skip
     if not drawn:
         panel.set_title("No studies", fontsize="medium")
@@ -122,7 +124,7 @@ def _draw_curves(panel: Panel, summary: Summary, style: dict[str, Look]) -> None
     panel.set_ylabel("hypervolume, search split")
 
 
-def _safe(text: str) -> str:
+def safe(text: str) -> str:
     """Text that matplotlib takes literally: `$` starts no formula, `_` hides no legend entry."""
     text = text.replace("$", r"\$")
     return f" {text}" if text.startswith("_") else text

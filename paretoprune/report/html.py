@@ -15,25 +15,37 @@ from string import Template
 
 from plotly.offline import get_plotlyjs
 
+from paretoprune.gradients import Gradients
 from paretoprune.kept import Examples
 from paretoprune.report import words
 from paretoprune.report.files import resource, write_whole
+from paretoprune.report.gradient_plots import gradient_plots
 from paretoprune.report.kept_html import has_slider
 from paretoprune.report.plots import plots
 from paretoprune.report.sections import sections
 from paretoprune.results import Summary
 
 
-def write_html(summary: Summary, file: Path, examples: Examples | None = None) -> None:
+def write_html(
+    summary: Summary,
+    file: Path,
+    examples: Examples | None = None,
+    gradients: Gradients | None = None,
+) -> None:
     """Write the report; raises `BrokenFileError` where that fails."""
-    write_whole(file, render_html(summary, examples).encode("utf-8"))
+    write_whole(file, render_html(summary, examples, gradients).encode("utf-8"))
 
 
-def render_html(summary: Summary, examples: Examples | None = None) -> str:
-    """The report as one self-contained HTML page, with example pictures if there are any."""
-    drawn = plots(summary)
+def render_html(
+    summary: Summary, examples: Examples | None = None, gradients: Gradients | None = None
+) -> str:
+    """The report as one self-contained HTML page.
+
+    With example pictures and the insides of gradient searches, if there are any.
+    """
+    drawn = plots(summary) | gradient_plots(gradients)
     library = _newlines(get_plotlyjs()) if drawn else ""
-    body = sections(summary, set(drawn), examples)
+    body = sections(summary, set(drawn), examples, gradients)
     script = _newlines(resource("page.js")) if drawn or has_slider(body) else ""
     title = _title(summary)
     return Template(resource("page.html")).substitute(

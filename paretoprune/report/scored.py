@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -27,10 +28,12 @@ def print_scored(console: Console, scored: Scored) -> None:
             f"{scored.samples} {split} samples"
         ),
     )
-    show(
-        console,
-        Text(f"keep {words.schedule(scored.schedule.ratios)} (% of visual tokens per layer)"),
-    )
+    mean = ""
+    if scored.policy is not None:
+        show(console, Text(f"policy {words.plain(scored.policy.label, 80)}"))
+        mean = ", mean over samples"
+    kept = words.schedule(scored.schedule.ratios)
+    show(console, Text(f"keep {kept} (% of visual tokens per layer{mean})"))
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("")
     for head in ("schedule", "dense", "blind"):
@@ -49,6 +52,18 @@ def print_scored(console: Console, scored: Scored) -> None:
     kib = (found.metrics["kv_bytes"] / 1024, scored.dense_kv_bytes / 1024)
     row("KV cache KiB per sample", *kib, None, 1)
     show(console, table)
+    if scored.policy is not None:
+        show(console, Text(_kept_budget(found.metrics, found.objectives["compute"])))
     error = found.standard_errors.get("score")
     if error:
         show(console, Text(f"standard error of q: {words.number(error)}", style="dim"))
+
+
+def _kept_budget(metrics: Mapping[str, float], achieved: float) -> str:
+    """What an adaptive policy aims at and reaches, and what it costs itself."""
+    aim = f"aims at {metrics['budget']:.3f}, " if "budget" in metrics else ""
+    return (
+        f"u of this policy: {aim}achieves {achieved:.3f}; single samples "
+        f"{metrics['compute_lowest']:.3f} to {metrics['compute_highest']:.3f}, standard deviation "
+        f"{metrics['compute_spread']:.3f}; deciding costs {metrics['deciding']:.2%} of dense"
+    )

@@ -7,10 +7,12 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from paretoprune.gradients import Gradients
 from paretoprune.kept import Examples
 from paretoprune.report import ranking, shapes, words
 from paretoprune.report.blocks import Head, figure, section, table
 from paretoprune.report.comparisons import attainment_section, pairs_section
+from paretoprune.report.gradient_sections import gradient_sections
 from paretoprune.report.kept_html import kept_section
 from paretoprune.report.palette import looks
 from paretoprune.report.terms import terms
@@ -18,9 +20,12 @@ from paretoprune.results import Summary
 
 
 def sections(
-    summary: Summary, plotted: Collection[str], examples: Examples | None = None
+    summary: Summary,
+    plotted: Collection[str],
+    examples: Examples | None = None,
+    gradients: Gradients | None = None,
 ) -> list[str]:
-    """All sections that there are data for, as HTML; `plotted` are ids of the summary's plots."""
+    """All sections that there are data for, as HTML; `plotted` are ids of the page's plots."""
     found = [
         _ranking(summary),
         _front_plot(summary) if "plot-front" in plotted else "",
@@ -30,6 +35,7 @@ def sections(
         pairs_section(summary),
         attainment_section(summary) if "plot-attainment" in plotted else "",
         kept_section(examples),
+        *gradient_sections(gradients, plotted),
         _notes(summary),
         _studies(summary),
         _settings(summary),

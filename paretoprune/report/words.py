@@ -111,7 +111,8 @@ def runs(values: Sequence[object]) -> str:
 def configuration(point: FrontPoint) -> str:
     """What was configured: the keep schedule where there is one, else the knobs."""
     if point.keep is not None:
-        return schedule(point.keep)
+        kept = schedule(point.keep)
+        return kept if point.policy is None else f"{kept} on average, policy {point.policy}"
     return ", ".join(f"{plain(name, 40)}={knob(value)}" for name, value in point.knobs.items())
 
 

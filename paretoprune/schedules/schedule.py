@@ -70,6 +70,8 @@ class KeepSchedule:
 def keep_counts(ratios: NDArray[np.float64], visual: NDArray[np.int64]) -> NDArray[np.int64]:
     """Kept tokens for ratios `[layers]` of `visual` tokens `[samples]`: int64 `[layers, samples]`.
 
-    Each sample keeps its own share of its own count; the one place where ratios become counts.
+    Each sample keeps its own share of its own count; ratios `[samples, layers]` are each sample's
+    own. The one place where ratios become counts.
     """
-    return np.floor(ratios[:, None] * visual[None, :] + 0.5 + 1e-9).astype(np.int64)
+    shares = ratios[:, None] if ratios.ndim == 1 else ratios.T
+    return np.floor(shares * visual[None, :] + 0.5 + 1e-9).astype(np.int64)

@@ -14,6 +14,7 @@ import numpy as np
 
 from paretoprune.errors import InvalidValueError, UnsupportedError
 from paretoprune.problem import Candidate, Evaluation, Problem
+from paretoprune.search.trace import SearchTrace
 
 
 class BudgetExhausted(Exception):
@@ -118,6 +119,10 @@ class SearchStrategy(ABC):
     def finished(self) -> bool:
         """Whether there is nothing more to ask."""
         return False
+
+    def trace(self) -> SearchTrace | None:
+        """What a gradient search saw of each round, for reports; None for other strategies."""
+        return None
 
     def own_spaces(self, problem: Problem) -> Sequence[str] | None:
         """Names of the spaces of `problem` that it can search, its default first; None for any."""

@@ -35,13 +35,19 @@ from paretoprune.errors import UnsupportedError
 from paretoprune.problem import Candidate, Problem
 from paretoprune.search.base import SearchContext, SearchStrategy
 from paretoprune.search.gradient.augmented import Multipliers, SavedLoss
-from paretoprune.search.gradient.coordinates import coordinates_of, kernel_spaces, project
+from paretoprune.search.gradient.coordinates import (
+    coordinates_of,
+    kernel_spaces,
+    project,
+    reachable_by,
+)
 from paretoprune.search.gradient.knots import Knots, over_neighbours
 from paretoprune.search.gradient.options import LagrangianOptions
 from paretoprune.search.gradient.rounds import BestIterates, Rounds
 from paretoprune.search.gradient.sampling import distinct
 from paretoprune.search.gradient.state import GradientState
 from paretoprune.search.relaxation import Relaxation, loss_and_slope
+from paretoprune.search.trace import Round, SearchTrace
 
 __all__ = ["LagrangianOptions", "LagrangianSearch", "project"]
 
@@ -146,7 +152,9 @@ class LagrangianSearch(SearchStrategy):
         if self.met >= self.options.patience or not self._teach():
             return False
         rng = self.context.rng()
-        losses, excesses, merits = [], [], []
+        losses: list[float] = []
+        excesses: list[Tensor] = []
+        merits: list[Tensor] = []
         for _ in range(self.options.inner_steps):
             tau = self._annealed()
             weights = self.knots.weights(self.knots.draw(self.options.batch, rng))
@@ -156,6 +164,8 @@ class LagrangianSearch(SearchStrategy):
                 rows.detach().numpy(), tau=tau, straight_through=self.options.hard
             )
             if not self.context.affords(price + self._reserve):
+                if losses:
+                    self._close(losses, excesses, merits)
                 return False
             self.context.charge(price)
             loss, merit = self._step(x, rows, weights, rng, tau)
@@ -238,6 +248,7 @@ class LagrangianSearch(SearchStrategy):
     ) -> None:
         """Move the multipliers, remember the best iterates, write the iteration down."""
         excess = torch.stack(list(excesses)).mean(0)  # single iterates jump about the constraint
+        acting = self.ratios[:, self.relaxed.first :]
         self.multipliers.update(excess)
         self.best.update(self.x, torch.stack(list(merits)).mean(0))
         if self.options.stop_within:
@@ -248,9 +259,26 @@ class LagrangianSearch(SearchStrategy):
                 "spent": self.context.spent,
                 "divergence": [float(np.mean(losses))],
                 "excess": excess.tolist(),
+                "kept": acting.mean(1).tolist(),
                 "multiplier": self.multipliers.values.tolist(),
             }
         )
+
+    def trace(self) -> SearchTrace:
+        """Curves of all rounds so far."""
+        return SearchTrace(
+            loss=self.options.loss,
+            budgets=tuple(float(b) for b in self.budgets),
+            reachable=reachable_by(self.relaxed, self.problem, self.space_name),
+            clamp=self.options.most_multiplier,
+            rounds=tuple(
+                Round(
+                    h["spent"], h["divergence"][0], tuple(h["excess"]), tuple(h["kept"]),
+                    tuple(h["multiplier"]),
+                )
+                for h in self.history
+            ),
+        )  # fmt: skip
 
     # --- what comes out
 

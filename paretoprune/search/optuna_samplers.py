@@ -93,6 +93,18 @@ class OptunaStrategy(SearchStrategy):
             else:
                 self._study.tell(trial, state=TrialState.FAIL)
 
+    def know(self, evaluations: Sequence[Evaluation]) -> None:
+        """Add evaluated points of this space as finished trials, which count as startup points."""
+        for evaluation in evaluations:
+            knobs = {k.name: k for k in self._space.knobs if k.name in evaluation.candidate.values}
+            self._study.add_trial(
+                optuna.create_trial(
+                    values=[evaluation.objectives[o.name] for o in self.problem.objectives],
+                    params={n: _param(k, evaluation.candidate.values[n]) for n, k in knobs.items()},
+                    distributions={name: _distribution(knob) for name, knob in knobs.items()},
+                )
+            )
+
     def _suggest(self, trial: optuna.Trial) -> dict[str, Value]:
         chosen: dict[str, Value] = {}
         for knob in self._space.knobs:
@@ -240,6 +252,13 @@ def _distribution(knob: Knob) -> BaseDistribution:
     if knob.step is None:
         return FloatDistribution(knob.low, knob.high)
     return IntDistribution(0, int(knob.size) - 1)
+
+
+def _param(knob: Knob, value: Value) -> Value:
+    """A knob's value as its distribution has it: a stepped real one by index."""
+    if isinstance(knob, (Categorical, Int)) or knob.step is None:
+        return value
+    return round((float(value) - knob.low) / knob.step)
 
 
 def _suggest(trial: optuna.Trial, knob: Knob) -> Value:

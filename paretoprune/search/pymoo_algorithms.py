@@ -82,6 +82,23 @@ class PymooStrategy(SearchStrategy):
         """When the algorithm takes itself to be done; the study goes on as long as it pays."""
         return NoTermination()
 
+    def know(self, evaluations: Sequence[Evaluation]) -> None:
+        """Make evaluated points of this space the first generation, in place of random ones.
+
+        Call it after `start` and before the first `ask`; they are not asked again.
+        """
+        units = [self._space.encode(e.candidate.values) for e in evaluations]
+        self._algorithm.initialization.sampling = np.stack(units)
+        generation = self._algorithm.ask()
+        rows = {self._key(self._space.encode(e.candidate.values)): e for e in evaluations}
+        self._generation = generation
+        self._told = [rows[self._key(x)] for x in generation.get("X")]
+        self._advance()
+
+    @staticmethod
+    def _key(unit: NDArray[np.float64]) -> bytes:
+        return np.asarray(unit, dtype=np.float64).round(9).tobytes()
+
     def costs(self, found: Sequence[Evaluation]) -> NDArray[np.float64]:
         """What the algorithm minimises, `[evaluations, objectives]`, of those that succeeded."""
         return costs_matrix(found, self.problem.objectives)
@@ -189,6 +206,23 @@ class PymooNSGA3(ByDirections):
 
 class InUnits(ByDirections):
     """Compares objectives with each other, so they are told on one scale: 0 best, 1 reference."""
+
+    def know(self, evaluations: Sequence[Evaluation]) -> None:
+        """Make evaluated points of this space the first generation, in place of random ones.
+
+        Call it after `start` and before the first `ask`; they are not asked again.
+        """
+        units = [self._space.encode(e.candidate.values) for e in evaluations]
+        self._algorithm.initialization.sampling = np.stack(units)
+        generation = self._algorithm.ask()
+        rows = {self._key(self._space.encode(e.candidate.values)): e for e in evaluations}
+        self._generation = generation
+        self._told = [rows[self._key(x)] for x in generation.get("X")]
+        self._advance()
+
+    @staticmethod
+    def _key(unit: NDArray[np.float64]) -> bytes:
+        return np.asarray(unit, dtype=np.float64).round(9).tobytes()
 
     def costs(self, found: Sequence[Evaluation]) -> NDArray[np.float64]:
         """Costs in units of each objective's fixed bounds, not clipped to them."""

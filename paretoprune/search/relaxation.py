@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -18,6 +19,20 @@ if TYPE_CHECKING:
 
 Mask: TypeAlias = Literal["rank", "score"]
 """How top-k is relaxed: over ranks (`pruning.soft`), or over scores (`pruning.score_soft`)."""
+
+
+@dataclass(frozen=True)
+class RelaxedFigures:
+    """Means over a split of one relaxed configuration, none of it rounded.
+
+    `score` is the relative score of the soft decoder, `compute` the relative compute of real-valued
+    ratios, `divergence` the KL to dense in nats, `lost` the mean of 1 - exp(-KL).
+    """
+
+    score: float
+    compute: float
+    divergence: float
+    lost: float
 
 
 class Relaxation(Protocol):
@@ -61,6 +76,14 @@ class Relaxation(Protocol):
 
     def compute(self, ratios: Tensor) -> Tensor:
         """Exact relative compute u of each row, `[rows]`, differentiable."""
+
+    def figures(
+        self, ratios: NDArray[np.float64], *, tau: float, mask: Mask = "rank"
+    ) -> RelaxedFigures:
+        """The whole split under the soft masks of ratios `[layers]`, nothing rounded, no gradient.
+
+        For the relaxation gap; no strategy may search by it.
+        """
 
     def constant(self, budget: float) -> NDArray[np.float64]:
         """The constant schedule, `[layers]`, whose relative compute is `budget`."""

@@ -31,11 +31,12 @@ from torch import Tensor
 from paretoprune.errors import InvalidValueError
 from paretoprune.problem import Candidate, Problem
 from paretoprune.search.base import SearchContext, SearchStrategy
-from paretoprune.search.gradient.coordinates import kernel_spaces
+from paretoprune.search.gradient.coordinates import kernel_spaces, reachable_by
 from paretoprune.search.gradient.predictor import seeded_predictor
 from paretoprune.search.gradient.sampling import distinct
 from paretoprune.search.gradient.state import GradientState
 from paretoprune.search.relaxation import Relaxation, loss_and_slope
+from paretoprune.search.trace import Round, SearchTrace
 
 MOST_SIGMA = 1e6
 """Where the penalty weight stops growing: float64 would still follow, the optimiser would not."""
@@ -213,7 +214,36 @@ class Vispco(SearchStrategy):
             {
                 "spent": self.context.spent, "divergence": [loss], "excess": [-c],
                 "distance": [distance], "multiplier": [self.w], "sigma": [self.sigma],
+                **self._seen(),
             }
+        )  # fmt: skip
+
+    def _seen(self) -> dict[str, list[float]]:
+        """Constraint u - b and mean keep ratio at a few budgets, for reports."""
+        budgets = torch.from_numpy(self._shown)
+        with torch.no_grad():
+            rows = self.kernel.ratios(self.parameters(budgets))
+            excess = self.relaxed.compute(rows) - budgets
+        kept = rows[:, self.relaxed.first :].mean(1)
+        return {"excess_of": excess.tolist(), "kept": kept.tolist()}
+
+    @property
+    def _shown(self) -> np.ndarray:
+        return np.linspace(self.options.lowest_budget, self.options.highest_budget, 5)
+
+    def trace(self) -> SearchTrace:
+        """Curves of all epochs so far; -w c is w (u - b), so w means what ours means."""
+        return SearchTrace(
+            loss="kl",
+            budgets=tuple(float(b) for b in self._shown),
+            reachable=reachable_by(self.relaxed, self.problem, self.space_name),
+            rounds=tuple(
+                Round(
+                    h["spent"], h["divergence"][0], tuple(h["excess_of"]), tuple(h["kept"]),
+                    tuple(h["multiplier"]),
+                )
+                for h in self.history
+            ),
         )  # fmt: skip
 
     def _candidates(self, budgets: np.ndarray) -> list[Candidate]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from paretoprune.problem import Candidate, Evaluation, Objective, Problem
 from paretoprune.schedules.kernels import Free, Kernel, fitting_kernels
+from paretoprune.search.relaxation import RelaxedFigures
 
 WEIGHTS = np.array([0.0, 2.0, 1.5, 1.0])
 """What a layer's missing tokens cost."""
@@ -39,6 +40,12 @@ class ToyRelaxation:
     def compute(self, ratios: Tensor) -> Tensor:
         """Mean ratio."""
         return ratios.mean(1)
+
+    def figures(self, ratios: NDArray[np.float64], **_: Any) -> RelaxedFigures:
+        """The score is 1 - loss / loss of nothing kept, as that of a rounded configuration."""
+        loss = float((WEIGHTS * (1 - ratios) ** 2).sum())
+        score = 1 - loss / float(WEIGHTS.sum())
+        return RelaxedFigures(score, float(ratios.mean()), loss, 1 - float(np.exp(-loss)))
 
     def constant(self, budget: float) -> NDArray[np.float64]:
         """The first layer keeps all, the others equally much."""
@@ -85,7 +92,10 @@ class ToyPruning(Problem):
         ratios = np.array(self.kernels[candidate.space].schedule(candidate.values).ratios)
         loss = float((WEIGHTS * (1 - ratios) ** 2).sum())
         values = {"score": 1 - loss / float(WEIGHTS.sum()), "compute": float(ratios.mean())}
-        return Evaluation(candidate, values, cost=1.0, detail={"keep": ratios.tolist()})
+        metrics = {"kl_to_dense": loss, "lost_to_dense": 1 - float(np.exp(-loss))}
+        return Evaluation(
+            candidate, values, cost=1.0, metrics=metrics, detail={"keep": ratios.tolist()}
+        )
 
     def relaxation(self) -> ToyRelaxation:
         """The smooth form."""

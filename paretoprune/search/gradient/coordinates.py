@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Protocol
 
 import numpy as np
@@ -157,6 +158,23 @@ def coordinates_of(relaxed: Relaxation, problem: Problem, kernel: str) -> Coordi
         return FreeRatios(relaxed)
     problem.space(kernel)
     return KernelParameters(relaxed, problem, relaxed.kernels[kernel])
+
+
+def reachable_by(relaxed: Relaxation, problem: Problem, kernel: str) -> tuple[float, float]:
+    """Lowest and highest relative compute among a kernel's schedules, by a Sobol sequence.
+
+    Exact for the free kernel; for others the corners of the parameters are tried too.
+    """
+    if kernel == relaxed.space:
+        return relaxed.reachable
+    coordinates = KernelParameters(relaxed, problem, relaxed.kernels[kernel])
+    count = len(relaxed.kernels[kernel].bounds[0])
+    points = qmc.Sobol(count, scramble=False).random_base2(STARTS)
+    corners = np.array(list(itertools.product((0.0, 1.0), repeat=count)))
+    with torch.no_grad():
+        units = coordinates.project(torch.from_numpy(np.concatenate([points, corners])))
+        compute = relaxed.compute(coordinates.ratios(units))
+    return float(compute.min()), float(compute.max())
 
 
 def project(ratios: Tensor, first: int) -> Tensor:

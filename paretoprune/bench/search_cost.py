@@ -1,0 +1,148 @@
+"""What does a search cost? Gradient against black boxes against the exhaustive grid.
+
+Per model and size of the search split, an exhaustive multi-step grid is evaluated once. Then every
+strategy searches with every seed at several budgets, and two things are asked. Quality: the
+held-out front area at the largest budget, as a ratio to the grid's. Cost: the smallest search cost
+at which the front's hypervolume on the search split reaches 99 % of the grid's. Costs are samples x
+FLOPs, gradient steps and final evaluations included, in dense-pass equivalents, and in passes of
+one sample, so that nobody wins by the size of the split.
+
+A black box has a front after every ask, so one long run tells at which cost it was good enough. The
+gradient search has one at its end only: it runs once per budget of a ladder, and each run counts
+for itself. Every run is a file of its own beside the output: what is there is not run again,
+several processes can share the work (`--shard 1/4`), and the table is made of what there is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+
+from paretoprune.bench.search_cost_runs import Cell, Grid, Workbench
+from paretoprune.bench.search_cost_table import print_tables, rows_of
+from paretoprune.bench.versions import machine, told
+from paretoprune.errors import InvalidValueError
+from paretoprune.zoo.catalogue import names as embedded
+
+GRADIENT = ("gradient", "hybrid", "hybrid:polish=tpe")
+BLACK_BOXES = ("tpe", "gp", "nsga2", "pymoo-nsga2", "halving", "random")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is run: models x splits x strategies x seeds x budgets (dense-pass equivalents)."""
+
+    models: tuple[str, ...]
+    splits: tuple[int, ...] = (200, 500, 2000)
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    heldout: int = 512
+    grid: str = "grid:fine"
+    ladder: tuple[float, ...] = (5.0, 10.0, 20.0, 40.0)
+    longest: float = 100.0
+    gradient: tuple[str, ...] = GRADIENT
+    black_boxes: tuple[str, ...] = BLACK_BOXES
+
+    def cells(self) -> list[Cell]:
+        """All runs, those of one problem together, black boxes first."""
+        return [
+            Cell(model, split, strategy, seed, budget)
+            for model in self.models
+            for split in self.splits
+            for seed in self.seeds
+            for strategy, budgets in self._budgets()
+            for budget in budgets
+        ]
+
+    def _budgets(self) -> list[tuple[str, tuple[float, ...]]]:
+        return [
+            *((strategy, (self.longest,)) for strategy in self.black_boxes),
+            *((strategy, self.ladder) for strategy in self.gradient),
+        ]
+
+
+QUICK = Plan(
+    (), splits=(100,), seeds=(0, 1), heldout=128, grid="grid:coarse", ladder=(10.0, 20.0),
+    longest=40.0, gradient=("gradient",), black_boxes=("tpe", "pymoo-nsga2"),
+)  # fmt: skip
+
+
+def run(
+    console: Console,
+    *,
+    model: str = "mini-llava",
+    search_size: int | None = None,
+    heldout_size: int = 512,
+    quick: bool = False,
+    seeds: int | None = None,
+    first_seed: int = 0,
+    strategy: Sequence[str] | None = None,
+    reference: str | None = None,
+    shard: str | None = None,
+    out: Path | None = None,
+    **_: object,
+) -> dict[str, Any]:
+    """Run what is missing of this shard's part, print the tables of all there is, return them."""
+    plan = QUICK if quick else Plan(())
+    models = tuple(embedded()) if model == "all" else tuple(model.split(","))
+    plan = replace(plan, models=models)
+    if search_size is not None:
+        plan = replace(plan, splits=(search_size,))
+    if not quick:
+        plan = replace(plan, heldout=heldout_size)
+    count = seeds or len(plan.seeds)
+    plan = replace(plan, seeds=tuple(range(first_seed, first_seed + count)))
+    if reference is not None:
+        plan = replace(plan, grid=reference)
+    if strategy:
+        plan = replace(
+            plan,
+            gradient=tuple(s for s in strategy if _is_gradient(s)),
+            black_boxes=tuple(s for s in strategy if not _is_gradient(s)),
+        )
+    number, of = parse_shard(shard)
+    out = out or Path("search-cost.json")
+    folder = out.with_suffix(".runs")
+    folder.mkdir(parents=True, exist_ok=True)
+    bench = Workbench(folder, heldout=plan.heldout, grid=plan.grid)
+    cells = plan.cells()
+    grids = dict.fromkeys(Grid(cell.model, cell.split) for cell in cells)
+    work: list[Cell | Grid] = [*grids, *cells]
+    mine = [item for i, item in enumerate(work) if i % of == number and not bench.has(item)]
+    console.print(
+        f"{len(work)} runs, {sum(map(bench.has, work))} there already, {len(mine)} to do here"
+    )
+    with Progress(console=console) as bar:
+        line = bar.add_task("search cost", total=len(mine))
+        for item in mine:
+            bar.update(line, description=item.told)
+            bench.run(item)
+            bar.advance(line)
+    done = [c for c in cells if bench.has(c) and bench.has(Grid(c.model, c.split))]
+    rows = rows_of(bench, done)
+    found = machine("cpu")
+    console.print(told(found))
+    print_tables(console, rows, plan.grid)
+    result = {
+        "machine": found, "plan": asdict(plan), "runs": len(done), "of": len(cells),
+        "rows": [asdict(row) for row in rows],
+    }  # fmt: skip
+    out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return result
+
+
+def _is_gradient(strategy: str) -> bool:
+    return strategy.partition(":")[0] in ("gradient", "hybrid", "vispco")
+
+
+def parse_shard(text: str | None) -> tuple[int, int]:
+    """`2/4` is number 1, counted from 0, of 4; raises `InvalidValueError` for anything else."""
+    number, _, of = (text or "1/1").partition("/")
+    if not (number.isdigit() and of.isdigit() and 1 <= int(number) <= int(of)):
+        raise InvalidValueError(f"--shard must be such as 1/4 to 4/4, got {text!r}")
+    return int(number) - 1, int(of)

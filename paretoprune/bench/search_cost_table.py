@@ -1,0 +1,176 @@
+"""What the search-cost benchmark found: one row per problem and strategy, with intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from paretoprune.bench.search_cost_runs import Cell, Grid
+from paretoprune.frontier.statistics import resampled_means
+
+ENOUGH = 0.99
+"""Share of the grid's hypervolume that counts as reaching its front."""
+RESAMPLES = 2000
+
+
+class Source(Protocol):
+    """Where finished runs and grids are read from."""
+
+    def read(self, item: Cell | Grid) -> dict[str, Any]:
+        """One run, or the exhaustive grid of one problem."""
+
+
+@dataclass(frozen=True)
+class CostRow:
+    """One strategy on one problem, at its largest budget; ratios are to the exhaustive grid.
+
+    `area_ratio` is the mean held-out front area over seeds, over the grid's, with a 95 % interval
+    (bootstrap over seeds and held-out samples, paired by sample). `cost` is the median over seeds
+    of the search cost to reach 99 % of the grid's hypervolume, in dense-pass equivalents, with the
+    cheapest and the dearest seed (infinite: not reached, `longest` being the largest budget).
+    """
+
+    model: str
+    split: int
+    strategy: str
+    seeds: int
+    longest: float
+    area: float
+    area_ratio: float
+    ratio_low: float
+    ratio_high: float
+    hypervolume_ratio: float
+    reached: int
+    cost: float
+    cost_low: float
+    cost_high: float
+    seconds: float
+
+
+def rows_of(source: Source, cells: Sequence[Cell]) -> list[CostRow]:
+    """Rows of all problems and strategies that have runs, in the order of the cells."""
+    groups: dict[tuple[str, int, str], list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault((cell.model, cell.split, cell.strategy), []).append(cell)
+    return [_row(source, group) for group in groups.values()]
+
+
+def _row(source: Source, cells: Sequence[Cell]) -> CostRow:
+    first = cells[0]
+    grid = source.read(Grid(first.model, first.split))
+    longest = max(cell.budget for cell in cells)
+    runs = {(cell.seed, cell.budget): source.read(cell) for cell in cells}
+    final = [runs[seed, b] for seed, b in runs if b == longest]
+    areas = np.array([run["area"] for run in final])
+    low, high = ratio_interval(areas, np.array(grid["area"]))
+    target = ENOUGH * grid["hypervolume"]
+    seeds = sorted({cell.seed for cell in cells})
+    costs = [
+        cost_to_reach([run for (s, _), run in runs.items() if s == seed], target) for seed in seeds
+    ]
+    return CostRow(
+        model=first.model,
+        split=first.split,
+        strategy=first.strategy,
+        seeds=len(seeds),
+        longest=longest,
+        area=float(areas.mean()),
+        area_ratio=float(areas.mean() / np.mean(grid["area"])),
+        ratio_low=low,
+        ratio_high=high,
+        hypervolume_ratio=float(
+            np.mean([reached(run, math.inf) for run in final]) / grid["hypervolume"]
+        ),
+        reached=sum(math.isfinite(cost) for cost in costs),
+        cost=middle(costs),
+        cost_low=min(costs),
+        cost_high=max(costs),
+        seconds=float(np.mean([run["seconds"] for run in final])),
+    )
+
+
+def cost_to_reach(runs: Sequence[dict[str, Any]], target: float) -> float:
+    """The smallest search cost at which one of a seed's runs has this hypervolume; or infinity."""
+    return min(
+        (cost for run in runs for cost, volume in run["curve"] if volume >= target - 1e-12),
+        default=math.inf,
+    )
+
+
+def reached(run: dict[str, Any], cost: float) -> float:
+    """Hypervolume of a run at a search cost."""
+    return max((volume for at, volume in run["curve"] if at <= cost + 1e-9), default=0.0)
+
+
+def middle(costs: Sequence[float]) -> float:
+    """The median, the upper one of two: infinite where half of the seeds did not get there."""
+    return sorted(costs)[len(costs) // 2]
+
+
+def ratio_interval(areas: NDArray[np.float64], grid: NDArray[np.float64]) -> tuple[float, float]:
+    """95 % interval of mean(areas `[seeds, samples]`) / mean(grid `[samples]`), paired."""
+    stack = np.stack([areas, np.tile(grid, (len(areas), 1))])
+    ours, theirs = resampled_means(stack, rng=np.random.default_rng(0), resamples=RESAMPLES)
+    low, high = np.quantile(ours / theirs, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def print_tables(console: Console, rows: Sequence[CostRow], grid: str) -> None:
+    """One table per problem, best area first, and what the claims come to."""
+    for model, split in dict.fromkeys((row.model, row.split) for row in rows):
+        part = [row for row in rows if (row.model, row.split) == (model, split)]
+        table = Table(title=f"{model}, {split} search samples, against {grid}")
+        for name in (
+            "strategy", "seeds", "budget", "held-out area", "of the grid's [95 %]", "HV of it",
+            "cost to 99 %", "seeds there", "sample passes",
+        ):  # fmt: skip
+            table.add_column(name, justify="left" if name == "strategy" else "right", no_wrap=True)
+        for row in sorted(part, key=lambda row: -row.area):
+            table.add_row(
+                row.strategy, str(row.seeds), f"{row.longest:g}", f"{row.area:.3f}",
+                f"{row.area_ratio:.3f} [{row.ratio_low:.3f}, {row.ratio_high:.3f}]",
+                f"{row.hypervolume_ratio:.3f}", _cost(row.cost, row.longest),
+                f"{row.reached} of {row.seeds}", _cost(row.cost * split, row.longest * split, 0),
+            )  # fmt: skip
+        console.print(table)
+        for sentence in verdicts(part):
+            console.print(sentence)
+
+
+def verdicts(rows: Sequence[CostRow]) -> list[str]:
+    """The two claims on one problem: area at least 0.99 of the grid's, cost at most a fifth."""
+    gradient = next((row for row in rows if row.strategy == "gradient"), None)
+    others = [row for row in rows if row.strategy.partition(":")[0] not in ("gradient", "hybrid")]
+    if gradient is None:
+        return []
+    told = [
+        f"gradient reaches {gradient.area_ratio:.3f} of the grid's held-out area "
+        f"(goal 0.99: {'reached' if gradient.area_ratio >= ENOUGH else 'not reached'})"
+    ]
+    if others:
+        best = min(others, key=lambda row: row.cost)
+        if not math.isfinite(gradient.cost):
+            told.append("it does not reach 99 % of the grid's hypervolume in half of its seeds")
+        elif not math.isfinite(best.cost):
+            least = best.longest / gradient.cost
+            told.append(
+                f"its cost to 99 % is {gradient.cost:.1f}; no black box gets there within "
+                f"{best.longest:g}, so it is cheaper by a factor of {least:.1f} or more"
+            )
+        else:
+            told.append(
+                f"its cost to 99 % is {gradient.cost:.1f}, {gradient.cost / best.cost:.2f} of "
+                f"that of {best.strategy} (goal 0.2)"
+            )
+    return ["; ".join(told) + "."]
+
+
+def _cost(value: float, longest: float, decimals: int = 1) -> str:
+    return f"> {longest:g}" if not math.isfinite(value) else f"{value:.{decimals}f}"

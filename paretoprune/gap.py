@@ -1,0 +1,125 @@
+"""The relaxation gap: what a gradient search believed of its configurations, and what they are.
+
+Every returned configuration is run once more as the search saw it: real-valued keep ratios, soft
+masks, nothing rounded. The difference to its evaluation is the gap. It is a measurement: no study
+is charged for it, and no search sees it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paretoprune.gradients import Figures, GapPoint, Gradients, GradientStudy, GridPoint, RoundRow
+from paretoprune.judging import Study
+from paretoprune.problem import Evaluation, Problem
+from paretoprune.reference import Reference
+from paretoprune.results import ReferenceFront
+from paretoprune.search.trace import SearchTrace, causes
+
+
+def gradients_of(
+    problem: Problem,
+    studies: Sequence[Study],
+    *,
+    reference: Reference | None = None,
+    observe: Callable[[int, int], None] | None = None,
+) -> Gradients | None:
+    """Measure the gap of every gradient study; None without one. `observe`: done and total."""
+    traced = [study for study in studies if study.trace is not None]
+    if not traced:
+        return None
+    total = sum(_is_relaxed(e) for study in traced for e in study.evaluations)
+    done = 0
+    found = []
+    for study in traced:
+        assert study.trace is not None
+        points = []
+        for trial, evaluation in enumerate(study.evaluations):
+            if _is_relaxed(evaluation):
+                if observe is not None:
+                    observe(done, total)
+                points.append(gap_point(problem, evaluation, trial, trial in study.front))
+                done += 1
+        found.append(_study(study, study.trace, points))
+    stored = Gradients(studies=found)
+    return stored if reference is None else against(stored, reference.stored())
+
+
+def gap_point(problem: Problem, evaluation: Evaluation, trial: int, on_front: bool) -> GapPoint:
+    """Run one returned configuration as it was before rounding."""
+    relaxed = evaluation.candidate.relaxed or {}
+    keep = np.asarray(relaxed["keep"], dtype=np.float64)
+    soft = problem.relaxation().figures(
+        keep, tau=float(relaxed.get("tau", 1.0)), mask=relaxed.get("mask", "rank")
+    )
+    return GapPoint(
+        trial=trial,
+        on_front=on_front,
+        relaxed_keep=keep.tolist(),
+        keep=list(evaluation.detail.get("keep", [])),
+        soft=Figures(score=soft.score, compute=soft.compute, kl=soft.divergence, lost=soft.lost),
+        hard=Figures(
+            score=evaluation.objectives["score"],
+            compute=evaluation.objectives["compute"],
+            kl=evaluation.metrics["kl_to_dense"],
+            lost=evaluation.metrics["lost_to_dense"],
+        ),
+    )
+
+
+def against(found: Gradients, reference: ReferenceFront) -> Gradients:
+    """The same with each point's nearest point of an exhaustive front.
+
+    `reference.costs` are normalised: 1 - score and compute, clipped to 0..1.
+    """
+    costs = np.asarray(reference.costs, dtype=np.float64)
+    grid = np.stack([1 - costs[:, 0], costs[:, 1]], axis=1)
+    studies = [
+        study.model_copy(
+            update={
+                "points": [
+                    p.model_copy(update={"grid": nearest(p.hard, grid)}) for p in study.points
+                ]
+            }
+        )
+        for study in found.studies
+    ]
+    return found.model_copy(update={"reference": reference.name, "studies": studies})
+
+
+def nearest(point: Figures, grid: NDArray[np.float64]) -> GridPoint:
+    """The nearest row of a grid's front, `[points, 2]`: score and compute."""
+    away = np.hypot(grid[:, 0] - point.score, grid[:, 1] - point.compute)
+    place = int(np.argmin(away))
+    affordable = grid[grid[:, 1] <= point.compute + 1e-9, 0]
+    return GridPoint(
+        score=float(grid[place, 0]),
+        compute=float(grid[place, 1]),
+        distance=float(away[place]),
+        ahead=float(affordable.max()) - point.score if len(affordable) else None,
+    )
+
+
+def _is_relaxed(evaluation: Evaluation) -> bool:
+    return evaluation.complete and "keep" in (evaluation.candidate.relaxed or {})
+
+
+def _study(study: Study, trace: SearchTrace, points: list[GapPoint]) -> GradientStudy:
+    return GradientStudy(
+        label=study.spec.label,
+        seed=study.result.seed,
+        loss=trace.loss,
+        budgets=list(trace.budgets),
+        rounds=[
+            RoundRow(
+                spent=r.spent, divergence=r.divergence, constraint=list(r.constraint),
+                kept=list(r.kept), multiplier=list(r.multiplier),
+            )
+            for r in trace.rounds
+        ],
+        points=points,
+        warnings=causes(trace),
+    )  # fmt: skip

@@ -1,0 +1,133 @@
+"""What a comparison keeps of its gradient searches, as typed data: `gradients.json`.
+
+Per study: how far each returned configuration is from what the search believed it to be (the
+relaxation gap) and from an exhaustive grid, the curves of the search, and warnings with causes.
+Tables, figures and reports are drawn from this alone; nothing here needs a model or torch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from paretoprune.errors import BrokenFileError
+
+GRADIENTS_NAME = "gradients.json"
+
+
+class _Stored(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="null")
+
+
+class Figures(_Stored):
+    """Score, compute and both objectives of one configuration on the search split.
+
+    Relative score q, relative compute u, KL to dense in nats, and the mean of 1 - exp(-KL).
+    """
+
+    score: float
+    compute: float
+    kl: float
+    lost: float
+
+
+class GridPoint(_Stored):
+    """The nearest point of an exhaustive grid's front, and how far it is.
+
+    `distance` is Euclidean in (score, compute); `ahead` is the score of the best grid point that
+    costs no more, minus the score of the point that is judged (None: no grid point is as cheap).
+    """
+
+    score: float
+    compute: float
+    distance: float
+    ahead: float | None
+
+
+class GapPoint(_Stored):
+    """One returned configuration: relaxed (`soft`, nothing rounded) and really pruned (`hard`).
+
+    `relaxed_keep` and `keep` are its keep ratios before and after rounding; `trial` is the number
+    of its evaluation in the study.
+    """
+
+    trial: int
+    on_front: bool
+    relaxed_keep: list[float]
+    keep: list[float]
+    soft: Figures
+    hard: Figures
+    grid: GridPoint | None = None
+
+    @property
+    def score_gap(self) -> float:
+        """Hard minus soft score: below 0, the relaxation promised too much."""
+        return self.hard.score - self.soft.score
+
+    @property
+    def compute_gap(self) -> float:
+        """Hard minus soft compute: rounding, and what ranking costs."""
+        return self.hard.compute - self.soft.compute
+
+
+class RoundRow(_Stored):
+    """One outer iteration: see `search.trace.Round`."""
+
+    spent: float
+    divergence: float
+    constraint: list[float]
+    kept: list[float]
+    multiplier: list[float]
+
+
+class GradientStudy(_Stored):
+    """One study of a gradient strategy: its curves, its relaxation gap and its warnings."""
+
+    label: str
+    seed: int
+    loss: str
+    budgets: list[float]
+    rounds: list[RoundRow]
+    points: list[GapPoint] = []
+    warnings: list[str] = []
+
+
+class Gradients(_Stored):
+    """All gradient searches of a results folder; `reference` names the grid of `GapPoint.grid`."""
+
+    format: Literal["paretoprune-gradients/1"] = "paretoprune-gradients/1"
+    reference: str | None = None
+    studies: list[GradientStudy]
+
+
+def write_gradients(folder: Path, found: Gradients) -> None:
+    """Write `gradients.json` into a results folder, whole or not at all."""
+    file = folder / GRADIENTS_NAME
+    partial = file.with_suffix(".partial")
+    try:
+        partial.write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        partial.replace(file)
+    except OSError as error:
+        raise BrokenFileError(f"cannot write {file}: {error.strerror}") from error
+
+
+def read_gradients(folder: Path) -> Gradients | None:
+    """Read `gradients.json` of a results folder; None without one.
+
+    Raises `BrokenFileError` naming what is wrong.
+    """
+    file = folder / GRADIENTS_NAME
+    try:
+        return Gradients.model_validate_json(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise BrokenFileError(f"cannot read {file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BrokenFileError(f"{file} is not UTF-8 text") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise BrokenFileError(f"{file}: {where}: {first['msg']}") from error

@@ -1,0 +1,1 @@
+"""Policies: how many visual tokens to keep for this input, static or adaptive."""

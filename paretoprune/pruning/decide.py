@@ -1,0 +1,73 @@
+"""Asks adaptive policies what to keep of each sample of a batch, with as few layers as it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from paretoprune.adapters.base import Adapter, Prefill
+from paretoprune.errors import InvalidValueError
+from paretoprune.policies.base import Policy
+from paretoprune.pruning.base import Pruner, PruningContext
+from paretoprune.pruning.tokens import enter
+from paretoprune.pruning.trunk import Trunk
+
+
+def decide(policy: Policy, context: PruningContext, pruner: Pruner) -> NDArray[np.float64]:
+    """Keep schedules of a batch's samples, float64 `[B, layers]`, such that `pruner` can follow.
+
+    Layers before the pruner's first one stay whole. Raises `InvalidValueError` for ratios that are
+    no schedules.
+    """
+    return pruner.fitted(policy.schedules(context))
+
+
+def decide_each(
+    adapter: Adapter,
+    prefill: Prefill,
+    policies: Sequence[tuple[Policy, Pruner]],
+    *,
+    sample: torch.Tensor | None = None,
+    trunk: Trunk | None = None,
+) -> list[NDArray[np.float64]]:
+    """What each policy, with the pruner that follows it, keeps of a batch: `[B, layers]` each.
+
+    Dense layers are run as far as the latest of them looks, or taken from the `trunk`. Raises
+    `InvalidValueError` for a policy made for another number of layers.
+    """
+    layers = adapter.spec.layers
+    for policy, _ in policies:
+        check_layers(policy, layers)
+    if sample is None:
+        sample = torch.arange(len(prefill.hidden), device=prefill.hidden.device)
+    found: dict[int, NDArray[np.float64]] = {}
+    tokens = enter(prefill, sample)
+    deepest = max((policy.layer for policy, _ in policies), default=0)
+    for layer in range(deepest + 1):
+        context = tokens.context(adapter, layer)
+        for number, (policy, pruner) in enumerate(policies):
+            if policy.layer == layer:
+                found[number] = decide(policy, context, pruner)
+        if layer < deepest:
+            if trunk is not None and layer in trunk.after:
+                tokens = replace(trunk.after[layer], extras=tokens.extras)
+            else:
+                tokens = tokens.run(adapter, layer)
+    return [found[number] for number in range(len(policies))]
+
+
+def check_layers(policy: Policy, layers: int) -> None:
+    """Raise `InvalidValueError` where policy and model do not have the same number of layers."""
+    if policy.layers != layers:
+        raise InvalidValueError(
+            f"policy {policy.name!r} is for {policy.layers} decoder layers, this model has {layers}"
+        )
+    if not 0 <= policy.layer < layers:
+        raise InvalidValueError(
+            f"policy {policy.name!r} decides before layer {policy.layer}, which must be in "
+            f"0..{layers - 1}"
+        )

@@ -1,0 +1,135 @@
+"""What a gradient search saw while it ran, and what went wrong: curves and causes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+MISSED = 0.02
+"""Relative compute above a budget, in the last rounds, that counts as missing it."""
+LAST = 3
+"""Rounds at the end that a warning looks at."""
+COLLAPSED = 0.01
+"""Mean keep ratio, distance from 0 or 1, at which masks count as collapsed."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """One outer iteration, at search cost `spent` in dense-pass equivalents.
+
+    `divergence` is the mean KL to dense in nats over the samples of its steps; per budget:
+    `constraint`, c = u - b in relative compute (above 0: too dear), and `kept`, the mean keep ratio
+    of the layers that the pruner can act at. `multiplier` is one per budget, or a single one.
+    """
+
+    spent: float
+    divergence: float
+    constraint: tuple[float, ...]
+    kept: tuple[float, ...]
+    multiplier: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class SearchTrace:
+    """All rounds of a gradient search.
+
+    `budgets` are those that `Round.constraint` and `kept` are given for, in relative compute;
+    `reachable` is what the searched kernel's schedules can reach; `clamp` is the largest multiplier
+    (None: there is none). `loss` names what is minimised per sample: `kl` or `retention`.
+    """
+
+    loss: str
+    budgets: tuple[float, ...]
+    reachable: tuple[float, float]
+    clamp: float | None = None
+    rounds: tuple[Round, ...] = field(default=())
+
+
+def causes(trace: SearchTrace) -> list[str]:
+    """What went wrong and why, one sentence each; nothing where all is well."""
+    return [
+        *_unreachable(trace),
+        *_missed(trace),
+        *_collapsed(trace),
+    ]
+
+
+def _unreachable(trace: SearchTrace) -> Iterator[str]:
+    low, high = trace.reachable
+    below = [b for b in trace.budgets if b < low - 1e-9]
+    if below:
+        yield (
+            f"{_budgets(below)} cannot be reached: no schedule of the searched kernel costs less "
+            f"than {low:.2f} of dense compute (layers before the pruner's first one stay dense); "
+            "search another kernel, such as 'free', or a pruner that acts earlier"
+        )
+    above = [b for b in trace.budgets if b > high + 1e-9]
+    if above:
+        yield (
+            f"{_budgets(above)} cannot be reached: no schedule of the searched kernel costs more "
+            f"than {high:.2f} of dense compute"
+        )
+
+
+def _missed(trace: SearchTrace) -> Iterator[str]:
+    """Reachable budgets that are exceeded at the end, and multipliers at their clamp."""
+    last = trace.rounds[-LAST:]
+    if not last:
+        return
+    missed = [
+        number
+        for number, budget in enumerate(trace.budgets)
+        if budget >= trace.reachable[0] - 1e-9 and min(r.constraint[number] for r in last) > MISSED
+    ]
+    single = len(last[-1].multiplier) == 1
+    clamped = [
+        number
+        for number in range(len(last[-1].multiplier))
+        if trace.clamp is not None and all(r.multiplier[number] >= trace.clamp for r in last)
+    ]
+    if clamped:
+        where = "the multiplier" if single else f"the multiplier of {_named(trace, clamped)}"
+        yield (
+            f"{where} sits at its clamp, {trace.clamp:g}: the constraint pushes as hard as it may "
+            "and is not met; quality gains more per unit of compute there than the clamp allows "
+            "(raise most_multiplier), or the schedule cannot become cheaper"
+        )
+    soft = [number for number in missed if single or number not in clamped]
+    if soft:
+        excess = max(last[-1].constraint[number] for number in soft)
+        yield (
+            f"{_named(trace, soft)} exceeded by up to {excess:.2f} when the budget for gradient "
+            "steps was spent: the multiplier was still rising; give the search more budget, larger "
+            "steps (learning_rate, farthest) or a larger sigma"
+        )
+
+
+def _collapsed(trace: SearchTrace) -> Iterator[str]:
+    """Masks that keep everything or nothing where the budget asks for something in between."""
+    if not trace.rounds:
+        return
+    kept, (low, high) = trace.rounds[-1].kept, trace.reachable
+    margin = 0.1 * (high - low)
+    inside = [n for n, b in enumerate(trace.budgets) if low + margin < b < high - margin]
+    full = [n for n in inside if kept[n] > 1 - COLLAPSED]
+    if full:
+        yield (
+            f"masks of {_named(trace, full)} keep every token: the constraint has no effect there; "
+            "its multiplier or its gradient is too small (raise sigma, or learning_rate)"
+        )
+    empty = [n for n in inside if kept[n] < COLLAPSED]
+    if empty:
+        yield (
+            f"masks of {_named(trace, empty)} drop every token although the budget allows some: "
+            "quality has no gradient there, or the constraint overshot (lower sigma or "
+            "learning_rate, or raise tau_start so that more tokens are felt)"
+        )
+
+
+def _named(trace: SearchTrace, numbers: list[int]) -> str:
+    return _budgets([trace.budgets[n] for n in numbers])
+
+
+def _budgets(budgets: list[float]) -> str:
+    told = ", ".join(f"{b:.2f}" for b in budgets)
+    return f"budget {told}" if len(budgets) == 1 else f"budgets {told}"

@@ -1,0 +1,111 @@
+"""The search-cost benchmark: figures by hand, resumption, shards, and a run at a small size."""
+
+import json
+import math
+import sys
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from paretoprune.bench import search_cost
+from paretoprune.bench.search_cost import Plan, parse_shard
+from paretoprune.bench.search_cost_runs import Cell, Grid
+from paretoprune.bench.search_cost_table import (
+    cost_to_reach,
+    middle,
+    ratio_interval,
+    rows_of,
+    verdicts,
+)
+from paretoprune.errors import InvalidValueError
+
+
+class Made:
+    """Runs with known figures: gradient gets there at 10, tpe at 60, random never."""
+
+    curves = {"gradient": {5.0: 0.5, 10.0: 0.79}, "tpe": {100.0: 0.8}, "random": {100.0: 0.3}}
+    at = {"gradient": None, "tpe": 60.0, "random": 90.0}
+
+    def read(self, cell):
+        if isinstance(cell, Grid):
+            return {"hypervolume": 0.79, "area": [0.8] * 4}
+        volume = self.curves[cell.strategy][cell.budget]
+        at = self.at[cell.strategy] or cell.budget
+        return {
+            "curve": [[at / 2, volume / 2], [at, volume]],
+            "area": [volume + 0.1 * cell.seed] * 4, "seconds": 1.0,
+        }  # fmt: skip
+
+
+def cells(strategy, budgets, seeds=(0, 1, 2)):
+    return [Cell("m", 200, strategy, seed, b) for seed in seeds for b in budgets]
+
+
+@pytest.fixture
+def rows():
+    every = cells("gradient", (5.0, 10.0)) + cells("tpe", (100.0,)) + cells("random", (100.0,))
+    return rows_of(Made(), every)
+
+
+def test_cost_is_that_of_the_cheapest_run_that_reaches_the_target(rows):
+    costs = {row.strategy: (row.cost, row.reached) for row in rows}
+    assert costs == {"gradient": (10.0, 3), "tpe": (60.0, 3), "random": (math.inf, 0)}
+
+
+def test_area_is_the_mean_over_seeds_at_the_largest_budget(rows):
+    row = next(row for row in rows if row.strategy == "gradient")
+    assert row.area == pytest.approx(0.79 + 0.1)
+    assert row.area_ratio == pytest.approx(0.89 / 0.8)
+    assert row.ratio_low < row.area_ratio < row.ratio_high
+
+
+def test_verdicts_are_the_claims(rows):
+    (told,) = verdicts(rows)
+    assert "goal 0.99: reached" in told
+    assert "0.17 of that of tpe" in told
+    (told,) = verdicts([row for row in rows if row.strategy != "tpe"])
+    assert "no black box gets there within 100, so it is cheaper by a factor of 10.0" in told
+    assert verdicts([row for row in rows if row.strategy == "tpe"]) == []
+
+
+def test_a_seed_that_does_not_get_there_costs_infinitely_much():
+    assert cost_to_reach([{"curve": [[3.0, 0.5]]}], 0.6) == math.inf
+    assert middle([3.0, math.inf, 5.0]) == 5.0
+    assert middle([3.0, math.inf]) == math.inf
+
+
+def test_equal_areas_have_the_ratio_one_without_doubt():
+    areas = np.random.default_rng(0).random((1, 50))
+    assert ratio_interval(areas, areas[0]) == pytest.approx((1, 1))
+    assert ratio_interval(0.5 * areas, areas[0]) == pytest.approx((0.5, 0.5))
+
+
+def test_shards_share_all_runs():
+    every = Plan(("a", "b"), splits=(200,)).cells()
+    assert len(every) == len(set(every)) == 2 * 5 * (6 + 3 * 4)
+    assert [parse_shard(f"{n}/3") for n in (1, 2, 3)] == [(0, 3), (1, 3), (2, 3)]
+    assert parse_shard(None) == (0, 1)
+    for wrong in ("0/3", "4/3", "x", "1/0"):
+        with pytest.raises(InvalidValueError, match="--shard must be such as 1/4"):
+            parse_shard(wrong)
+
+
+@pytest.mark.slow
+def test_it_runs_resumes_and_shares_its_work(tmp_path):
+    console = Console(width=160, record=True, file=sys.stderr)
+    out = tmp_path / "cost.json"
+    small = {
+        "search_size": 16, "quick": True, "seeds": 1, "reference": "grid:coarse", "out": out,
+        "strategy": ["gradient:inner_steps=2,knots=3,most_finals=6", "random"],
+    }  # fmt: skip
+    first = search_cost.run(console, shard="1/2", **small)
+    assert 0 < first["runs"] < first["of"]
+    whole = search_cost.run(console, **small)
+    assert whole["runs"] == whole["of"]
+    files = {f: f.stat().st_mtime_ns for f in (tmp_path / "cost.runs").iterdir()}
+    again = search_cost.run(console, **small)
+    assert again["rows"] == whole["rows"]
+    assert {f: f.stat().st_mtime_ns for f in (tmp_path / "cost.runs").iterdir()} == files
+    assert json.loads(out.read_text()) == json.loads(json.dumps(again))
+    assert "against grid:coarse" in console.export_text()
