@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from paretoprune import frontier
+from paretoprune.beside import Beside, evaluate_presets
 from paretoprune.errors import InvalidValueError
 from paretoprune.judging import Study, hypervolume_of, summarise
 from paretoprune.log import StudyLog
@@ -67,6 +68,7 @@ def compare(
     dense-pass equivalents. A strategy that does not depend on its seed runs once.
     Ranking is by held-out front area where the problem has held-out data, else by hypervolume.
     IGD+, epsilon and Hausdorff refer to `reference`, an exhaustive front, or to the union front.
+    Presets that the problem was loaded with are evaluated in the end, and set beside the front.
     After Ctrl-C the comparison covers what was finished, marked `interrupted`.
     """
     specs = [StrategySpec.of(s) for s in strategies]
@@ -104,14 +106,16 @@ def compare(
         if result.stopped == "interrupted":
             interrupted = True
             break
+    presets: list[Beside] = []
     if not interrupted:
         try:
             _hold_out(problem, studies, observe, budget)
+            presets = evaluate_presets(problem)
         except KeyboardInterrupt:
             interrupted = True
     summary = summarise(
         problem, studies, settings={"budget": budget, "seeds": list(seeds), "batch": batch}
-        | (settings or {}), interrupted=interrupted, reference=reference,
+        | (settings or {}), interrupted=interrupted, reference=reference, presets=presets,
     )  # fmt: skip
     return Comparison(problem, studies, summary)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import torch
-from transformers import BatchFeature, PreTrainedModel
+from transformers import BatchFeature, PretrainedConfig, PreTrainedModel
 
 from paretoprune.adapters.base import Adapter
 from paretoprune.adapters.load import GENERIC, adapter_class, find_checkpoint, load_adapter
@@ -27,6 +27,7 @@ from paretoprune.policies.files import (
     write_policy,
 )
 from paretoprune.policies.static import Static
+from paretoprune.presets import Preset
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.operators import Operators, make_pruner
 from paretoprune.pruning.view import prune
@@ -37,7 +38,7 @@ BESIDE = "paretoprune.json"
 """Name of the schedule file that `load` looks for in a checkpoint directory."""
 Model = TypeVar("Model", bound=PreTrainedModel)
 Schedule: TypeAlias = (
-    KeepSchedule | ScheduleFile | Policy | SavedPolicy | Sequence[float] | str | Path
+    KeepSchedule | ScheduleFile | Policy | SavedPolicy | Preset | Sequence[float] | str | Path
 )
 
 
@@ -46,13 +47,15 @@ def pruned(model: Model, schedule: Schedule, pruner: str | Pruner | None = None)
 
     The view has the class of `model` and its whole interface, `generate` included; it shares all
     tensors, and `model` itself is not changed. `schedule` is a schedule, its ratios (one per
-    decoder layer), a policy, or the file of either; `pruner` names what ranks the tokens (default:
-    the file's, with its settings, else FastV). Each layer's KV cache holds only what the layer
-    kept; the cache that `generate` returns goes on with a conversation. Raises
-    `InvalidValueError`, `UnknownNameError` or `UnsupportedError` where model, schedule and pruner
-    do not fit.
+    decoder layer), a policy, the file of either, or a published preset; `pruner` names what ranks
+    the tokens (default: the file's or preset's, with its settings, else FastV). Each layer's KV
+    cache holds only what the layer kept; the cache that `generate` returns goes on with a
+    conversation. Raises `InvalidValueError`, `UnknownNameError` or `UnsupportedError` where model,
+    schedule and pruner do not fit.
     """
     content = read_policy(Path(schedule)) if isinstance(schedule, (str, Path)) else schedule
+    if isinstance(content, Preset):
+        content = content.content(_layers(model.config))
     if isinstance(content, SavedPolicy):
         pruner = pruner or pruner_of(content.about)
         content = content.policy
@@ -70,9 +73,15 @@ def pruned(model: Model, schedule: Schedule, pruner: str | Pruner | None = None)
     return prune(model, family, content, ranking)
 
 
-def pruner_of(content: ScheduleFile | PolicyFile) -> Pruner:
-    """The pruner of such a file, with its settings; raises where either does not exist."""
-    return make_pruner(content.pruner, content.pruner_settings)
+def pruner_of(content: ScheduleFile | PolicyFile | Preset) -> Pruner:
+    """The pruner of a file or preset, with its settings; raises where either does not exist."""
+    settings = content.settings if isinstance(content, Preset) else content.pruner_settings
+    return make_pruner(content.pruner, settings)
+
+
+def _layers(config: PretrainedConfig) -> int:
+    layers: int = config.get_text_config().num_hidden_layers
+    return layers
 
 
 @dataclass(frozen=True)
@@ -114,17 +123,24 @@ def load(model: str, *, schedule: Schedule | None = None, **loading: Any) -> Pru
     adapter = load_adapter(model, **loading)
     if schedule is None:
         return PrunedModel(adapter.model, adapter, None)
-    content = as_file(schedule)
+    content = as_file(schedule, layers=_layers(adapter.model.config))
     return PrunedModel(pruned(adapter.model, content), adapter, content)
 
 
-def as_file(schedule: Schedule, pruner: str = "fastv") -> ScheduleFile | SavedPolicy:
-    """The content of a schedule file for any form of a schedule; of a policy, the policy."""
+def as_file(
+    schedule: Schedule, pruner: str = "fastv", *, layers: int | None = None
+) -> ScheduleFile | SavedPolicy:
+    """The content of a schedule file for any form of a schedule; of a policy, the policy.
+
+    A preset is carried to a decoder of `layers`, or stays as it was published.
+    """
     if isinstance(schedule, (str, Path)):
         saved = read_policy(Path(schedule))
         return saved.about if isinstance(saved.about, ScheduleFile) else saved
     if isinstance(schedule, (ScheduleFile, SavedPolicy)):
         return schedule
+    if isinstance(schedule, Preset):
+        return schedule.content(schedule.layers if layers is None else layers)
     if isinstance(schedule, Policy):
         return saved_policy(schedule, pruner)
     ratios = schedule.ratios if isinstance(schedule, KeepSchedule) else schedule
@@ -139,7 +155,6 @@ def save_beside(folder: Path, schedule: Schedule, pruner: str = "fastv") -> Path
     """
     from transformers import AutoConfig
 
-    content = as_file(schedule, pruner)
     if not folder.is_dir():
         raise BrokenFileError(f"checkpoint directory {folder} does not exist")
     try:
@@ -147,7 +162,8 @@ def save_beside(folder: Path, schedule: Schedule, pruner: str = "fastv") -> Path
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise BrokenFileError(f"{folder} holds no checkpoint: {reason}") from error
-    layers = config.get_text_config().num_hidden_layers
+    layers = _layers(config)
+    content = as_file(schedule, pruner, layers=layers)
     policy = content.policy if isinstance(content, SavedPolicy) else Static(content.schedule)
     if policy.layers != layers:
         raise InvalidValueError(

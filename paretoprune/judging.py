@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretoprune import frontier
+from paretoprune.beside import Beside, Found, compare_presets
 from paretoprune.problem import Candidate, Evaluation, Problem
 from paretoprune.reference import Reference
 from paretoprune.results import FrontPoint, ObjectiveInfo, PairRow, Standing, StudyRow, Summary
@@ -109,8 +110,12 @@ def summarise(
     settings: dict[str, Any],
     interrupted: bool = False,
     reference: Reference | None = None,
+    presets: Sequence[Beside] = (),
 ) -> Summary:
-    """Judge finished studies: indicators on the search split, held-out area, ranking, intervals."""
+    """Judge finished studies: indicators on the search split, held-out area, ranking, intervals.
+
+    `presets` are set beside the union front, and change nothing else.
+    """
     useful = [s for s in studies if s.front]
     pooled = [(s, i) for s in useful for i in s.front]
     union: set[int] = set()
@@ -135,6 +140,11 @@ def summarise(
     if not interrupted:
         points = _measured(problem, pooled, points, notes)
     heldout = problem.heldout if any(s.heldout for s in useful) else None
+    found = [
+        Found(n, s.evaluations[i], s.heldout[s.front.index(i)] if s.heldout else None)
+        for n, (s, i) in enumerate(pooled)
+        if n in union
+    ]
     return Summary(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         versions={p: version(p) for p in PACKAGES} | {"python": platform.python_version()},
@@ -152,6 +162,7 @@ def summarise(
         front=points,
         interrupted=interrupted,
         reference=None if reference is None else reference.stored(),
+        presets=compare_presets(problem, presets, found),
         pairs=pairs,
         notes=notes,
     )

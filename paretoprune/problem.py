@@ -137,6 +137,15 @@ class Measurement:
     note: str
 
 
+@dataclass(frozen=True)
+class Published:
+    """A published configuration beside a front: its name, one line about it, its candidate."""
+
+    name: str
+    about: str
+    candidate: Candidate
+
+
 class Problem(ABC):
     """A search space with objectives, and the means to evaluate candidates.
 
@@ -193,6 +202,10 @@ class Problem(ABC):
 
     def examples(self, candidates: Mapping[str, Candidate], count: int) -> list[Example]:
         """What candidates, by label, keep of `count` samples; [] where there is nothing to see."""
+        return []
+
+    def published(self) -> list[Published]:
+        """Published configurations to set beside a front, which no search sees; [] by default."""
         return []
 
     def measure(self, candidates: Sequence[Candidate]) -> Measurement | None:

@@ -1,4 +1,4 @@
-"""Names of strategies, pruners, kernels, adapters, tasks and problems.
+"""Names of strategies, pruners, kernels, adapters, tasks, problems and presets.
 
 Built-ins are written as `module:attribute`, so listing them imports nothing heavy; plug-ins come
 from the entry-point groups `paretoprune.<kinds>` and appear in `paretoprune list` by their package.
@@ -112,8 +112,24 @@ problems = Registry(
     ],
     base="paretoprune.problem:Problem", named="name",
 )  # fmt: skip
+_published = "paretoprune.presets.published"
+presets = Registry(
+    "preset",
+    [
+        Entry("fastv", f"{_published}:fastv", "one drop early in the decoder (arXiv 2403.06764)"),
+        Entry("pyramiddrop", f"{_published}:pyramiddrop", "half of the tokens at each of three layers (arXiv 2410.17247)"),
+        Entry("sparsevlm", f"{_published}:sparsevlm", "three drops, some tokens recycled (arXiv 2410.04417)"),
+        Entry("dart", f"{_published}:dart", "one drop behind two layers (arXiv 2502.11494)"),
+        Entry("divprune", f"{_published}:divprune", "one drop before the decoder (arXiv 2503.02175)"),
+        Entry("cdpruner", f"{_published}:cdpruner", "one drop before the decoder (arXiv 2506.10967)"),
+        Entry("fastervlm", f"{_published}:fastervlm", "one drop before the decoder (arXiv 2412.01818v1)"),
+        Entry("vispruner", f"{_published}:vispruner", "one drop before the decoder (arXiv 2412.01818v2)"),
+        Entry("visionzip", f"{_published}:visionzip", "merged before the decoder (arXiv 2412.04467)"),
+        Entry("vtw", f"{_published}:vtw", "all tokens leave at one layer (arXiv 2405.05803)"),
+    ],
+)  # fmt: skip
 
-ALL = (strategies, pruners, kernels, policies, adapters, tasks, problems)
+ALL = (strategies, pruners, kernels, policies, adapters, tasks, problems, presets)
 
 
 def find_registry(kind: str) -> Registry:

@@ -66,6 +66,35 @@ class FrontPoint(_Stored):
     separated: bool | None = None
 
 
+class PresetPoint(_Stored):
+    """A published configuration beside the found front; `names` are all that it goes by here.
+
+    The found front is the union front. `dominated` says whether one of its points is no worse in
+    any objective and better in one, on the search split. `rival` is the place in `front` of what
+    the search split picks of it at no higher cost (None: all of it costs more); `gain` is the
+    rival's held-out quality minus the preset's, with its 95 % interval (without held-out data: of
+    the search split, and no interval). `saved` is the cost that the cheapest point of no lower
+    search quality saves (None: there is none).
+    """
+
+    names: list[str]
+    about: list[str]
+    keep: list[float] | None
+    pruner: str | None = None
+    pruner_settings: dict[str, float | int | str] = {}
+    search: dict[str, float]
+    search_error: dict[str, float]
+    heldout: dict[str, float] | None
+    heldout_error: dict[str, float]
+    metrics: dict[str, float]
+    dominated: bool
+    rival: int | None
+    gain: float | None
+    gain_low: float | None
+    gain_high: float | None
+    saved: float | None
+
+
 class ReferenceFront(_Stored):
     """An exhaustive front that the studies are measured against.
 
@@ -159,8 +188,9 @@ class Summary(_Stored):
     """Everything about one comparison; `problem`, `heldout_problem`: their own descriptions.
 
     `reference` is the exhaustive front that IGD+, epsilon and Hausdorff refer to; None: they refer
-    to the union front. `pairs` compares every strategy with every other, where there are held-out
-    data. `notes` are sentences that belong beside the figures.
+    to the union front. `presets` are published configurations beside the front, never ranked.
+    `pairs` compares every strategy with every other, where there are held-out data. `notes` are
+    sentences that belong beside the figures.
     """
 
     format: Literal["paretoprune-results/1"] = "paretoprune-results/1"
@@ -175,6 +205,7 @@ class Summary(_Stored):
     front: list[FrontPoint]
     interrupted: bool = False
     reference: ReferenceFront | None = None
+    presets: list[PresetPoint] = []
     pairs: list[PairRow] = []
     notes: list[str] = []
 

@@ -98,12 +98,14 @@ class StudyFile(BaseModel):
     task: Names = ()
     pruner: Names = Field(default=("fastv",), min_length=1)
     pruner_knobs: bool | None = None
-    search_size: Size = 160
+    search_size: Size = 128
     heldout_size: Size = 256
     data_seed: Seed = 0
     levels: int | None = Field(default=None, ge=1, le=100_000)
     objectives: Annotated[Text, BeforeValidator(_joined)] = "score,flops"
     reference: Text | None = None
+    with_presets: bool = False
+    preset: Names = ()
     batch: int = Field(default=64, ge=1, le=1_000_000)
     dtype: Text = "float32"
     device: Text = "cpu"

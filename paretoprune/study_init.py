@@ -18,6 +18,7 @@ EXAMPLES: dict[str, Any] = {
     "pruner_knobs": True,
     "levels": 18,
     "reference": "grid:fine",
+    "preset": ["fastv:k=2,r=0.5"],
     "out": "results",
 }
 """What stands in a comment where the default is to choose."""

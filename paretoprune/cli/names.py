@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from paretoprune.cli.app import app
+
+if TYPE_CHECKING:
+    from paretoprune.registry import Entry, Registry
 
 
 @app.command("list")
 def list_names(
     kind: Annotated[
         str | None,
-        typer.Argument(help="strategy, pruner, kernel, adapter, task or problem; all by default."),
+        typer.Argument(
+            help="strategy, pruner, kernel, adapter, task, problem or preset; all by default."
+        ),
     ] = None,
 ) -> None:
-    """List strategies, pruners, kernels, adapters, tasks and problems, one line each.
+    """List strategies, pruners, kernels, adapters, tasks, problems and presets, one line each.
 
     Plug-ins stand with the package they come from, unusable ones with the reason.
     """
@@ -26,12 +31,20 @@ def list_names(
     for registry in chosen:
         typer.echo(f"{registry.kind}:")
         entries, skipped = registry.surveyed()
-        names = [e.name for e in entries] + [s.name for s in skipped]
-        width = max(map(len, names), default=0)
-        for entry in entries:
-            origin = f" (from {entry.origin})" if entry.is_plugin else ""
-            typer.echo(f"  {entry.name:{width}}  {entry.summary}{origin}")
-        for one in skipped:
-            typer.echo(f"  {one.name:{width}}  skipped: {one.reason} (from {one.origin})")
+        lines = [line for entry in entries for line in _lines(registry, entry)]
+        lines += [(one.name, f"skipped: {one.reason} (from {one.origin})") for one in skipped]
+        width = max((len(name) for name, _ in lines), default=0)
+        for name, told in lines:
+            typer.echo(f"  {name:{width}}  {told}")
     for package, reason in unread_packages().items():
         typer.echo(f"skipped: {package}: {reason}")
+
+
+def _lines(registry: Registry, entry: Entry) -> list[tuple[str, str]]:
+    """Names and what they are: of a preset's method, all its presets."""
+    from paretoprune.presets import find_presets
+
+    origin = f" (from {entry.origin})" if entry.is_plugin else ""
+    if registry.kind == "preset":
+        return [(preset.name, preset.summary + origin) for preset in find_presets(entry.name)]
+    return [(entry.name, entry.summary + origin)]

@@ -52,6 +52,31 @@ Pruners = Annotated[
         "itself. [default: fastv]",
     ),
 ]
+PresetName = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        help="Published configuration in place of a schedule, such as fastv:k=2,r=0.5: see "
+        "paretoprune list preset.",
+    ),
+]
+WithPresets = Annotated[
+    bool,
+    typer.Option(
+        "--with-presets",
+        help="Set all published presets that the model can run beside the front; with --preset "
+        "only those.",
+    ),
+]
+PresetNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--preset",
+        help="Published configuration to set beside the front, such as fastv:k=2,r=0.5, or all of "
+        "a method, such as fastv; repeat for several. They are evaluated in the end, and neither "
+        "searched, charged nor ranked.",
+    ),
+]
 PrunerKnobs = Annotated[
     bool | None,
     typer.Option(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from paretoprune.cli.terminal import new_console, without_library_bars
-from paretoprune.errors import ParetopruneError
+from paretoprune.errors import InvalidValueError, ParetopruneError
 from paretoprune.study_file import STUDY_NAME, TOKEN_PRUNING, Case, StudyFile, write_study
 
 if TYPE_CHECKING:
@@ -146,6 +146,7 @@ def check_names(study: StudyFile) -> None:
     for task in study.task:
         tasks.entry(task)
     parse_objectives(study.objectives)
+    presets_of(study)
     if study.reference is not None:
         parse_reference(study.reference)
 
@@ -164,13 +165,27 @@ def loading_of(study: StudyFile) -> dict[str, Any]:
     """What `load_named_problem` is given for a study of one model, task and pruner."""
     if study.problem != TOKEN_PRUNING:
         return {}
+    beside = presets_of(study)
     return {
         "model": study.model[0],
         "task": study.task[0] if study.task else None,
         "pruner": study.pruner[0],
         "search_knobs": study.pruner_knobs,
         **{key: getattr(study, key) for key in AS_THEY_ARE},
+        **({"presets": beside} if beside else {}),
     }
+
+
+def presets_of(study: StudyFile) -> list[str]:
+    """Names of the presets to set beside the front; raises what names an unknown one."""
+    from paretoprune.presets import find_presets
+
+    wanted = list(study.preset) or (["all"] if study.with_presets else [])
+    if wanted and study.problem != TOKEN_PRUNING:
+        raise InvalidValueError(
+            f"presets are token prunings; there are none for --problem {study.problem}"
+        )
+    return [preset.name for preset in find_presets(wanted)] if wanted else []
 
 
 def _is_relaxable(study: StudyFile) -> bool:

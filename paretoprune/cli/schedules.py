@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -15,22 +16,46 @@ from paretoprune.cli.options import (
     Device,
     Dtype,
     Model,
+    PresetName,
     Remote,
     Task,
 )
 from paretoprune.cli.terminal import free_file, new_console, without_library_bars
 from paretoprune.errors import InvalidValueError
 
+if TYPE_CHECKING:
+    from paretoprune.presets import Preset
+
+File = TypeVar("File")
+OptionalSchedule = Annotated[
+    Path | None,
+    typer.Argument(
+        help="Schedule or policy file (JSON), as a search writes it; or name a --preset."
+    ),
+]
+
+
+def _given(
+    schedule: Path | None, preset: str | None, read: Callable[[Path], File]
+) -> File | Preset:
+    """What the file holds or the preset, whichever was named."""
+    from paretoprune.presets import find_preset
+
+    if schedule is not None and preset is None:
+        return read(schedule)
+    if preset is not None and schedule is None:
+        return find_preset(preset)
+    raise InvalidValueError("name either a schedule file or a --preset")
+
 
 @app.command()
 def evaluate(
-    schedule: Annotated[
-        Path, typer.Argument(help="Schedule or policy file (JSON), as a search writes it.")
-    ],
+    schedule: OptionalSchedule = None,
+    preset: PresetName = None,
     model: Model = "mini-llava",
     task: Task = None,
     pruner: Annotated[
-        str | None, typer.Option(help="Pruner to use instead of the one in the file.")
+        str | None, typer.Option(help="Pruner to use instead of the file's or preset's own.")
     ] = None,
     compute: Annotated[
         float | None,
@@ -47,10 +72,12 @@ def evaluate(
 ) -> None:
     """Score a keep schedule or policy on one model: quality per question family, compute, cache."""
     from paretoprune.policies.files import check_budget, read_policy
+    from paretoprune.presets import Preset
 
     check_budget(compute)
-    saved = read_policy(schedule)
-    policy = saved.policy if compute is None else saved.policy.at(compute)
+    given = _given(schedule, preset, read_policy)
+    if isinstance(given, Preset) and compute is not None:
+        raise InvalidValueError("--compute is a policy's; a --preset has its own")
     if split not in ("search", "heldout"):
         raise InvalidValueError(f"--split must be search or heldout, got {split!r}")
 
@@ -59,8 +86,12 @@ def evaluate(
     from paretoprune.problems.score import score_schedule
     from paretoprune.report.terminal import print_scored
 
+    about = given if isinstance(given, Preset) else given.about
+    scored_as = given if isinstance(given, Preset) else given.policy
+    if compute is not None and not isinstance(scored_as, Preset):
+        scored_as = scored_as.at(compute)
     scored = score_schedule(
-        policy, pruner=pruner or pruner_of(saved.about), model=model, task=task, split=split,
+        scored_as, pruner=pruner or pruner_of(about), model=model, task=task, split=split,
         size=size, data_seed=data_seed, batch=batch, dtype=dtype, device=device, attn=attn,
         trust_remote_code=trust_remote_code,
     )  # fmt: skip
@@ -100,12 +131,20 @@ def fit(
 @app.command()
 def show(
     schedule: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Schedule file; or one ratio per layer, such as 1,1,0.5,0.5 or 2x1,30x0.25; or "
-            "keep=R,layer=K: everything before layer K, the share R from there on."
+            "keep=R,layer=K: everything before layer K, the share R from there on. "
+            "[default: keep=0.25,layer=2, or none with --preset]"
         ),
-    ] = "keep=0.25,layer=2",
+    ] = None,
+    preset: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Published configuration to draw, such as fastv:k=2,r=0.5, or all of a method, "
+            "such as fastv; repeat for several."
+        ),
+    ] = None,
     pruner: Annotated[
         list[str] | None,
         typer.Option(
@@ -149,9 +188,10 @@ def show(
     from paretoprune.report.kept_table import print_kept
 
     example = show_schedule(
-        schedule, ranking=pruner or (), images=image or (), question=question, sample=sample,
-        model=model, task=task, data_seed=data_seed, new_tokens=new_tokens, dtype=dtype,
-        device=device, attn=attn, trust_remote_code=trust_remote_code,
+        schedule, presets=preset or (), ranking=pruner or (), images=image or (),
+        question=question, sample=sample, model=model, task=task, data_seed=data_seed,
+        new_tokens=new_tokens, dtype=dtype, device=device, attn=attn,
+        trust_remote_code=trust_remote_code,
     )  # fmt: skip
     write_kept_figure(example, file, drawn)
     print_kept(new_console(), example, file)
@@ -159,7 +199,8 @@ def show(
 
 @app.command()
 def export(
-    schedule: Annotated[Path, typer.Argument(help="Schedule file (JSON), as a search writes it.")],
+    schedule: OptionalSchedule = None,
+    *,
     to: Annotated[
         str,
         typer.Option(
@@ -169,21 +210,24 @@ def export(
     out: Annotated[
         Path, typer.Option(help="Checkpoint directory, or YAML file that does not exist yet.")
     ],
+    preset: PresetName = None,
 ) -> None:
     """Put a schedule where it is used: beside a checkpoint, or in another tool's format."""
     from paretoprune.errors import UnknownNameError
     from paretoprune.schedules.files import read_schedule
 
-    content = read_schedule(schedule)
+    content = _given(schedule, preset, read_schedule)
     if to == "checkpoint":
         without_library_bars()
         from paretoprune.deploy import save_beside
 
         typer.echo(f"written to {save_beside(out, content)}")
     elif to == "lightcompress":
+        from paretoprune.presets import Preset
         from paretoprune.schedules.lightcompress import write_lightcompress
 
-        write_lightcompress(out, content)
+        published = content.content(content.layers) if isinstance(content, Preset) else content
+        write_lightcompress(out, published)
         typer.echo(f"written to {out}")
     else:
         raise UnknownNameError("export format", to, ("checkpoint", "lightcompress"))

@@ -7,8 +7,10 @@ from typing import Any
 
 from paretoprune.adapters.load import load_adapter
 from paretoprune.errors import InvalidValueError
+from paretoprune.presets import find_presets
 from paretoprune.problems.costs import DEFAULT_OBJECTIVES, parse_objectives
 from paretoprune.problems.prefill_store import DEFAULT_BYTES
+from paretoprune.problems.presets import runnable
 from paretoprune.problems.token_pruning import TokenPruning
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.operators import Named, Operators
@@ -27,6 +29,7 @@ def load_problem(
     pruner: Named = "fastv",
     search_knobs: bool | None = None,
     guests: Sequence[Pruner] = (),
+    presets: str | Sequence[str] = (),
     search_size: int = DEFAULT_SEARCH_SIZE,
     heldout_size: int = DEFAULT_HELDOUT_SIZE,
     data_seed: int = 0,
@@ -42,7 +45,8 @@ def load_problem(
     With several pruners (`"fastv,divprune,dart"`, a list, or `"all"`) the search chooses the pruner
     too, and the knobs of each, which `search_knobs` turns off, or on for a single one. A knob that
     is written with its value stays: `"dart:visual_pivots=8"`. `guests` are pruners that exact
-    candidates may name.
+    candidates may name. `presets` are names of published configurations to set beside a front
+    (`"all"`, `"fastv"`, `"fastv:k=2,r=0.5"`); those that the model cannot run are left out.
 
     `task` defaults to the one that an embedded mini-model was trained on, else MiniVQA.
 
@@ -62,14 +66,17 @@ def load_problem(
         )
     load_split = tasks.load(task or default_task(model))
     wanted = Operators.of(pruner, search_knobs=search_knobs)
+    named = find_presets(presets) if presets else []
     adapter = load_adapter(model, **loading)
     operators, left_out = wanted.available(adapter)
+    beside, without = runnable(adapter, named)
     return TokenPruning(
         adapter,
         load_split(split, search_size, seed=data_seed),
         operators,
         guests=guests,
-        remarks=[f"{name} is left out: {reason}." for name, reason in left_out.items()],
+        presets=beside,
+        remarks=[f"{name} is left out: {reason}." for name, reason in left_out.items()] + without,
         heldout_samples=load_split("heldout", heldout_size, seed=data_seed)
         if heldout_size
         else None,

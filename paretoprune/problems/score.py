@@ -10,6 +10,7 @@ import numpy as np
 from paretoprune.errors import InvalidValueError
 from paretoprune.policies.base import Policy
 from paretoprune.policies.static import Static
+from paretoprune.presets import Preset
 from paretoprune.problem import Evaluation
 from paretoprune.problems.load import load_problem
 from paretoprune.problems.token_pruning import family_scores, policy_candidate
@@ -23,7 +24,8 @@ class Scored:
     """One schedule's quality and cost beside the dense model's, on `samples` samples.
 
     `schedule` is the mean over samples where a `policy` gave each its own. Scores are exact match
-    in 0..1, overall and per question family; costs are per sample.
+    in 0..1, overall and per question family; costs are per sample. `preset` is the published
+    configuration that the schedule is, if it is one.
     """
 
     model: str
@@ -39,10 +41,11 @@ class Scored:
     dense_gflops: float
     dense_kv_bytes: float
     policy: Policy | None = None
+    preset: Preset | None = None
 
 
 def score_schedule(
-    schedule: KeepSchedule | Policy,
+    schedule: KeepSchedule | Policy | Preset,
     *,
     pruner: str | Pruner,
     model: str,
@@ -56,9 +59,9 @@ def score_schedule(
     attn: str = "auto",
     trust_remote_code: bool = False,
 ) -> Scored:
-    """Evaluate a schedule exactly as given (no lattice), or a policy.
+    """Evaluate a schedule exactly as given (no lattice), a policy, or a preset.
 
-    Raises `InvalidValueError` where it does not fit the model.
+    Raises `InvalidValueError` where it does not fit the model, as every preset does.
     """
     ranking = Operators.of(pruner, search_knobs=False).single
     problem = load_problem(
@@ -67,6 +70,8 @@ def score_schedule(
         trust_remote_code=trust_remote_code,
     )  # fmt: skip
     layers = problem.adapter.spec.layers
+    preset = schedule if isinstance(schedule, Preset) else None
+    schedule = schedule.schedule(layers) if isinstance(schedule, Preset) else schedule
     if schedule.layers != layers:
         raise InvalidValueError(
             f"the schedule has {schedule.layers} layers, model {model!r} has {layers}"
@@ -89,4 +94,5 @@ def score_schedule(
         dense_gflops=problem.dense_flops / 1e9,
         dense_kv_bytes=problem.cost_value("kv_bytes", np.ones(layers)),
         policy=policy if policy.adaptive else None,
+        preset=preset,
     )

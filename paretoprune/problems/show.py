@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from paretoprune.adapters.extras import lacking
 from paretoprune.adapters.load import load_adapter
 from paretoprune.deploy import pruner_of
-from paretoprune.errors import InvalidValueError
+from paretoprune.errors import InvalidValueError, UnsupportedError
 from paretoprune.kept import Example
+from paretoprune.presets import find_presets
 from paretoprune.problems.kept_tokens import DEFAULT_NEW_TOKENS, Question, Wanted, kept_tokens
 from paretoprune.problems.load import DEFAULT_MODEL
 from paretoprune.pruning.base import Pruner
@@ -26,8 +28,9 @@ DEFAULT_PRUNER = "fastv"
 
 
 def show_schedule(
-    schedule: str = DEFAULT_SCHEDULE,
+    schedule: str | None = None,
     *,
+    presets: Sequence[str] = (),
     ranking: Sequence[str] = (),
     images: Sequence[Path] = (),
     question: str | None = None,
@@ -45,14 +48,21 @@ def show_schedule(
 
     The question is about `images`, or about held-out sample number `sample` of a task, whose own
     question is the default. `schedule` is written as `schedules.written` says; without a `ranking`,
-    the pruner of a schedule file is used, else FastV. Raises a `ParetopruneError` for what does not
-    fit.
+    the pruner of a schedule file is used, else FastV. `presets` are shown beside it, or alone
+    unless a `schedule` or a `ranking` is given, each with its own pruner. Raises a
+    `ParetopruneError` for what does not fit.
     """
-    written = parse_schedule(schedule)
+    published = find_presets(presets) if presets else []
+    rankers = {preset.name: pruner_of(preset) for preset in published}
+    written = parse_schedule(schedule or DEFAULT_SCHEDULE)
+    alone = bool(published) and schedule is None and not ranking
     named = [Operators.of(name) for name in ranking]  # mistakes show before the model loads
-    operators = named or [
-        Operators.of(pruner_of(written.content) if written.content else DEFAULT_PRUNER)
-    ]
+    operators = (
+        []
+        if alone
+        else named
+        or [Operators.of(pruner_of(written.content) if written.content else DEFAULT_PRUNER)]
+    )
     asked = _question(images, question, sample, task or default_task(model), data_seed)
     adapter = load_adapter(
         model, dtype=dtype, device=device, attn=attn, trust_remote_code=trust_remote_code
@@ -64,11 +74,17 @@ def show_schedule(
         for pruner in each.available(adapter)[0].pruners
         if pruner.name not in each.optional or _follows(pruner, keep)
     ]
+    for preset in published:
+        reason = lacking(adapter, rankers[preset.name].needs)
+        if reason is not None:
+            raise UnsupportedError(f"preset {preset.name!r} does not fit: {reason}")
     labels = [pruner.label for pruner in found]
     twice = [label for label in labels if labels.count(label) > 1]
     if twice:
         raise InvalidValueError(f"pruner {twice[0]!r} is named twice")
     wanted = [Wanted(label, keep, pruner) for label, pruner in zip(labels, found, strict=True)]
+    layers = adapter.spec.layers
+    wanted += [Wanted(p.name, p.schedule(layers), rankers[p.name]) for p in published]
     return kept_tokens(adapter, asked, wanted, model_name=model, new_tokens=new_tokens)
 
 

@@ -22,7 +22,8 @@ from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedE
 from paretoprune.kept import Example
 from paretoprune.policies.base import Policy
 from paretoprune.policies.static import Static
-from paretoprune.problem import Candidate, Evaluation, Measurement, Objective, Problem
+from paretoprune.presets import Preset
+from paretoprune.problem import Candidate, Evaluation, Measurement, Objective, Problem, Published
 from paretoprune.problems.configuration import (
     EXACT,
     Configuration,
@@ -39,6 +40,7 @@ from paretoprune.problems.memory import peak_prefill_bytes
 from paretoprune.problems.outcomes import Scorer
 from paretoprune.problems.population import score_population, tabulate
 from paretoprune.problems.prefill_store import DEFAULT_BYTES, PrefillStore
+from paretoprune.problems.presets import guests_for, published
 from paretoprune.problems.teacher_forcing import answered_batches
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.cost import choosing_flops
@@ -69,6 +71,7 @@ class TokenPruning(Problem):
 
     `pruner` ranks the tokens; with several (`pruning.operators`), a search chooses the pruner and
     its knobs beside the schedule. `guests` are further pruners that exact candidates may name.
+    `presets` are published configurations to set beside a front; what they need must be there.
 
     Objectives: `score`, the relative score q = (score - blind) / (dense - blind), and one or more
     costs; by default `compute`, the relative compute u = (FLOPs - blind) / (dense - blind) of the
@@ -100,13 +103,16 @@ class TokenPruning(Problem):
         dense_bytes: int = DEFAULT_DENSE_BYTES,
         timer: PrefillTimer | None = None,
         guests: Sequence[Pruner] = (),
+        presets: Sequence[Preset] = (),
         remarks: Sequence[str] = (),
         lean_layers: bool = True,
     ) -> None:
         self.adapter = adapter
         self._engine = lean(adapter) if lean_layers else adapter
         self.operators = Operators.of(pruner)
-        self.guests = tuple(guests)
+        self.presets = tuple(presets)
+        known = (*self.operators.pruners, *guests)
+        self.guests = (*guests, *guests_for(self.presets, known))
         self._remarks = list(remarks)
         self.samples = list(samples)
         self.batch = batch
@@ -502,6 +508,10 @@ class TokenPruning(Problem):
             ]  # fmt: skip
         except UnsupportedError:
             return []
+
+    def published(self) -> list[Published]:
+        """The presets, carried to this model's depth."""
+        return published(self.presets, self.adapter.spec.layers)
 
     def notes(self) -> list[str]:
         """What was left out, and the latency model's errors where latency is an objective."""

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes as Panel
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from paretoprune.report import shapes, words
+from paretoprune.report import presets, shapes, words
 from paretoprune.report.files import write_whole
 from paretoprune.report.palette import Look, looks
 from paretoprune.results import Summary
@@ -20,6 +20,7 @@ from paretoprune.results import Summary
 SIZE_INCHES = (11.0, 5.0)
 DPI = 150
 UNION = "union front"
+PRESETS = "published presets"
 PALE = 0.4
 """Opacity of the points of seeds other than the best."""
 
@@ -87,6 +88,7 @@ def draw_fronts(panel: Panel, summary: Summary, style: dict[str, Look]) -> None:
                 markeredgewidth=0.5, zorder=3,
                 label=safe(words.plain(label, 40)) if named else None,
             )  # fmt: skip
+    _draw_presets(panel, summary, axes)
     if "dense_score" in summary.problem and axes.y.name == "score":
         panel.axhline(1.0, color="#777777", linewidth=0.8, linestyle=":", zorder=0)
         panel.annotate(
@@ -96,6 +98,24 @@ def draw_fronts(panel: Panel, summary: Summary, style: dict[str, Look]) -> None:
     panel.set_title(axes.title, fontsize="medium")
     panel.set_xlabel(safe(axes.label(axes.x)))
     panel.set_ylabel(safe(axes.label(axes.y)))
+
+
+def _draw_presets(panel: Panel, summary: Summary, axes: shapes.Axes) -> None:
+    """Crosses for published presets, and the name of each method at its dearest."""
+    named = False
+    for method, points in presets.drawable(summary.presets).items():
+        places = [at for point in points if (at := axes.values(point)) is not None]
+        if not places:
+            continue
+        panel.plot(
+            *zip(*places, strict=True), "x", color="#222222", markersize=5, markeredgewidth=1.1,
+            linestyle="none", zorder=5, label=None if named else PRESETS,
+        )  # fmt: skip
+        named = True
+        panel.annotate(
+            safe(words.plain(method, 20)), max(places), xytext=(4, -3), fontsize="x-small",
+            textcoords="offset points", va="top", color="#444444", zorder=5,
+        )  # fmt: skip
 
 
 def draw_curves(panel: Panel, summary: Summary, style: dict[str, Look]) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import html
 from typing import Any
 
-from paretoprune.report import shapes, words
+from paretoprune.report import presets, shapes, words
 from paretoprune.report.palette import looks
-from paretoprune.results import FrontPoint, Summary
+from paretoprune.results import FrontPoint, PresetPoint, Summary
 
 Spec = dict[str, Any]
 
@@ -88,6 +88,20 @@ def front_plot(summary: Summary) -> Spec | None:
                     "hovertemplate": HOVER,
                 }
             )
+    beside = [(p, at) for p in summary.presets if (at := axes.values(p)) is not None]
+    if beside:
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": "published presets",
+                "x": [x for _, (x, _) in beside],
+                "y": [y for _, (_, y) in beside],
+                "marker": {"symbol": "x", "size": 8, "color": "rgba(128,128,128,1)"},
+                "hovertext": [preset_hover(point, summary) for point, _ in beside],
+                "hovertemplate": HOVER,
+            }
+        )
     layout: Spec = {
         "xaxis": {"title": {"text": _escaped(axes.label(axes.x))}},
         "yaxis": {"title": {"text": _escaped(axes.label(axes.y))}},
@@ -126,6 +140,24 @@ def hover(point: FrontPoint, summary: Summary) -> str:
         lines.append(f"{name} {told}")
     if point.on_union:
         lines.append("on the union front")
+    return "<br>".join(line.replace("\n", "<br>") for line in lines)
+
+
+def preset_hover(point: PresetPoint, summary: Summary) -> str:
+    """What a preset says of itself: names, source, configuration, and the found front's gain."""
+    lines = [f"<b>{_escaped(_folded(' '.join(presets.names(point))))}</b>"]
+    lines.append(_escaped(_folded(words.plain(point.about[0] if point.about else "", 200))))
+    if point.keep is not None:
+        lines.append(f"keep {_escaped(_folded(words.schedule(point.keep)))}")
+    for objective in summary.objectives:
+        name = _escaped(words.plain(objective.name, 40))
+        told = words.figure_error(point.search, point.search_error, objective.name)
+        if point.heldout is not None:
+            held = words.figure_error(point.heldout, point.heldout_error, objective.name)
+            told += f", held-out {held}"
+        lines.append(f"{name} {told}")
+    if point.gain is not None:
+        lines.append(f"found front at no higher cost: {_escaped(presets.gain(point))}")
     return "<br>".join(line.replace("\n", "<br>") for line in lines)
 
 

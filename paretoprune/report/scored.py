@@ -28,6 +28,10 @@ def print_scored(console: Console, scored: Scored) -> None:
             f"{scored.samples} {split} samples"
         ),
     )
+    if scored.preset is not None:
+        found_for = f"{scored.preset.model}, {scored.preset.layers} layers"
+        told = f"preset {scored.preset.name} of {found_for}: {scored.preset.summary}"
+        show(console, Text(words.plain(told, 300)))
     mean = ""
     if scored.policy is not None:
         show(console, Text(f"policy {words.plain(scored.policy.label, 80)}"))

@@ -9,7 +9,7 @@ from typing import Any
 
 from paretoprune.gradients import Gradients
 from paretoprune.kept import Examples
-from paretoprune.report import ranking, shapes, words
+from paretoprune.report import presets, ranking, shapes, words
 from paretoprune.report.blocks import Head, figure, section, table
 from paretoprune.report.comparisons import attainment_section, pairs_section
 from paretoprune.report.gradient_sections import gradient_sections
@@ -32,6 +32,7 @@ def sections(
         _curves_plot(summary) if "plot-curves" in plotted else "",
         _schedules_plot(summary) if "plot-schedules" in plotted else "",
         _best_front(summary),
+        _presets(summary),
         pairs_section(summary),
         attainment_section(summary) if "plot-attainment" in plotted else "",
         kept_section(examples),
@@ -117,6 +118,29 @@ def _best_front(summary: Summary) -> str:
     return section("Best front", note + table("Best front", heads, rows))
 
 
+def _presets(summary: Summary) -> str:
+    """Published presets beside the found front."""
+    if not summary.presets:
+        return ""
+    heads = [Head("preset", kind="wide", meaning="name, and other names of the same configuration")]
+    kinds = ("number", "number", "number", "number", "text", "number", "text")
+    heads += [Head(t, kind=k) for t, k in zip(presets.heads(summary), kinds, strict=True)]
+    scheduled = any(point.keep is not None for point in summary.presets)
+    if scheduled:
+        heads.append(Head("keep schedule, %", kind="wide"))
+    heads.append(Head("published", kind="wide"))
+    rows = []
+    for point in summary.presets:
+        cells = [" ".join(presets.names(point)), *presets.cells(point, summary)]
+        if scheduled:
+            cells.append(words.schedule(point.keep) if point.keep else words.MISSING)
+        cells.append("; ".join(words.plain(about, 200) for about in point.about))
+        rows.append([html.escape(cell) for cell in cells])
+    told = f"<p>{html.escape(presets.finding(summary))}</p>"
+    body = told + table("Published presets", heads, rows)
+    return section("Published presets", body + f"<p>{html.escape(presets.caption(summary))}</p>")
+
+
 def _studies(summary: Summary) -> str:
     if not summary.studies:
         return ""
@@ -191,6 +215,10 @@ def _front_plot(summary: Summary) -> str:
     told.append(
         "Grey rings: the union front, which no point of any study dominates on the search split."
     )
+    if summary.presets:
+        told.append(
+            "Grey crosses: published presets, which no search saw; point at one to read it."
+        )
     return figure(axes.title, "plot-front", alt, " ".join(told))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from paretoprune import frontier
 from paretoprune.report import words
-from paretoprune.results import FrontPoint, ObjectiveInfo, StudyRow, Summary
+from paretoprune.results import FrontPoint, ObjectiveInfo, PresetPoint, StudyRow, Summary
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Axes:
         """Title of the figure."""
         return f"Fronts, {self.split}" + ("" if self.complete else ", first two objectives")
 
-    def values(self, point: FrontPoint) -> tuple[float, float] | None:
+    def values(self, point: FrontPoint | PresetPoint) -> tuple[float, float] | None:
         """Where a point is drawn; None if it was not evaluated on this split."""
         found = point.heldout if self.heldout else point.search
         if found is None or self.x.name not in found or self.y.name not in found:

@@ -13,13 +13,20 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from paretoprune.report import FIGURE_NAME, HTML_NAME, TABLE_NAME, ranking, words
+from paretoprune.report import FIGURE_NAME, HTML_NAME, TABLE_NAME, presets, ranking, words
 from paretoprune.report.console import show
 from paretoprune.report.progress import SearchProgress
 from paretoprune.report.scored import print_scored
 from paretoprune.results import FRONT_NAME, SCHEDULES, SUMMARY_NAME, FrontPoint, Summary
 
-__all__ = ["SearchProgress", "front_table", "print_scored", "print_summary", "ranking_table"]
+__all__ = [
+    "SearchProgress",
+    "front_table",
+    "presets_table",
+    "print_scored",
+    "print_summary",
+    "ranking_table",
+]
 
 WIDTH = 80
 GAP = 2
@@ -98,6 +105,18 @@ def front_table(summary: Summary, most: int = MOST_POINTS, width: int = WIDTH) -
     return table
 
 
+def presets_table(summary: Summary) -> Table:
+    """Published presets beside the found front, cheapest first."""
+    table = _table("Published presets", presets.caption(summary))
+    table.add_column("preset", overflow="fold")
+    for head in presets.heads(summary):
+        table.add_column(head, justify="right", no_wrap=True)
+    for point in summary.presets:
+        name = "\n".join(presets.names(point))
+        table.add_row(*map(Text, [name, *presets.cells(point, summary)]))
+    return table
+
+
 def _figures(
     summary: Summary, points: Sequence[FrontPoint], *, errors: bool
 ) -> dict[str, list[str]]:
@@ -141,7 +160,12 @@ def print_summary(console: Console, summary: Summary, folder: Path) -> None:
     if summary.front_of_best():
         show(console, front_table(summary, width=console.width))
         console.print()
+    if summary.presets:
+        show(console, presets_table(summary))
+        console.print()
     show(console, Text(words.finding(summary), style="bold"))
+    if summary.presets:
+        show(console, Text(presets.finding(summary)))
     for note in summary.notes:
         show(console, Text(words.plain(note, 400)))
     written = [HTML_NAME, FIGURE_NAME, TABLE_NAME, SUMMARY_NAME, FRONT_NAME]
