@@ -251,6 +251,7 @@ def _front_point(
         keep=evaluation.detail.get("keep"),
         pruner=evaluation.detail.get("pruner"),
         pruner_settings=evaluation.detail.get("pruner_settings", {}),
+        parts=_parts(problem, evaluation, held),
         policy=evaluation.detail.get("policy"),
         search=dict(evaluation.objectives),
         search_error=dict(evaluation.standard_errors),
@@ -260,6 +261,14 @@ def _front_point(
         on_union=on_union,
         separated=separated,
     )
+
+
+def _parts(problem: Problem, evaluation: Evaluation, held: Evaluation | None) -> dict[str, float]:
+    """Mean outcome per part of the held-out data, else of the search split's."""
+    data, seen = (problem, evaluation) if held is None else (problem.heldout, held)
+    if data is None or seen.outcomes is None:
+        return {}
+    return dict(data.parts(seen.outcomes))
 
 
 def _rank(

@@ -231,6 +231,13 @@ class Problem(ABC):
         """SHA-256 by name of what a rerun must find unchanged beside the settings; none here."""
         return {}
 
+    def parts(self, outcomes: NDArray[np.float32]) -> Mapping[str, float]:
+        """Mean outcome of each part of the data, such as a question family; {} without parts.
+
+        `outcomes` is float32 `[samples]`, of a candidate's evaluation.
+        """
+        return {}
+
     def describe(self) -> dict[str, Any]:
         """JSON-ready description: what a resumed study must find unchanged."""
         return {"problem": self.name}

@@ -7,6 +7,7 @@ neither the model nor torch.
 from __future__ import annotations
 
 import csv
+import io
 import json
 from pathlib import Path
 from typing import Any, Literal
@@ -45,6 +46,7 @@ class FrontPoint(_Stored):
     sampling error (search split, paired, 95 %; None where this is not known). `keep` is the keep
     schedule, where the problem has one, of an adaptive policy (`policy` is its key) the mean over
     samples, and `pruner` with `pruner_settings` what ranks its tokens;
+    `parts` is the mean outcome per part of the data (question family), held-out where there is any;
     `trial` is the number of the evaluation in the study log.
     """
 
@@ -56,6 +58,7 @@ class FrontPoint(_Stored):
     keep: list[float] | None
     pruner: str | None = None
     pruner_settings: dict[str, float | int | str] = {}
+    parts: dict[str, float] = {}
     policy: str | None = None
     search: dict[str, float]
     search_error: dict[str, float]
@@ -233,7 +236,7 @@ def write_results(folder: Path, summary: Summary) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _write_whole(folder / SUMMARY_NAME, summary.model_dump_json(indent=1) + "\n")
-        _write_front(folder / FRONT_NAME, summary)
+        _write_whole(folder / FRONT_NAME, front_csv(summary))
         _write_schedules(folder / SCHEDULES, summary)
     except OSError as error:
         raise BrokenFileError(f"cannot write results to {folder}: {error.strerror}") from error
@@ -258,36 +261,36 @@ def read_summary(folder: Path) -> Summary:
 
 def _write_whole(file: Path, text: str) -> None:
     partial = file.with_suffix(".partial")
-    partial.write_text(text, encoding="utf-8")
+    partial.write_bytes(text.encode("utf-8"))
     partial.replace(file)
 
 
-def _write_front(file: Path, summary: Summary) -> None:
+def front_csv(summary: Summary) -> str:
+    """The content of `front.csv`: a line per point of every study's front."""
     names = [o.name for o in summary.objectives]
-    partial = file.with_suffix(".partial")
-    with partial.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream)
+    writer.writerow(
+        ["label", "seed", "trial", "space", "on_union"]
+        + [f"search_{n}" for n in names]
+        + [f"search_{n}_error" for n in names]
+        + [f"heldout_{n}" for n in names]
+        + [f"heldout_{n}_error" for n in names]
+        + ["separated", "keep", "knobs", "pruner", "pruner_settings", "policy"]
+    )
+    for p in summary.front:
+        held = p.heldout or {}
         writer.writerow(
-            ["label", "seed", "trial", "space", "on_union"]
-            + [f"search_{n}" for n in names]
-            + [f"search_{n}_error" for n in names]
-            + [f"heldout_{n}" for n in names]
-            + [f"heldout_{n}_error" for n in names]
-            + ["separated", "keep", "knobs", "pruner", "pruner_settings", "policy"]
+            [p.label, p.seed, p.trial, p.space, int(p.on_union)]
+            + [repr(p.search[n]) for n in names]
+            + [repr(p.search_error.get(n, 0.0)) for n in names]
+            + [repr(held[n]) if n in held else "" for n in names]
+            + [repr(p.heldout_error[n]) if n in p.heldout_error else "" for n in names]
+            + ["" if p.separated is None else int(p.separated)]
+            + [" ".join(repr(k) for k in p.keep or []), json.dumps(p.knobs)]
+            + [p.pruner or "", json.dumps(p.pruner_settings), p.policy or ""]
         )
-        for p in summary.front:
-            held = p.heldout or {}
-            writer.writerow(
-                [p.label, p.seed, p.trial, p.space, int(p.on_union)]
-                + [repr(p.search[n]) for n in names]
-                + [repr(p.search_error.get(n, 0.0)) for n in names]
-                + [repr(held[n]) if n in held else "" for n in names]
-                + [repr(p.heldout_error[n]) if n in p.heldout_error else "" for n in names]
-                + ["" if p.separated is None else int(p.separated)]
-                + [" ".join(repr(k) for k in p.keep or []), json.dumps(p.knobs)]
-                + [p.pruner or "", json.dumps(p.pruner_settings), p.policy or ""]
-            )
-    partial.replace(file)
+    return stream.getvalue()
 
 
 def _write_schedules(folder: Path, summary: Summary) -> None:

@@ -34,7 +34,7 @@ from paretoprune.cli.options import (
     Tasks,
     WithPresets,
 )
-from paretoprune.cli.terminal import free_folder
+from paretoprune.cli.terminal import free_folder, new_console
 
 
 @app.command()
@@ -97,6 +97,14 @@ def search(
     context: typer.Context,
     strategy: Annotated[str, typer.Argument(help="Strategy, as name or name:option=value,...")],
     seed: Annotated[int, typer.Option(min=0, help="Seed of the search.")] = 0,
+    plan: Annotated[
+        bool,
+        typer.Option(
+            "--plan",
+            help="Print what a gradient step needs in memory and time, and stop: only the model's "
+            "configuration is read.",
+        ),
+    ] = False,
     budget: Budget = DEFAULT_BUDGET,
     model: Model = "mini-llava",
     task: Task = None,
@@ -119,11 +127,28 @@ def search(
     out: Out = None,
 ) -> None:
     """Search with one strategy and one seed."""
+    if plan:
+        _plan(strategy, model, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+        return
     from paretoprune.cli.run import run
     from paretoprune.study_file import StudyFile
 
     study = StudyFile().changed(given_settings(context) | {"strategy": strategy, "seeds": [seed]})
     run(study, study.cases(), free_folder(study.out))
+
+
+def _plan(name: str, model: str, **options: Any) -> None:
+    """Plan a gradient step of the strategy `name`."""
+    from paretoprune.errors import UnsupportedError
+    from paretoprune.problems.step_plan import plan_step
+    from paretoprune.report.step_plan import print_plan
+    from paretoprune.search.lagrangian import LagrangianSearch
+    from paretoprune.specs import StrategySpec
+
+    strategy = StrategySpec.parse(name).build()
+    if not isinstance(strategy, LagrangianSearch):
+        raise UnsupportedError(f"--plan plans the strategy 'gradient', not {name!r}")
+    print_plan(new_console(), plan_step(model, strategy.options, **options))
 
 
 def given_settings(context: typer.Context) -> dict[str, Any]:

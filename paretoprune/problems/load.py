@@ -18,7 +18,7 @@ from paretoprune.registry import tasks
 from paretoprune.zoo.catalogue import default_task
 
 DEFAULT_MODEL = "mini-llava"
-DEFAULT_SEARCH_SIZE = 160
+DEFAULT_SEARCH_SIZE = 128
 DEFAULT_HELDOUT_SIZE = 256
 
 

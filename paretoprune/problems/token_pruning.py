@@ -606,6 +606,10 @@ class TokenPruning(Problem):
             found["heldout"] = data_fingerprint(self._heldout_samples)
         return found | {"model": model_fingerprint(self.adapter.model)}
 
+    def parts(self, outcomes: NDArray[np.float32]) -> Mapping[str, float]:
+        """Mean outcome per question family."""
+        return family_scores(self.samples, outcomes)
+
     def describe(self) -> dict[str, Any]:
         """Everything that a resumed study must find unchanged, and the reference figures."""
         return {
@@ -622,6 +626,7 @@ class TokenPruning(Problem):
             "first_sample": self.samples[0].id,
             "dense_score": self.dense_score,
             "blind_score": self.blind_score,
+            "dense_parts": dict(self.parts(self.dense_outcomes)),
             "dense_gflops": self.dense_flops / 1e9,
             "blind_gflops": self.blind_flops / 1e9,
         }

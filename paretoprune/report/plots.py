@@ -28,6 +28,7 @@ def plots(summary: Summary) -> dict[str, Spec]:
         "plot-curves": curves_plot(summary),
         "plot-attainment": attainment_plot(summary),
         "plot-schedules": schedules_plot(summary),
+        "plot-parts": parts_plot(summary),
     }
     return {name: spec for name, spec in found.items() if spec is not None}
 
@@ -127,6 +128,9 @@ def front_plot(summary: Summary) -> Spec | None:
 def hover(point: FrontPoint, summary: Summary) -> str:
     """What a point says of itself: strategy, seed, configuration, objectives on both splits."""
     lines = [f"<b>{_escaped(words.plain(point.label, 60))}</b>, seed {point.seed}"]
+    if point.keep is not None:
+        # plotly drops leading and repeated blanks: a layer without tokens is drawn as a dot
+        lines.append(_folded(words.layer_chart(point.keep).replace(" ", "·"), 60))
     what = "keep" if point.keep is not None else "knobs"
     lines.append(f"{what} {_escaped(_folded(words.configuration(point)))}")
     if words.has_operators(summary.front):
@@ -310,6 +314,55 @@ def schedules_plot(summary: Summary) -> Spec | None:
             "title": {"text": "point"},
         },
         "height": min(1400, 150 + 22 * len(points)),
+    }
+    return {"data": [heat], "layout": layout}
+
+
+def parts_plot(summary: Summary) -> Spec | None:
+    """Scores per question family along the best front: one line per family, a column per point."""
+    points = [point for point in summary.front_of_best() if point.parts]
+    if not points:
+        return None
+    told = summary.heldout_problem or summary.problem
+    dense = told.get("dense_parts", {})
+    names = sorted(points[0].parts, key=lambda name: points[0].parts[name], reverse=True)
+    columns = [f"{number}" for number, _ in enumerate(points, start=1)]
+    rows = [[point.parts.get(name) for point in points] for name in names]
+    labels = [_escaped(words.plain(name, 24)) for name in names]
+    if dense:
+        columns.append("dense")
+        rows = [[*row, dense.get(name)] for row, name in zip(rows, names, strict=True)]
+    heat: Spec = {
+        "type": "heatmap",
+        "z": rows,
+        "x": columns,
+        "y": labels,
+        "zmin": 0,
+        "zmax": 1,
+        "colorscale": "Cividis",
+        "xgap": 1,
+        "ygap": 1,
+        "hovertext": [
+            [
+                f"{label}, point {column}: {words.number(value, 2)}"
+                for column, value in zip(columns, row, strict=True)
+            ]
+            for label, row in zip(labels, rows, strict=True)
+        ],
+        "hovertemplate": HOVER,
+        "colorbar": {
+            "title": {"text": "score", "side": "right"},
+            "thickness": 12,
+            "outlinewidth": 0,
+        },
+    }
+    if len(columns) <= MOST_CELLS_WITH_TEXT:
+        heat["texttemplate"] = "%{z:.2f}"
+        heat["textfont"] = {"size": 11}
+    layout = {
+        "xaxis": {"title": {"text": "point of the best front, by cost"}, "type": "category"},
+        "yaxis": {"type": "category", "title": {"text": ""}},
+        "height": 150 + 24 * len(names),
     }
     return {"data": [heat], "layout": layout}
 

@@ -12,6 +12,7 @@ from paretoprune.kept import Examples
 from paretoprune.report import presets, ranking, shapes, words
 from paretoprune.report.blocks import Head, figure, section, table
 from paretoprune.report.comparisons import attainment_section, pairs_section
+from paretoprune.report.downloads import downloads_section
 from paretoprune.report.gradient_sections import gradient_sections
 from paretoprune.report.kept_html import kept_section
 from paretoprune.report.palette import looks
@@ -31,6 +32,7 @@ def sections(
         _front_plot(summary) if "plot-front" in plotted else "",
         _curves_plot(summary) if "plot-curves" in plotted else "",
         _schedules_plot(summary) if "plot-schedules" in plotted else "",
+        _parts_plot(summary) if "plot-parts" in plotted else "",
         _best_front(summary),
         _presets(summary),
         pairs_section(summary),
@@ -40,6 +42,7 @@ def sections(
         _notes(summary),
         _studies(summary),
         _settings(summary),
+        downloads_section(summary),
     ]
     return [text for text in found if text]
 
@@ -245,6 +248,19 @@ def _schedules_plot(summary: Summary) -> str:
         "the cheapest configuration (bottom) to the dearest (top)."
     )
     return figure("Keep schedules of the best front", "plot-schedules", alt, told)
+
+
+def _parts_plot(summary: Summary) -> str:
+    split = "held-out data" if summary.heldout_problem is not None else "search split"
+    alt = (
+        "Heat map of scores, one row per question family and one column per configuration of the "
+        "best front, the dense model last. The same numbers are in comparison.json."
+    )
+    told = (
+        "Mean score of each question family along the best front. Families that fade first, from "
+        "right to left, are those that need their visual tokens most."
+    )
+    return figure(f"Scores per question family, {split}", "plot-parts", alt, told)
 
 
 def _notes(summary: Summary) -> str:

@@ -107,7 +107,7 @@ def front_table(summary: Summary, most: int = MOST_POINTS, width: int = WIDTH) -
 
 def presets_table(summary: Summary) -> Table:
     """Published presets beside the found front, cheapest first."""
-    table = _table("Published presets", presets.caption(summary))
+    table = new_table("Published presets", presets.caption(summary))
     table.add_column("preset", overflow="fold")
     for head in presets.heads(summary):
         table.add_column(head, justify="right", no_wrap=True)

@@ -100,6 +100,12 @@ def schedule(keep: Sequence[float]) -> str:
     return runs([f"{100 * share:.0f}" for share in keep])
 
 
+def layer_chart(keep: Sequence[float]) -> str:
+    """A keep schedule as a bar per layer, `█▆▆▃▁ `: height is the share, a blank is nothing."""
+    bars = " ▁▂▃▄▅▆▇█"
+    return "".join(bars[0 if share <= 0 else max(1, round(share * 8))] for share in keep)
+
+
 def runs(values: Sequence[object]) -> str:
     """One value per layer: `100 100 50 50`; of many layers with repeats, such as `2×100 30×25`."""
     if len(values) <= MOST_LAYERS:

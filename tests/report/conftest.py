@@ -55,6 +55,7 @@ def front_of(rng, label, seed, *, space, size, quality, heldout, layers, knobs):
                 heldout={"score": held, "compute": compute} if heldout else None,
                 heldout_error={"score": 0.015, "compute": 0.0} if heldout else {},
                 metrics={"accuracy": 0.9 * score}, on_union=False,
+                parts={"counting": 0.8 * score, "<b>digit</b>": 0.9 * score},
             )
         )  # fmt: skip
     return points
@@ -122,7 +123,9 @@ def build(
     ]  # fmt: skip
     described = problem or {
         "problem": "token-pruning", "model": "mini-llava", "pruner": "fastv", "layers": layers,
-        "samples": 256, "dense_score": 0.912, "blind_score": 0.313, "dense_gflops": 0.41,
+        "samples": 256,
+        "dense_parts": {"counting": 0.9, "<b>digit</b>": 1.0},
+        "dense_score": 0.912, "blind_score": 0.313, "dense_gflops": 0.41,
     }  # fmt: skip
     return Summary(
         created="2026-01-02T03:04:05+00:00",

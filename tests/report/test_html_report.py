@@ -7,8 +7,10 @@ from html.parser import HTMLParser
 import plotly.graph_objects as go
 import pytest
 
+from paretoprune.report import words
 from paretoprune.report.html import embedded_json, render_html, write_html
 from paretoprune.report.plots import hover, plots
+from paretoprune.results import write_results
 
 MOST_BYTES = 6_000_000
 ALL = ["summary", "without_heldout", "hostile", "three_objectives", "empty"]
@@ -57,7 +59,10 @@ class Page(HTMLParser):
 def test_the_page_stands_alone(name, request):
     text = render_html(request.getfixturevalue(name))
     page = Page(text)
-    assert page.references == []
+    assert all(
+        r.startswith(("data:text/csv;base64,", "data:application/json;base64,"))
+        for r in page.references
+    )
     assert page.handlers == []
     assert len(text.encode()) < MOST_BYTES
     assert page.tags.count("script") == 3
@@ -145,7 +150,9 @@ def test_every_plot_has_its_place_and_an_alternative_text(summary):
     text = render_html(summary)
     ids = Page(text).ids
     drawn = plots(summary)
-    assert set(drawn) == {"plot-front", "plot-curves", "plot-schedules", "plot-attainment"}
+    assert set(drawn) == {
+        "plot-front", "plot-curves", "plot-schedules", "plot-attainment", "plot-parts",
+    }  # fmt: skip
     for name in drawn:
         assert name in ids
         assert re.search(rf'id="{name}" role="img" aria-label="[^"]+"', text)
@@ -208,3 +215,34 @@ def test_attainment_is_drawn_where_there_are_several_seeds(summary):
         for x, y in zip(worst["x"], worst["y"], strict=True):
             # what all seeds reach, half of them do: a median point is as cheap and as good
             assert any(a <= x and b >= y for a, b in zip(median["x"], median["y"], strict=True))
+
+
+def test_the_families_are_rows_and_the_dense_model_is_last(summary):
+    (heat,) = plots(summary)["plot-parts"]["data"]
+    points = summary.front_of_best()
+    assert heat["x"] == [*(str(n + 1) for n in range(len(points))), "dense"]
+    assert heat["y"] == ["&lt;b&gt;digit&lt;/b&gt;", "counting"]
+    assert heat["z"][1] == [*(point.parts["counting"] for point in points), 0.9]
+    bare = [point.model_copy(update={"parts": {}}) for point in summary.front]
+    assert "plot-parts" not in plots(summary.model_copy(update={"front": bare}))
+
+
+def test_the_downloads_are_the_files_themselves(summary, tmp_path):
+    write_results(tmp_path, summary)
+    text = render_html(summary)
+    found = dict(re.findall(r'<a download="([^"]*)" href="data:[a-z/]*;base64,([^"]*)"', text))
+    assert set(found) == {"front.csv", "comparison.json"}
+    for name, data in found.items():
+        assert base64.b64decode(data) == (tmp_path / name).read_bytes()
+
+
+def test_a_file_too_large_for_the_page_is_only_named(summary, monkeypatch):
+    monkeypatch.setattr("paretoprune.report.downloads.MOST_BYTES", 10)
+    text = render_html(summary)
+    assert "<a download" not in text and "comparison.json: everything; too large" in text
+
+
+def test_hovering_shows_the_schedule_as_a_bar_per_layer(summary):
+    point = summary.front_of_best()[0].model_copy(update={"keep": [1.0, 0.5, 0.01, 0.0]})
+    assert words.layer_chart([1.0, 0.5, 0.01, 0.0]) == "\u2588\u2584\u2581 "
+    assert "\u2588\u2584\u2581\u00b7<br>" in hover(point, summary)
