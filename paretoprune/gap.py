@@ -7,11 +7,13 @@ is charged for it, and no search sees it.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from paretoprune.errors import UnsupportedError
 from paretoprune.gradients import Figures, GapPoint, Gradients, GradientStudy, GridPoint, RoundRow
 from paretoprune.judging import Study
 from paretoprune.problem import Evaluation, Problem
@@ -41,8 +43,9 @@ def gradients_of(
             if _is_relaxed(evaluation):
                 if observe is not None:
                     observe(done, total)
-                points.append(gap_point(problem, evaluation, trial, trial in study.front))
                 done += 1
+                with contextlib.suppress(UnsupportedError):  # a task that decodes freely
+                    points.append(gap_point(problem, evaluation, trial, trial in study.front))
         found.append(_study(study, study.trace, points))
     stored = Gradients(studies=found)
     return stored if reference is None else against(stored, reference.stored())

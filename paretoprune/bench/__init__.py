@@ -16,6 +16,7 @@ BENCHMARKS = {
     "log": "paretoprune.bench.log:run",
     "kernels": "paretoprune.bench.kernels:run",
     "operators": "paretoprune.bench.operators:run",
+    "search-cost": "paretoprune.bench.search_cost:run",
     "gradient-bias": "paretoprune.bench.gradient_bias:run",
 }
 

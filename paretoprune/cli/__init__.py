@@ -10,6 +10,7 @@ import sys
 
 import typer
 
+from paretoprune import parallel
 from paretoprune.cli.app import app as app
 
 # isort: off
@@ -32,7 +33,10 @@ def main() -> None:
     """Entry point: user errors become one sentence on standard error and exit code 2."""
     with_plain_warnings()
     try:
+        parallel.join()
         app()
     except ParetopruneError as error:
         typer.echo(f"paretoprune: {error}", err=True)
         sys.exit(2)
+    finally:
+        parallel.leave()

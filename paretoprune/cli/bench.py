@@ -18,14 +18,14 @@ def bench(
         str,
         typer.Argument(
             help="Benchmark: evaluation, prefill, latency, memory, log, kernels, operators, "
-            "gradient-bias."
+            "gradient-bias, search-cost."
         ),
     ],
     model: Annotated[
         str,
         typer.Option(
-            help="Model by name; operators takes several, with commas, and all for all "
-            "embedded ones."
+            help="Model by name; operators and search-cost take several, with commas, and all for "
+            "all embedded ones."
         ),
     ] = "mini-llava",
     search_size: Annotated[
@@ -36,7 +36,25 @@ def bench(
         int, typer.Option(min=3, help="Timed repeats, of which the median counts.")
     ] = 3,
     device: Device = "cpu",
-    quick: Annotated[bool, typer.Option("--quick", help="A small version: gradient-bias.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A small version of gradient-bias or search-cost.")
+    ] = False,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Seeds per strategy: search-cost. [default: 5]")
+    ] = None,
+    first_seed: Annotated[int, typer.Option(min=0, help="The first of them.")] = 0,
+    strategy: Annotated[
+        list[str] | None,
+        typer.Option("--strategy", "-s", help="Strategies of search-cost. [default: its own]"),
+    ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(help="Grid that search-cost compares with. [default: grid:fine]"),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(help="Part of search-cost's runs, such as 1/4; runs that exist are kept."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="JSON file to write the figures to.")] = None,
 ) -> None:
     """Run one of the project's benchmarks and print its figures."""
@@ -47,5 +65,6 @@ def bench(
     benchmark(
         new_console(), model=model, search_size=search_size, heldout_size=heldout_size,
         repeats=repeats, device=device, out=out,
-        quick=quick,
+        quick=quick, seeds=seeds, first_seed=first_seed, strategy=strategy, reference=reference,
+        shard=shard,
     )  # fmt: skip

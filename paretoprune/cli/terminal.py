@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paretoprune.errors import InvalidValueError
+from paretoprune.parallel import processes
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,7 +20,7 @@ def new_console() -> Console:
     """A console on standard output, without colours for numbers and paths."""
     from rich.console import Console
 
-    return Console(highlight=False)
+    return Console(highlight=False, quiet=processes()[0] > 0)
 
 
 def without_library_bars() -> None:
@@ -36,7 +38,12 @@ def with_plain_warnings() -> None:
 
 
 def free_folder(out: str | Path | None, default: Path = DEFAULT_OUT) -> Path:
-    """The folder to write to; results that are already there are never overwritten."""
+    """The folder to write to; results that are already there are never overwritten.
+
+    Where several processes take part, those that only compute write to folders nobody looks at.
+    """
+    if processes()[0] > 0:
+        return Path(tempfile.mkdtemp(prefix="paretoprune-"))
     if out is not None:
         out = Path(out)
         if out.exists() and (not out.is_dir() or any(out.iterdir())):

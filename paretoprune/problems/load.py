@@ -7,6 +7,7 @@ from typing import Any
 
 from paretoprune.adapters.load import load_adapter
 from paretoprune.errors import InvalidValueError
+from paretoprune.parallel import own_device
 from paretoprune.presets import find_presets
 from paretoprune.problems.costs import DEFAULT_OBJECTIVES, parse_objectives
 from paretoprune.problems.prefill_store import DEFAULT_BYTES
@@ -66,8 +67,11 @@ def load_problem(
         )
     load_split = tasks.load(task or default_task(model))
     wanted = Operators.of(pruner, search_knobs=search_knobs)
+    if "device" in loading:
+        loading["device"] = own_device(str(loading["device"]))
     named = find_presets(presets) if presets else []
     adapter = load_adapter(model, **loading)
+    adapter.model.requires_grad_(False)  # gradients go to keep ratios: nothing is kept for weights
     operators, left_out = wanted.available(adapter)
     beside, without = runnable(adapter, named)
     return TokenPruning(

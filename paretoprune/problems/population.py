@@ -9,7 +9,7 @@ thread takes whole batches: small operations gain more from that than from being
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from paretoprune.adapters.base import Adapter
+from paretoprune.parallel import processes, summed
 from paretoprune.problems.configuration import Configuration
 from paretoprune.problems.outcomes import Scorer
 from paretoprune.problems.teacher_forcing import AnsweredBatch
@@ -128,15 +129,22 @@ def score_population(
 
     threads = torch.get_num_threads()
     on_cpu = adapter.model.device.type == "cpu"
-    if not on_cpu or threads == 1 or len(batches) == 1:
-        return Outcomes(score, divergence, sum(map(run, range(len(batches)))))
-    return Outcomes(score, divergence, _in_threads(run, batches, threads))
+    number, count = processes()
+    mine = range(number, len(batches), count)
+    if not on_cpu or threads == 1 or len(mine) < 2:
+        flops = sum(map(run, mine))
+    else:
+        flops = _in_threads(run, {i: len(batches[i].sample) for i in mine}, threads)
+    if count > 1:
+        summed(torch.from_numpy(score))  # in place: the arrays share the tensors' memory
+        summed(torch.from_numpy(divergence))
+        flops = float(summed(torch.tensor(flops, dtype=torch.float64)))
+    return Outcomes(score, divergence, flops)
 
 
-def _in_threads(run: object, batches: Sequence[AnsweredBatch], threads: int) -> float:
-    """Run all batches, the largest first, one per thread; returns the sum of what they return."""
-    assert callable(run)
-    order = sorted(range(len(batches)), key=lambda i: -len(batches[i].sample))
+def _in_threads(run: Callable[[int], float], sizes: Mapping[int, int], threads: int) -> float:
+    """Run batches by number, the largest first, one per thread; the sum of what they return."""
+    order = sorted(sizes, key=lambda i: -sizes[i])
     pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
     try:
         return float(sum(pool.map(run, order)))

@@ -20,6 +20,7 @@ from paretoprune.problems.teacher_forcing import IGNORE, AnsweredBatch
 from paretoprune.pruning.score_soft import run_score_soft
 from paretoprune.pruning.soft import BAND, run_soft
 from paretoprune.search.relaxation import Mask, RelaxedFigures
+from paretoprune.tasks.scoring import Exact, TokenShare
 
 if TYPE_CHECKING:
     from paretoprune.problems.token_pruning import TokenPruning
@@ -150,15 +151,20 @@ class TokenRelaxation:
     def figures(
         self, ratios: NDArray[np.float64], *, tau: float, mask: Mask = "rank"
     ) -> RelaxedFigures:
-        """The split under the soft masks of ratios `[layers]`; one row fits a batch of any size."""
+        """The split under the soft masks of ratios `[layers]`; one row fits a batch of any size.
+
+        Raises `UnsupportedError` where the task decodes answers freely: soft masks have no cache.
+        """
         problem = self.problem
+        if any(not isinstance(s.scoring, Exact | TokenShare) for s in problem.samples):
+            raise UnsupportedError("a relaxed score is known for teacher-forced answers only")
         row = torch.from_numpy(np.asarray(ratios, dtype=np.float64))
         exact, divergence = [], []
         with torch.no_grad():
             for batch, dense in zip(problem.batches, problem.dense_log_probabilities, strict=True):
                 rows = row.to(problem.adapter.model.device).expand(len(batch.sample), -1)
                 student = self._student(batch, rows, tau=tau, straight_through=False, mask=mask)
-                exact.append(batch.exact(student).double())
+                exact.append(self._right(batch, student).double())
                 divergence.append(batch.divergence(dense, student).double())
         lost = float(1 - torch.cat(divergence).neg().exp().mean())
         score = float(torch.cat(exact).mean()) - problem.blind_score
@@ -166,6 +172,14 @@ class TokenRelaxation:
             score / (problem.dense_score - problem.blind_score),
             float(self.compute(row[None])), float(torch.cat(divergence).mean()), lost,
         )  # fmt: skip
+
+    def _right(self, batch: AnsweredBatch, student: Tensor) -> Tensor:
+        """Outcomes float [B], as the task scores teacher-forced answers."""
+        scoring = self.problem.samples[int(batch.sample[0])].scoring
+        if isinstance(scoring, TokenShare):
+            known = batch.labels != IGNORE
+            return (batch.right(student) & known).sum(1) / known.sum(1)
+        return batch.exact(student)
 
     def constant(self, budget: float) -> NDArray[np.float64]:
         """The schedule, constant from `first` on, whose relative compute is `budget`."""
@@ -216,6 +230,10 @@ class TokenRelaxation:
     def teacher_price(self) -> float:
         """One dense pass over the split."""
         return 1.0
+
+    def checkpointed(self) -> TokenRelaxation:
+        """The same on the same problem, keeping no activations but each layer's input."""
+        return TokenRelaxation(self.problem, checkpoint=True)
 
     def candidate(self, ratios: Sequence[float] | NDArray[np.float64]) -> Candidate:
         """The candidate of the free space that a row of ratios `[layers]` rounds to."""

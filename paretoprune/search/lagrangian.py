@@ -84,6 +84,8 @@ class LagrangianSearch(SearchStrategy):
                 "give one of them"
             )
         self.relaxed: Relaxation = problem.relaxation()
+        if options.checkpoint:
+            self.relaxed = self.relaxed.checkpointed()
         low, high = self.relaxed.reachable
         # the lowest knot leaves room to choose: at `low` itself only one schedule exists
         self.knots = Knots.within(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from paretoprune.parallel import processes, summed
 from paretoprune.problem import Candidate
 
 if TYPE_CHECKING:
@@ -101,6 +102,9 @@ class Relaxation(Protocol):
     def teacher_price(self) -> float:
         """Cost of the dense model's answers that `loss` compares with, dense-pass equivalents."""
 
+    def checkpointed(self) -> Relaxation:
+        """The same with less memory: layers are run once more in the backward pass."""
+
     def candidate(self, ratios: Sequence[float] | NDArray[np.float64]) -> Candidate:
         """The candidate that one row rounds to."""
 
@@ -119,14 +123,17 @@ def loss_and_slope(
     """Loss `[rows]` and its derivative in each row's own ratios, `[rows, layers]`.
 
     Rows do not depend on each other, so that `micro_batch` of them are in memory at a time, those
-    of similar length together, and the result is the same.
+    of similar length together, and the result is the same. Where several processes take part
+    (`parallel`), each does its share of the rows.
     """
     import torch
 
+    number, count = processes()
     order = ratios.detach().mean(1).argsort(stable=True)
     losses = torch.zeros(len(ratios), dtype=ratios.dtype)
     slopes = torch.zeros_like(ratios)
-    for part in order.split(micro_batch or len(ratios)):
+    size = min(micro_batch or len(ratios), -(-len(ratios) // count))
+    for part in order.split(size)[number::count]:
         rows = ratios[part].detach().requires_grad_()
         chosen = part.numpy()
         loss = relaxed.loss(
@@ -135,4 +142,4 @@ def loss_and_slope(
         )  # fmt: skip
         (slopes[part],) = torch.autograd.grad(loss.sum(), rows)
         losses[part] = loss.detach()
-    return losses, slopes
+    return summed(losses), summed(slopes)

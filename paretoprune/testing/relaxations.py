@@ -60,6 +60,10 @@ class ToyRelaxation:
         """One."""
         return 1.0
 
+    def checkpointed(self) -> ToyRelaxation:
+        """There is nothing to recompute."""
+        return self
+
     def candidate(self, ratios: Sequence[float] | NDArray[np.float64]) -> Candidate:
         """The nearest point of the free space."""
         values = {f"keep_{i}": float(np.clip(ratios[i], 0, 1)) for i in range(1, self.layers)}

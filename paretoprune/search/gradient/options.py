@@ -30,7 +30,8 @@ class LagrangianOptions:
     soft one for both, `gumbel` draws relaxed samples of it, `gumbel-straight-through` draws hard
     ones. `tau_start` and `tau_end` are mask widths in tokens, `slope_start` and `slope_end` the
     steepness of a kernel's steps per layer, both annealed over the run; `batch` is samples per
-    gradient step, of which `micro_batch` are in memory at a time; `inner_steps` are gradient steps
+    gradient step, of which `micro_batch` are in memory at a time; with `checkpoint` the backward
+    pass runs each layer once more instead of keeping what it did; `inner_steps` are gradient steps
     between two multiplier updates; no keep ratio moves more than `farthest` in a step; `sharing` is
     the weight that a knot's neighbours get in its gradient, 0 for none, because near budgets want
     near schedules. `restarts` times the knots go back to their best iterates and the step size to
@@ -44,6 +45,7 @@ class LagrangianOptions:
     knots: int = 5
     batch: int = 16
     micro_batch: int = 16
+    checkpoint: bool = False
     inner_steps: int = 8
     loss: str = "retention"
     estimator: str = "straight-through"

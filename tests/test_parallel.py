@@ -1,0 +1,87 @@
+"""Two processes find what one finds, and only the first one speaks."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from paretoprune import parallel
+from paretoprune.errors import InvalidValueError
+
+SEARCH = """
+import json, sys
+from paretoprune import parallel
+parallel.join()
+from paretoprune.search.lagrangian import LagrangianSearch
+from paretoprune.study import run_study
+from paretoprune.testing.relaxations import ToyPruning
+search = LagrangianSearch(knots=3, batch=10, micro_batch=4, inner_steps=4, most_finals=6)
+result = run_study(ToyPruning(step_cost=0.2), search, seed=3, budget=30.0)
+number, count = parallel.processes()
+found = {"history": search.history, "count": count,
+         "found": [dict(e.candidate.values) for e in result.evaluations]}
+open(f"{sys.argv[1]}/{number}.json", "w").write(json.dumps(found))
+parallel.leave()
+"""
+
+
+def launched(code, arguments, count):
+    """Run Python `count` times, as a launcher would."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
+    running = [
+        subprocess.Popen(
+            [sys.executable, *code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env=os.environ | common | {"RANK": str(n), "LOCAL_RANK": str(n)}, text=True,
+        )
+        for n in range(count)
+    ]  # fmt: skip
+    return [(*process.communicate(timeout=540), process.returncode) for process in running]
+
+
+def test_two_processes_find_what_one_finds(tmp_path):
+    for count in (1, 2):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        for _, errors, code in launched(["-c", SEARCH], [str(folder)], count):
+            assert code == 0, errors
+    one = json.loads((tmp_path / "1" / "0.json").read_text())
+    first, second = (json.loads((tmp_path / "2" / f"{n}.json").read_text()) for n in (0, 1))
+    assert (one["count"], first["count"]) == (1, 2)
+    assert first == second
+    assert first["history"] == one["history"]
+    assert first["found"] == one["found"]
+
+
+def test_a_run_of_its_own_has_one_process_and_its_own_device():
+    assert parallel.processes() == (0, 1)
+    assert parallel.own_device("cuda") == "cuda"
+
+
+def test_half_a_launcher_is_named(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(InvalidValueError, match="RANK, MASTER_ADDR, MASTER_PORT is not set"):
+        parallel.join()
+
+
+@pytest.mark.slow
+def test_the_command_under_a_launcher_writes_once_and_finds_the_same(tmp_path):
+    """The real soft decoder and evaluations, shared by two processes."""
+    asked = ["-m", "paretoprune.cli", "search", "gradient:inner_steps=2,most_finals=4"]
+    small = ["--budget", "12", "--search-size", "16", "--heldout-size", "8"]
+    fronts = []
+    for count in (1, 2):
+        out = tmp_path / str(count)
+        ended = launched(asked, [*small, "--out", str(out)], count)
+        assert [code for _, _, code in ended] == [0] * count, ended
+        assert "held-out front area" in ended[0][0]
+        assert all(not told for told, _, _ in ended[1:])
+        fronts.append((out / "front.csv").read_text())
+    assert fronts[0] == fronts[1]
