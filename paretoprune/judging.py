@@ -18,6 +18,7 @@ from paretoprune.problem import Candidate, Evaluation, Problem
 from paretoprune.reference import Reference
 from paretoprune.results import FrontPoint, ObjectiveInfo, PairRow, Standing, StudyRow, Summary
 from paretoprune.search.trace import SearchTrace, causes
+from paretoprune.sensitivity import sensitivities
 from paretoprune.specs import StrategySpec
 from paretoprune.study import StudyResult
 
@@ -165,6 +166,7 @@ def summarise(
         presets=compare_presets(problem, presets, found),
         pairs=pairs,
         notes=notes,
+        sensitivity=sensitivities(problem, [e for s in studies for e in s.evaluations]),
     )
 
 

@@ -187,6 +187,28 @@ class PairRow(_Stored):
     separated: bool
 
 
+class KnobImportance(_Stored):
+    """Loss of explained variance when a knob's values are shuffled: mean and standard error."""
+
+    knob: str
+    mean: float
+    error: float
+
+
+class Sensitivity(_Stored):
+    """How much each knob of a space moves one objective: see `paretoprune.sensitivity`.
+
+    `explained` is the variance (R²) of `evaluations` that a fit explains where they are left out;
+    near or below 0, its importances say nothing.
+    """
+
+    space: str
+    objective: str
+    evaluations: int
+    explained: float
+    knobs: list[KnobImportance]
+
+
 class Summary(_Stored):
     """Everything about one comparison; `problem`, `heldout_problem`: their own descriptions.
 
@@ -211,6 +233,7 @@ class Summary(_Stored):
     presets: list[PresetPoint] = []
     pairs: list[PairRow] = []
     notes: list[str] = []
+    sensitivity: list[Sensitivity] = []
 
     @property
     def best_label(self) -> str | None:
@@ -302,19 +325,24 @@ def _write_schedules(folder: Path, summary: Summary) -> None:
         stale.unlink()
     points.sort(key=_compute)
     for number, p in enumerate(points):
-        held = p.heldout or p.search
         write_schedule(
-            folder / f"{number:02d}-u{100 * _compute(p):.0f}.json",
-            ScheduleFile(
-                pruner=p.pruner or str(summary.problem.get("pruner", "fastv")),
-                pruner_settings=p.pruner_settings or None,
-                keep=p.keep or [],
-                model=summary.problem.get("model"),
-                found_by=f"{p.label} seed {p.seed}",
-                score=held.get("score"),
-                compute=held.get("compute"),
-            ),
+            folder / f"{number:02d}-u{100 * _compute(p):.0f}.json", schedule_file(summary, p)
         )
+
+
+def schedule_file(summary: Summary, point: FrontPoint) -> ScheduleFile:
+    """A front point with a keep schedule as a schedule file; its score is the held-out one."""
+    held = point.heldout or point.search
+    return ScheduleFile(
+        pruner=point.pruner or str(summary.problem.get("pruner", "fastv")),
+        pruner_settings=point.pruner_settings or None,
+        keep=point.keep or [],
+        model=summary.problem.get("model"),
+        found_by=f"{point.label} seed {point.seed}",
+        score=held.get("score"),
+        score_error=(point.heldout_error if point.heldout else point.search_error).get("score"),
+        compute=held.get("compute"),
+    )
 
 
 def _compute(point: FrontPoint) -> float:

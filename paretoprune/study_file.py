@@ -30,8 +30,6 @@ from paretoprune.specs import StrategySpec
 STUDY_NAME = "study.toml"
 MOST_BYTES = 1_000_000
 TOKEN_PRUNING = "token-pruning"
-RUNS_CODE = ("trust_remote_code", "problem")
-"""Settings that can run code of whoever wrote the file: they must be said by flag, too."""
 
 
 def _listed(value: Any) -> Any:
@@ -112,6 +110,7 @@ class StudyFile(BaseModel):
     attn: Text = "auto"
     trust_remote_code: bool = False
     problem: Text = TOKEN_PRUNING
+    track: Names = ()
     out: Text | None = None
 
     @property
@@ -127,17 +126,22 @@ class StudyFile(BaseModel):
         return _validated(self.model_dump(exclude_unset=True) | dict(values), by)
 
     def confirm(self, given: Collection[str]) -> None:
-        """Raise `InvalidValueError` for what would run code and is not among the `given` flags."""
+        """Raise `InvalidValueError` for what a file alone may not do and no `given` flag asks for.
+
+        That is to run code that comes with it, and to write elsewhere than in the results folder.
+        """
         from paretoprune.problems.locate import is_location
 
-        runs = {"trust_remote_code": self.trust_remote_code, "problem": is_location(self.problem)}
-        for key in RUNS_CODE:
-            if runs[key] and key not in given:
-                flag = "--" + key.replace("_", "-")
-                told = flag if key == "trust_remote_code" else f"{flag} {self.problem}"
+        told = {
+            "trust_remote_code": "--trust-remote-code" if self.trust_remote_code else None,
+            "problem": f"--problem {self.problem}" if is_location(self.problem) else None,
+            "track": f"--track {self.track[0]}" if self.track else None,
+        }
+        for key, flag in told.items():
+            if flag is not None and key not in given:
                 raise InvalidValueError(
-                    f"the study file asks to run code that is not part of Paretoprune; if you "
-                    f"trust it, say so on the command line, too: {told}"
+                    "the study file asks for what a file alone may not do; if you trust it, say so "
+                    f"on the command line, too: {flag}"
                 )
 
     def cases(self) -> list[Case]:

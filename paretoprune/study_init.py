@@ -19,6 +19,7 @@ EXAMPLES: dict[str, Any] = {
     "levels": 18,
     "reference": "grid:fine",
     "preset": ["fastv:k=2,r=0.5"],
+    "track": ["tensorboard:runs"],
     "out": "results",
 }
 """What stands in a comment where the default is to choose."""
@@ -27,6 +28,7 @@ NOTES = {
     "seeds": "A number N, for 0 to N-1, or a list such as [0, 3, 7].",
     "model": "With several models, tasks or pruners, each combination is compared by itself.",
     "trust_remote_code": "This is only accepted together with the flag itself.",
+    "track": "This is only accepted together with the flag itself.",
     "out": "A folder beside this file.",
 }
 WIDTH = 96

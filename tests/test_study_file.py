@@ -162,13 +162,14 @@ def test_a_case_named_twice_is_refused() -> None:
         ('problem = "evil.py:Problem"', "--problem evil.py:Problem"),
         ('problem = "evil.py"', "--problem evil.py"),
         ('problem = "evil:Problem"', "--problem evil:Problem"),
+        ('track = "tensorboard:/home"', "--track tensorboard:/home"),
     ],
 )
 def test_a_file_alone_cannot_run_code(text: str, flag: str, tmp_path: Path) -> None:
     study = read(tmp_path, text)
     with pytest.raises(InvalidValueError, match=f"say so on the command line, too: {flag}$"):
         study.confirm({"model", "out"})
-    study.confirm({"trust_remote_code", "problem"})
+    study.confirm({"trust_remote_code", "problem", "track"})
     StudyFile().confirm(())
 
 

@@ -19,6 +19,7 @@ from paretoprune.cli import studies as studies
 from paretoprune.cli import schedules as schedules
 from paretoprune.cli import models as models
 from paretoprune.cli import results as results
+from paretoprune.cli import decide as decide
 from paretoprune.cli import gap as gap
 from paretoprune.cli import names as names
 from paretoprune.cli import bench as bench

@@ -32,6 +32,7 @@ from paretoprune.cli.options import (
     SearchSize,
     Task,
     Tasks,
+    Track,
     WithPresets,
 )
 from paretoprune.cli.terminal import free_folder, new_console
@@ -76,6 +77,7 @@ def compare(
     attn: Attn = "auto",
     trust_remote_code: Remote = False,
     problem: ProblemName = "token-pruning",
+    track: Track = None,
     out: Out = None,
 ) -> None:
     """Search with several strategies at equal cost and rank them on held-out data.
@@ -124,6 +126,7 @@ def search(
     attn: Attn = "auto",
     trust_remote_code: Remote = False,
     problem: ProblemName = "token-pruning",
+    track: Track = None,
     out: Out = None,
 ) -> None:
     """Search with one strategy and one seed."""

@@ -132,6 +132,13 @@ Budget = Annotated[
         "search split); more than 0."
     ),
 ]
+Track = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Follow the searches with tensorboard:FOLDER or mlflow:URI; repeat for both. Needs "
+        "the extra of that name."
+    ),
+]
 Out = Annotated[
     Path | None,
     typer.Option(help="Results folder, new or empty. [default: paretoprune-results, numbered]"),

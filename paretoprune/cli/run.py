@@ -83,6 +83,7 @@ def run_case(console: Console, study: StudyFile, folder: Path) -> Summary:
     from paretoprune.report.terminal import SearchProgress, print_summary
     from paretoprune.results import write_results
     from paretoprune.specs import StrategySpec, fitting_strategies
+    from paretoprune.track import Trackers
     from paretoprune.zoo.catalogue import default_task
 
     if not is_location(study.problem):  # a user's own may need no library of models at all
@@ -101,14 +102,16 @@ def run_case(console: Console, study: StudyFile, folder: Path) -> Summary:
         None if study.reference is None else evaluate_reference(console, problem, study.reference)
     )
     shown = {"decoder_batch" if key == "batch" else key: v for key, v in loading.items()}
-    with StudyLog(folder) as log, SearchProgress(console) as progress:
+    trackers = Trackers.named(study.track)
+    with StudyLog(folder) as log, SearchProgress(console) as progress, trackers:
         write_study(folder / STUDY_NAME, study)
         write_provenance(folder, provenance_of(problem, study.seed_list, study.device))
         comparison = search(
-            problem, specs, budget=study.budget, seeds=study.seed_list, log=log, observe=progress,
+            problem, specs, budget=study.budget, seeds=study.seed_list, log=log, observe=trackers.beside(progress),
             settings={"problem": study.problem, "reference": study.reference, **shown},
             reference=found,
         )  # fmt: skip
+        trackers.finish(comparison.summary)
     write_results(folder, comparison.summary)
     gradients = None if comparison.summary.interrupted else _gradients(console, comparison, found)
     if gradients is not None:

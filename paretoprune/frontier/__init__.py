@@ -1,4 +1,4 @@
-"""Fronts and their figures: dominance, indicators, held-out area, attainment, statistics."""
+"""Fronts and their figures: dominance, indicators, held-out area, knee, attainment, statistics."""
 
 from paretoprune.frontier.attainment import (
     attainment,
@@ -19,6 +19,7 @@ from paretoprune.frontier.indicators import (
     igd_plus,
     normalise,
 )
+from paretoprune.frontier.knee import knee
 from paretoprune.frontier.pairs import Pair, compare_pairs, holm
 from paretoprune.frontier.ranks import Ranks, rank_over_problems
 from paretoprune.frontier.separation import separated
@@ -48,6 +49,7 @@ __all__ = [
     "holm",
     "hypervolume",
     "igd_plus",
+    "knee",
     "median_attainment",
     "nondominated",
     "normalise",

@@ -16,6 +16,7 @@ from paretoprune.report.downloads import downloads_section
 from paretoprune.report.gradient_sections import gradient_sections
 from paretoprune.report.kept_html import kept_section
 from paretoprune.report.palette import looks
+from paretoprune.report.sensitivity import sensitivity_section
 from paretoprune.report.terms import terms
 from paretoprune.results import Summary
 
@@ -37,6 +38,7 @@ def sections(
         _presets(summary),
         pairs_section(summary),
         attainment_section(summary) if "plot-attainment" in plotted else "",
+        sensitivity_section(summary),
         kept_section(examples),
         *gradient_sections(gradients, plotted),
         _notes(summary),

@@ -18,7 +18,8 @@ MOST_BYTES = 1_000_000
 class ScheduleFile(BaseModel):
     """A keep schedule with the pruner it was found for, and what it reached.
 
-    `pruner_settings` are the values of the pruner's knobs; what is not there has its default.
+    `score` is the held-out one, with its standard error. `pruner_settings` are the values of the
+    pruner's knobs; what is not there has its default.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -30,6 +31,7 @@ class ScheduleFile(BaseModel):
     model: str | None = None
     found_by: str | None = None
     score: float | None = None
+    score_error: float | None = None
     compute: float | None = None
 
     @field_validator("pruner_settings")

@@ -11,6 +11,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from paretoprune.adapters.base import Adapter, Prefill
 from paretoprune.adapters.extras import prefill_for
@@ -231,6 +233,33 @@ class PrunerContract(ABC):
             assert np.all(np.isfinite(flops))
             assert np.all(flops >= 0)
             assert np.all(np.diff(flops) >= 0)
+
+    @torch.no_grad()
+    def test_what_choosing_executes_is_paid_for(self) -> None:
+        """The price of a drop and of the entry is at least what matrix products really cost."""
+        adapter, pruner = self.adapter(), self.ranking()
+        prefill = self.prefill(adapter)
+        longest = prefill.valid.sum(1).argmax()[None]
+        prefill = prefill.rows(longest)
+        kept = 5
+        for layer in sorted({pruner.first_layer, adapter.spec.layers - 1}):
+            context = context_of(adapter, prefill, layer, pruner)
+            tokens, visual = (
+                np.array([x]) for x in (context.hidden.shape[1], int(context.present.sum()))
+            )
+            # the counter knows this attention kernel only
+            with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+                chosen = pruner.choose(context, torch.tensor([kept]))
+            merging = (
+                0.0 if chosen.weights is None else 2.0 * adapter.spec.hidden * visual[0] * kept
+            )
+            price = pruner.drop_flops(adapter.spec, layer, tokens, visual, np.array([kept]))
+            assert counter.get_total_flops() + merging <= float(price[0])
+        before = enter(prefill, longest).context(adapter, 0)
+        with FlopCounterMode(display=False) as counter:
+            pruner.remember(before)
+        entry = pruner.entry_flops(adapter.spec, tokens, visual)
+        assert counter.get_total_flops() <= float(entry[0])
 
     def test_keeps_all_or_none_if_it_says_so(self) -> None:
         """One that `withdraws` refuses a schedule that keeps a part, and rounds a searched one."""
