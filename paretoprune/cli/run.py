@@ -107,9 +107,9 @@ def run_case(console: Console, study: StudyFile, folder: Path) -> Summary:
         write_study(folder / STUDY_NAME, study)
         write_provenance(folder, provenance_of(problem, study.seed_list, study.device))
         comparison = search(
-            problem, specs, budget=study.budget, seeds=study.seed_list, log=log, observe=trackers.beside(progress),
+            problem, specs, budget=study.budget, seeds=study.seed_list, log=log,
+            observe=trackers.beside(progress), reference=found,
             settings={"problem": study.problem, "reference": study.reference, **shown},
-            reference=found,
         )  # fmt: skip
         trackers.finish(comparison.summary)
     write_results(folder, comparison.summary)
