@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from paretoprune.errors import BrokenFileError
 from paretoprune.files import read_stored, write_whole
 from paretoprune.results import SUMMARY_NAME, Summary, read_summary
-from paretoprune.study_file import STUDY_NAME, Case, read_study
+from paretoprune.study_file import STUDY_NAME, Case, StudyFile, read_study
 
 MATRIX_NAME = "matrix.json"
 
@@ -66,6 +66,31 @@ def read_summaries(folder: Path) -> dict[str, Summary]:
         return {"": read_summary(folder)}
     names = [case.folder for case in matrix.cases if case.failure is None]
     return {n: read_summary(folder / n) for n in names if (folder / n / SUMMARY_NAME).exists()}
+
+
+def study_to_resume(folder: Path) -> StudyFile:
+    """The settings that a results folder was started with; raises `BrokenFileError`."""
+    file = folder / STUDY_NAME
+    if not file.exists():
+        raise BrokenFileError(f"{folder} holds no comparison to resume: it has no {STUDY_NAME}")
+    return read_study(file)
+
+
+def cases_to_resume(folder: Path) -> list[Case]:
+    """All comparisons that a results folder was started for, each with its settings so far."""
+    study = study_to_resume(folder)
+    if read_matrix(folder) is None:
+        return [Case("", study)]
+    return [
+        Case(case.folder, read_study(file)) if file.exists() else case
+        for case in study.cases()
+        for file in [folder / case.folder / STUDY_NAME]
+    ]
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a comparison has come to its end."""
+    return (folder / SUMMARY_NAME).exists() and not read_summary(folder).interrupted
 
 
 def read_cases(folder: Path) -> list[Case]:

@@ -13,9 +13,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from paretoprune.errors import InvalidValueError
 from paretoprune.files import read_stored, write_whole
 from paretoprune.plugins import announced
 from paretoprune.problem import Problem
+from paretoprune.study_file import STUDY_NAME, StudyFile, write_study
 
 PROVENANCE_NAME = "provenance.json"
 PACKAGES = (
@@ -63,6 +65,25 @@ def provenance_of(problem: Problem, seeds: Sequence[int], device: str = "cpu") -
         seeds=list(seeds),
         data=dict(problem.fingerprints()),
     )
+
+
+def begin(folder: Path, problem: Problem, study: StudyFile) -> None:
+    """Write `study.toml` and `provenance.json` as a comparison starts, if they are not there.
+
+    Where they are, it goes on: raises `InvalidValueError` if data or model are not the same.
+    """
+    now = provenance_of(problem, study.seed_list, study.device)
+    then = read_provenance(folder)
+    if then is not None:
+        changed = [n for n in then.data if n in now.data and then.data[n] != now.data[n]]
+        if changed:
+            raise InvalidValueError(
+                f"cannot resume {folder}: the data called {' and '.join(changed)} are not those "
+                f"it was started with ({PROVENANCE_NAME})"
+            )
+        return
+    write_study(folder / STUDY_NAME, study)
+    write_provenance(folder, now)
 
 
 def hardware(device: str) -> dict[str, str]:

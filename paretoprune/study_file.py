@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import shlex
 import tomllib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -125,20 +126,26 @@ class StudyFile(BaseModel):
         """
         return _validated(self.model_dump(exclude_unset=True) | dict(values), by)
 
-    def confirm(self, given: Collection[str]) -> None:
-        """Raise `InvalidValueError` for what a file alone may not do and no `given` flag asks for.
+    def flags_to_confirm(self) -> dict[str, str]:
+        """Flags, by setting, for what a file alone may not do.
 
         That is to run code that comes with it, and to write elsewhere than in the results folder.
         """
         from paretoprune.problems.locate import is_location
 
-        told = {
-            "trust_remote_code": "--trust-remote-code" if self.trust_remote_code else None,
-            "problem": f"--problem {self.problem}" if is_location(self.problem) else None,
-            "track": f"--track {self.track[0]}" if self.track else None,
-        }
-        for key, flag in told.items():
-            if flag is not None and key not in given:
+        found: dict[str, str] = {}
+        if self.trust_remote_code:
+            found["trust_remote_code"] = "--trust-remote-code"
+        if is_location(self.problem):
+            found["problem"] = shlex.join(["--problem", self.problem])
+        if self.track:
+            found["track"] = shlex.join(part for name in self.track for part in ("--track", name))
+        return found
+
+    def confirm(self, given: Collection[str]) -> None:
+        """Raise `InvalidValueError` for a flag to confirm that is not among the `given` ones."""
+        for key, flag in self.flags_to_confirm().items():
+            if key not in given:
                 raise InvalidValueError(
                     "the study file asks for what a file alone may not do; if you trust it, say so "
                     f"on the command line, too: {flag}"

@@ -147,7 +147,7 @@ def flags():
     return {p.name: p for p in root.commands["compare"].params}
 
 
-NOT_SETTINGS = {"config", "help"}
+NOT_SETTINGS = {"config", "resume", "help"}
 
 
 def test_every_flag_of_compare_is_a_setting_with_the_same_default():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,13 +29,18 @@ from paretoprune.cli.options import (
     Pruners,
     ReferenceName,
     Remote,
+    Resume,
     SearchSize,
     Task,
     Tasks,
     Track,
     WithPresets,
 )
-from paretoprune.cli.terminal import free_folder, new_console
+from paretoprune.cli.terminal import free_folder, new_console, resumed_folder
+from paretoprune.errors import InvalidValueError
+
+if TYPE_CHECKING:
+    from paretoprune.study_file import StudyFile
 
 
 @app.command()
@@ -79,6 +84,7 @@ def compare(
     problem: ProblemName = "token-pruning",
     track: Track = None,
     out: Out = None,
+    resume: Resume = None,
 ) -> None:
     """Search with several strategies at equal cost and rank them on held-out data.
 
@@ -88,6 +94,14 @@ def compare(
     from paretoprune.study_file import StudyFile, read_study
 
     given = given_settings(context)
+    if resume is not None:
+        from paretoprune.matrix import cases_to_resume, study_to_resume
+
+        study = study_to_resume(resume)
+        _check_unchanged(context, resume, study)
+        study.confirm(given)
+        run(study, cases_to_resume(resume), resumed_folder(resume), resume=True)
+        return
     study = StudyFile() if config is None else read_study(config)
     study = study.changed(given)
     study.confirm(given)
@@ -152,6 +166,24 @@ def _plan(name: str, model: str, **options: Any) -> None:
     if not isinstance(strategy, LagrangianSearch):
         raise UnsupportedError(f"--plan plans the strategy 'gradient', not {name!r}")
     print_plan(new_console(), plan_step(model, strategy.options, **options))
+
+
+def _check_unchanged(context: typer.Context, folder: Path, study: StudyFile) -> None:
+    """Refuse options that were given and are not those that the comparison was started with."""
+    for name, value in context.params.items():
+        if name == "resume" or not _is_given(context, name):
+            continue
+        flag = f"--{name.replace('_', '-')}"
+        if name == "out" or name not in type(study).model_fields:
+            raise InvalidValueError(
+                f"{flag} cannot be given with --resume: {folder} goes on as it was started"
+            )
+        known = getattr(study, name)
+        if getattr(study.changed({name: value}), name) != known:
+            started = ", ".join(map(str, known)) if isinstance(known, tuple) else known
+            raise InvalidValueError(
+                f"cannot resume {folder} with {flag} {value}: it was started with {started}"
+            )
 
 
 def given_settings(context: typer.Context) -> dict[str, Any]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from paretoprune.cli.terminal import new_console, without_library_bars
+from paretoprune.cli.terminal import (
+    interrupted_by_signals,
+    new_console,
+    without_library_bars,
+)
 from paretoprune.errors import InvalidValueError, ParetopruneError
 from paretoprune.study_file import STUDY_NAME, TOKEN_PRUNING, Case, StudyFile, write_study
 
@@ -17,6 +22,7 @@ if TYPE_CHECKING:
 
     from paretoprune.comparison import Comparison
     from paretoprune.gradients import Gradients
+    from paretoprune.log import StudyLog
     from paretoprune.problem import Problem
     from paretoprune.reference import Reference
     from paretoprune.results import Summary
@@ -29,32 +35,59 @@ LOADING = ("model", "task", "pruner", "search_knobs", *AS_THEY_ARE)
 """What `load_problem` is given."""
 
 
-def run(study: StudyFile, cases: Sequence[Case], folder: Path) -> None:
-    """Run all cases of a study into `folder`; mistakes show before the first one is paid for.
+def run(study: StudyFile, cases: Sequence[Case], folder: Path, *, resume: bool = False) -> None:
+    """Run all cases of a study into `folder`, or go on with them.
 
-    With several, one that cannot be run is named and the others go on; the exit code is then 2.
+    Mistakes show before the first one is paid for. With several cases, one that cannot be run is
+    named and the others go on; the exit code is then 2.
     """
     console = new_console()
     cases = [Case(case.folder, with_strategies(case.study)) for case in cases]
     for case in cases:
         check_names(case.study)
-    if len(cases) == 1 and not cases[0].folder:
-        if run_case(console, cases[0].study, folder).interrupted:
-            raise typer.Exit(130)
-        return
-    from paretoprune.matrix import CaseRecord, Matrix, write_matrix
+    with interrupted_by_signals() as signals:
+        if len(cases) == 1 and not cases[0].folder:
+            stopped = run_case(console, cases[0].study, folder, resume=resume).interrupted
+            failed = False
+        else:
+            stopped, failed = run_matrix(console, study, cases, folder, resume=resume)
+    if stopped:
+        from rich.text import Text
+
+        from paretoprune.report.console import show
+
+        flags = " ".join([shlex.quote(str(folder)), *study.flags_to_confirm().values()])
+        show(console, Text(f"Go on with: paretoprune compare --resume {flags}"))
+        raise typer.Exit(signals.exit_code)
+    if failed:
+        raise typer.Exit(2)
+
+
+def run_matrix(
+    console: Console, study: StudyFile, cases: Sequence[Case], folder: Path, *, resume: bool
+) -> tuple[bool, bool]:
+    """Run several cases, each into its folder, and write their overview.
+
+    Returns whether they were interrupted, and whether one of them could not be run.
+    """
+    from paretoprune.matrix import CaseRecord, Matrix, is_finished, write_matrix
     from paretoprune.report.overview import print_overview, write_overview
 
     check_parts(cases)
     records = [CaseRecord.of(case) for case in cases]
+    write_matrix(folder, Matrix(cases=records))
+    if not resume:
+        write_study(folder / STUDY_NAME, study)
     interrupted = False
     for number, case in enumerate(cases):
+        own = folder / case.folder
+        if resume and is_finished(own):
+            continue
         console.rule(f"{number + 1} of {len(cases)}: {case.folder}", align="left")
-        write_matrix(folder, Matrix(cases=records))
-        if number == 0:
-            write_study(folder / STUDY_NAME, study)
         try:
-            interrupted = run_case(console, case.study, folder / case.folder).interrupted
+            interrupted = run_case(console, case.study, own, resume=resume).interrupted
+        except KeyboardInterrupt:  # between two studies: while a model loads, for instance
+            interrupted = True
         except ParetopruneError as error:
             typer.echo(f"paretoprune: {case.folder}: {error}", err=True)
             records[number] = CaseRecord.of(case, failure=str(error))
@@ -63,13 +96,10 @@ def run(study: StudyFile, cases: Sequence[Case], folder: Path) -> None:
     write_matrix(folder, Matrix(cases=records))
     write_overview(folder)
     print_overview(console, folder)
-    if interrupted:
-        raise typer.Exit(130)
-    if any(record.failure for record in records):
-        raise typer.Exit(2)
+    return interrupted, any(record.failure for record in records)
 
 
-def run_case(console: Console, study: StudyFile, folder: Path) -> Summary:
+def run_case(console: Console, study: StudyFile, folder: Path, *, resume: bool = False) -> Summary:
     """Run one comparison into `folder` and print it; the settings are there before it starts."""
     from paretoprune.comparison import check
     from paretoprune.comparison import compare as search
@@ -78,7 +108,7 @@ def run_case(console: Console, study: StudyFile, folder: Path) -> Summary:
     from paretoprune.kept import write_examples
     from paretoprune.log import StudyLog
     from paretoprune.problems.locate import is_location
-    from paretoprune.provenance import provenance_of, write_provenance
+    from paretoprune.provenance import begin
     from paretoprune.report import write_report
     from paretoprune.report.terminal import SearchProgress, print_summary
     from paretoprune.results import write_results
@@ -98,30 +128,30 @@ def run_case(console: Console, study: StudyFile, folder: Path) -> Summary:
     check(problem, specs, study.seed_list, study.budget)
     for note in problem.notes():
         console.print(note)
-    found = (
-        None if study.reference is None else evaluate_reference(console, problem, study.reference)
-    )
+    begin(folder, problem, study)
     shown = {"decoder_batch" if key == "batch" else key: v for key, v in loading.items()}
     trackers = Trackers.named(study.track)
-    with StudyLog(folder) as log, SearchProgress(console) as progress, trackers:
-        write_study(folder / STUDY_NAME, study)
-        write_provenance(folder, provenance_of(problem, study.seed_list, study.device))
-        comparison = search(
-            problem, specs, budget=study.budget, seeds=study.seed_list, log=log,
-            observe=trackers.beside(progress), reference=found,
-            settings={"problem": study.problem, "reference": study.reference, **shown},
-        )  # fmt: skip
-        trackers.finish(comparison.summary)
-    write_results(folder, comparison.summary)
-    gradients = None if comparison.summary.interrupted else _gradients(console, comparison, found)
-    if gradients is not None:
-        write_gradients(folder, gradients)
-    examples = None if comparison.summary.interrupted else examples_of(comparison)
-    if examples is not None:
-        write_examples(folder, examples)
-    write_report(folder, comparison.summary, examples, gradients)
-    print_summary(console, comparison.summary, folder)
-    return comparison.summary
+    wanted = study.reference
+    with StudyLog(folder) as log:
+        found = None if wanted is None else evaluate_reference(console, problem, wanted, log)
+        with SearchProgress(console) as progress, trackers:
+            comparison = search(
+                problem, specs, budget=study.budget, seeds=study.seed_list, log=log,
+                observe=trackers.beside(progress), reference=found, resume=True,
+                settings={"problem": study.problem, "reference": wanted, **shown},
+            )  # fmt: skip
+            trackers.finish(comparison.summary)
+        summary = comparison.summary
+        write_results(folder, summary)
+        gradients = None if summary.interrupted else _gradients(console, comparison, found)
+        if gradients is not None:
+            write_gradients(folder, gradients)
+        examples = None if summary.interrupted else examples_of(comparison)
+        if examples is not None:
+            write_examples(folder, examples)
+        write_report(folder, summary, examples, gradients)
+    print_summary(console, summary, folder)
+    return summary
 
 
 def with_strategies(study: StudyFile) -> StudyFile:
@@ -220,17 +250,21 @@ def _gradients(
         return None
 
 
-def evaluate_reference(console: Console, task: Problem, name: str) -> Reference:
+def evaluate_reference(
+    console: Console, task: Problem, name: str, log: StudyLog | None = None
+) -> Reference:
     """Evaluate an exhaustive grid with a progress bar, and say what it was worth."""
     from rich.progress import Progress
 
     from paretoprune.reference import reference_front
 
+    recorder = None if log is None else log.study(f"reference {name}", task, {}, resume=True)
     with Progress(console=console, transient=True) as bar:
         line = bar.add_task(f"reference {name}", total=None)
         found = reference_front(
-            task, name, observe=lambda done, total: bar.update(line, completed=done, total=total)
-        )
+            task, name, recorder=recorder,
+            observe=lambda done, total: bar.update(line, completed=done, total=total),
+        )  # fmt: skip
     stored = found.stored()
     console.print(
         f"Reference {name}: {stored.evaluations} configurations in {stored.seconds:.0f} s, "
