@@ -85,7 +85,7 @@ class StudyFile(BaseModel):
 
     `model`, `task` and `pruner` take one value or a list; no `task` is each model's own, no
     `strategy` those that fit. `seeds` is a number N, for 0 to N-1, or a list. `out` lies beside the
-    file.
+    file. `data` is one place for all tasks or one for each.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -95,6 +95,7 @@ class StudyFile(BaseModel):
     budget: float = Field(default=15.0, gt=0, allow_inf_nan=False)
     model: Names = Field(default=("mini-llava",), min_length=1)
     task: Names = ()
+    data: Names = ()
     pruner: Names = Field(default=("fastv",), min_length=1)
     pruner_knobs: bool | None = None
     search_size: Size = 128
@@ -160,12 +161,18 @@ class StudyFile(BaseModel):
             for value in values:
                 if values.count(value) > 1:
                     raise InvalidValueError(f"{key} {value!r} is named twice")
-        axes = itertools.product(self.model, self.task or (None,), self.pruner)
-        singles = [
-            self.model_copy(
-                update={"model": (m,), "task": () if t is None else (t,), "pruner": (p,)}
+        if len(self.data) > 1 and len(self.data) != len(self.task):
+            raise InvalidValueError(
+                f"give data once for all tasks or once for each of the {len(self.task)}, got "
+                f"{len(self.data)}"
             )
-            for m, t, p in axes
+        tasks = [(t,) for t in self.task] or [()]
+        data = [(d,) for d in self.data] if len(self.data) > 1 else [self.data] * len(tasks)
+        singles = [
+            self.model_copy(update={"model": (m,), "task": t, "data": d, "pruner": (p,)})
+            for m, (t, d), p in itertools.product(
+                self.model, zip(tasks, data, strict=True), self.pruner
+            )
         ]
         if len(singles) == 1:
             return [Case("", singles[0])]

@@ -15,6 +15,7 @@ from paretoprune.study_file import StudyFile
 EXAMPLES: dict[str, Any] = {
     "strategy": list(DEFAULT_STRATEGIES),
     "task": ["minivqa"],
+    "data": ["data/pope.parquet"],
     "pruner_knobs": True,
     "levels": 18,
     "reference": "grid:fine",

@@ -24,16 +24,31 @@ Models = Annotated[
 Task = Annotated[
     str | None,
     typer.Option(
-        help="Data that candidates are scored on. [default: what an embedded mini-model was "
-        "trained on, else minivqa]"
+        help="What candidates are scored on, as name or name:option=value,... [default: what an "
+        "embedded mini-model was trained on, else minivqa]"
+    ),
+]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        help="Where a task that reads data finds it: a file (Parquet, TSV, JSON, CSV), a folder, "
+        "or a hub name owner/name."
     ),
 ]
 Tasks = Annotated[
     list[str] | None,
     typer.Option(
         "--task",
-        help="Data that candidates are scored on; repeat for several. [default: what an embedded "
-        "mini-model was trained on, else minivqa]",
+        help="What candidates are scored on, as name or name:option=value,...; repeat for several. "
+        "[default: what an embedded mini-model was trained on, else minivqa]",
+    ),
+]
+DataPlaces = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data",
+        help="Where a task that reads data finds it: a file (Parquet, TSV, JSON, CSV), a folder, "
+        "or a hub name owner/name; with several tasks, one for all or one each.",
     ),
 ]
 Pruner = Annotated[

@@ -31,7 +31,7 @@ AS_THEY_ARE = (
     "search_size", "heldout_size", "data_seed", "levels", "objectives", "batch", "dtype", "device",
     "attn", "trust_remote_code",
 )  # fmt: skip
-LOADING = ("model", "task", "pruner", "search_knobs", *AS_THEY_ARE)
+LOADING = ("model", "task", "data", "pruner", "search_knobs", *AS_THEY_ARE)
 """What `load_problem` is given."""
 
 
@@ -177,7 +177,7 @@ def check_names(study: StudyFile) -> None:
     if not is_location(study.problem):
         problems.entry(study.problem)
     for task in study.task:
-        tasks.entry(task)
+        tasks.entry(task.partition(":")[0])
     parse_objectives(study.objectives)
     presets_of(study)
     if study.reference is not None:
@@ -202,6 +202,7 @@ def loading_of(study: StudyFile) -> dict[str, Any]:
     return {
         "model": study.model[0],
         "task": study.task[0] if study.task else None,
+        "data": study.data[0] if study.data else None,
         "pruner": study.pruner[0],
         "search_knobs": study.pruner_knobs,
         **{key: getattr(study, key) for key in AS_THEY_ARE},
