@@ -166,7 +166,7 @@ class StudyFile(BaseModel):
                 f"give data once for all tasks or once for each of the {len(self.task)}, got "
                 f"{len(self.data)}"
             )
-        tasks = [(t,) for t in self.task] or [()]
+        tasks: list[tuple[str, ...]] = [(t,) for t in self.task] or [()]
         data = [(d,) for d in self.data] if len(self.data) > 1 else [self.data] * len(tasks)
         singles = [
             self.model_copy(update={"model": (m,), "task": t, "data": d, "pruner": (p,)})
