@@ -15,6 +15,7 @@ BENCHMARKS = {
     "memory": "paretoprune.bench.memory:run",
     "log": "paretoprune.bench.log:run",
     "kernels": "paretoprune.bench.kernels:run",
+    "joint": "paretoprune.bench.joint:run",
     "operators": "paretoprune.bench.operators:run",
     "search-cost": "paretoprune.bench.search_cost:run",
     "gradient-bias": "paretoprune.bench.gradient_bias:run",

@@ -18,7 +18,7 @@ def bench(
         str,
         typer.Argument(
             help="Benchmark: evaluation, prefill, latency, memory, log, kernels, operators, "
-            "gradient-bias, search-cost."
+            "gradient-bias, search-cost, joint."
         ),
     ],
     model: Annotated[

@@ -170,6 +170,7 @@ def _compare(
     options: dict[str, Any],
 ) -> None:
     from paretoprune.problems.locate import is_location
+    from paretoprune.problems.named import options_for
     from paretoprune.registry import problems
     from paretoprune.specs import StrategySpec, fitting_strategies
     from paretoprune.track import Trackers
@@ -186,7 +187,7 @@ def _compare(
         from paretoprune.reference import parse_reference
 
         parse_reference(wanted)
-    loading = {key: options[key] for key in LOADING} if problem_name == "token-pruning" else {}
+    loading = options_for(problem_name, {key: options[key] for key in LOADING})
     if beside:
         loading["presets"] = beside
     shown = {"decoder_batch" if key == "batch" else key: v for key, v in loading.items()}
