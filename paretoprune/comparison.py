@@ -6,6 +6,7 @@ reference points (`judging`). Candidates are chosen on the search split only.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,12 +16,23 @@ from paretoprune.beside import Beside, evaluate_presets
 from paretoprune.errors import InvalidValueError
 from paretoprune.judging import Study, hypervolume_of, summarise
 from paretoprune.log import StudyLog
-from paretoprune.problem import Evaluation, Problem
+from paretoprune.problem import Problem
 from paretoprune.reference import Reference
 from paretoprune.results import Summary
 from paretoprune.search.base import SearchContext, SearchStrategy
 from paretoprune.specs import DEFAULT_STRATEGIES, StrategySpec
-from paretoprune.study import DEFAULT_BATCH, StudyResult, run_study
+from paretoprune.study import (
+    DEFAULT_BATCH,
+    INTERRUPTED,
+    Recorder,
+    StudyResult,
+    evaluate_all,
+    run_study,
+)
+
+HELDOUT = "held-out"
+"""Begins the name of the study that holds what held-out data say of these fronts."""
+HELDOUT_BATCH = 64
 
 
 @dataclass
@@ -61,6 +73,7 @@ def compare(
     observe: Callable[[Progress], None] | None = None,
     settings: dict[str, Any] | None = None,
     reference: Reference | None = None,
+    resume: bool = False,
 ) -> Comparison:
     """Search `problem` with every strategy and seed at equal search cost, and rank the strategies.
 
@@ -70,6 +83,9 @@ def compare(
     IGD+, epsilon and Hausdorff refer to `reference`, an exhaustive front, or to the union front.
     Presets that the problem was loaded with are evaluated in the end, and set beside the front.
     After Ctrl-C the comparison covers what was finished, marked `interrupted`.
+    With `resume`, what `log` holds of an earlier run is taken from there and the rest is done; the
+    result is that of a run left alone. Other strategies may be compared than before, but with the
+    same problem, budget and batch: raises `InvalidValueError` naming what differs.
     """
     specs = [StrategySpec.of(s) for s in strategies]
     check(problem, specs, seeds, budget)
@@ -83,7 +99,8 @@ def compare(
         recorder = None
         if log is not None:
             name = f"{spec.label} seed={seed}"
-            recorder = log.study(name, problem, {"seed": seed, "budget": budget, "batch": batch})
+            told = {"seed": seed, "budget": budget, "batch": batch}
+            recorder = log.study(name, problem, told, resume=resume)
 
         def watch(
             result: StudyResult, spec: StrategySpec = spec, seed: int = seed, done: int = done
@@ -103,13 +120,13 @@ def compare(
         )  # fmt: skip
         front = [int(i) for i in frontier.front_of(result.evaluations, problem.objectives)]
         studies.append(Study(spec, strategy.space_name, result, front, trace=strategy.trace()))
-        if result.stopped == "interrupted":
+        if result.stopped == INTERRUPTED:
             interrupted = True
             break
     presets: list[Beside] = []
     if not interrupted:
         try:
-            _hold_out(problem, studies, observe, budget)
+            _hold_out(problem, studies, observe, budget, log)
             presets = evaluate_presets(problem)
         except KeyboardInterrupt:
             interrupted = True
@@ -142,22 +159,25 @@ def _hold_out(
     studies: Sequence[Study],
     observe: Callable[[Progress], None] | None,
     budget: float,
+    log: StudyLog | None,
 ) -> None:
-    """Evaluate all fronts on held-out data, every distinct configuration once."""
+    """Evaluate all fronts on held-out data, every distinct configuration once, as a study."""
     heldout = problem.heldout
     if heldout is None:
         return
     wanted = {heldout.identity(c): c for study in studies for c in study.front_candidates()}
-    found: dict[str, Evaluation] = {}
-    names = list(wanted)
-    step = 64
-    for start in range(0, len(names), step):
+    recorder = Recorder()
+    if log is not None and wanted:
+        digest = hashlib.sha256("\n".join(wanted).encode()).hexdigest()[:8]
+        recorder = log.study(f"{HELDOUT} {digest}", heldout, {}, resume=True)
+
+    def watch(done: int, total: int) -> None:
         if observe is not None:
-            observe(
-                Progress("heldout", "held-out data", 0, start, len(names), 0, budget, 0.0, start)
-            )
-        part = names[start : start + step]
-        for name, evaluation in zip(part, heldout.evaluate([wanted[n] for n in part]), strict=True):
-            found[name] = evaluation
+            observe(Progress("heldout", "held-out data", 0, done, total, 0, budget, 0.0, done))
+
+    evaluations, _ = evaluate_all(
+        heldout, list(wanted.values()), batch=HELDOUT_BATCH, recorder=recorder, observe=watch
+    )
+    found = dict(zip(wanted, evaluations, strict=True))
     for study in studies:
         study.heldout = [found[heldout.identity(c)] for c in study.front_candidates()]

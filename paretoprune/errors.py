@@ -37,3 +37,7 @@ class UnsupportedError(ParetopruneError, TypeError):
 
 class BrokenFileError(ParetopruneError):
     """A file that is missing, unreadable or not what it should be; the message names it."""
+
+
+class InUseError(ParetopruneError):
+    """Another process is working on the same results; the message names them."""

@@ -57,6 +57,14 @@ def leave() -> None:
         torch.distributed.destroy_process_group()
 
 
+def wait() -> None:
+    """Wait until all processes have come here."""
+    if processes()[1] > 1:
+        import torch.distributed
+
+        torch.distributed.barrier()
+
+
 def own_device(device: str) -> str:
     """`cuda` becomes this process's own GPU, by the launcher's LOCAL_RANK."""
     local = os.environ.get("LOCAL_RANK")

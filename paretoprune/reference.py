@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from paretoprune import frontier
 from paretoprune.errors import InvalidValueError, UnknownNameError
 from paretoprune.problem import Candidate, Evaluation, Problem
 from paretoprune.results import ReferenceFront
+from paretoprune.study import Recorder, evaluate_all
 
 GRIDS = {"fine": 1, "medium": 2, "coarse": 3}
 """By name: every which value of a knob of more than eight is taken."""
@@ -90,17 +90,18 @@ def reference_front(
     text: str = "grid:fine",
     *,
     observe: Callable[[int, int], None] | None = None,
+    recorder: Recorder | None = None,
 ) -> Reference:
-    """Evaluate the whole grid `text` on the search split; `observe` is told done and total."""
+    """Evaluate the whole grid `text` on the search split; `observe` is told done and total.
+
+    What `recorder` knows of an earlier run is not evaluated again.
+    """
     _, fineness = parse_reference(text)
-    started = time.perf_counter()
     candidates = reference_candidates(problem, fineness)
-    evaluations: list[Evaluation] = []
-    for start in range(0, len(candidates), CHUNK):
-        if observe is not None:
-            observe(start, len(candidates))
-        evaluations += problem.evaluate(candidates[start : start + CHUNK])
+    evaluations, seconds = evaluate_all(
+        problem, candidates, batch=CHUNK, recorder=recorder, observe=observe
+    )
     front = [int(i) for i in frontier.front_of(evaluations, problem.objectives)]
     values = [[evaluations[i].objectives[o.name] for o in problem.objectives] for i in front]
     costs = frontier.normalise(np.asarray(values), problem.objectives)
-    return Reference(text, evaluations, front, costs, time.perf_counter() - started)
+    return Reference(text, evaluations, front, costs, seconds)

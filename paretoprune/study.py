@@ -1,29 +1,28 @@
-"""The only loop: ask, evaluate, tell, record. One strategy, one problem, one seed, one budget."""
+"""The only loop: ask, evaluate, tell, record. One strategy, one problem, one seed, one budget.
+
+A study that was interrupted runs the same loop again: what its recorder knows of an ask is taken
+from there instead of being evaluated, so the strategy hears the same and goes on as it would have.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from paretoprune.problem import Candidate, Evaluation, Problem
-from paretoprune.search.base import SearchContext, SearchStrategy
+from paretoprune.search.base import BudgetExhausted, SearchContext, SearchStrategy
+
+if TYPE_CHECKING:
+    from paretoprune.search.gradient.state import GradientState
 
 DEFAULT_BATCH = 8
 """Candidates per ask: enough to share prefixes, few enough for model-based samplers to learn."""
 PATIENCE = 10
 """Asks in a row without a new configuration or spent budget, after which a study stops."""
-
-
-class Recorder(Protocol):
-    """Where a study writes down what it asks, and what it finds as soon as it is found."""
-
-    def asked(self, candidates: Sequence[Candidate], *, ask: int, spent: float) -> None:
-        """Write down ask number `ask` before it is evaluated; `spent` is the search cost so far."""
-
-    def told(self, evaluations: Sequence[Evaluation]) -> None:
-        """Write down what was found of the last ask's candidates, in their order."""
+RUNNING = "running"
+INTERRUPTED = "interrupted"
 
 
 @dataclass
@@ -33,7 +32,8 @@ class StudyResult:
     `spent` is the search cost in dense-pass equivalents and `spent_at[i]` its value when evaluation
     i was done; `executed` is what was really computed of evaluations after sharing, same unit;
     `seconds` is wall time, of which `evaluating` was spent in `Problem.evaluate`; `stopped` says
-    why: `budget`, `finished`, `stale` or `interrupted`.
+    why: `budget`, `finished`, `stale` or `interrupted`; it is `running` until then. Seconds before
+    an interruption count, those between it and the next start do not.
     """
 
     seed: int
@@ -44,7 +44,67 @@ class StudyResult:
     executed: float = 0.0
     seconds: float = 0.0
     evaluating: float = 0.0
-    stopped: str = "budget"
+    stopped: str = RUNNING
+
+    def take(self, evaluations: Sequence[Evaluation], *, ask: int, spent: float) -> None:
+        """Add what ask number `ask` found, when the search cost was `spent`."""
+        self.evaluations += evaluations
+        self.spent_at += [spent] * len(evaluations)
+        self.asks += [ask] * len(evaluations)
+        self.executed += sum(e.executed for e in evaluations)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What an earlier run found of one ask, and the study's seconds when it had."""
+
+    evaluations: list[Evaluation]
+    seconds: float
+    evaluating: float
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a study was after ask number `asks`: what it had found, and its strategy's state."""
+
+    result: StudyResult
+    asks: int
+    stale: int
+    state: GradientState
+
+
+class Recorder:
+    """Where a study writes what it asks and finds, and reads it after an interruption.
+
+    This one keeps nothing; `log.LoggedStudy` is the one of comparisons.
+    """
+
+    def finished(self) -> StudyResult | None:
+        """The result, where an earlier run came to the end."""
+        return None
+
+    def checkpoint(self) -> Checkpoint | None:
+        """The last checkpoint of an earlier run."""
+        return None
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint instead of the one before."""
+
+    def asked(self, candidates: Sequence[Candidate], *, ask: int, spent: float) -> Recorded | None:
+        """Write down ask number `ask` before it is evaluated; `spent` is the search cost so far.
+
+        Returns what an earlier run found of it, if it did; then it is not evaluated.
+        """
+        return None
+
+    def told(self, evaluations: Sequence[Evaluation], *, seconds: float, evaluating: float) -> None:
+        """Write down what was found of the last ask's candidates, in their order.
+
+        `seconds` and `evaluating` are the study's so far.
+        """
+
+    def ended(self, result: StudyResult) -> None:
+        """Write down that the study came to its end."""
 
 
 def run_study(
@@ -63,57 +123,161 @@ def run_study(
 
     A candidate is charged before it is evaluated, at the price of evaluating it alone, duplicates
     included; the study stops before the first that does not fit. `observe` is called after every
-    ask. Ctrl-C ends the study with what it has, marked `interrupted`. Raises `UnsupportedError`
-    where strategy and problem do not fit.
+    ask but those of an earlier run, which `recorder` knows. Ctrl-C ends the study with what it has,
+    marked `interrupted`. Raises `UnsupportedError` where strategy and problem do not fit.
     """
     context = SearchContext(seed=seed, budget=budget, space=space)
-    result = StudyResult(seed)
-    started = time.perf_counter()
-    seen: set[str] = set()
-    stale = 0
+    loop = _Loop(problem, strategy, context, recorder or Recorder(), batch, patience)
     try:
         strategy.start(problem, context)
-        while True:
-            if strategy.finished:
-                result.stopped = "finished"
-                break
-            before = context.spent
-            context.asks += 1
-            asked = strategy.ask(batch)
-            affordable = _charge(problem, context, asked)
-            if affordable:
-                if recorder is not None:
-                    recorder.asked(affordable, ask=context.asks, spent=context.spent)
-                evaluating = time.perf_counter()
-                evaluations = problem.evaluate(affordable)
-                result.evaluating += time.perf_counter() - evaluating
-                if recorder is not None:
-                    recorder.told(evaluations)
-                for evaluation in evaluations:
-                    result.evaluations.append(evaluation)
-                    result.spent_at.append(context.spent)
-                    result.asks.append(context.asks)
-                    result.executed += evaluation.executed
-                strategy.tell(evaluations)
-            fresh = {problem.identity(c) for c in affordable} - seen
-            seen |= fresh
-            worked = not asked and context.spent > before
-            stale = 0 if fresh or worked else stale + 1
-            result.spent = context.spent
-            result.seconds = time.perf_counter() - started
-            if observe is not None:
-                observe(result)
-            if len(affordable) < len(asked):
-                result.stopped = "budget"
-                break
-            if stale >= patience:
-                result.stopped = "stale"
-                break
+        loop.resume()
+        while loop.result.stopped == RUNNING:
+            if loop.step() and observe is not None:
+                observe(loop.result)
     except KeyboardInterrupt:
-        result.stopped = "interrupted"
-    result.spent = context.spent
-    result.seconds = time.perf_counter() - started
-    return result
+        loop.result.stopped = INTERRUPTED
+    loop.close()
+    return loop.result
+
+
+class _Loop:
+    """The state of a study between asks."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        strategy: SearchStrategy,
+        context: SearchContext,
+        recorder: Recorder,
+        batch: int,
+        patience: int,
+    ) -> None:
+        self.problem = problem
+        self.strategy = strategy
+        self.context = context
+        self.recorder = recorder
+        self.batch = batch
+        self.patience = patience
+        self.result = StudyResult(context.seed)
+        self._seen: set[str] = set()
+        self._stale = 0
+        self._started = time.perf_counter()
+        self._over = False
+
+    def resume(self) -> None:
+        """Take over what an earlier run left: its end, or its last checkpoint."""
+        finished, checkpoint = self.recorder.finished(), self.recorder.checkpoint()
+        if checkpoint is not None:
+            self.strategy.restore(checkpoint.state)
+        if finished is not None:
+            self.result, self._over = finished, True
+            return
+        if checkpoint is None:
+            return
+        self.result = checkpoint.result
+        self.context.asks, self.context.spent = checkpoint.asks, checkpoint.result.spent
+        self._stale = checkpoint.stale
+        self._seen = {self.problem.identity(e.candidate) for e in self.result.evaluations}
+        self._started = time.perf_counter() - self.result.seconds
+
+    def step(self) -> bool:
+        """One ask; returns whether it was a new one, not one of an earlier run."""
+        if self.strategy.finished:
+            self.result.stopped = "finished"
+            return False
+        context, result = self.context, self.result
+        before = context.spent
+        context.asks += 1
+        try:
+            asked = self.strategy.ask(self.batch)
+        except BudgetExhausted:
+            result.stopped = "budget"
+            return False
+        affordable = _charge(self.problem, context, asked)
+        replayed = bool(affordable) and self._evaluate(affordable)
+        fresh = {self.problem.identity(c) for c in affordable} - self._seen
+        self._seen |= fresh
+        worked = not asked and context.spent > before
+        self._stale = 0 if fresh or worked else self._stale + 1
+        result.spent = context.spent
+        result.seconds = time.perf_counter() - self._started
+        if len(affordable) < len(asked):
+            result.stopped = "budget"
+        elif self._stale >= self.patience:
+            result.stopped = "stale"
+        elif not replayed:
+            self._save()
+        return not replayed
+
+    def _evaluate(self, candidates: list[Candidate]) -> bool:
+        """Evaluate an ask and tell what was found; true if an earlier run had evaluated it."""
+        context, result = self.context, self.result
+        recorded = self.recorder.asked(candidates, ask=context.asks, spent=context.spent)
+        if recorded is not None:
+            found = recorded.evaluations
+            self._started = time.perf_counter() - recorded.seconds
+            result.evaluating = recorded.evaluating
+        else:
+            started = time.perf_counter()
+            found = self.problem.evaluate(candidates)
+            now = time.perf_counter()
+            result.evaluating += now - started
+            self.recorder.told(found, seconds=now - self._started, evaluating=result.evaluating)
+        result.take(found, ask=context.asks, spent=context.spent)
+        self.strategy.tell(found)
+        return recorded is not None
+
+    def _save(self) -> None:
+        """A checkpoint, if the strategy has a state; else its asks are replayed.
+
+        A policy is an object of this run: what comes after the first one is replayed, too.
+        """
+        if any(e.candidate.policy is not None for e in self.result.evaluations):
+            return
+        state = self.strategy.state()
+        if state is not None:
+            self.recorder.save(Checkpoint(self.result, self.context.asks, self._stale, state))
+
+    def close(self) -> None:
+        """Settle the figures, and write down that the study ended, unless it was interrupted."""
+        if self._over:
+            return
+        self.result.spent = self.context.spent
+        self.result.seconds = time.perf_counter() - self._started
+        if self.result.stopped != INTERRUPTED:
+            self.recorder.ended(self.result)
+
+
+def evaluate_all(
+    problem: Problem,
+    candidates: Sequence[Candidate],
+    *,
+    batch: int,
+    recorder: Recorder | None = None,
+    observe: Callable[[int, int], None] | None = None,
+) -> tuple[list[Evaluation], float]:
+    """Evaluate a list that nothing is learned from, in batches; returns the seconds it took, too.
+
+    Batches that `recorder` knows of an earlier run are taken from there, as in a study. `observe`
+    is told done and total before each batch.
+    """
+    keep = recorder or Recorder()
+    found: list[Evaluation] = []
+    started = time.perf_counter()
+    for ask, start in enumerate(range(0, len(candidates), batch), start=1):
+        if observe is not None:
+            observe(start, len(candidates))
+        part = list(candidates[start : start + batch])
+        recorded = keep.asked(part, ask=ask, spent=0.0)
+        if recorded is not None:
+            started = time.perf_counter() - recorded.seconds
+            found += recorded.evaluations
+            continue
+        evaluations = problem.evaluate(part)
+        seconds = time.perf_counter() - started
+        keep.told(evaluations, seconds=seconds, evaluating=seconds)
+        found += evaluations
+    return found, time.perf_counter() - started
 
 
 def _charge(problem: Problem, context: SearchContext, asked: list[Candidate]) -> list[Candidate]:

@@ -76,7 +76,7 @@ def run(
                 part = batch[i : i + DEFAULT_BATCH]
                 asked = [evaluation.candidate for evaluation in part]
                 recorder.asked(asked, ask=(start + i) // DEFAULT_BATCH, spent=float(start + i))
-                recorder.told(part)
+                recorder.told(part, seconds=0.0, evaluating=0.0)
             blocks.append((time.perf_counter() - started) / count * 1e3)
     edge = max(1, len(blocks) // 5)
     growth = float(np.median(blocks[-edge:]) / np.median(blocks[:edge]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,26 +27,36 @@ from paretoprune.cli.options import (
     Pruner,
     ReferenceName,
     Remote,
+    Resume,
     SearchKnobs,
     SearchSize,
     Task,
     Track,
     WithPresets,
 )
-from paretoprune.cli.terminal import free_folder, new_console, without_library_bars
+from paretoprune.cli.terminal import (
+    free_folder,
+    interrupted_by_signals,
+    new_console,
+    resumed_folder,
+    without_library_bars,
+)
 from paretoprune.errors import InvalidValueError
+from paretoprune.runs import Run, read_run, write_run
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from paretoprune.comparison import Comparison
     from paretoprune.gradients import Gradients
+    from paretoprune.log import StudyLog
     from paretoprune.problem import Problem
     from paretoprune.reference import Reference
 
 
 @app.command()
 def compare(
+    context: typer.Context,
     strategy: Annotated[
         list[str] | None,
         typer.Option(
@@ -78,8 +89,15 @@ def compare(
     problem: ProblemName = "token-pruning",
     track: Track = None,
     out: Out = None,
+    resume: Resume = None,
 ) -> None:
     """Search with several strategies at equal cost and rank them on held-out data."""
+    if resume is not None:
+        run = read_run(resume)
+        _check_unchanged(context, resume, run)
+        options = locals() | run.options
+        _compare(run.strategies, run.seeds, run.budget, resume, run.problem, options, resume=True)
+        return
     names = list(strategy or [])
     if not names and problem == "token-pruning":  # mistakes show before the model loads
         from paretoprune.problems.costs import parse_objectives
@@ -168,6 +186,8 @@ def _compare(
     out: Path | None,
     problem_name: str,
     options: dict[str, Any],
+    *,
+    resume: bool = False,
 ) -> None:
     from paretoprune.problems.locate import is_location
     from paretoprune.problems.named import options_for
@@ -192,7 +212,9 @@ def _compare(
         loading["presets"] = beside
     shown = {"decoder_batch" if key == "batch" else key: v for key, v in loading.items()}
     trackers = Trackers.named(options["track"] or [])
-    folder = free_folder(out)
+    folder = resumed_folder(out) if resume and out is not None else free_folder(out)
+
+    from rich.text import Text
 
     from paretoprune.comparison import check
     from paretoprune.comparison import compare as run
@@ -201,6 +223,7 @@ def _compare(
     from paretoprune.kept import write_examples
     from paretoprune.log import StudyLog
     from paretoprune.report import write_report
+    from paretoprune.report.console import show
     from paretoprune.report.terminal import SearchProgress, print_summary
     from paretoprune.results import write_results
 
@@ -212,24 +235,67 @@ def _compare(
     check(task, specs, seeds, budget)
     for note in task.notes():
         console.print(note)
-    found = None if wanted is None else evaluate_reference(console, task, wanted)
-    with StudyLog(folder) as log, SearchProgress(console) as progress, trackers:
-        comparison = run(
-            task, specs, budget=budget, seeds=seeds, log=log, observe=trackers.beside(progress),
-            settings={"problem": problem_name, "reference": wanted, **shown}, reference=found,
+    if not resume:
+        kept = {key: loading[key] for key in LOADING if key in loading}
+        labels = [spec.label for spec in specs]
+        write_run(
+            folder,
+            Run(
+                strategies=labels, seeds=seeds, budget=budget, problem=problem_name,
+                options={
+                    "reference": wanted, **kept,
+                    "with_presets": options["with_presets"], "preset": beside or None,
+                    "track": options["track"],
+                },
+            ),
         )  # fmt: skip
-        trackers.finish(comparison.summary)
-    write_results(folder, comparison.summary)
-    gradients = None if comparison.summary.interrupted else _gradients(console, comparison, found)
-    if gradients is not None:
-        write_gradients(folder, gradients)
-    examples = None if comparison.summary.interrupted else examples_of(comparison)
-    if examples is not None:
-        write_examples(folder, examples)
-    write_report(folder, comparison.summary, examples, gradients)
+    with interrupted_by_signals() as signals, StudyLog(folder) as log:
+        found = None if wanted is None else evaluate_reference(console, task, wanted, log)
+        with SearchProgress(console) as progress, trackers:
+            comparison = run(
+                task, specs, budget=budget, seeds=seeds, log=log,
+                observe=trackers.beside(progress),
+                settings={"problem": problem_name, "reference": wanted, **shown},
+                reference=found, resume=True,
+            )  # fmt: skip
+            trackers.finish(comparison.summary)
+        write_results(folder, comparison.summary)
+        gradients = (
+            None if comparison.summary.interrupted else _gradients(console, comparison, found)
+        )
+        if gradients is not None:
+            write_gradients(folder, gradients)
+        examples = None if comparison.summary.interrupted else examples_of(comparison)
+        if examples is not None:
+            write_examples(folder, examples)
+        write_report(folder, comparison.summary, examples, gradients)
     print_summary(console, comparison.summary, folder)
     if comparison.summary.interrupted:
-        raise typer.Exit(130)
+        show(console, Text(f"Go on with: paretoprune compare --resume {shlex.quote(str(folder))}"))
+        raise typer.Exit(signals.exit_code)
+
+
+def _check_unchanged(context: typer.Context, folder: Path, run: Run) -> None:
+    """Refuse options that were given and are not those that the comparison was started with."""
+    known = run.options | {
+        "strategy": run.strategies, "seeds": len(run.seeds), "budget": run.budget,
+        "problem": run.problem,
+    }  # fmt: skip
+    for name, value in context.params.items():
+        source = context.get_parameter_source(name)
+        if name == "resume" or source is None or source.name != "COMMANDLINE":
+            continue
+        now = list(value) if name == "strategy" else str(value) if name == "task" else value
+        if name not in known:
+            raise InvalidValueError(
+                f"--{name.replace('_', '-')} cannot be given with --resume: {folder} goes on as it "
+                "was started"
+            )
+        if known[name] != now:
+            raise InvalidValueError(
+                f"cannot resume {folder} with --{name.replace('_', '-')} {value}: it was started "
+                f"with {known[name]}"
+            )
 
 
 def _presets(named: list[str] | None, every: bool, problem: str) -> list[str]:
@@ -263,17 +329,21 @@ def _gradients(
         return None
 
 
-def evaluate_reference(console: Console, task: Problem, name: str) -> Reference:
+def evaluate_reference(
+    console: Console, task: Problem, name: str, log: StudyLog | None = None
+) -> Reference:
     """Evaluate an exhaustive grid with a progress bar, and say what it was worth."""
     from rich.progress import Progress
 
     from paretoprune.reference import reference_front
 
+    recorder = None if log is None else log.study(f"reference {name}", task, {}, resume=True)
     with Progress(console=console, transient=True) as bar:
         line = bar.add_task(f"reference {name}", total=None)
         found = reference_front(
-            task, name, observe=lambda done, total: bar.update(line, completed=done, total=total)
-        )
+            task, name, recorder=recorder,
+            observe=lambda done, total: bar.update(line, completed=done, total=total),
+        )  # fmt: skip
     stored = found.stored()
     console.print(
         f"Reference {name}: {stored.evaluations} configurations in {stored.seconds:.0f} s, "

@@ -17,11 +17,12 @@ def list_names(
     kind: Annotated[
         str | None,
         typer.Argument(
-            help="strategy, pruner, kernel, adapter, task, problem or preset; all by default."
+            help="strategy, pruner, kernel, policy, adapter, task, problem or preset; all by "
+            "default."
         ),
     ] = None,
 ) -> None:
-    """List strategies, pruners, kernels, adapters, tasks, problems and presets, one line each.
+    """List what has a name: strategies, pruners, kernels, policies, adapters and so on.
 
     Plug-ins stand with the package they come from, unusable ones with the reason.
     """

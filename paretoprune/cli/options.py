@@ -118,6 +118,13 @@ Out = Annotated[
     Path | None,
     typer.Option(help="Results folder, new or empty. [default: paretoprune-results, numbered]"),
 ]
+Resume = Annotated[
+    Path | None,
+    typer.Option(
+        help="Results folder of a comparison that was interrupted: go on with it, as it was "
+        "started. Options that differ from then are refused."
+    ),
+]
 ProblemName = Annotated[
     str,
     typer.Option(

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+import signal
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paretoprune.errors import InvalidValueError
-from paretoprune.parallel import processes
+from paretoprune.parallel import processes, wait
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,6 +26,29 @@ def new_console() -> Console:
     from rich.console import Console
 
     return Console(highlight=False, quiet=processes()[0] > 0)
+
+
+@dataclass
+class Signals:
+    """What ended the work early; `exit_code` follows the shells: 128 and the signal's number."""
+
+    exit_code: int = 128 + signal.SIGINT
+
+
+@contextmanager
+def interrupted_by_signals() -> Iterator[Signals]:
+    """Treat SIGTERM, as schedulers send it, like Ctrl-C: stop, and write what there is."""
+    seen = Signals()
+
+    def stop(number: int, _: object) -> None:
+        seen.exit_code = 128 + number
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def without_library_bars() -> None:
@@ -55,6 +83,16 @@ def free_folder(out: Path | None) -> Path:
             number += 1
             folder = DEFAULT_OUT.with_name(f"{DEFAULT_OUT.name}-{number}")
     return folder
+
+
+def resumed_folder(folder: Path) -> Path:
+    """The folder to go on with; processes that only compute replay a copy of what is in it."""
+    own = folder
+    if processes()[0] > 0:
+        own = Path(tempfile.mkdtemp(prefix="paretoprune-")) / folder.name
+        shutil.copytree(folder, own)
+    wait()  # before the first one writes to it
+    return own
 
 
 def free_file(file: Path) -> Path:

@@ -5,6 +5,16 @@ lie beside it as `outcomes/<sha256>.npy`, written once, named by their content.
 """
 
 from paretoprune.log.outcomes import OUTCOMES, read_outcomes
-from paretoprune.log.studies import LOG_NAME, LoggedStudy, StudyLog
+from paretoprune.log.projection import differences, projection
+from paretoprune.log.storage import LOG_NAME, StudyLog
+from paretoprune.log.studies import LoggedStudy
 
-__all__ = ["LOG_NAME", "OUTCOMES", "LoggedStudy", "StudyLog", "read_outcomes"]
+__all__ = [
+    "LOG_NAME",
+    "OUTCOMES",
+    "LoggedStudy",
+    "StudyLog",
+    "differences",
+    "projection",
+    "read_outcomes",
+]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -22,7 +22,7 @@ from optuna.distributions import (
 )
 from optuna.storages._rdb import models  # no public way writes more than one trial at a time
 from optuna.trial import TrialState
-from sqlalchemy import insert
+from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
 from paretoprune.space import Categorical, Float, Knob, Value
@@ -91,6 +91,31 @@ def finish(session: Session, trials: Sequence[models.TrialModel], told: Sequence
             )  # fmt: skip
     _insert(session, models.TrialValueModel, values)
     _insert_attributes(session, trials, told)
+
+
+def reopen(
+    session: Session, study_id: int, numbers: Sequence[int], told: Collection[str]
+) -> list[models.TrialModel]:
+    """Trials of a study that are to be evaluated again, in order, without what was found of them.
+
+    `told` names the attributes that belong to what was found.
+    """
+    trial = models.TrialModel
+    found = session.scalars(
+        select(trial)
+        .where(trial.study_id == study_id, trial.number.in_(numbers))
+        .order_by(trial.number)
+    ).all()
+    ids = [one.trial_id for one in found]
+    values, attributes = models.TrialValueModel, models.TrialUserAttributeModel
+    session.execute(delete(values).where(values.trial_id.in_(ids)))
+    session.execute(
+        delete(attributes).where(attributes.trial_id.in_(ids), attributes.key.in_(told))
+    )
+    now = datetime.datetime.now()
+    for one in found:
+        one.state, one.datetime_start, one.datetime_complete = TrialState.RUNNING, now, None
+    return list(found)
 
 
 @lru_cache(maxsize=1024)

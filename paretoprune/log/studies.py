@@ -1,107 +1,163 @@
-"""The studies of one results folder, and the recorder of each."""
+"""The recorder of one study: what it asks and finds becomes Optuna trials, and comes back."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import optuna
-from optuna.storages import RDBStorage
 from optuna.trial import TrialState
-from sqlalchemy import event
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import Session
 
 from paretoprune.errors import BrokenFileError
-from paretoprune.log.outcomes import OUTCOMES, write_outcomes
+from paretoprune.log.checkpoints import checkpoint_file, read_checkpoint, write_checkpoint
+from paretoprune.log.outcomes import write_outcomes
 from paretoprune.log.policies import store_policy
-from paretoprune.log.rows import Asked, Told, finish, insert_running
+from paretoprune.log.replay import (
+    RecordedAsk,
+    candidate_of,
+    evaluation_of,
+    policy_key,
+    recorded_asks,
+    same_candidates,
+    told_attributes,
+)
+from paretoprune.log.rows import Asked, Told, finish, insert_running, reopen
 from paretoprune.problem import Candidate, Evaluation, Problem
-from paretoprune.quiet import without_info
+from paretoprune.study import Checkpoint, Recorded, Recorder, StudyResult
 
-LOG_NAME = "study.db"
+RESULT = "result"
+"""Attribute of a study that came to its end."""
 T = TypeVar("T")
 
 
-class StudyLog:
-    """The log of one results folder; use as a context manager or call `close`."""
+class Log(Protocol):
+    """What a recorder needs of the log it belongs to."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        try:
-            (folder / OUTCOMES).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise BrokenFileError(
-                f"cannot write results folder {folder}: {error.strerror}"
-            ) from error
-        self.storage = RDBStorage(f"sqlite:///{folder / LOG_NAME}")
-        event.listen(self.storage.engine, "connect", _write_ahead)
-        self.storage.engine.dispose()  # reconnect with the settings above
-        self._sessions = sessionmaker(self.storage.engine, expire_on_commit=False)
-
-    def study(self, name: str, problem: Problem, settings: Mapping[str, Any]) -> LoggedStudy:
-        """A new study in this log; `settings` (JSON-ready) become its attributes."""
-        with without_info("optuna.storages._rdb.storage"), without_info("optuna.study.study"):
-            study = optuna.create_study(
-                storage=self.storage,
-                study_name=name,
-                directions=[
-                    "maximize" if o.direction == "max" else "minimize" for o in problem.objectives
-                ],
-            )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            study.set_metric_names([o.name for o in problem.objectives])
-        study.set_user_attr("problem", problem.describe())
-        study.set_user_attr("settings", dict(settings))
-        return LoggedStudy(self, name, problem)
+    folder: Path
+    storage: optuna.storages.RDBStorage
 
     def transaction(self, work: Callable[[Session], T]) -> T:
         """Run `work` on the storage, all of it or nothing."""
-        with self._sessions.begin() as session:
-            return work(session)
-
-    def close(self) -> None:
-        """Release the file."""
-        self.storage.remove_session()
-        self.storage.engine.dispose()
-
-    def __enter__(self) -> StudyLog:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
-class LoggedStudy:
-    """The recorder of one study (see `study.Recorder`).
+class LoggedStudy(Recorder):
+    """The recorder of one study.
 
     An ask is two transactions: its candidates as running trials before they are evaluated, and all
     that was found of them. So an ask is in the log as a whole or, after a crash, still running.
     """
 
-    def __init__(self, log: StudyLog, name: str, problem: Problem) -> None:
+    def __init__(self, log: Log, study: optuna.Study, problem: Problem) -> None:
         self._log = log
+        self._study = study
         self._problem = problem
-        self._id = log.storage.get_study_id_from_name(name)
-        self._count = 0
+        self._id = log.storage.get_study_id_from_name(study.study_name)
+        self._file = checkpoint_file(log.folder, study.study_name)
+        trials = study.get_trials(deepcopy=False)
+        self._count = len(trials)
+        self._recorded = recorded_asks(trials)
         self._running: list[Any] = []
 
-    def asked(self, candidates: Sequence[Candidate], *, ask: int, spent: float) -> None:
-        """Write down what is about to be evaluated."""
+    # --- what an earlier run left
+
+    def finished(self) -> StudyResult | None:
+        """The result, where an earlier run came to the end and evaluated no policy."""
+        ended: dict[str, Any] | None = self._study.user_attrs.get(RESULT)
+        if ended is None or any("policy" in t.user_attrs for t in self._trials()):
+            return None
+        try:
+            result = self._until(ended["asks"])
+        except BrokenFileError:
+            return None  # outcomes are missing: the asks tell which, and are evaluated again
+        result.spent, result.stopped = ended["spent"], ended["stopped"]
+        result.seconds, result.evaluating = ended["seconds"], ended["evaluating"]
+        return result
+
+    def checkpoint(self) -> Checkpoint | None:
+        """The last checkpoint of an earlier run."""
+        try:
+            return read_checkpoint(self._file, self._until)
+        except BrokenFileError:
+            return None
+
+    def _trials(self) -> list[optuna.trial.FrozenTrial]:
+        return [trial for ask in self._recorded.values() for trial in ask.trials]
+
+    def _until(self, last: int) -> StudyResult:
+        """All evaluations of asks up to number `last`."""
+        result = StudyResult(seed=int(self._study.user_attrs["settings"].get("seed", 0)))
+        for ask in self._recorded.values():
+            if ask.number <= last and ask.told:
+                found = [
+                    evaluation_of(t, self._problem.objectives, self._log.folder, candidate_of(t))
+                    for t in ask.trials
+                ]
+                result.take(found, ask=ask.number, spent=ask.spent)
+        return result
+
+    # --- what this run does
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint instead of the one before."""
+        write_checkpoint(self._file, checkpoint)
+
+    def asked(self, candidates: Sequence[Candidate], *, ask: int, spent: float) -> Recorded | None:
+        """Write down what is about to be evaluated, or return what is recorded of it.
+
+        Raises `BrokenFileError` where something else is recorded.
+        """
+        known = self._recorded.get(ask)
+        if known is not None:
+            return self._recall(known, candidates)
         rows = [self._asked(candidate, ask, spent) for candidate in candidates]
         first = self._count
         self._running = self._log.transaction(
             lambda session: insert_running(session, self._id, first, rows)
         )
         self._count += len(rows)
+        return None
 
-    def told(self, evaluations: Sequence[Evaluation]) -> None:
+    def _recall(self, ask: RecordedAsk, candidates: Sequence[Candidate]) -> Recorded | None:
+        """What is recorded of an ask; an unfinished one, or one with lost outcomes, is reopened."""
+        if not same_candidates(ask.trials, candidates):
+            raise BrokenFileError(
+                f"cannot resume study {self._study.study_name!r} in {self._log.folder}: ask "
+                f"{ask.number} is not the recorded one; was it recorded by another version or on "
+                "another machine?"
+            )
+        numbers = [trial.number for trial in ask.trials]
+        if ask.told:
+            try:
+                found = [
+                    evaluation_of(trial, self._problem.objectives, self._log.folder, candidate)
+                    for trial, candidate in zip(ask.trials, candidates, strict=True)
+                ]
+                return Recorded(found, ask.last("study_seconds"), ask.last("study_evaluating"))
+            except BrokenFileError:
+                pass  # evaluated again
+        self._running = self._log.transaction(
+            lambda session: reopen(session, self._id, numbers, told_attributes())
+        )
+        return None
+
+    def told(self, evaluations: Sequence[Evaluation], *, seconds: float, evaluating: float) -> None:
         """Write down what was found of the last ask's candidates, in their order."""
-        rows = [self._told(evaluation) for evaluation in evaluations]
+        figures = {"study_seconds": seconds, "study_evaluating": evaluating}
+        rows = [self._told(evaluation, figures) for evaluation in evaluations]
         trials, self._running = self._running, []
         self._log.transaction(lambda session: finish(session, trials, rows))
+
+    def ended(self, result: StudyResult) -> None:
+        """Write down that the study came to its end."""
+        self._study.set_user_attr(
+            RESULT,
+            {
+                "stopped": result.stopped, "spent": result.spent, "seconds": result.seconds,
+                "evaluating": result.evaluating, "asks": max(result.asks, default=0),
+            },
+        )  # fmt: skip
 
     def _asked(self, candidate: Candidate, ask: int, spent: float) -> Asked:
         space = self._problem.spaces.get(candidate.space)
@@ -110,12 +166,14 @@ class LoggedStudy:
             attributes["relaxed"] = dict(candidate.relaxed)
         if candidate.share < 1:
             attributes["share"] = candidate.share
+        if candidate.policy is not None:
+            attributes["policy"] = policy_key(candidate)
         if space is None:  # what is no point of a space, such as a policy with its budget
             return Asked({}, [], attributes | {"values": dict(candidate.values)})
         knobs = [knob for knob in space.knobs if knob.name in candidate.values]
         return Asked(candidate.values, knobs, attributes)
 
-    def _told(self, evaluation: Evaluation) -> Told:
+    def _told(self, evaluation: Evaluation, figures: dict[str, float]) -> Told:
         attributes: dict[str, Any] = {
             "cost": evaluation.cost,
             "executed": evaluation.executed,
@@ -123,6 +181,7 @@ class LoggedStudy:
             "standard_errors": dict(evaluation.standard_errors),
             "metrics": dict(evaluation.metrics),
             "detail": dict(evaluation.detail),
+            **figures,
         }
         store_policy(self._log.folder, self._problem, evaluation)
         if evaluation.outcomes is not None:
@@ -135,11 +194,3 @@ class LoggedStudy:
             return Told(TrialState.PRUNED, None, attributes)
         values = [evaluation.objectives[o.name] for o in self._problem.objectives]
         return Told(TrialState.COMPLETE, values, attributes)
-
-
-def _write_ahead(connection: Any, _: object) -> None:
-    """SQLite's write-ahead log: a finished ask costs one append, and readers never wait."""
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=NORMAL")
-    cursor.close()

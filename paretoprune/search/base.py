@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from paretoprune.errors import InvalidValueError, UnsupportedError
 from paretoprune.problem import Candidate, Evaluation, Problem
 from paretoprune.search.trace import SearchTrace
+
+if TYPE_CHECKING:
+    from paretoprune.search.gradient.state import GradientState
 
 
 class BudgetExhausted(Exception):
@@ -119,6 +122,19 @@ class SearchStrategy(ABC):
     def finished(self) -> bool:
         """Whether there is nothing more to ask."""
         return False
+
+    def state(self) -> GradientState | None:
+        """Everything that a fresh, started strategy needs to continue identically; None for none.
+
+        Asked for between `tell` and `ask`. Without a state, a resumed study repeats the asks and
+        tells what was recorded; so only strategies whose asks take long need one, and one that has
+        a state for a part of its life is replayed from the last.
+        """
+        return None
+
+    def restore(self, state: GradientState) -> None:
+        """Take over a state; `start` must have been called with the same problem and context."""
+        raise NotImplementedError(f"{type(self).__name__} has no state to restore")
 
     def trace(self) -> SearchTrace | None:
         """What a gradient search saw of each round, for reports; None for other strategies."""

@@ -7,6 +7,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,12 @@ import pytest
 from numpy.typing import NDArray
 
 from paretoprune.errors import UnsupportedError
+from paretoprune.log import StudyLog, differences, projection
 from paretoprune.problem import Candidate, Evaluation, Objective, Problem, costs_matrix
 from paretoprune.search.base import BudgetExhausted, SearchContext, SearchStrategy
 from paretoprune.search.relaxation import Relaxation
 from paretoprune.space import Categorical, Condition, Float, Int, SearchSpace, Value
+from paretoprune.study import StudyResult, run_study
 
 STEPPED = SearchSpace((Float("ratio", 0.0, 1.0, step=0.1), Int("layer", 1, 8)))
 CONTINUOUS = SearchSpace((Float("ratio", 0.0, 1.0), Float("temperature", 0.5, 2.0)))
@@ -110,6 +113,37 @@ class Flaky(Problem):
         return self.inner.probe_price(statistic, samples)
 
 
+class Killed(BaseException):
+    """Ends a run of `Mortal` as abruptly as a signal does."""
+
+
+class Mortal(Flaky):
+    """Another problem, evaluations of which end the process after `lives` more (None: never).
+
+    `evaluated` counts candidates over all runs.
+    """
+
+    evaluated = 0
+
+    def describe(self) -> dict[str, Any]:
+        """Description of the inner problem."""
+        return self.inner.describe()
+
+    def __init__(self, inner: Problem) -> None:
+        super().__init__(inner)
+        self.name = inner.name
+        self.lives: int | None = None
+
+    def evaluate(self, candidates: Sequence[Candidate]) -> list[Evaluation]:
+        """Evaluate, or die before."""
+        if self.lives == 0:
+            raise Killed
+        if self.lives is not None:
+            self.lives -= 1
+        self.evaluated += len(candidates)
+        return self.inner.evaluate(candidates)
+
+
 def rounds(
     strategy: SearchStrategy,
     problem: Problem,
@@ -175,6 +209,8 @@ class StrategyContract(ABC):
     """Candidates per ask."""
     patience: int = 50
     """Asks within which there must be at least one candidate."""
+    budget_of_resumed: float | None = None
+    """Budget of the study that is killed and resumed; None for one per candidate asked."""
 
     @abstractmethod
     def make(self) -> SearchStrategy:
@@ -335,6 +371,48 @@ class StrategyContract(ABC):
         strategy, problem = self.make(), self.problem()
         list(rounds(strategy, problem, seed=0, asks=self.asks, n=self.n, budget=5.0))
         assert strategy.context.spent <= 5.0 + 1e-6
+
+    def test_a_killed_study_resumes_as_if_left_alone(self, tmp_path: Path) -> None:
+        """Killed before, in and after every ask, it ends with the log of an undisturbed study."""
+        problem = Mortal(self.problem())
+        told = {"seed": 5, "budget": self.budget_of_resumed or float(self.n * self.asks)}
+
+        def play(name: str, asks: int | None = None) -> StudyResult:
+            """Run a study, or go on with it, and die after some asks."""
+            done = 0
+
+            def observe(_: StudyResult) -> None:
+                nonlocal done
+                done += 1
+                if done == asks:
+                    raise Killed
+
+            return run_study(
+                problem, self.make(), seed=5, budget=told["budget"], batch=self.n, observe=observe,
+                recorder=log.study(name, problem, told, resume=True),
+            )  # fmt: skip
+
+        with StudyLog(tmp_path) as log:
+            whole = play("left alone")
+            assert problem.evaluated == len(whole.evaluations) > 0
+            kills = 0
+            for life in range(1000):
+                # in the next evaluation, then some asks later, every time more
+                problem.lives = 0 if life % 2 == 0 else None
+                try:
+                    resumed = play("killed", asks=life + 1)
+                    break
+                except Killed:
+                    kills += 1
+            again = play("killed")
+        assert kills >= 2
+        found = projection(tmp_path)
+        assert not differences(found["left alone"], found["killed"])
+        assert problem.evaluated == 2 * len(whole.evaluations), "an evaluation was repeated"
+        for one in (resumed, again):
+            assert _points(one.evaluations) == _points(whole.evaluations)
+            assert one.spent_at == whole.spent_at
+            assert (one.spent, one.stopped) == (whole.spent, whole.stopped)
 
     def test_replay_continues_identically(self) -> None:
         """A fresh instance, fed the recorded tells, asks the same again and then the same next."""

@@ -39,7 +39,7 @@ def test_trials_are_those_that_add_trial_writes(tmp_path, evaluations):
         for ask in range(3):
             part = evaluations[4 * ask : 4 * ask + 4]
             recorder.asked([e.candidate for e in part], ask=ask + 1, spent=4.0 * (ask + 1))
-            recorder.told(part)
+            recorder.told(part, seconds=1.0, evaluating=0.5)
     mine = stored(tmp_path).trials
     theirs = optuna.create_study(
         storage=f"sqlite:///{tmp_path / 'other.db'}", directions=["maximize", "minimize"]

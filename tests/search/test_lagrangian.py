@@ -34,6 +34,7 @@ class TestLagrangian(StrategyContract):
     handles_continuous = False
     handles_conditional = False
     asks = 30
+    budget_of_resumed = 400.0
 
     def make(self) -> SearchStrategy:
         return LagrangianSearch(LagrangianOptions(knots=3, batch=8, inner_steps=2))

@@ -14,6 +14,7 @@ from paretoprune.testing.strategies import StrategyContract
 
 
 class TestVispco(StrategyContract):
+    budget_of_resumed = 400.0
     handles_continuous = False
     handles_conditional = False
     asks = 30
