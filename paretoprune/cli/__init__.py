@@ -22,6 +22,7 @@ from paretoprune.cli import decide as decide
 from paretoprune.cli import gap as gap
 from paretoprune.cli import names as names
 from paretoprune.cli import bench as bench
+from paretoprune.cli import reproduce as reproduce
 from paretoprune.cli import zoo as zoo
 
 # isort: on

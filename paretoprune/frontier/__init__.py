@@ -22,6 +22,7 @@ from paretoprune.frontier.indicators import (
 from paretoprune.frontier.knee import knee
 from paretoprune.frontier.pairs import Pair, compare_pairs, holm
 from paretoprune.frontier.ranks import Ranks, rank_over_problems
+from paretoprune.frontier.recovery import mean_deviation, recovered_share
 from paretoprune.frontier.separation import separated
 from paretoprune.frontier.statistics import (
     Interval,
@@ -50,12 +51,14 @@ __all__ = [
     "hypervolume",
     "igd_plus",
     "knee",
+    "mean_deviation",
     "median_attainment",
     "nondominated",
     "normalise",
     "paired_test",
     "picks",
     "rank_over_problems",
+    "recovered_share",
     "separated",
     "worst_attainment",
 ]

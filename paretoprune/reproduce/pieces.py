@@ -1,0 +1,257 @@
+"""Searches and exhaustive grids, each run once and kept on disk: an interruption loses one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from paretoprune import frontier
+from paretoprune.comparison import compare
+from paretoprune.errors import BrokenFileError, InvalidValueError
+from paretoprune.gap import gap_point
+from paretoprune.judging import Study, heldout_areas
+from paretoprune.problem import Evaluation
+from paretoprune.problems.load import load_problem
+from paretoprune.problems.token_pruning import TokenPruning
+from paretoprune.reference import reference_front
+from paretoprune.reproduce.scale import Scale
+from paretoprune.specs import StrategySpec
+from paretoprune.study import StudyResult
+
+SCALE_NAME = "scale.json"
+PIECES = "pieces"
+
+
+class _Stored(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Point(_Stored):
+    """One configuration of a front: keep ratios, score q and compute u on both splits.
+
+    `parts` is the held-out accuracy per question family; `soft_*` what a gradient search believed
+    before rounding (None for others).
+    """
+
+    keep: list[float]
+    score: float
+    compute: float
+    heldout_score: float
+    heldout_compute: float
+    parts: dict[str, float]
+    soft_score: float | None = None
+    soft_compute: float | None = None
+
+
+class Piece(_Stored):
+    """One front: of a search with one seed, or of a whole grid.
+
+    `area` is what each held-out sample contributes to the held-out front area; `hypervolume` is on
+    the search split; `cost` in dense-pass equivalents; `families` holds, of a grid, the front that
+    each question family alone would choose on the search split.
+    """
+
+    model: str
+    pruner: str
+    strategy: str
+    seed: int
+    points: list[Point]
+    area: list[float]
+    hypervolume: float
+    cost: float
+    families: dict[str, list[Point]] = {}
+
+    @property
+    def costs(self) -> NDArray[np.float64]:
+        """The front on the search split, `[points, 2]`: 1 - score and compute, clipped to 0..1."""
+        rows = [[1.0 - p.score, p.compute] for p in self.points]
+        return np.clip(np.asarray(rows, dtype=np.float64), 0.0, 1.0)
+
+
+class Pieces:
+    """All pieces of one reproduction, in `folder`.
+
+    Raises `InvalidValueError` where the folder holds a reproduction of another scale, and
+    `BrokenFileError` where a file cannot be read or written.
+    """
+
+    def __init__(
+        self, folder: Path, scale: Scale, observe: Callable[[str], None] | None = None
+    ) -> None:
+        self.folder, self.scale = folder, scale
+        self._observe = observe or (lambda _: None)
+        self._problem = lru_cache(maxsize=1)(self._load)
+        _check_scale(folder, scale)
+
+    def search(self, strategy: str, seed: int, *, model: str = "", pruner: str = "") -> Piece:
+        """The front of one study; by default on the scale's first model and pruner."""
+        model, pruner = model or self.scale.models[0], pruner or self.scale.pruners[0]
+        name = f"{strategy} seed={seed} {pruner} {model}"
+        return self._once(name, lambda: self._search(model, pruner, strategy, seed))
+
+    def searches(self, strategy: str, *, model: str = "", pruner: str = "") -> list[Piece]:
+        """The same with every seed of the scale."""
+        return [self.search(strategy, s, model=model, pruner=pruner) for s in self.scale.seeds]
+
+    def grid(self, *, model: str = "", pruner: str = "") -> Piece:
+        """The front of the scale's exhaustive grid."""
+        model, pruner = model or self.scale.models[0], pruner or self.scale.pruners[0]
+        name = f"{self.scale.grid} {pruner} {model}"
+        return self._once(name, lambda: self._grid(model, pruner))
+
+    def score(self, points: list[Point], *, model: str, pruner: str = "") -> list[Point]:
+        """Schedules that were found elsewhere, scored on both splits of a model."""
+        pruner = pruner or self.scale.pruners[0]
+        keeps = [p.keep for p in points]
+        told = hashlib.sha256(json.dumps(keeps).encode()).hexdigest()[:12]
+
+        def run() -> Piece:
+            from paretoprune.problems.token_pruning import exact_candidate
+            from paretoprune.schedules import KeepSchedule
+
+            problem = self._problem(model, pruner)
+            evaluations = problem.evaluate([exact_candidate(KeepSchedule(tuple(k))) for k in keeps])
+            study = _study(problem, "transferred", evaluations, list(range(len(evaluations))))
+            return _piece(problem, study, model, pruner, "transferred", 0)
+
+        return self._once(f"transferred {told} {pruner} {model}", run).points
+
+    def _once(self, name: str, run: Callable[[], Piece]) -> Piece:
+        safe = "".join(c if c.isalnum() or c in "-=." else "_" for c in name)
+        file = self.folder / PIECES / f"{safe}.json"
+        try:
+            return Piece.model_validate_json(file.read_bytes())
+        except FileNotFoundError:
+            pass
+        except (OSError, ValidationError) as error:
+            raise BrokenFileError(
+                f"{file} cannot be read: {str(error).splitlines()[0]}; delete it to run it again"
+            ) from error
+        self._observe(name)
+        piece = run()
+        partial = file.with_suffix(".partial")
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_text(piece.model_dump_json() + "\n", encoding="utf-8")
+            partial.replace(file)
+        except OSError as error:
+            raise BrokenFileError(f"cannot write {file}: {error.strerror}") from error
+        return piece
+
+    def _load(self, model: str, pruner: str) -> TokenPruning:
+        return load_problem(
+            model, pruner=pruner,
+            search_size=self.scale.search_size, heldout_size=self.scale.heldout_size,
+        )  # fmt: skip
+
+    def _search(self, model: str, pruner: str, strategy: str, seed: int) -> Piece:
+        problem = self._problem(model, pruner)
+        found = compare(problem, [strategy], budget=self.scale.budget, seeds=[seed])
+        if found.summary.interrupted:
+            raise KeyboardInterrupt  # what is half done is no piece
+        (study,) = found.studies
+        return _piece(problem, study, model, pruner, strategy, seed)
+
+    def _grid(self, model: str, pruner: str) -> Piece:
+        problem = self._problem(model, pruner)
+        reference = reference_front(problem, self.scale.grid)
+        evaluations = reference.evaluations
+        study = _study(problem, "grid", evaluations, reference.front)
+        piece = _piece(problem, study, model, pruner, self.scale.grid, 0)
+        families = {
+            family: _points(problem, _study(problem, "grid", evaluations, front))
+            for family, front in _family_fronts(problem, evaluations).items()
+        }
+        return piece.model_copy(update={"families": families})
+
+
+def _check_scale(folder: Path, scale: Scale) -> None:
+    file = folder / SCALE_NAME
+    try:
+        if file.exists():
+            stored = Scale.model_validate_json(file.read_bytes())
+            differing = [
+                f"{name} {getattr(stored, name)!r} instead of {getattr(scale, name)!r}"
+                for name in Scale.model_fields
+                if getattr(stored, name) != getattr(scale, name)
+            ]
+            if differing:
+                raise InvalidValueError(
+                    f"{folder} holds a reproduction of another scale ({'; '.join(differing)}); "
+                    "name another folder"
+                )
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        file.write_text(scale.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    except ValidationError as error:
+        raise BrokenFileError(f"{file} is no scale of a reproduction") from error
+    except OSError as error:
+        raise BrokenFileError(f"cannot use {folder}: {error.strerror}") from error
+
+
+def _study(
+    problem: TokenPruning, name: str, evaluations: list[Evaluation], front: list[int]
+) -> Study:
+    """Configurations that no search chose, judged like a study."""
+    assert problem.heldout is not None
+    strategy = StrategySpec.parse("grid" if name == "grid" else "random")
+    heldout = problem.heldout.evaluate([evaluations[i].candidate for i in front])
+    result = StudyResult(0, evaluations=evaluations, spent=sum(e.cost for e in evaluations))
+    return Study(strategy, problem.default_space, result, front=front, heldout=heldout)
+
+
+def _family_fronts(problem: TokenPruning, evaluations: list[Evaluation]) -> dict[str, list[int]]:
+    """By question family, the configurations that its samples alone do not find dominated."""
+    found: dict[str, list[int]] = {}
+    scores = [dict(problem.parts(e.outcomes)) for e in evaluations if e.outcomes is not None]
+    compute = np.array([e.objectives["compute"] for e in evaluations])
+    for family in scores[0]:
+        costs = np.stack([1.0 - np.array([s[family] for s in scores]), compute], axis=1)
+        order = frontier.nondominated(costs)
+        found[family] = [int(i) for i in order]
+    return found
+
+
+def _piece(
+    problem: TokenPruning, study: Study, model: str, pruner: str, strategy: str, seed: int
+) -> Piece:
+    area = heldout_areas(problem, study)
+    assert area is not None
+    points = _points(problem, study)
+    made = Piece(
+        model=model, pruner=pruner, strategy=strategy, seed=seed, points=points,
+        area=area.tolist(), hypervolume=0.0, cost=study.result.spent,
+    )  # fmt: skip
+    return made.model_copy(update={"hypervolume": frontier.hypervolume(made.costs)})
+
+
+def _points(problem: TokenPruning, study: Study) -> list[Point]:
+    assert problem.heldout is not None
+    assert study.heldout is not None
+    points = []
+    for place, held in zip(study.front, study.heldout, strict=True):
+        evaluation = study.evaluations[place]
+        assert held.outcomes is not None
+        soft = None
+        if "keep" in (evaluation.candidate.relaxed or {}):
+            soft = gap_point(problem, evaluation, place, True).soft
+        points.append(
+            Point(
+                keep=list(evaluation.detail["keep"]),
+                score=evaluation.objectives["score"],
+                compute=evaluation.objectives["compute"],
+                heldout_score=held.objectives["score"],
+                heldout_compute=held.objectives["compute"],
+                parts=dict(problem.heldout.parts(held.outcomes)),
+                soft_score=None if soft is None else soft.score,
+                soft_compute=None if soft is None else soft.compute,
+            )
+        )
+    return sorted(points, key=lambda p: p.compute)
