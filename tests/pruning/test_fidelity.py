@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from paretoprune.adapters.extras import prefill_for
+from paretoprune.errors import UnsupportedError
 from paretoprune.pruning.aim import AIM
 from paretoprune.pruning.controls import Centre, Uniform
 from paretoprune.pruning.decoder import run_population
@@ -15,6 +16,7 @@ from paretoprune.pruning.fastv import FastV
 from paretoprune.pruning.fitprune import FitPrune
 from paretoprune.pruning.pyramiddrop import PyramidDrop
 from paretoprune.pruning.random import RandomPruner
+from paretoprune.pruning.soft import run_soft
 from paretoprune.pruning.sparsevlm import SparseVLM, density_peaks
 from paretoprune.pruning.tome import ToMe
 from paretoprune.pruning.topv import TopV
@@ -23,7 +25,14 @@ from paretoprune.pruning.vispruner import VisPruner
 from paretoprune.pruning.vtw import VTW
 from paretoprune.registry import pruners
 from paretoprune.schedules import keep_counts
-from paretoprune.testing.models import question_batch, tiny_internvl, tiny_llava, tiny_qwen2_5_vl
+from paretoprune.testing.models import (
+    QUESTIONS,
+    question_batch,
+    random_pictures,
+    tiny_internvl,
+    tiny_llava,
+    tiny_qwen2_5_vl,
+)
 from paretoprune.testing.pruners import context_of, handmade_context
 
 FAMILIES = [tiny_llava, tiny_qwen2_5_vl, tiny_internvl]
@@ -197,3 +206,39 @@ def test_a_batch_of_mixed_sizes_keeps_what_the_schedule_says(name):
         expected = keep_counts(row, np.array([16, 9, 1]))[-1]
         assert leaf.tokens.visual.sum(1).tolist() == expected.tolist()
         assert torch.isfinite(leaf.tokens.hidden).all()
+
+
+# --- other families than the contract suite's
+
+
+@pytest.mark.parametrize("make", [tiny_qwen2_5_vl, tiny_internvl])
+@pytest.mark.parametrize("name", pruners.names())
+@torch.no_grad()
+def test_a_population_is_its_members_and_the_soft_decoder_its_limit(name, make):
+    """M-RoPE and tiles: shared prefixes change nothing, and a hard mask drops for real."""
+    adapter, pruner = make(), pruners.load(name)()
+    first, second, third = random_pictures(3)
+    pictures = [first, second[:48], third[:64]]
+    inputs = adapter.inputs(pictures, list(QUESTIONS), padding_side="right")
+    try:
+        prefill = prefill_for(adapter, inputs, needs=pruner.needs)
+    except UnsupportedError:  # one sentence, tested with the pruners of class attention
+        assert make is tiny_qwen2_5_vl
+        assert "tower" in pruner.needs
+        return
+    rows = np.ones((3, 4))
+    rows[0, 2:] = 0.4
+    rows[1, 2:] = [0.4, 0.2]
+    rows[2, pruner.first_layer :] = 0.5
+    rows = np.stack([pruner.fitted(row) for row in rows])
+    ends = prefill.prompt_end[:, None]
+    together = {}
+    for leaf in run_population(adapter, prefill, rows, pruner):
+        together |= dict.fromkeys(leaf.candidates, leaf.tokens.at(ends))
+    for number, row in enumerate(rows):
+        (alone,) = run_population(adapter, prefill, row[None], pruner)
+        assert torch.allclose(together[number], alone.tokens.at(ends), atol=1e-12)
+        if pruner.relaxable:
+            ratios = torch.from_numpy(row).expand(3, -1)
+            soft = run_soft(adapter, prefill, ratios, pruner, tau=1.0).at(ends)
+            assert torch.allclose(soft, together[number], atol=1e-9)
