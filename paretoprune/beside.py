@@ -6,7 +6,7 @@ held-out data say which of the two scores higher.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,8 @@ from paretoprune import frontier
 from paretoprune.problem import Evaluation, Problem, costs_matrix
 from paretoprune.results import PresetPoint
 
+CHUNK = 8
+"""Presets that are evaluated together: those of one paper share layers."""
 SLACK = 1e-9
 """How far a cost may exceed another and still count as no higher: rounding."""
 
@@ -39,10 +41,13 @@ class Found:
     heldout: Evaluation | None = None
 
 
-def evaluate_presets(problem: Problem) -> list[Beside]:
+def evaluate_presets(
+    problem: Problem, observe: Callable[[int, int], None] | None = None
+) -> list[Beside]:
     """Evaluate what a problem offers as published presets; equal configurations once.
 
-    One that fails on either split is left out.
+    One that fails on either split is left out. `observe` is told how many are done, and of how
+    many.
     """
     groups: dict[str, list[int]] = {}
     published = problem.published()
@@ -51,10 +56,14 @@ def evaluate_presets(problem: Problem) -> list[Beside]:
     candidates = [published[numbers[0]].candidate for numbers in groups.values()]
     if not candidates:
         return []
-    search = problem.evaluate(candidates)
-    held: Sequence[Evaluation | None] = [None] * len(candidates)
-    if problem.heldout is not None:
-        held = problem.heldout.evaluate(candidates)
+    search: list[Evaluation] = []
+    held: list[Evaluation | None] = []
+    for start in range(0, len(candidates), CHUNK):
+        if observe is not None:
+            observe(start, len(candidates))
+        part = candidates[start : start + CHUNK]
+        search += problem.evaluate(part)
+        held += [None] * len(part) if problem.heldout is None else problem.heldout.evaluate(part)
     return [
         Beside(
             tuple(published[i].name for i in numbers), tuple(published[i].about for i in numbers),

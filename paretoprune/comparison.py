@@ -48,7 +48,7 @@ class Comparison:
 class Progress:
     """Told to `observe`: which study is running and how far it is (cost in dense-pass equivalents).
 
-    `done` of `total` studies are finished; `phase` is `search` or `heldout`.
+    `done` of `total` studies are finished; `phase` is `search`, `heldout` or `presets`.
     """
 
     phase: str
@@ -127,7 +127,7 @@ def compare(
     if not interrupted:
         try:
             _hold_out(problem, studies, observe, budget, log)
-            presets = evaluate_presets(problem)
+            presets = evaluate_presets(problem, _preset_progress(observe, budget))
         except KeyboardInterrupt:
             interrupted = True
     summary = summarise(
@@ -152,6 +152,16 @@ def check(
     for spec in specs:
         context = SearchContext(seed=seeds[0], budget=budget, space=spec.space)
         spec.build().start(problem, context)
+
+
+def _preset_progress(
+    observe: Callable[[Progress], None] | None, budget: float
+) -> Callable[[int, int], None] | None:
+    if observe is None:
+        return None
+    return lambda done, total: observe(
+        Progress("presets", "published presets", 0, done, total, 0, budget, 0.0, done)
+    )
 
 
 def _hold_out(

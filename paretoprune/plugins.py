@@ -101,11 +101,12 @@ def check_kind(found: Any, kind: str, base: str | None, named: str | None, name:
     """Raise `BrokenPluginError` for what is no concrete subclass of `base`, or bears another name.
 
     `named` is the class attribute that must equal `name`, None where there is none. A kind without
-    a base takes any function.
+    a base takes any function, and a class whose objects are called as one.
     """
     shown = getattr(found, "__qualname__", repr(found))
     if base is None:
-        if not callable(found) or isinstance(found, type):
+        makes = isinstance(found, type) and any("__call__" in vars(k) for k in found.__mro__)
+        if not callable(found) or (isinstance(found, type) and not makes):
             raise BrokenPluginError(f"a {kind} is a function, but {shown} is none")
         return
     module, _, attribute = base.partition(":")

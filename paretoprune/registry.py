@@ -96,11 +96,21 @@ adapters = Registry(
     ],
     base="paretoprune.adapters.base:Adapter",
 )  # fmt: skip
+_benchmarks = "paretoprune.tasks.benchmarks"
 tasks = Registry(
     "task",
     [
         Entry("minivqa", "paretoprune.tasks.minivqa.dataset:load_split", "eight question families on drawn pictures, no download"),
         Entry("minivqa-sizes", "paretoprune.tasks.minivqa.dataset:load_sizes_split", "the same on pictures of two sizes, for dynamic resolution"),
+        Entry("mme", f"{_benchmarks}.mme:MME", "yes or no in pairs, accuracy+ (arXiv 2306.13394); needs --data"),
+        Entry("mmbench", f"{_benchmarks}.mmbench:MMBench", "multiple choice, circular (arXiv 2307.06281); needs --data"),
+        Entry("seedbench", f"{_benchmarks}.seedbench:SEEDBench", "multiple choice on pictures and videos (arXiv 2307.16125); needs --data"),
+        Entry("ocrbench", f"{_benchmarks}.ocrbench:OCRBench", "answers contained in what is said (arXiv 2305.07895); needs --data"),
+        Entry("chartqa", f"{_benchmarks}.chartqa:ChartQA", "numbers within 5 % (arXiv 2203.10244); needs --data"),
+        Entry("aokvqa", f"{_benchmarks}.aokvqa:AOKVQA", "choices or free answers with knowledge (arXiv 2206.01718); needs --data"),
+        Entry("textvqa", f"{_benchmarks}.vqa:TextVQA", "VQA soft accuracy on text in pictures (arXiv 1904.08920); needs --data"),
+        Entry("vizwiz", f"{_benchmarks}.vqa:VizWiz", "VQA soft accuracy, some unanswerable (arXiv 1802.08218); needs --data"),
+        Entry("pope", f"{_benchmarks}.pope:POPE", "yes or no about things that may be absent, F1 (arXiv 2305.10355); needs --data"),
     ],
 )  # fmt: skip
 problems = Registry(

@@ -31,7 +31,7 @@ from paretoprune.search.relaxation import loss_and_slope
 SAMPLES = 96
 REACH = 6
 """Tokens h on either side of a finite difference."""
-STEP = 1e-3
+STEP = 3e-4
 """Keep ratio on either side of the soft loss's own difference."""
 TAUS = (1.0, 2.0, 4.0)
 SCHEDULES = {"cheap": (0.45, 0.05), "middle": (0.75, 0.25), "dear": (0.95, 0.6)}
@@ -59,11 +59,15 @@ class BiasFigures:
 
 @dataclass(frozen=True)
 class CheckFigures:
-    """The soft loss's gradient against its own central differences: largest relative error."""
+    """The soft loss's gradient against its own central differences, per sample and layer.
+
+    `agree` is the share of them within 5 % (or 0.01): the others lie where a small step changes the
+    ranking of two tokens, or which tokens are carried along.
+    """
 
     schedule: str
     tau: float
-    error: float
+    agree: float
 
 
 def run(
@@ -89,7 +93,7 @@ def run(
             true = differences(problem, ratios)
             bar.advance(line)
             for tau in taus:
-                checks.append(CheckFigures(name, tau, own_error(problem, ratios, tau)))
+                checks.append(CheckFigures(name, tau, own_agreement(problem, ratios, tau)))
                 bar.advance(line)
                 for estimator in ESTIMATORS:
                     found = estimated(problem, ratios, estimator, tau)
@@ -163,19 +167,19 @@ def estimated(
     return mean
 
 
-def own_error(problem: TokenPruning, ratios: NDArray[np.float64], tau: float) -> float:
-    """Largest error of the soft gradient of the mean loss, relative to its largest component."""
-    gradient = estimated(problem, ratios, "soft", tau).mean(0)
+def own_agreement(problem: TokenPruning, ratios: NDArray[np.float64], tau: float) -> float:
+    """Share of samples and layers where the soft loss's gradient is its own difference."""
+    gradient = estimated(problem, ratios, "soft", tau)
     relaxed, first = problem.relaxation(), problem.pruner.first_layer
-    numeric = []
+    columns = []
     for layer in range(first, problem.adapter.spec.layers):
         ends = []
         for sign in (1, -1):
             moved = ratios.copy()
             moved[layer] += sign * STEP
-            ends.append(_loss(_forward(relaxed, moved, hard=False, tau=tau)).mean())
-        numeric.append((ends[0] - ends[1]) / (2 * STEP))
-    return float(np.abs(gradient - numeric).max() / np.abs(numeric).max())
+            ends.append(_loss(_forward(relaxed, moved, hard=False, tau=tau)))
+        columns.append((ends[0] - ends[1]) / (2 * STEP))
+    return float(np.isclose(gradient, np.stack(columns, axis=1), rtol=0.05, atol=0.01).mean())
 
 
 def compare(
@@ -224,8 +228,8 @@ def _print(
     for row in rows:
         table.add_row(*(cell(row) for cell in columns.values()))
     console.print(table)
-    worst = max(check.error for check in checks)
+    least = min(check.agree for check in checks)
     console.print(
-        f"The soft loss's gradient differs from its own finite differences by at most {worst:.1%} "
-        "of its largest component."
+        "The soft loss's gradient is its own finite difference for at least "
+        f"{least:.0%} of samples and layers; elsewhere a small step changes a ranking."
     )

@@ -16,6 +16,7 @@ several processes can share the work (`--shard 1/4`), and the table is made of w
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -67,7 +68,7 @@ class Plan:
 
 
 QUICK = Plan(
-    (), splits=(100,), seeds=(0, 1), heldout=128, grid="grid:coarse", ladder=(10.0, 20.0),
+    (), splits=(100,), seeds=(0, 1), heldout=128, grid="grid:coarse", ladder=(10.0, 20.0, 40.0),
     longest=40.0, gradient=("gradient",), black_boxes=("tpe", "pymoo-nsga2"),
 )  # fmt: skip
 
@@ -121,7 +122,8 @@ def run(
         line = bar.add_task("search cost", total=len(mine))
         for item in mine:
             bar.update(line, description=item.told)
-            bench.run(item)
+            if not bench.has(item):  # another process may have done it meanwhile
+                bench.run(item)
             bar.advance(line)
     done = [c for c in cells if bench.has(c) and bench.has(Grid(c.model, c.split))]
     rows = rows_of(bench, done)
@@ -130,10 +132,15 @@ def run(
     print_tables(console, rows, plan.grid)
     result = {
         "machine": found, "plan": asdict(plan), "runs": len(done), "of": len(cells),
-        "rows": [asdict(row) for row in rows],
+        "rows": [_finite(asdict(row)) for row in rows],
     }  # fmt: skip
     out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return result
+
+
+def _finite(row: dict[str, Any]) -> dict[str, Any]:
+    """A row for JSON, which knows no infinity: a cost that was not reached is null."""
+    return {k: None if isinstance(v, float) and math.isinf(v) else v for k, v in row.items()}
 
 
 def _is_gradient(strategy: str) -> bool:

@@ -14,6 +14,7 @@ from paretoprune.cli.options import (
     Attn,
     Batch,
     Budget,
+    Data,
     DataSeed,
     Device,
     Dtype,
@@ -71,6 +72,7 @@ def compare(
     budget: Budget = DEFAULT_BUDGET,
     model: Model = "mini-llava",
     task: Task = None,
+    data: Data = None,
     pruner: Pruner = "fastv",
     search_knobs: SearchKnobs = None,
     search_size: SearchSize = 128,
@@ -123,6 +125,7 @@ def search(
     budget: Budget = DEFAULT_BUDGET,
     model: Model = "mini-llava",
     task: Task = None,
+    data: Data = None,
     pruner: Pruner = "fastv",
     search_knobs: SearchKnobs = None,
     search_size: SearchSize = 128,
@@ -174,8 +177,8 @@ def _is_relaxable(pruner: str, search_knobs: bool | None) -> bool:
 
 
 LOADING = (
-    "model", "task", "pruner", "search_knobs", "search_size", "heldout_size", "data_seed", "levels",
-    "objectives", "batch", "dtype", "device", "attn", "trust_remote_code",
+    "model", "task", "data", "pruner", "search_knobs", "search_size", "heldout_size", "data_seed",
+    "levels", "objectives", "batch", "dtype", "device", "attn", "trust_remote_code",
 )  # fmt: skip
 
 

@@ -16,8 +16,15 @@ Model = Annotated[
 Task = Annotated[
     str | None,
     typer.Option(
-        help="Data that candidates are scored on. [default: what an embedded mini-model was "
-        "trained on, else minivqa]"
+        help="What candidates are scored on, as name or name:option=value,... [default: what an "
+        "embedded mini-model was trained on, else minivqa]"
+    ),
+]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        help="Where a task that reads data finds it: a file (Parquet, TSV, JSON, CSV), a folder, "
+        "or a hub name owner/name."
     ),
 ]
 Pruner = Annotated[

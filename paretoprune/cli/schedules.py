@@ -12,6 +12,7 @@ from paretoprune.cli.app import app
 from paretoprune.cli.options import (
     Attn,
     Batch,
+    Data,
     DataSeed,
     Device,
     Dtype,
@@ -54,6 +55,7 @@ def evaluate(
     preset: PresetName = None,
     model: Model = "mini-llava",
     task: Task = None,
+    data: Data = None,
     pruner: Annotated[
         str | None, typer.Option(help="Pruner to use instead of the file's or preset's own.")
     ] = None,
@@ -91,9 +93,9 @@ def evaluate(
     if compute is not None and not isinstance(scored_as, Preset):
         scored_as = scored_as.at(compute)
     scored = score_schedule(
-        scored_as, pruner=pruner or pruner_of(about), model=model, task=task, split=split,
-        size=size, data_seed=data_seed, batch=batch, dtype=dtype, device=device, attn=attn,
-        trust_remote_code=trust_remote_code,
+        scored_as, pruner=pruner or pruner_of(about), model=model, task=task, data=data,
+        split=split, size=size, data_seed=data_seed, batch=batch, dtype=dtype, device=device,
+        attn=attn, trust_remote_code=trust_remote_code,
     )  # fmt: skip
     print_scored(new_console(), scored)
 
@@ -167,6 +169,7 @@ def show(
     ] = "changes",
     model: Model = "mini-llava",
     task: Task = None,
+    data: Data = None,
     data_seed: DataSeed = 0,
     new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 32,
     dtype: Dtype = "float32",
@@ -189,7 +192,7 @@ def show(
 
     example = show_schedule(
         schedule, presets=preset or (), ranking=pruner or (), images=image or (),
-        question=question, sample=sample, model=model, task=task, data_seed=data_seed,
+        question=question, sample=sample, model=model, task=task, data=data, data_seed=data_seed,
         new_tokens=new_tokens, dtype=dtype, device=device, attn=attn,
         trust_remote_code=trust_remote_code,
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import tempfile
@@ -57,6 +58,7 @@ def without_library_bars() -> None:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     hub.set_verbosity_error()  # it prints each of its retries
 
 

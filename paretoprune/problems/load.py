@@ -15,7 +15,8 @@ from paretoprune.problems.presets import runnable
 from paretoprune.problems.token_pruning import TokenPruning
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.operators import Named, Operators
-from paretoprune.registry import tasks
+from paretoprune.tasks.base import Measured
+from paretoprune.tasks.load import load_task
 from paretoprune.zoo.catalogue import DEFAULT_TASK, task_of
 
 DEFAULT_MODEL = "mini-llava"
@@ -27,6 +28,7 @@ def load_problem(
     model: str = DEFAULT_MODEL,
     *,
     task: str | None = None,
+    data: str | None = None,
     pruner: Named = "fastv",
     search_knobs: bool | None = None,
     guests: Sequence[Pruner] = (),
@@ -49,7 +51,8 @@ def load_problem(
     candidates may name. `presets` are names of published configurations to set beside a front
     (`"all"`, `"fastv"`, `"fastv:k=2,r=0.5"`); those that the model cannot run are left out.
 
-    `task` defaults to the one that an embedded mini-model was trained on, else MiniVQA.
+    `task` defaults to the one that an embedded mini-model was trained on, else MiniVQA; `data` is
+    where a task that reads any finds it: a file, a folder, or a hub name `owner/name`.
 
     `search_size` and `heldout_size` are samples of the two splits (no held-out part with 0; `split`
     names another split to draw the first from, for scoring only); `levels` is the number of steps
@@ -65,7 +68,7 @@ def load_problem(
         raise InvalidValueError(
             f"the held-out split needs at least 8 samples (or 0 for none), got {heldout_size}"
         )
-    load_split = tasks.load(task or default_task(model))
+    load_split = load_task(task or default_task(model), data)
     wanted = Operators.of(pruner, search_knobs=search_knobs)
     if "device" in loading:
         loading["device"] = own_device(str(loading["device"]))
@@ -80,6 +83,7 @@ def load_problem(
         operators,
         guests=guests,
         presets=beside,
+        task=load_split if isinstance(load_split, Measured) else None,
         remarks=[f"{name} is left out: {reason}." for name, reason in left_out.items()] + without,
         heldout_samples=load_split("heldout", heldout_size, seed=data_seed)
         if heldout_size

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -17,15 +17,17 @@ from paretoprune.problems.token_pruning import family_scores, policy_candidate
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.operators import Operators
 from paretoprune.schedules import KeepSchedule
+from paretoprune.tasks.base import Sample
 
 
 @dataclass(frozen=True)
 class Scored:
     """One schedule's quality and cost beside the dense model's, on `samples` samples.
 
-    `schedule` is the mean over samples where a `policy` gave each its own. Scores are exact match
-    in 0..1, overall and per question family; costs are per sample. `preset` is the published
-    configuration that the schedule is, if it is one.
+    `schedule` is the mean over samples where a `policy` gave each its own. Scores are means of
+    outcomes in 0..1, which `measure` names, overall and per question family; costs are per sample.
+    `preset` is the published configuration that the schedule is, if it is one. `figures` are the
+    task's own, by name: of the schedule, the dense and the blind model.
     """
 
     model: str
@@ -42,6 +44,8 @@ class Scored:
     dense_kv_bytes: float
     policy: Policy | None = None
     preset: Preset | None = None
+    measure: str = "exact match"
+    figures: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
 
 
 def score_schedule(
@@ -50,6 +54,7 @@ def score_schedule(
     pruner: str | Pruner,
     model: str,
     task: str | None = None,
+    data: str | None = None,
     split: str = "heldout",
     size: int = 512,
     data_seed: int = 0,
@@ -65,7 +70,7 @@ def score_schedule(
     """
     ranking = Operators.of(pruner, search_knobs=False).single
     problem = load_problem(
-        model, task=task, pruner=ranking, data_seed=data_seed, batch=batch, split=split,
+        model, task=task, data=data, pruner=ranking, data_seed=data_seed, batch=batch, split=split,
         search_size=size, heldout_size=0, dtype=dtype, device=device, attn=attn,
         trust_remote_code=trust_remote_code,
     )  # fmt: skip
@@ -80,11 +85,16 @@ def score_schedule(
     candidate = policy_candidate(policy)
     (evaluation,) = problem.evaluate([candidate])
     assert evaluation.outcomes is not None
+    found, dense, blind = (
+        problem.task_metrics(outcomes)
+        for outcomes in (evaluation.outcomes, problem.dense_outcomes, problem.blind_outcomes)
+    )
+    beside = {name: (dense[name], blind[name]) for name in found}
     return Scored(
         model=model,
         pruner=ranking,
         split=split,
-        samples=size,
+        samples=len(problem.samples),
         schedule=problem.schedule(candidate),
         evaluation=evaluation,
         dense_score=problem.dense_score,
@@ -95,4 +105,12 @@ def score_schedule(
         dense_kv_bytes=problem.cost_value("kv_bytes", np.ones(layers)),
         policy=policy if policy.adaptive else None,
         preset=preset,
+        measure=measure_of(problem.samples),
+        figures={name: (found[name], *both) for name, both in beside.items()},
     )
+
+
+def measure_of(samples: Sequence[Sample]) -> str:
+    """What the mean outcome of these samples is called."""
+    names = {sample.scoring.measure for sample in samples}
+    return names.pop() if len(names) == 1 else "mean outcome"

@@ -17,9 +17,9 @@ from paretoprune.problems.kept_tokens import DEFAULT_NEW_TOKENS, Question, Wante
 from paretoprune.problems.load import DEFAULT_MODEL, default_task
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.operators import Operators
-from paretoprune.registry import tasks
 from paretoprune.schedules import KeepSchedule
 from paretoprune.schedules.written import parse_schedule
+from paretoprune.tasks.load import load_task, nth_sample
 from paretoprune.tasks.picture import read_picture
 
 DEFAULT_SCHEDULE = "keep=0.25,layer=2"
@@ -36,6 +36,7 @@ def show_schedule(
     sample: int = 0,
     model: str = DEFAULT_MODEL,
     task: str | None = None,
+    data: str | None = None,
     data_seed: int = 0,
     new_tokens: int = DEFAULT_NEW_TOKENS,
     dtype: str = "float32",
@@ -62,7 +63,7 @@ def show_schedule(
         else named
         or [Operators.of(pruner_of(written.content) if written.content else DEFAULT_PRUNER)]
     )
-    asked = _question(images, question, sample, task or default_task(model), data_seed)
+    asked = _question(images, question, sample, task or default_task(model), data, data_seed)
     adapter = load_adapter(
         model, dtype=dtype, device=device, attn=attn, trust_remote_code=trust_remote_code
     )
@@ -97,18 +98,18 @@ def _follows(pruner: Pruner, keep: KeepSchedule) -> bool:
 
 
 def _question(
-    images: Sequence[Path], question: str | None, sample: int, task: str, data_seed: int
+    images: Sequence[Path],
+    question: str | None,
+    sample: int,
+    task: str,
+    data: str | None,
+    data_seed: int,
 ) -> Question:
     if images:
         if not question:
             raise InvalidValueError("a picture of your own needs a question: add --question")
         return Question([read_picture(file) for file in images], question)
-    samples = tasks.load(task)("heldout", sample + 1, seed=data_seed)
-    if sample >= len(samples):
-        raise InvalidValueError(
-            f"--sample {sample}: the held-out split of {task!r} has {len(samples)} samples"
-        )
-    found = Question.of(samples[sample])
+    found = Question.of(nth_sample(load_task(task, data), "heldout", sample, seed=data_seed))
     if question is None or question == found.prompt:
         return found
     return Question(found.visual, question, sample=found.sample)

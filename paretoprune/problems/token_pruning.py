@@ -52,7 +52,7 @@ from paretoprune.schedules import KeepSchedule, keep_counts
 from paretoprune.schedules.kernels import Kernel, Withdrawal, fitting_kernels
 from paretoprune.search.relaxation import Relaxation
 from paretoprune.space import SearchSpace
-from paretoprune.tasks.base import Sample
+from paretoprune.tasks.base import Measured, Sample
 
 LATTICE_TOKENS = 8
 """Kept counts are multiples of this many tokens by default, so that sibling candidates meet."""
@@ -78,7 +78,8 @@ class TokenPruning(Problem):
     value as reference and the blind one's as best. `spaces` holds one search space per registered
     kernel that fits the model; `left_out` says why others do not. `prefill_bytes` of prefills stay
     in memory, the rest on disk; `dense_bytes` of the dense model's hidden states and keys are kept,
-    so that no population runs those layers again. `lean_layers=False` evaluates with the model's
+    so that no population runs those layers again. `task` adds its own figures, such as F1, to the
+    metrics of every evaluation on all samples. `lean_layers=False` evaluates with the model's
     own layers alone (see `adapters.lean`), for debugging; prefills are timed and their memory
     measured with those in any case.
     """
@@ -104,6 +105,7 @@ class TokenPruning(Problem):
         guests: Sequence[Pruner] = (),
         presets: Sequence[Preset] = (),
         remarks: Sequence[str] = (),
+        task: Measured | None = None,
         lean_layers: bool = True,
     ) -> None:
         self.adapter = adapter
@@ -113,6 +115,7 @@ class TokenPruning(Problem):
         known = (*self.operators.pruners, *guests)
         self.guests = (*guests, *guests_for(self.presets, known))
         self._remarks = list(remarks)
+        self._task = task
         self.samples = list(samples)
         self.batch = batch
         self.model_name = model_name
@@ -457,10 +460,15 @@ class TokenPruning(Problem):
                 "lost_to_dense": float((1 - np.exp(-divergence)).mean()),
                 "gflops": float(self.flops(one.ratios, one.pruner, one.policy).mean() / 1e9),
                 **extra,
+                **(self.task_metrics(outcomes) if chosen.all() else {}),
             },
             outcomes=outcomes,
             detail=detail,
         )
+
+    def task_metrics(self, outcomes: NDArray[np.float32]) -> dict[str, float]:
+        """The task's own figures, such as accuracy+ or F1, of outcomes float32 `[samples]`."""
+        return dict(self._task.metrics(self.samples, outcomes)) if self._task else {}
 
     # --- what is measured, not predicted
 
@@ -513,18 +521,26 @@ class TokenPruning(Problem):
         return published(self.presets, self.adapter.spec.layers)
 
     def notes(self) -> list[str]:
-        """What was left out, and the latency model's errors where latency is an objective."""
+        """What was left out, the dense model's figures, and errors of the latency model."""
+        remarks = [*self._remarks, *self._dense_figures()]
         if "latency_ms" not in self.costs:
-            return list(self._remarks)
+            return remarks
         told = [self.timer.describe(pruner) for pruner in self.operators.pruners]
         worst = max(told, key=lambda one: one["prefill_error"])
         several = "" if len(told) == 1 else " (of the worst predicted pruner)"
         return [
-            *self._remarks,
+            *remarks,
             f"Latency is predicted by a model fitted from {worst['points']} measured points on "
             f"{worst['device']}; cross-validated error {worst['layer_error']:.1%} per layer, "
             f"{worst['prefill_error']:.1%} per prefill{several}.",
         ]
+
+    def _dense_figures(self) -> list[str]:
+        figures = self.task_metrics(self.dense_outcomes)
+        if not figures:
+            return []
+        told = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        return [f"The dense model on these {len(self.samples)} samples: {told}."]
 
     # --- what strategies may ask beyond evaluations
 
@@ -584,7 +600,7 @@ class TokenPruning(Problem):
             self.adapter, self._heldout_samples, self.operators, guests=self.guests,
             levels=self.levels, batch=self.batch, model_name=self.model_name,
             objectives=(SCORE, *self.costs), prefill_bytes=self._prefill_bytes,
-            dense_bytes=self._dense_bytes, lean_layers=self._lean_layers,
+            dense_bytes=self._dense_bytes, lean_layers=self._lean_layers, task=self._task,
             timer=self.timer if {"latency_ms", "peak_memory_bytes"} & set(self.costs) else None,
         )  # fmt: skip
 

@@ -103,4 +103,6 @@ class SearchProgress:
             studies = self._bars.tasks[0]
             self._bars.update(self._studies, completed=studies.total or 0)
             self._bars.update(self._study, total=report.total, completed=report.done)
-            self._status.plain = f"judging {report.total} configurations on held-out data"
+            what = "configurations on held-out data"
+            what = "published presets" if report.phase == "presets" else what
+            self._status.plain = f"judging {report.total} {what}"

@@ -47,9 +47,11 @@ def print_scored(console: Console, scored: Scored) -> None:
         figures = [words.number(x, decimals) for x in (value, dense, blind)]
         table.add_row(Text(name), *figures)
 
-    row("exact match", found.metrics["accuracy"], scored.dense_score, scored.blind_score, 3)
+    row(scored.measure, found.metrics["accuracy"], scored.dense_score, scored.blind_score, 3)
     for family, score in scored.family.items():
         row(f"  {words.plain(family, 40)}", score, scored.dense_family[family], None, 3)
+    for name, (value, dense, blind) in scored.figures.items():
+        row(name.replace("_", " "), value, dense, blind, 3)
     row("relative score q", found.objectives["score"], 1.0, 0.0, 3)
     row("relative compute u", found.objectives["compute"], 1.0, 0.0, 3)
     row("decoder GFLOPs per sample", found.metrics["gflops"], scored.dense_gflops, None, 3)

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from paretoprune.errors import UnsupportedError
-from paretoprune.problem import Candidate, Problem
+from paretoprune.problem import Candidate, Evaluation, Problem
 from paretoprune.search.base import SearchContext, SearchStrategy
 from paretoprune.search.gradient.augmented import Multipliers, SavedLoss
 from paretoprune.search.gradient.coordinates import (
@@ -45,9 +45,13 @@ from paretoprune.search.gradient.knots import Knots, over_neighbours
 from paretoprune.search.gradient.options import LagrangianOptions
 from paretoprune.search.gradient.rounds import BestIterates, Rounds
 from paretoprune.search.gradient.sampling import distinct
+from paretoprune.search.gradient.starts import Probe, best, probes_of, told
 from paretoprune.search.gradient.state import GradientState
 from paretoprune.search.relaxation import Relaxation, loss_and_slope
 from paretoprune.search.trace import Round, SearchTrace
+
+MOST_FOR_STARTS = 0.25
+"""Share of the budget that trying starts may cost; where it is more, knots start constant."""
 
 __all__ = ["LagrangianOptions", "LagrangianSearch", "project"]
 
@@ -105,7 +109,9 @@ class LagrangianSearch(SearchStrategy):
         self._taught = False
         self._pending: list[Candidate] | None = None
         self._reserve, self._finals = self._plan_finals()
-        for_steps = context.budget - self._reserve - self.relaxed.teacher_price()
+        self._probes = self._plan_probes()
+        probing = sum(problem.price(p.candidate) for p in self._probes)
+        for_steps = context.budget - self._reserve - self.relaxed.teacher_price() - probing
         self.rounds = Rounds(for_steps, options.restarts, options.average_share)
         self.history: list[dict[str, Any]] = []
 
@@ -128,19 +134,45 @@ class LagrangianSearch(SearchStrategy):
         count = max(1, min(count, self.options.most_finals))
         return 1.1 * count * mean, count
 
+    def _plan_probes(self) -> list[Probe]:
+        """Starts to try; none where the options, the kernel, the problem or the budget say so."""
+        options, problem = self.options, self.problem
+        if options.start == "constant" or not problem.has_shares:
+            return []
+        if self.space_name != self.relaxed.space:
+            return []
+        share = min(1.0, options.start_samples / self.relaxed.samples)
+        probes = probes_of(self.relaxed, self.budgets, share)
+        price = sum(problem.price(p.candidate) for p in probes)
+        return probes if price <= MOST_FOR_STARTS * self.context.budget else []
+
     @property
     def progress(self) -> float:
         """Share of the gradient steps' budget that is spent, 0..1."""
         return self.rounds.progress
 
     def ask(self, n: int) -> list[Candidate]:
-        """One outer iteration; or, at the end, up to `n` of the rounded configurations."""
+        """Starts to try; then one outer iteration; at the end, the rounded configurations."""
+        untried = [p.candidate for p in self._probes if p.lost is None]
+        if untried:
+            return untried[:n]
         if self._pending is None:
             if self._iterate():
                 return []
             self._pending = self._round()
         ready, self._pending = self._pending[:n], self._pending[n:]
         return ready
+
+    def tell(self, evaluations: Sequence[Evaluation]) -> None:
+        """Learn what the tried starts lose; the last one's evaluation sets the knots."""
+        open_ = [p for p in self._probes if p.lost is None]
+        if not open_:
+            return
+        for probe, evaluation in zip(open_, evaluations, strict=False):
+            told(probe, evaluation, self.options.loss)
+        if all(p.lost is not None for p in self._probes):
+            self.x = torch.from_numpy(best(self._probes, self.x.numpy()))
+            self.best = BestIterates(self.x)
 
     @property
     def finished(self) -> bool:
@@ -314,7 +346,7 @@ class LagrangianSearch(SearchStrategy):
             values={
                 "saved_steps": self.saved.steps, "summed": self._summed, "taught": self._taught,
                 "stepped": self.rounds.spent, "restarted": self.rounds.restarted, "met": self.met,
-                "history": self.history,
+                "history": self.history, "probed": [p.lost for p in self._probes],
                 "pending": None if self._pending is None else [
                     {"space": c.space, "values": dict(c.values), "relaxed": dict(c.relaxed or {})}
                     for c in self._pending
@@ -333,6 +365,8 @@ class LagrangianSearch(SearchStrategy):
         self._taught, self.met = values["taught"], values["met"]
         self.rounds.spent, self.rounds.restarted = values["stepped"], values["restarted"]
         self.history = list(values["history"])
+        for probe, lost in zip(self._probes, values["probed"], strict=True):
+            probe.lost = lost
         pending = values["pending"]
         self._pending = None if pending is None else [Candidate(**each) for each in pending]
 

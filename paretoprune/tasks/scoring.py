@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from paretoprune.errors import InvalidValueError
 
@@ -21,6 +21,8 @@ DEFAULT_NEW_TOKENS = 16
 class Exact:
     """1 if greedy decoding gives the answer, word for word; found by teacher forcing."""
 
+    measure: ClassVar[str] = "exact match"
+
 
 @dataclass(frozen=True)
 class TokenShare:
@@ -30,6 +32,8 @@ class TokenShare:
     model repeats word for word.
     """
 
+    measure: ClassVar[str] = "share of tokens"
+
 
 @dataclass(frozen=True)
 class Likelihood:
@@ -38,6 +42,8 @@ class Likelihood:
     One forward pass where the options are single tokens, such as letters or yes and no. Nothing is
     normalised by length; of equal ones, the first counts.
     """
+
+    measure: ClassVar[str] = "likeliest option right"
 
     options: tuple[str, ...]
 
@@ -51,6 +57,8 @@ class Likelihood:
 @dataclass(frozen=True)
 class Generation:
     """What `judge` gives for the greedy answer of at most `new_tokens` tokens, in 0..1."""
+
+    measure: ClassVar[str] = "judged answers"
 
     judge: Judge
     new_tokens: int = DEFAULT_NEW_TOKENS

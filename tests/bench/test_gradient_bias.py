@@ -41,6 +41,6 @@ def test_it_runs_and_the_soft_gradient_is_its_own(tmp_path):
     console = Console(width=140, record=True, file=sys.stderr)
     found = gradient_bias.run(console, search_size=8, quick=True, out=tmp_path / "b.json")
     assert len(found["figures"]) == len(gradient_bias.SCHEDULES) * len(gradient_bias.ESTIMATORS)
-    assert max(check["error"] for check in found["checks"]) < 0.05
+    assert min(check["agree"] for check in found["checks"]) > 0.6
     assert json.loads((tmp_path / "b.json").read_text()) == found
-    assert "differs from its own finite differences" in console.export_text()
+    assert "is its own finite difference" in console.export_text()

@@ -122,7 +122,9 @@ def test_nothing_found() -> None:
 
 def test_equal_presets_are_evaluated_once_and_failures_left_out() -> None:
     problem = ByHand()
-    presets = evaluate_presets(problem)
+    told: list[tuple[int, int]] = []
+    presets = evaluate_presets(problem, lambda done, total: told.append((done, total)))
+    assert told == [(0, 3)]
     assert [p.names for p in presets] == [("p:3", "p:3"), ("p:4",)]
     assert problem.evaluated == [3, 4, 9]
     ordered = compare_presets(problem, presets, found(problem, 0))

@@ -27,7 +27,7 @@ from paretoprune.zoo.catalogue import checkpoint_directory
 def tokens():
     from paretoprune.problems.load import load_problem
 
-    return load_problem(search_size=16, heldout_size=16)
+    return load_problem(search_size=8, heldout_size=8)
 
 
 @pytest.fixture(scope="module")

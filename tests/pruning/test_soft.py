@@ -11,7 +11,13 @@ from paretoprune.pruning.base import Pruner, Selection
 from paretoprune.pruning.decoder import run_population
 from paretoprune.pruning.fastv import FastV
 from paretoprune.pruning.random import RandomPruner
-from paretoprune.pruning.soft import logistic_noise, mask_logits, run_soft, soft_mask
+from paretoprune.pruning.soft import (
+    logistic_noise,
+    mask_logits,
+    run_soft,
+    soft_mask,
+    survival_logits,
+)
 from paretoprune.testing.models import question_batch, tiny_llava
 
 
@@ -84,7 +90,7 @@ def test_gradient_agrees_with_finite_differences(attn):
         moved[layer] = step
         with torch.no_grad():
             difference = (figure(ratios + moved) - figure(ratios - moved)) / (2 * step)
-        assert gradient[layer].item() == pytest.approx(difference.item(), rel=0.05, abs=0.05)
+        assert gradient[layer].item() == pytest.approx(difference.item(), rel=0.02, abs=0.02)
     assert gradient[0].item() == 0.0
 
 
@@ -144,7 +150,7 @@ def test_nothing_is_drawn_of_all_tokens_or_none(small):
     assert torch.allclose(drawn, exact)
 
 
-@pytest.mark.parametrize("noise", [None, np.array([1, 2])], ids=["soft", "gumbel"])
+@pytest.mark.parametrize("noise", [None, np.array([5, 6])], ids=["soft", "gumbel"])
 def test_the_gradient_of_both_relaxations_agrees_with_finite_differences(small, noise):
     """Soft masks, and drawn ones whose noise is held fixed. Off the ranking's jumps."""
     adapter, prefill = small
@@ -161,7 +167,7 @@ def test_the_gradient_of_both_relaxations_agrees_with_finite_differences(small, 
         moved[layer] = step
         with torch.no_grad():
             difference = (figure(RATIOS + moved) - figure(RATIOS - moved)) / (2 * step)
-        assert gradient[layer].item() == pytest.approx(difference.item(), rel=0.05, abs=0.05)
+        assert gradient[layer].item() == pytest.approx(difference.item(), rel=0.02, abs=0.02)
     assert gradient.abs().max() > 0.1
 
 
@@ -179,3 +185,77 @@ def test_checkpointing_changes_neither_value_nor_gradient(small, straight_throug
         found.append((logits.detach(), gradient))
     assert torch.equal(found[0][0], found[1][0])
     assert torch.allclose(found[0][1], found[1][1], rtol=1e-9)
+
+
+def test_in_bf16_the_gradient_points_the_same_way():
+    """Masks stay float64; weights and activations of the decoder are rounded to eight bits."""
+    found = []
+    for dtype in (torch.float64, torch.bfloat16):
+        adapter = tiny_llava(patch=12, dtype=dtype)
+        with torch.no_grad():
+            prefill = adapter.prefill(question_batch(adapter, 2))
+        ratios = RATIOS.clone().requires_grad_()
+        logits = run(adapter, prefill, ratios.expand(2, -1), straight_through=False)
+        (gradient,) = torch.autograd.grad(logits.double().log_softmax(-1)[:, 7].sum(), ratios)
+        found.append(gradient)
+    assert found[1].dtype == torch.float64
+    assert torch.cosine_similarity(*found, dim=0) > 0.95
+
+
+@given(count=st.floats(0.6, 9.0), tau=st.floats(0.3, 4.0), seed=st.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+def test_what_is_left_under_the_mask_sums_to_the_count(count, tau, seed):
+    rng = np.random.default_rng(seed)
+    here = torch.from_numpy(rng.uniform(0.05, 1.0, 40))
+    place = here.cumsum(-1) - here / 2
+    counts = torch.tensor(count, dtype=torch.float64)
+    mask = torch.sigmoid(survival_logits(counts, here, place, tau))
+    assert float((here * mask).sum()) == pytest.approx(count, abs=1e-6)
+
+
+def test_the_edge_is_differentiated_in_the_count_and_in_what_is_left():
+    rng = np.random.default_rng(0)
+    weights = torch.from_numpy(rng.normal(size=12))
+
+    def figure(both):
+        count, here = both[0], both[1:]
+        place = here.cumsum(-1) - here / 2
+        return (weights * here * torch.sigmoid(survival_logits(count, here, place, 1.5))).sum()
+
+    both = torch.cat([torch.tensor([4.3]), torch.from_numpy(rng.uniform(0.2, 1.0, 12))]).double()
+    assert torch.autograd.gradcheck(figure, both.requires_grad_(), eps=1e-5, atol=1e-6)
+
+
+def test_an_earlier_layer_feels_what_a_later_one_makes_of_a_token():
+    """Layers after the first drop see scores turned round: its last tokens are their best ones."""
+
+    class Turned(RandomPruner):
+        name = "turned"
+
+        def score(self, context):
+            place = context.origin.gather(1, context.visual).double()
+            return -place if context.layer == 1 else place
+
+    adapter = tiny_llava(patch=12)
+    with torch.no_grad():
+        prefill = adapter.prefill(question_batch(adapter, 2))
+    ratios = torch.tensor([1.0, 0.53, 0.26, 0.12], dtype=torch.float64, requires_grad=True)
+    tokens = run_soft(
+        adapter, prefill, ratios.expand(2, -1), Turned(), tau=1.0, straight_through=False
+    )
+    logits = adapter.head(tokens.at(prefill.prompt_end[:, None]))[:, 0]
+    (gradient,) = torch.autograd.grad(logits.log_softmax(-1)[:, 7].sum(), ratios)
+    step, moved = 1e-4, torch.tensor([0.0, 1.0, 0.0, 0.0], dtype=torch.float64)
+    with torch.no_grad():
+        ends = [
+            adapter.head(
+                run_soft(
+                    adapter, prefill, (ratios + s * step * moved).expand(2, -1), Turned(), tau=1.0,
+                    straight_through=False,
+                ).at(prefill.prompt_end[:, None])
+            )[:, 0].log_softmax(-1)[:, 7].sum()
+            for s in (1, -1)
+        ]  # fmt: skip
+    slope = float(ends[0] - ends[1]) / (2 * step)
+    assert gradient[1].item() == pytest.approx(slope, rel=0.02)
+    assert abs(slope) > 0.1  # one more token in layer 1 is the best of layers 2 and 3

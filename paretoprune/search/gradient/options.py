@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from paretoprune.errors import InvalidValueError, UnknownNameError
 
+STARTS = ("drops", "constant")
 LOSSES = ("kl", "retention")
 ESTIMATORS = ("straight-through", "soft", "gumbel", "gumbel-straight-through")
 AT_LEAST = {
     "knots": 2, "batch": 1, "inner_steps": 1, "most_finals": 1, "micro_batch": 1, "restarts": 0,
-    "patience": 1,
+    "patience": 1, "start_samples": 1,
 }  # fmt: skip
 SHARES = ("final_share", "average_share", "highest_budget")
 POSITIVE = (
@@ -34,11 +35,13 @@ class LagrangianOptions:
     pass runs each layer once more instead of keeping what it did; `inner_steps` are gradient steps
     between two multiplier updates; no keep ratio moves more than `farthest` in a step; `sharing` is
     the weight that a knot's neighbours get in its gradient, 0 for none, because near budgets want
-    near schedules. `restarts` times the knots go back to their best iterates and the step size to
-    its start. Steps end early once every knot is within `stop_within` of its constraint for
-    `patience` outer iterations in a row (0: never). `final_share` is the share of the budget kept
-    for evaluating the rounded configurations, at most `most_finals` of them; iterates are averaged
-    over the last `average_share` of the run.
+    near schedules. `start` is where the knots start: `drops`, the single drop that loses least at
+    each budget, by evaluations on `start_samples` samples, or `constant`; kernels have starts of
+    their own, and small budgets start constant. `restarts` times the knots go back to their best
+    iterates and the step size to its start. Steps end early once every knot is within `stop_within`
+    of its constraint for `patience` outer iterations in a row (0: never). `final_share` is the
+    share of the budget kept for evaluating the rounded configurations, at most `most_finals` of
+    them; iterates are averaged over the last `average_share` of the run.
     """
 
     kernel: str = "free"
@@ -59,6 +62,8 @@ class LagrangianOptions:
     tau_end: float = 2.0
     slope_start: float = 2.0
     slope_end: float = 10.0
+    start: str = "drops"
+    start_samples: int = 32
     restarts: int = 0
     stop_within: float = 0.0
     patience: int = 3
@@ -78,6 +83,8 @@ class LagrangianOptions:
                 )
         if self.loss not in LOSSES:
             raise UnknownNameError("loss", self.loss, LOSSES)
+        if self.start not in STARTS:
+            raise UnknownNameError("start", self.start, STARTS)
         if self.estimator not in ESTIMATORS:
             raise UnknownNameError("estimator", str(self.estimator), ESTIMATORS)
         for name in POSITIVE:

@@ -1,0 +1,73 @@
+"""Where a gradient search starts: the drop that loses least at each budget, by a quick probe.
+
+A gradient only sees what one more token changes. Whether a budget is better spent by dropping many
+tokens late or few early is a choice between valleys, and a search that starts from the constant
+schedule stays in its own. So every single drop that meets a budget exactly is evaluated on a few
+samples first, really pruned and paid for like any evaluation, and each knot starts at its best.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+
+from paretoprune.problem import Candidate, Evaluation
+from paretoprune.search.relaxation import Relaxation
+
+LEAST = 0.02
+"""A drop that keeps less than this share of the visual tokens is no start: the mask has no room."""
+
+
+@dataclass
+class Probe:
+    """One start that is tried: its knot, its keep ratios `[layers]`, and what it loses."""
+
+    knot: int
+    ratios: NDArray[np.float64]
+    candidate: Candidate
+    lost: float | None = None
+
+
+def probes_of(relaxed: Relaxation, budgets: NDArray[np.float64], share: float) -> list[Probe]:
+    """Every drop at one layer that meets a budget, to be evaluated on a share of the samples."""
+    return [
+        Probe(knot, ratios, replace(relaxed.candidate(ratios), share=share))
+        for knot, budget in enumerate(budgets)
+        for ratios in drops(relaxed, float(budget))
+    ]
+
+
+def drops(relaxed: Relaxation, budget: float) -> Iterable[NDArray[np.float64]]:
+    """Schedules with one drop, at each layer where one meets `budget` exactly."""
+
+    def compute(layer: int, ratio: float) -> float:
+        row = np.ones((1, relaxed.layers))
+        row[:, layer:] = ratio
+        return float(relaxed.compute(torch.from_numpy(row))) - budget
+
+    for layer in range(relaxed.first, relaxed.layers):
+        if compute(layer, LEAST) < 0 < compute(layer, 1.0):
+            row = np.ones(relaxed.layers)
+            row[layer:] = brentq(lambda ratio, at=layer: compute(at, ratio), LEAST, 1.0)
+            yield row
+
+
+def told(probe: Probe, evaluation: Evaluation, loss: str) -> None:
+    """Note what a start loses; a failed one loses infinitely much."""
+    name = "kl_to_dense" if loss == "kl" else "lost_to_dense"
+    probe.lost = evaluation.metrics.get(name, np.inf) if evaluation.failure is None else np.inf
+
+
+def best(probes: Iterable[Probe], constant: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The start of each knot, `[knots, layers]`; where nothing was tried, the `constant` one."""
+    start = constant.copy()
+    least = np.full(len(constant), np.inf)
+    for probe in probes:
+        if probe.lost is not None and probe.lost < least[probe.knot]:
+            least[probe.knot], start[probe.knot] = probe.lost, probe.ratios
+    return start

@@ -1,0 +1,1 @@
+"""Published benchmarks as tasks: one file each, with its prompt, scoring and metric."""

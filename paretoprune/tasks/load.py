@@ -1,0 +1,72 @@
+"""Tasks from names and data, as the command line writes them: `mme:scoring=generation`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from paretoprune.errors import InvalidValueError, UnknownNameError
+from paretoprune.options import read_option
+from paretoprune.registry import tasks
+from paretoprune.tasks.base import Sample
+from paretoprune.tasks.benchmarks.base import Benchmark
+
+Task: TypeAlias = Callable[..., list[Sample]]
+"""A function `(split, size, *, seed=0)`; it may have `metrics` too (`tasks.base.Measured`)."""
+
+
+def load_task(written: str, data: str | None = None) -> Task:
+    """The task called `name` or `name:option=value,...`, on `data` where it reads any.
+
+    A registered class is made with the data and the options; a registered function takes neither.
+    """
+    name, colon, rest = written.partition(":")
+    found: Any = tasks.load(name)
+    options = (
+        dict(read_option(f"task {written!r}", one) for one in rest.split(",")) if colon else {}
+    )
+    if not isinstance(found, type):
+        if data is not None:
+            raise InvalidValueError(f"task {name!r} makes its own samples and reads no data")
+        if options:
+            raise InvalidValueError(f"task {name!r} has no options, got {rest!r}")
+        task: Task = found
+        return task
+    known = _options(found)
+    for option in options:
+        if option not in known:
+            raise UnknownNameError(f"option of task {name!r}", option, known)
+    if data is None:
+        hub = getattr(found, "hub", None)
+        usually = f" (usually {hub} on the Hugging Face hub)" if hub else ""
+        raise InvalidValueError(
+            f"task {name!r} needs --data: a file, a folder, or a hub name owner/name{usually}"
+        )
+    made: Task = found(
+        data, **{k: v if isinstance(v, bool) else str(v) for k, v in options.items()}
+    )
+    return made
+
+
+def _options(kind: type[Any]) -> list[str]:
+    """Names of the keyword arguments that a task class and its bases take."""
+    found: dict[str, None] = {}
+    for base in kind.__mro__:
+        if "__init__" in vars(base) and base is not object:
+            for parameter in inspect.signature(vars(base)["__init__"]).parameters.values():
+                if parameter.kind is parameter.KEYWORD_ONLY:
+                    found[parameter.name] = None
+    return list(found)
+
+
+def nth_sample(task: Task, split: str, number: int, *, seed: int = 0) -> Sample:
+    """Sample `number`, from 0, of a split; raises `InvalidValueError` where there are fewer."""
+    if isinstance(task, Benchmark):
+        return task.nth(split, number, seed=seed)
+    samples = task(split, number + 1, seed=seed)
+    if number >= len(samples):
+        raise InvalidValueError(
+            f"sample {number} of the {split} split: it has {len(samples)}, from 0"
+        )
+    return samples[number]

@@ -1,0 +1,147 @@
+"""One row of a data set, read as what its columns should hold; what is wrong is one sentence."""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from paretoprune.errors import BrokenFileError
+from paretoprune.tasks.picture import read_base64_picture, read_picture, read_picture_bytes
+
+NOTHING = ("", "nan", "none")
+"""Texts that stand for an empty cell in the files of other tools, in lower case."""
+BASE64_FROM = 65
+"""Shorter texts in a picture column name something else: a file, or a row (VLMEvalKit)."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """Row `number`, from 1, of the data called `data`; pictures by name lie in `folder`."""
+
+    data: str
+    number: int
+    values: Mapping[str, Any] = field(repr=False)
+    folder: Path | None = None
+
+    def wrong(self, column: str, value: object, allowed: str) -> BrokenFileError:
+        """The error for a cell: which one, what it holds, and what is allowed."""
+        shown = repr(value)
+        shown = shown if len(shown) <= 60 else shown[:57] + "..."
+        return BrokenFileError(
+            f"{self.data}, row {self.number}: column {column!r} is {shown}; allowed: {allowed}"
+        )
+
+    def has(self, column: str) -> bool:
+        """Whether there is such a column with something in this row."""
+        value = self.values.get(column)
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            return False
+        return not (isinstance(value, str) and value.strip().lower() in NOTHING)
+
+    def found(self, *columns: str) -> str | None:
+        """The first of these columns that holds something."""
+        return next((column for column in columns if self.has(column)), None)
+
+    def text(self, *columns: str) -> str:
+        """What the first of these columns that holds something says, without blanks around it."""
+        column = self.found(*columns)
+        if column is None:
+            raise self.wrong(columns[0], self.values.get(columns[0]), "a text that is not empty")
+        value = self.values[column]
+        if isinstance(value, bool | int | float):
+            whole = isinstance(value, float) and value.is_integer()
+            return str(int(value) if whole else value)
+        if not isinstance(value, str):
+            raise self.wrong(column, value, "a text")
+        return value.strip()
+
+    def texts(self, *columns: str) -> list[str]:
+        """A list of texts, which may be written out in one cell as Python or JSON does."""
+        column = self.found(*columns)
+        if column is None:
+            raise self.wrong(columns[0], self.values.get(columns[0]), "a list of texts")
+        value = self.values[column]
+        if isinstance(value, str):
+            value = _written_list(value)
+        if hasattr(value, "tolist"):
+            value = value.tolist()
+        if not isinstance(value, list | tuple) or not value:
+            raise self.wrong(column, value, "a list of one or more texts")
+        return [str(item.get("answer", "") if isinstance(item, dict) else item) for item in value]
+
+    def one_of(self, column: str, allowed: Sequence[str]) -> str:
+        """The one of `allowed` that the column says, in any case, without a full stop."""
+        said = self.text(column).rstrip(".")
+        for choice in allowed:
+            if said.lower() == choice.lower():
+                return choice
+        raise self.wrong(column, self.values[column], ", ".join(allowed))
+
+    def whole(self, column: str, upto: int) -> int:
+        """A whole number from 0 to `upto`."""
+        try:
+            number = float(self.text(column))
+        except ValueError:
+            number = math.nan
+        if not (number.is_integer() and 0 <= number <= upto):
+            raise self.wrong(column, self.values.get(column), f"a whole number from 0 to {upto}")
+        return int(number)
+
+    def pictures(self, column: str = "image") -> list[Image.Image]:
+        """The pictures of a column, one or several, RGB."""
+        value = self.values.get(column)
+        if value is None or (isinstance(value, list) and not value):
+            raise self.wrong(column, value, "a picture")
+        listed = value if isinstance(value, list) else [value]
+        return [self._picture(column, one) for one in listed]
+
+    def picture(self, column: str = "image") -> Image.Image:
+        """The only picture of a column."""
+        found = self.pictures(column)
+        if len(found) != 1:
+            raise self.wrong(column, f"{len(found)} pictures", "one picture")
+        return found[0]
+
+    def _picture(self, column: str, value: Any) -> Image.Image:
+        name = f"{self.data}, row {self.number}, column {column!r}"
+        if isinstance(value, Image.Image):
+            return value.convert("RGB")
+        if isinstance(value, Mapping) and value.get("bytes") is not None:
+            return read_picture_bytes(value["bytes"], name)
+        if isinstance(value, Mapping):
+            value = value.get("path")
+        if isinstance(value, bytes):
+            return read_picture_bytes(value, name)
+        if isinstance(value, str) and value:
+            if len(value) >= BASE64_FROM and "." not in value[-8:]:
+                return read_base64_picture(value, name)
+            if self.folder is not None:
+                return read_picture(inside(self.folder, value, name))
+        raise self.wrong(column, value, "a picture, its bytes, base64, or a file beside the data")
+
+
+def inside(folder: Path, name: str, what: str) -> Path:
+    """The file called `name` within `folder`; raises `BrokenFileError` for one that leaves it."""
+    root = folder.resolve()
+    file = (root / name).resolve()
+    if not file.is_relative_to(root):
+        raise BrokenFileError(f"{what}: picture {name!r} lies outside {folder}; allowed: inside it")
+    return file
+
+
+def _written_list(text: str) -> Any:
+    for read in (json.loads, ast.literal_eval):
+        try:
+            found = read(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            continue
+        if isinstance(found, list | tuple):
+            return list(found)
+    return [text]
