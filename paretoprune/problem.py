@@ -227,6 +227,10 @@ class Problem(ABC):
         found: NDArray[np.float64] = np.asarray(outcomes, dtype=np.float64) - quality.reference
         return found / (quality.best - quality.reference)
 
+    def fingerprints(self) -> Mapping[str, str]:
+        """SHA-256 by name of what a rerun must find unchanged beside the settings; none here."""
+        return {}
+
     def parts(self, outcomes: NDArray[np.float32]) -> Mapping[str, float]:
         """Mean outcome of each part of the data, such as a question family; {} without parts.
 

@@ -15,6 +15,7 @@ from paretoprune.cli.app import app as app
 
 # isort: off
 from paretoprune.cli import compare as compare
+from paretoprune.cli import studies as studies
 from paretoprune.cli import schedules as schedules
 from paretoprune.cli import models as models
 from paretoprune.cli import results as results
