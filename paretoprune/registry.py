@@ -102,6 +102,8 @@ tasks = Registry(
     [
         Entry("minivqa", "paretoprune.tasks.minivqa.dataset:load_split", "eight question families on drawn pictures, no download"),
         Entry("minivqa-sizes", "paretoprune.tasks.minivqa.dataset:load_sizes_split", "the same on pictures of two sizes, for dynamic resolution"),
+        Entry("pictures", "paretoprune.tasks.calibration.pictures:Pictures", "a folder of pictures with questions, answers optional; needs --data"),
+        Entry("llava-instruct", "paretoprune.tasks.calibration.llava_instruct:LLaVAInstruct", "conversations about pictures (arXiv 2304.08485); needs --data"),
         Entry("mme", f"{_benchmarks}.mme:MME", "yes or no in pairs, accuracy+ (arXiv 2306.13394); needs --data"),
         Entry("mmbench", f"{_benchmarks}.mmbench:MMBench", "multiple choice, circular (arXiv 2307.06281); needs --data"),
         Entry("seedbench", f"{_benchmarks}.seedbench:SEEDBench", "multiple choice on pictures and videos (arXiv 2307.16125); needs --data"),
