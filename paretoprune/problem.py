@@ -200,6 +200,16 @@ class Problem(ABC):
             "strategies that choose from them cannot search it; choose a sampler such as 'tpe'"
         )
 
+    def policy_candidate(self, name: str, **settings: Any) -> Candidate:
+        """A candidate that is the registered policy `name` with these settings.
+
+        Black boxes raise `UnsupportedError`.
+        """
+        raise UnsupportedError(
+            f"problem {self.name!r} keeps no visual tokens, so policy {name!r} cannot be tried on "
+            "it; choose a sampler such as 'tpe'"
+        )
+
     def examples(self, candidates: Mapping[str, Candidate], count: int) -> list[Example]:
         """What candidates, by label, keep of `count` samples; [] where there is nothing to see."""
         return []
@@ -226,6 +236,10 @@ class Problem(ABC):
         (quality,) = (o for o in self.objectives if o.direction == "max")
         found: NDArray[np.float64] = np.asarray(outcomes, dtype=np.float64) - quality.reference
         return found / (quality.best - quality.reference)
+
+    def fingerprints(self) -> Mapping[str, str]:
+        """SHA-256 by name of what a rerun must find unchanged beside the settings; none here."""
+        return {}
 
     def parts(self, outcomes: NDArray[np.float32]) -> Mapping[str, float]:
         """Mean outcome of each part of the data, such as a question family; {} without parts.

@@ -6,6 +6,10 @@ import subprocess
 import sys
 
 import pytest
+import typer
+
+from paretoprune.cli import app
+from paretoprune.study_file import StudyFile
 
 SMALL = ["--search-size", "16", "--heldout-size", "16", "--budget", "2", "--seeds", "1"]
 
@@ -136,3 +140,24 @@ def test_analytic_problems_run_from_the_command_line(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "report.html").exists()
+
+
+def flags():
+    root = typer.main.get_command(app)
+    return {p.name: p for p in root.commands["compare"].params}
+
+
+NOT_SETTINGS = {"config", "resume", "help"}
+
+
+def test_every_flag_of_compare_is_a_setting_with_the_same_default():
+    """A new flag of compare needs a field in `StudyFile`, in the same order."""
+    found = {name: p for name, p in flags().items() if name not in NOT_SETTINGS}
+    assert list(found) == list(StudyFile.model_fields)
+    for name, flag in found.items():
+        assert f"--{name.replace('_', '-')}" in flag.opts
+        default = getattr(StudyFile(), name)
+        if flag.default is None or flag.default == []:
+            assert default in (None, (), ("mini-llava",), ("fastv",)), name
+        else:
+            assert flag.default == default, name

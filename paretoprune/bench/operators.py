@@ -23,11 +23,11 @@ from paretoprune.adapters.base import Adapter
 from paretoprune.adapters.load import load_adapter
 from paretoprune.bench.versions import machine, told
 from paretoprune.errors import UnsupportedError
-from paretoprune.problems.load import default_task
 from paretoprune.problems.token_pruning import TokenPruning, exact_candidate
 from paretoprune.registry import pruners, tasks
 from paretoprune.schedules import KeepSchedule
 from paretoprune.tasks.base import Sample
+from paretoprune.zoo.catalogue import default_task
 from paretoprune.zoo.catalogue import names as embedded
 
 TARGETS = (0.25, 0.5, 0.75)

@@ -15,11 +15,13 @@ from paretoprune.cli.app import app as app
 
 # isort: off
 from paretoprune.cli import compare as compare
+from paretoprune.cli import studies as studies
 from paretoprune.cli import schedules as schedules
 from paretoprune.cli import models as models
 from paretoprune.cli import results as results
 from paretoprune.cli import decide as decide
 from paretoprune.cli import gap as gap
+from paretoprune.cli import data as data
 from paretoprune.cli import names as names
 from paretoprune.cli import bench as bench
 from paretoprune.cli import reproduce as reproduce

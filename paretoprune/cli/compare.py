@@ -1,8 +1,7 @@
-"""Searching: `compare` and `search`."""
+"""Searching: `compare` and `search`. Both build a `StudyFile` from their flags and run it."""
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,49 +14,46 @@ from paretoprune.cli.options import (
     Batch,
     Budget,
     Data,
+    DataPlaces,
     DataSeed,
     Device,
     Dtype,
     HeldoutSize,
     Levels,
     Model,
+    Models,
     Objectives,
     Out,
     PresetNames,
     ProblemName,
     Pruner,
+    PrunerKnobs,
+    Pruners,
     ReferenceName,
     Remote,
     Resume,
-    SearchKnobs,
     SearchSize,
     Task,
+    Tasks,
     Track,
     WithPresets,
 )
-from paretoprune.cli.terminal import (
-    free_folder,
-    interrupted_by_signals,
-    new_console,
-    resumed_folder,
-    without_library_bars,
-)
+from paretoprune.cli.terminal import free_folder, new_console, resumed_folder
 from paretoprune.errors import InvalidValueError
-from paretoprune.runs import Run, read_run, write_run
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from paretoprune.comparison import Comparison
-    from paretoprune.gradients import Gradients
-    from paretoprune.log import StudyLog
-    from paretoprune.problem import Problem
-    from paretoprune.reference import Reference
+    from paretoprune.study_file import StudyFile
 
 
 @app.command()
 def compare(
     context: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="Study file (TOML), as paretoprune init writes one; flags come before it."
+        ),
+    ] = None,
     strategy: Annotated[
         list[str] | None,
         typer.Option(
@@ -70,11 +66,11 @@ def compare(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds per strategy: 0 to N-1.")] = 2,
     budget: Budget = DEFAULT_BUDGET,
-    model: Model = "mini-llava",
-    task: Task = None,
-    data: Data = None,
-    pruner: Pruner = "fastv",
-    search_knobs: SearchKnobs = None,
+    model: Models = None,
+    task: Tasks = None,
+    data: DataPlaces = None,
+    pruner: Pruners = None,
+    pruner_knobs: PrunerKnobs = None,
     search_size: SearchSize = 128,
     heldout_size: HeldoutSize = 256,
     data_seed: DataSeed = 0,
@@ -93,25 +89,31 @@ def compare(
     out: Out = None,
     resume: Resume = None,
 ) -> None:
-    """Search with several strategies at equal cost and rank them on held-out data."""
-    if resume is not None:
-        run = read_run(resume)
-        _check_unchanged(context, resume, run)
-        options = locals() | run.options
-        _compare(run.strategies, run.seeds, run.budget, resume, run.problem, options, resume=True)
-        return
-    names = list(strategy or [])
-    if not names and problem == "token-pruning":  # mistakes show before the model loads
-        from paretoprune.problems.costs import parse_objectives
-        from paretoprune.specs import default_strategies
+    """Search with several strategies at equal cost and rank them on held-out data.
 
-        costs = parse_objectives(objectives)[1:]
-        names += default_strategies(costs, gradient=_is_relaxable(pruner, search_knobs))
-    _compare(names, list(range(seeds)), budget, out, problem, locals())
+    Several models, tasks or pruners are compared one combination after the other.
+    """
+    from paretoprune.cli.run import run
+    from paretoprune.study_file import StudyFile, read_study
+
+    given = given_settings(context)
+    if resume is not None:
+        from paretoprune.matrix import cases_to_resume, study_to_resume
+
+        study = study_to_resume(resume)
+        _check_unchanged(context, resume, study)
+        study.confirm(given)
+        run(study, cases_to_resume(resume), resumed_folder(resume), resume=True)
+        return
+    study = StudyFile() if config is None else read_study(config)
+    study = study.changed(given)
+    study.confirm(given)
+    run(study, study.cases(), free_folder(study.out))
 
 
 @app.command()
 def search(
+    context: typer.Context,
     strategy: Annotated[str, typer.Argument(help="Strategy, as name or name:option=value,...")],
     seed: Annotated[int, typer.Option(min=0, help="Seed of the search.")] = 0,
     plan: Annotated[
@@ -127,7 +129,7 @@ def search(
     task: Task = None,
     data: Data = None,
     pruner: Pruner = "fastv",
-    search_knobs: SearchKnobs = None,
+    pruner_knobs: PrunerKnobs = None,
     search_size: SearchSize = 128,
     heldout_size: HeldoutSize = 256,
     data_seed: DataSeed = 0,
@@ -149,7 +151,11 @@ def search(
     if plan:
         _plan(strategy, model, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
         return
-    _compare([strategy], [seed], budget, out, problem, locals())
+    from paretoprune.cli.run import run
+    from paretoprune.study_file import StudyFile
+
+    study = StudyFile().changed(given_settings(context) | {"strategy": strategy, "seeds": [seed]})
+    run(study, study.cases(), free_folder(study.out))
 
 
 def _plan(name: str, model: str, **options: Any) -> None:
@@ -166,198 +172,35 @@ def _plan(name: str, model: str, **options: Any) -> None:
     print_plan(new_console(), plan_step(model, strategy.options, **options))
 
 
-def _is_relaxable(pruner: str, search_knobs: bool | None) -> bool:
-    """Whether gradient strategies can search it: a single pruner that is top-k of a score."""
-    if pruner == "fastv":
-        return True  # the default is known without loading torch
-    from paretoprune.pruning.operators import Operators
-
-    only = Operators.of(pruner, search_knobs=search_knobs).only
-    return only is not None and only.relaxable
-
-
-LOADING = (
-    "model", "task", "data", "pruner", "search_knobs", "search_size", "heldout_size", "data_seed",
-    "levels", "objectives", "batch", "dtype", "device", "attn", "trust_remote_code",
-)  # fmt: skip
-
-
-def _compare(
-    names: list[str],
-    seeds: list[int],
-    budget: float,
-    out: Path | None,
-    problem_name: str,
-    options: dict[str, Any],
-    *,
-    resume: bool = False,
-) -> None:
-    from paretoprune.problems.locate import is_location
-    from paretoprune.registry import problems
-    from paretoprune.specs import StrategySpec, fitting_strategies
-    from paretoprune.track import Trackers
-
-    if not budget > 0:
-        raise InvalidValueError(f"--budget must be more than 0 dense passes, got {budget:g}")
-    specs = [StrategySpec.parse(name) for name in names]  # mistakes show before torch loads
-    own = is_location(problem_name)
-    if not own:
-        problems.entry(problem_name)
-    beside = _presets(options["preset"], options["with_presets"], problem_name)
-    wanted = options["reference"]
-    if wanted is not None:
-        from paretoprune.reference import parse_reference
-
-        parse_reference(wanted)
-    loading = {key: options[key] for key in LOADING} if problem_name == "token-pruning" else {}
-    if beside:
-        loading["presets"] = beside
-    shown = {"decoder_batch" if key == "batch" else key: v for key, v in loading.items()}
-    trackers = Trackers.named(options["track"] or [])
-    folder = resumed_folder(out) if resume and out is not None else free_folder(out)
-
-    from rich.text import Text
-
-    from paretoprune.comparison import check
-    from paretoprune.comparison import compare as run
-    from paretoprune.examples import examples_of
-    from paretoprune.gradients import write_gradients
-    from paretoprune.kept import write_examples
-    from paretoprune.log import StudyLog
-    from paretoprune.report import write_report
-    from paretoprune.report.console import show
-    from paretoprune.report.terminal import SearchProgress, print_summary
-    from paretoprune.results import write_results
-
-    console = new_console()
-    if not own:  # a user's own problem may need no library of models at all
-        without_library_bars()
-    task = load_with_status(console, problem_name, loading)
-    specs = specs or [StrategySpec.parse(name) for name in fitting_strategies(task)]
-    check(task, specs, seeds, budget)
-    for note in task.notes():
-        console.print(note)
-    if not resume:
-        kept = {key: loading[key] for key in LOADING if key in loading}
-        labels = [spec.label for spec in specs]
-        write_run(
-            folder,
-            Run(
-                strategies=labels, seeds=seeds, budget=budget, problem=problem_name,
-                options={
-                    "reference": wanted, **kept,
-                    "with_presets": options["with_presets"], "preset": beside or None,
-                    "track": options["track"],
-                },
-            ),
-        )  # fmt: skip
-    with interrupted_by_signals() as signals, StudyLog(folder) as log:
-        found = None if wanted is None else evaluate_reference(console, task, wanted, log)
-        with SearchProgress(console) as progress, trackers:
-            comparison = run(
-                task, specs, budget=budget, seeds=seeds, log=log,
-                observe=trackers.beside(progress),
-                settings={"problem": problem_name, "reference": wanted, **shown},
-                reference=found, resume=True,
-            )  # fmt: skip
-            trackers.finish(comparison.summary)
-        write_results(folder, comparison.summary)
-        gradients = (
-            None if comparison.summary.interrupted else _gradients(console, comparison, found)
-        )
-        if gradients is not None:
-            write_gradients(folder, gradients)
-        examples = None if comparison.summary.interrupted else examples_of(comparison)
-        if examples is not None:
-            write_examples(folder, examples)
-        write_report(folder, comparison.summary, examples, gradients)
-    print_summary(console, comparison.summary, folder)
-    if comparison.summary.interrupted:
-        show(console, Text(f"Go on with: paretoprune compare --resume {shlex.quote(str(folder))}"))
-        raise typer.Exit(signals.exit_code)
-
-
-def _check_unchanged(context: typer.Context, folder: Path, run: Run) -> None:
+def _check_unchanged(context: typer.Context, folder: Path, study: StudyFile) -> None:
     """Refuse options that were given and are not those that the comparison was started with."""
-    known = run.options | {
-        "strategy": run.strategies, "seeds": len(run.seeds), "budget": run.budget,
-        "problem": run.problem,
-    }  # fmt: skip
     for name, value in context.params.items():
-        source = context.get_parameter_source(name)
-        if name == "resume" or source is None or source.name != "COMMANDLINE":
+        if name == "resume" or not _is_given(context, name):
             continue
-        now = list(value) if name == "strategy" else str(value) if name == "task" else value
-        if name not in known:
+        flag = f"--{name.replace('_', '-')}"
+        if name == "out" or name not in type(study).model_fields:
             raise InvalidValueError(
-                f"--{name.replace('_', '-')} cannot be given with --resume: {folder} goes on as it "
-                "was started"
+                f"{flag} cannot be given with --resume: {folder} goes on as it was started"
             )
-        if known[name] != now:
+        known = getattr(study, name)
+        if getattr(study.changed({name: value}), name) != known:
+            started = ", ".join(map(str, known)) if isinstance(known, tuple) else known
             raise InvalidValueError(
-                f"cannot resume {folder} with --{name.replace('_', '-')} {value}: it was started "
-                f"with {known[name]}"
+                f"cannot resume {folder} with {flag} {value}: it was started with {started}"
             )
 
 
-def _presets(named: list[str] | None, every: bool, problem: str) -> list[str]:
-    """Names of the presets to set beside the front; mistakes show before torch loads."""
-    from paretoprune.presets import find_presets
+def given_settings(context: typer.Context) -> dict[str, Any]:
+    """Settings of a study file that were given as flags; paths as text."""
+    from paretoprune.study_file import StudyFile
 
-    wanted = named or (["all"] if every else [])
-    if wanted and problem != "token-pruning":
-        raise InvalidValueError(
-            f"presets are token prunings; there are none for --problem {problem}"
-        )
-    return [preset.name for preset in find_presets(wanted)] if wanted else []
-
-
-def _gradients(
-    console: Console, comparison: Comparison, reference: Reference | None
-) -> Gradients | None:
-    """Curves and relaxation gaps of the gradient searches; Ctrl-C leaves them out."""
-    from rich.progress import Progress
-
-    from paretoprune.gap import gradients_of
-
-    try:
-        with Progress(console=console, transient=True) as bar:
-            line = bar.add_task("relaxation gap", total=None)
-            return gradients_of(
-                comparison.problem, comparison.studies, reference=reference,
-                observe=lambda done, total: bar.update(line, completed=done, total=total),
-            )  # fmt: skip
-    except KeyboardInterrupt:
-        return None
+    return {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in context.params.items()
+        if name in StudyFile.model_fields and _is_given(context, name)
+    }
 
 
-def evaluate_reference(
-    console: Console, task: Problem, name: str, log: StudyLog | None = None
-) -> Reference:
-    """Evaluate an exhaustive grid with a progress bar, and say what it was worth."""
-    from rich.progress import Progress
-
-    from paretoprune.reference import reference_front
-
-    recorder = None if log is None else log.study(f"reference {name}", task, {}, resume=True)
-    with Progress(console=console, transient=True) as bar:
-        line = bar.add_task(f"reference {name}", total=None)
-        found = reference_front(
-            task, name, recorder=recorder,
-            observe=lambda done, total: bar.update(line, completed=done, total=total),
-        )  # fmt: skip
-    stored = found.stored()
-    console.print(
-        f"Reference {name}: {stored.evaluations} configurations in {stored.seconds:.0f} s, "
-        f"{len(stored.costs)} on the front, hypervolume {stored.hypervolume:.3f}; worth "
-        f"{stored.cost:.0f} dense passes, of which {stored.executed:.0f} were run."
-    )
-    return found
-
-
-def load_with_status(console: Console, name: str, options: dict[str, Any]) -> Problem:
-    """A problem by name, with a spinner while model and data load."""
-    from paretoprune.problems.named import load_named_problem
-
-    with console.status(f"loading {options.get('model', name)} and its data"):
-        return load_named_problem(name, **options)
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"

@@ -58,7 +58,7 @@ def gap(
 
 def _reference_again(summary: Summary, name: str) -> ReferenceFront:
     """The exhaustive front of the problem that a results folder is about."""
-    from paretoprune.cli.compare import LOADING, evaluate_reference, load_with_status
+    from paretoprune.cli.run import LOADING, evaluate_reference, load_with_status
     from paretoprune.cli.terminal import without_library_bars
     from paretoprune.reference import parse_reference
 

@@ -13,6 +13,14 @@ Model = Annotated[
     str,
     typer.Option(help="Embedded mini-model, checkpoint directory, or hub name owner/model."),
 ]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        help="Embedded mini-model, checkpoint directory, or hub name owner/model; repeat for "
+        "several. [default: mini-llava]",
+    ),
+]
 Task = Annotated[
     str | None,
     typer.Option(
@@ -27,11 +35,36 @@ Data = Annotated[
         "or a hub name owner/name."
     ),
 ]
+Tasks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--task",
+        help="What candidates are scored on, as name or name:option=value,...; repeat for several. "
+        "[default: what an embedded mini-model was trained on, else minivqa]",
+    ),
+]
+DataPlaces = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data",
+        help="Where a task that reads data finds it: a file (Parquet, TSV, JSON, CSV), a folder, "
+        "or a hub name owner/name; with several tasks, one for all or one each.",
+    ),
+]
 Pruner = Annotated[
     str,
     typer.Option(
         help="Operator that decides which visual tokens go, as name or name:knob=value,...; "
         "several with commas, or all, of which the search chooses."
+    ),
+]
+Pruners = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--pruner",
+        help="Operator that decides which visual tokens go, as name or name:knob=value,...; "
+        "several with commas, or all, of which the search chooses; repeat to compare each by "
+        "itself. [default: fastv]",
     ),
 ]
 PresetName = Annotated[
@@ -59,7 +92,7 @@ PresetNames = Annotated[
         "searched, charged nor ranked.",
     ),
 ]
-SearchKnobs = Annotated[
+PrunerKnobs = Annotated[
     bool | None,
     typer.Option(
         "--pruner-knobs/--no-pruner-knobs",

@@ -15,16 +15,26 @@ from paretoprune.cli.terminal import new_console
 def report(
     results: Annotated[Path, typer.Argument(help="Results folder of compare or search.")],
 ) -> None:
-    """Write report.html, front.png and ranking.md again from a results folder, and print it."""
+    """Write report.html, front.png and ranking.md again from a results folder, and print it.
+
+    Of several comparisons, all of them and the overview.
+    """
     from paretoprune.gradients import read_gradients
     from paretoprune.kept import read_examples
+    from paretoprune.matrix import read_matrix, read_summaries
     from paretoprune.report import write_report
     from paretoprune.report.terminal import print_summary
-    from paretoprune.results import read_summary
 
-    summary = read_summary(results)
-    write_report(results, summary, read_examples(results), read_gradients(results))
-    print_summary(new_console(), summary, results)
+    console = new_console()
+    for name, summary in read_summaries(results).items():
+        folder = results / name
+        write_report(folder, summary, read_examples(folder), read_gradients(folder))
+        print_summary(console, summary, folder)
+    if read_matrix(results) is not None:
+        from paretoprune.report.overview import print_overview, write_overview
+
+        write_overview(results)
+        print_overview(console, results)
 
 
 @app.command()

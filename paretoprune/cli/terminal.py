@@ -67,7 +67,7 @@ def with_plain_warnings() -> None:
     warnings.formatwarning = lambda message, *_, **__: f"paretoprune: note: {message}\n"
 
 
-def free_folder(out: Path | None) -> Path:
+def free_folder(out: str | Path | None, default: Path = DEFAULT_OUT) -> Path:
     """The folder to write to; results that are already there are never overwritten.
 
     Where several processes take part, those that only compute write to folders nobody looks at.
@@ -75,15 +75,16 @@ def free_folder(out: Path | None) -> Path:
     if processes()[0] > 0:
         return Path(tempfile.mkdtemp(prefix="paretoprune-"))
     if out is not None:
+        out = Path(out)
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise InvalidValueError(f"--out {out} exists and is not an empty folder; name another")
         folder = out
     else:
-        folder = DEFAULT_OUT
+        folder = default
         number = 1
         while folder.exists():
             number += 1
-            folder = DEFAULT_OUT.with_name(f"{DEFAULT_OUT.name}-{number}")
+            folder = default.with_name(f"{default.name}-{number}")
     return folder
 
 

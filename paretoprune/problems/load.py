@@ -17,7 +17,7 @@ from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.operators import Named, Operators
 from paretoprune.tasks.base import Measured
 from paretoprune.tasks.load import load_task
-from paretoprune.zoo.catalogue import DEFAULT_TASK, task_of
+from paretoprune.zoo.catalogue import default_task
 
 DEFAULT_MODEL = "mini-llava"
 DEFAULT_SEARCH_SIZE = 128
@@ -94,8 +94,3 @@ def load_problem(
         objectives=parse_objectives(objectives),
         prefill_bytes=prefill_bytes,
     )
-
-
-def default_task(model: str) -> str:
-    """The task of an embedded mini-model, and MiniVQA for any other."""
-    return task_of(model) or DEFAULT_TASK

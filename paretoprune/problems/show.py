@@ -14,13 +14,14 @@ from paretoprune.errors import InvalidValueError, UnsupportedError
 from paretoprune.kept import Example
 from paretoprune.presets import find_presets
 from paretoprune.problems.kept_tokens import DEFAULT_NEW_TOKENS, Question, Wanted, kept_tokens
-from paretoprune.problems.load import DEFAULT_MODEL, default_task
+from paretoprune.problems.load import DEFAULT_MODEL
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.operators import Operators
 from paretoprune.schedules import KeepSchedule
 from paretoprune.schedules.written import parse_schedule
 from paretoprune.tasks.load import load_task, nth_sample
 from paretoprune.tasks.picture import read_picture
+from paretoprune.zoo.catalogue import default_task
 
 DEFAULT_SCHEDULE = "keep=0.25,layer=2"
 DEFAULT_PRUNER = "fastv"

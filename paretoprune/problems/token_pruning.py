@@ -33,6 +33,7 @@ from paretoprune.problems.configuration import (
 )
 from paretoprune.problems.costs import COSTS, DEFAULT_OBJECTIVES, SCORE, parse_objectives
 from paretoprune.problems.fidelity import chosen_samples, stratified_order
+from paretoprune.problems.fingerprints import data_fingerprint, model_fingerprint
 from paretoprune.problems.kept_tokens import Question, Wanted, kept_tokens
 from paretoprune.problems.latency import PrefillTimer, typical_sample
 from paretoprune.problems.memory import peak_prefill_bytes
@@ -48,6 +49,7 @@ from paretoprune.pruning.decoder import run_population
 from paretoprune.pruning.operators import Operators
 from paretoprune.pruning.tokens import enter
 from paretoprune.pruning.trunk import Trunk, trunk_bytes
+from paretoprune.registry import policies
 from paretoprune.schedules import KeepSchedule, keep_counts
 from paretoprune.schedules.kernels import Kernel, Withdrawal, fitting_kernels
 from paretoprune.search.relaxation import Relaxation
@@ -357,6 +359,12 @@ class TokenPruning(Problem):
         new = tuple(guest for guest in self.guests if guest.name not in known)
         return Operators((*self.operators.pruners, *new))
 
+    def policy_candidate(self, name: str, **settings: Any) -> Candidate:
+        """The registered policy `name` for this decoder and lattice."""
+        kind = policies.load(name)
+        layers = self.adapter.spec.layers
+        return policy_candidate(kind(layers=layers, levels=self.levels, **settings))
+
     def schedule(self, candidate: Candidate) -> KeepSchedule:
         """The keep schedule that a candidate stands for."""
         return self.configuration(candidate).schedule
@@ -613,6 +621,13 @@ class TokenPruning(Problem):
         """Outcomes on a scale of 0, the blind model's mean, to 1, the dense model's."""
         found: NDArray[np.float64] = np.asarray(outcomes, dtype=np.float64) - self.blind_score
         return found / (self.dense_score - self.blind_score)
+
+    def fingerprints(self) -> dict[str, str]:
+        """SHA-256 of the samples of both splits, and of the model's weights (first values)."""
+        found = {"search": data_fingerprint(self.samples)}
+        if self._heldout_samples is not None:
+            found["heldout"] = data_fingerprint(self._heldout_samples)
+        return found | {"model": model_fingerprint(self.adapter.model)}
 
     def parts(self, outcomes: NDArray[np.float32]) -> Mapping[str, float]:
         """Mean outcome per question family."""

@@ -1,22 +1,12 @@
-"""Writes a file whole or not at all, and reads the files that the package brings."""
+"""The files that the report's pages are made of, and how pages are written."""
 
 from __future__ import annotations
 
 from importlib.resources import files
-from pathlib import Path
 
-from paretoprune.errors import BrokenFileError
+from paretoprune.files import write_whole
 
-
-def write_whole(file: Path, content: bytes) -> None:
-    """Write `content` beside `file` and move it there; raises `BrokenFileError` naming the file."""
-    partial = file.with_name(f"{file.name}.partial")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        partial.replace(file)
-    except OSError as error:
-        raise BrokenFileError(f"cannot write {file}: {error.strerror}") from error
+__all__ = ["resource", "write_whole"]
 
 
 def resource(name: str) -> str:

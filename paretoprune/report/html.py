@@ -49,7 +49,7 @@ def render_html(
     script = _newlines(resource("page.js")) if drawn or has_slider(body) else ""
     title = _title(summary)
     return Template(resource("page.html")).substitute(
-        policy=_policy([library, script]),
+        policy=policy([library, script]),
         title=html.escape(title),
         style=resource("style.css"),
         finding=html.escape(words.finding(summary)),
@@ -74,7 +74,8 @@ def embedded_json(value: object) -> str:
     return text
 
 
-def _policy(scripts: list[str]) -> str:
+def policy(scripts: list[str]) -> str:
+    """A content security policy that allows these scripts and nothing else."""
     hashes = [
         base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
         for text in scripts

@@ -53,7 +53,7 @@ def ranking_table(summary: Summary, width: int = WIDTH) -> Table:
 
     shown = ranking.fitting(summary, lambda chosen: left(chosen) >= least)
     label_width = min(widths[ranking.STRATEGY], max(LEAST_LABEL, left(shown)))
-    table = _table("Ranking", ranking.caption(summary, shown))
+    table = new_table("Ranking", ranking.caption(summary, shown))
     for column in shown:
         if column is ranking.STRATEGY:
             cells[column] = [_broken(label, label_width) for label in cells[column]]
@@ -91,7 +91,7 @@ def front_table(summary: Summary, most: int = MOST_POINTS, width: int = WIDTH) -
         caption.append("Keep: percent of visual tokens per decoder layer.")
     if len(shown) < len(points):
         caption.append(f"{len(shown)} of {len(points)} points; front.csv has all.")
-    table = _table(title, " ".join(caption))
+    table = new_table(title, " ".join(caption))
     for head in figures:
         table.add_column(head, justify="right", no_wrap=True)
     if several:
@@ -107,7 +107,7 @@ def front_table(summary: Summary, most: int = MOST_POINTS, width: int = WIDTH) -
 
 def presets_table(summary: Summary) -> Table:
     """Published presets beside the found front, cheapest first."""
-    table = _table("Published presets", presets.caption(summary))
+    table = new_table("Published presets", presets.caption(summary))
     table.add_column("preset", overflow="fold")
     for head in presets.heads(summary):
         table.add_column(head, justify="right", no_wrap=True)
@@ -174,7 +174,8 @@ def print_summary(console: Console, summary: Summary, folder: Path) -> None:
     show(console, Text(f"In {words.plain(folder, 400)}: {names}"))
 
 
-def _table(title: str, caption: str) -> Table:
+def new_table(title: str, caption: str) -> Table:
+    """An empty table in the style of all of them."""
     return Table(
         title=Text(title),
         title_justify="left",

@@ -29,6 +29,11 @@ def task_of(model: str) -> str | None:
     return str(found.get("task", DEFAULT_TASK))
 
 
+def default_task(model: str) -> str:
+    """The task of an embedded mini-model, and MiniVQA for any other."""
+    return task_of(model) or DEFAULT_TASK
+
+
 def describe() -> list[str]:
     """One line per mini-model: name, size on disk, held-out exact match overall and at worst."""
     lines = []

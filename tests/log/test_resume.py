@@ -17,10 +17,10 @@ from paretoprune.errors import BrokenFileError, InUseError, InvalidValueError
 from paretoprune.log import StudyLog, differences, projection
 from paretoprune.problem import Evaluation
 from paretoprune.problems.analytic import ZDT1
-from paretoprune.runs import read_run
 from paretoprune.search.lagrangian import LagrangianSearch
 from paretoprune.search.random import RandomSearch
 from paretoprune.study import run_study
+from paretoprune.study_file import read_study
 from paretoprune.testing.relaxations import ToyPruning
 from paretoprune.testing.strategies import Killed, Mortal, Toy
 
@@ -237,7 +237,7 @@ def test_the_command_goes_on_after_a_signal(tmp_path, number, left_alone):
     assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number), stderr
     if number != signal.SIGKILL:
         assert "paretoprune compare --resume" in " ".join(stdout.split())
-    assert read_run(tmp_path / "a").strategies == ["random", "pymoo-nsga2"]
+    assert read_study(tmp_path / "a" / "study.toml").strategy == ("random", "pymoo-nsga2")
     resumed = command(tmp_path / "a", start=False)
     assert resumed.wait(240) == 0, resumed.stderr.read()
     assert not differences(projection(tmp_path / "a"), left_alone)

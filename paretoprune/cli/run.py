@@ -1,0 +1,283 @@
+"""Runs a study file: one comparison, or several with a folder each and one overview."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from paretoprune.cli.terminal import (
+    interrupted_by_signals,
+    new_console,
+    without_library_bars,
+)
+from paretoprune.errors import InvalidValueError, ParetopruneError
+from paretoprune.study_file import STUDY_NAME, TOKEN_PRUNING, Case, StudyFile, write_study
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from paretoprune.comparison import Comparison
+    from paretoprune.gradients import Gradients
+    from paretoprune.log import StudyLog
+    from paretoprune.problem import Problem
+    from paretoprune.reference import Reference
+    from paretoprune.results import Summary
+
+AS_THEY_ARE = (
+    "search_size", "heldout_size", "data_seed", "levels", "objectives", "batch", "dtype", "device",
+    "attn", "trust_remote_code",
+)  # fmt: skip
+LOADING = ("model", "task", "data", "pruner", "search_knobs", *AS_THEY_ARE)
+"""What `load_problem` is given."""
+
+
+def run(study: StudyFile, cases: Sequence[Case], folder: Path, *, resume: bool = False) -> None:
+    """Run all cases of a study into `folder`, or go on with them.
+
+    Mistakes show before the first one is paid for. With several cases, one that cannot be run is
+    named and the others go on; the exit code is then 2.
+    """
+    console = new_console()
+    cases = [Case(case.folder, with_strategies(case.study)) for case in cases]
+    for case in cases:
+        check_names(case.study)
+    with interrupted_by_signals() as signals:
+        if len(cases) == 1 and not cases[0].folder:
+            stopped = run_case(console, cases[0].study, folder, resume=resume).interrupted
+            failed = False
+        else:
+            stopped, failed = run_matrix(console, study, cases, folder, resume=resume)
+    if stopped:
+        from rich.text import Text
+
+        from paretoprune.report.console import show
+
+        flags = " ".join([shlex.quote(str(folder)), *study.flags_to_confirm().values()])
+        show(console, Text(f"Go on with: paretoprune compare --resume {flags}"))
+        raise typer.Exit(signals.exit_code)
+    if failed:
+        raise typer.Exit(2)
+
+
+def run_matrix(
+    console: Console, study: StudyFile, cases: Sequence[Case], folder: Path, *, resume: bool
+) -> tuple[bool, bool]:
+    """Run several cases, each into its folder, and write their overview.
+
+    Returns whether they were interrupted, and whether one of them could not be run.
+    """
+    from paretoprune.matrix import CaseRecord, Matrix, is_finished, write_matrix
+    from paretoprune.report.overview import print_overview, write_overview
+
+    check_parts(cases)
+    records = [CaseRecord.of(case) for case in cases]
+    write_matrix(folder, Matrix(cases=records))
+    if not resume:
+        write_study(folder / STUDY_NAME, study)
+    interrupted = False
+    for number, case in enumerate(cases):
+        own = folder / case.folder
+        if resume and is_finished(own):
+            continue
+        console.rule(f"{number + 1} of {len(cases)}: {case.folder}", align="left")
+        try:
+            interrupted = run_case(console, case.study, own, resume=resume).interrupted
+        except KeyboardInterrupt:  # between two studies: while a model loads, for instance
+            interrupted = True
+        except ParetopruneError as error:
+            typer.echo(f"paretoprune: {case.folder}: {error}", err=True)
+            records[number] = CaseRecord.of(case, failure=str(error))
+        if interrupted:
+            break
+    write_matrix(folder, Matrix(cases=records))
+    write_overview(folder)
+    print_overview(console, folder)
+    return interrupted, any(record.failure for record in records)
+
+
+def run_case(console: Console, study: StudyFile, folder: Path, *, resume: bool = False) -> Summary:
+    """Run one comparison into `folder` and print it; the settings are there before it starts."""
+    from paretoprune.comparison import check
+    from paretoprune.comparison import compare as search
+    from paretoprune.examples import examples_of
+    from paretoprune.gradients import write_gradients
+    from paretoprune.kept import write_examples
+    from paretoprune.log import StudyLog
+    from paretoprune.problems.locate import is_location
+    from paretoprune.provenance import begin
+    from paretoprune.report import write_report
+    from paretoprune.report.terminal import SearchProgress, print_summary
+    from paretoprune.results import write_results
+    from paretoprune.specs import StrategySpec, fitting_strategies
+    from paretoprune.track import Trackers
+    from paretoprune.zoo.catalogue import default_task
+
+    if not is_location(study.problem):  # a user's own may need no library of models at all
+        without_library_bars()
+    loading = loading_of(study)
+    problem = load_with_status(console, study.problem, loading)
+    if not study.strategy:
+        study = study.changed({"strategy": list(fitting_strategies(problem))})
+    if study.problem == TOKEN_PRUNING and not study.task:
+        study = study.changed({"task": default_task(study.model[0])})
+    specs = [StrategySpec.parse(text) for text in study.strategy]
+    check(problem, specs, study.seed_list, study.budget)
+    for note in problem.notes():
+        console.print(note)
+    begin(folder, problem, study)
+    shown = {"decoder_batch" if key == "batch" else key: v for key, v in loading.items()}
+    trackers = Trackers.named(study.track)
+    wanted = study.reference
+    with StudyLog(folder) as log:
+        found = None if wanted is None else evaluate_reference(console, problem, wanted, log)
+        with SearchProgress(console) as progress, trackers:
+            comparison = search(
+                problem, specs, budget=study.budget, seeds=study.seed_list, log=log,
+                observe=trackers.beside(progress), reference=found, resume=True,
+                settings={"problem": study.problem, "reference": wanted, **shown},
+            )  # fmt: skip
+            trackers.finish(comparison.summary)
+        summary = comparison.summary
+        write_results(folder, summary)
+        gradients = None if summary.interrupted else _gradients(console, comparison, found)
+        if gradients is not None:
+            write_gradients(folder, gradients)
+        examples = None if summary.interrupted else examples_of(comparison)
+        if examples is not None:
+            write_examples(folder, examples)
+        write_report(folder, summary, examples, gradients)
+    print_summary(console, summary, folder)
+    return summary
+
+
+def with_strategies(study: StudyFile) -> StudyFile:
+    """The study with its strategies written out, unless the problem has to be loaded for that."""
+    if study.strategy or study.problem != TOKEN_PRUNING:
+        return study
+    from paretoprune.problems.costs import parse_objectives
+    from paretoprune.specs import default_strategies
+
+    costs = parse_objectives(study.objectives)[1:]
+    named = default_strategies(costs, gradient=_is_relaxable(study))
+    return study.changed({"strategy": list(named)})
+
+
+def check_names(study: StudyFile) -> None:
+    """Raise what names an unknown strategy, problem, task, objective or reference."""
+    from paretoprune.problems.costs import parse_objectives
+    from paretoprune.problems.locate import is_location
+    from paretoprune.reference import parse_reference
+    from paretoprune.registry import problems, tasks
+
+    study.specs()
+    if not is_location(study.problem):
+        problems.entry(study.problem)
+    for task in study.task:
+        tasks.entry(task.partition(":")[0])
+    parse_objectives(study.objectives)
+    presets_of(study)
+    if study.reference is not None:
+        parse_reference(study.reference)
+
+
+def check_parts(cases: Sequence[Case]) -> None:
+    """Raise what names a model or pruner that does not exist, before the first case is run."""
+    from paretoprune.adapters.load import find_checkpoint
+    from paretoprune.pruning.operators import Operators
+
+    for case in cases:
+        find_checkpoint(case.study.model[0])
+        Operators.of(case.study.pruner[0], search_knobs=case.study.pruner_knobs)
+
+
+def loading_of(study: StudyFile) -> dict[str, Any]:
+    """What `load_named_problem` is given for a study of one model, task and pruner."""
+    if study.problem != TOKEN_PRUNING:
+        return {}
+    beside = presets_of(study)
+    return {
+        "model": study.model[0],
+        "task": study.task[0] if study.task else None,
+        "data": study.data[0] if study.data else None,
+        "pruner": study.pruner[0],
+        "search_knobs": study.pruner_knobs,
+        **{key: getattr(study, key) for key in AS_THEY_ARE},
+        **({"presets": beside} if beside else {}),
+    }
+
+
+def presets_of(study: StudyFile) -> list[str]:
+    """Names of the presets to set beside the front; raises what names an unknown one."""
+    from paretoprune.presets import find_presets
+
+    wanted = list(study.preset) or (["all"] if study.with_presets else [])
+    if wanted and study.problem != TOKEN_PRUNING:
+        raise InvalidValueError(
+            f"presets are token prunings; there are none for --problem {study.problem}"
+        )
+    return [preset.name for preset in find_presets(wanted)] if wanted else []
+
+
+def _is_relaxable(study: StudyFile) -> bool:
+    """Whether gradient strategies can search it: a single pruner that is top-k of a score."""
+    if study.pruner == ("fastv",):
+        return True  # the default is known without loading torch
+    from paretoprune.pruning.operators import Operators
+
+    only = Operators.of(study.pruner[0], search_knobs=study.pruner_knobs).only
+    return only is not None and only.relaxable
+
+
+def _gradients(
+    console: Console, comparison: Comparison, reference: Reference | None
+) -> Gradients | None:
+    """Curves and relaxation gaps of the gradient searches; Ctrl-C leaves them out."""
+    from rich.progress import Progress
+
+    from paretoprune.gap import gradients_of
+
+    try:
+        with Progress(console=console, transient=True) as bar:
+            line = bar.add_task("relaxation gap", total=None)
+            return gradients_of(
+                comparison.problem, comparison.studies, reference=reference,
+                observe=lambda done, total: bar.update(line, completed=done, total=total),
+            )  # fmt: skip
+    except KeyboardInterrupt:
+        return None
+
+
+def evaluate_reference(
+    console: Console, task: Problem, name: str, log: StudyLog | None = None
+) -> Reference:
+    """Evaluate an exhaustive grid with a progress bar, and say what it was worth."""
+    from rich.progress import Progress
+
+    from paretoprune.reference import reference_front
+
+    recorder = None if log is None else log.study(f"reference {name}", task, {}, resume=True)
+    with Progress(console=console, transient=True) as bar:
+        line = bar.add_task(f"reference {name}", total=None)
+        found = reference_front(
+            task, name, recorder=recorder,
+            observe=lambda done, total: bar.update(line, completed=done, total=total),
+        )  # fmt: skip
+    stored = found.stored()
+    console.print(
+        f"Reference {name}: {stored.evaluations} configurations in {stored.seconds:.0f} s, "
+        f"{len(stored.costs)} on the front, hypervolume {stored.hypervolume:.3f}; worth "
+        f"{stored.cost:.0f} dense passes, of which {stored.executed:.0f} were run."
+    )
+    return found
+
+
+def load_with_status(console: Console, name: str, options: dict[str, Any]) -> Problem:
+    """A problem by name, with a spinner while model and data load."""
+    from paretoprune.problems.named import load_named_problem
+
+    with console.status(f"loading {options.get('model', name)} and its data"):
+        return load_named_problem(name, **options)

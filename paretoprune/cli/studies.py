@@ -1,0 +1,93 @@
+"""Study files and what was run from them: `init` and `rerun`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from paretoprune.cli.app import app
+from paretoprune.cli.compare import compare, given_settings
+from paretoprune.cli.options import Out, Remote
+from paretoprune.cli.terminal import free_folder
+from paretoprune.errors import InvalidValueError
+
+
+@app.command()
+def init(
+    file: Annotated[Path, typer.Argument(help="File to write, which does not exist yet.")] = Path(
+        "study.toml"
+    ),
+) -> None:
+    """Write a commented study file with every setting of compare at its default."""
+    from paretoprune.files import write_whole
+    from paretoprune.study_init import commented_study
+
+    if file.exists():
+        raise InvalidValueError(f"{file} exists; name another file")
+    write_whole(file, commented_study(meanings()).encode("utf-8"))
+    typer.echo(f"written to {file}; run it with: paretoprune compare --config {file}")
+
+
+@app.command()
+def rerun(
+    context: typer.Context,
+    results: Annotated[Path, typer.Argument(help="Results folder of compare or search.")],
+    trust_remote_code: Remote = False,
+    problem: Annotated[
+        str | None,
+        typer.Option(help="The problem of your own that was searched, module:attribute."),
+    ] = None,
+    out: Out = None,
+) -> None:
+    """Run a study again from its results folder, and say whether the fronts are equal.
+
+    Exit code 1 if they are not.
+    """
+    from paretoprune.cli.run import run
+    from paretoprune.matrix import read_cases, read_summaries
+    from paretoprune.study_file import STUDY_NAME, read_study
+
+    before = read_summaries(results)
+    cases = read_cases(results)
+    for case in cases:
+        case.study.confirm(given_settings(context))
+    folder = free_folder(out, default=results.with_name(f"{results.resolve().name}-rerun"))
+    run(read_study(results / STUDY_NAME), cases, folder)
+    after = read_summaries(folder)
+    equal = [_told(results / n, folder / n, before.get(n), after.get(n)) for n in before | after]
+    if not all(equal):
+        raise typer.Exit(1)
+
+
+def meanings() -> dict[str, str]:
+    """Help texts of the flags of `compare`, by setting."""
+    from typing import get_type_hints
+
+    hints: dict[str, Any] = get_type_hints(compare, include_extras=True)
+    return {
+        name: note.help or ""
+        for name, hint in hints.items()
+        for note in getattr(hint, "__metadata__", ())
+    }
+
+
+def _told(old: Path, new: Path, before: Any, after: Any) -> bool:
+    """Print whether two comparisons found the same fronts, and what else is different."""
+    from paretoprune.provenance import read_provenance
+    from paretoprune.rerun import differences
+
+    if before is None or after is None:
+        typer.echo(f"{old}: finished in the {'second' if before is None else 'first'} run only")
+        return False
+    found = list(differences(before, after))
+    if not found:
+        typer.echo(f"{old}: the fronts are equal ({len(before.front)} points)")
+        return True
+    typer.echo(f"{old}: the fronts differ")
+    origins = read_provenance(old), read_provenance(new)
+    changed = list(origins[0].changes(origins[1])) if origins[0] and origins[1] else []
+    for line in [*found, *changed]:
+        typer.echo(f"  {line}")
+    return False

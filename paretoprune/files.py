@@ -1,0 +1,60 @@
+"""Files of ours: written whole or not at all, read with a limit, one sentence where that fails."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from paretoprune.errors import BrokenFileError, ParetopruneError
+
+MOST_BYTES = 1_000_000_000
+"""No file of ours is larger: a larger one is not ours."""
+
+Stored = TypeVar("Stored", bound=BaseModel)
+
+
+def write_whole(file: Path, content: bytes) -> None:
+    """Write `content` beside `file` and move it there; raises `BrokenFileError` naming the file."""
+    # a name of its own: two processes that write the same file do not mix
+    partial = file.parent / f"{file.name}.{os.getpid()}.partial"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(content)
+        partial.replace(file)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        with contextlib.suppress(OSError, ValueError):
+            partial.unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or error
+        raise BrokenFileError(f"cannot write {file}: {reason}") from error
+
+
+def read_text(file: Path, kind: str, most_bytes: int = MOST_BYTES) -> str:
+    """Text of a `kind` of file, such as `study file`; raises `BrokenFileError` naming the file."""
+    try:
+        if file.stat().st_size > most_bytes:
+            raise BrokenFileError(f"{kind} {file} is larger than {most_bytes:,} bytes")
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise BrokenFileError(f"{kind} {file} is not UTF-8 text") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or error
+        raise BrokenFileError(f"cannot read {kind} {file}: {reason}") from error
+
+
+def read_stored(file: Path, kind: str, model: type[Stored], most: int = MOST_BYTES) -> Stored:
+    """A JSON file as `model`; raises `BrokenFileError` naming file, field and reason."""
+    text = read_text(file, kind, most)
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])[:200] or "the file"
+        raise BrokenFileError(f"{kind} {file}: {where}: {first['msg'][:500]}") from error
+    except ParetopruneError as error:
+        raise BrokenFileError(f"{kind} {file}: {error}") from error
+    except RecursionError as error:
+        raise BrokenFileError(f"{kind} {file} is nested too deeply") from error
