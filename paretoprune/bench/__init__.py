@@ -14,6 +14,7 @@ BENCHMARKS = {
     "latency": "paretoprune.bench.latency:run",
     "memory": "paretoprune.bench.memory:run",
     "log": "paretoprune.bench.log:run",
+    "kill9": "paretoprune.bench.kill9:run",
     "kernels": "paretoprune.bench.kernels:run",
     "operators": "paretoprune.bench.operators:run",
     "search-cost": "paretoprune.bench.search_cost:run",
