@@ -32,8 +32,10 @@ strategies = Registry(
         Entry("p-sigmoid", f"{_search}.p_sigmoid:PSigmoid", "a sigmoid scaled to compute targets, its shape by Bayesian optimisation (arXiv 2412.00556)"),
         Entry("fitprune", f"{_search}.fitprune:FitPruneSearch", "from attention statistics, a divergence threshold bisected to compute targets (arXiv 2409.10197)"),
         Entry("vtw", f"{_search}.vtw:VTWSearch", "first layer whose withdrawal changes the output less than a threshold (arXiv 2405.05803)"),
+        Entry("autoprune", f"{_search}.autoprune:AutoPruneSearch", "per sample a logistic curve scaled to token budgets, its slope from attention (arXiv 2509.23931)"),
         Entry("gradient", f"{_search}.lagrangian:LagrangianSearch", "straight-through top-k, KL to dense, augmented Lagrangian per budget knot (after VisPCO)"),
         Entry("hybrid", f"{_search}.hybrid:Hybrid", "the gradient search's front as the first generation of NSGA-II, or as trials of TPE"),
+        Entry("adaptive", f"{_search}.adaptive:AdaptiveSearch", "a predictor of schedules from input and budget, trained for all mean budgets at once"),
         Entry("vispco", f"{_search}.vispco:Vispco", "VisPCO's formulation: score-space threshold, one multiplier, a predictor of the budget (arXiv 2604.15188)"),
     ],
     base="paretoprune.search.base:SearchStrategy",
@@ -59,6 +61,8 @@ policies = Registry(
     "policy",
     [
         Entry("static", f"{_policies}.static:Static", "one keep schedule for every input"),
+        Entry("autoprune", f"{_policies}.autoprune:AutoPrune", "a logistic curve, as steep as text and picture have little to tell each other (arXiv 2509.23931)"),
+        Entry("predictor", f"{_policies}.predictor:Predicted", "a trained network from picture, question and budget to a kernel's parameters (after VisPCO)"),
     ],
     base="paretoprune.policies.base:Policy", named="name",
 )  # fmt: skip
