@@ -123,6 +123,8 @@ problems = Registry(
     "problem",
     [
         Entry("token-pruning", "paretoprune.problems.token_pruning:TokenPruning", "score against decoder FLOPs over keep schedules"),
+        Entry("quantisation", "paretoprune.problems.quantisation:Quantisation", "score against bytes (and latency) over bits per group of weights"),
+        Entry("joint", "paretoprune.problems.joint:JointCompression", "score against memory over keep schedules, weight bits and KV-cache bits"),
         Entry("zdt1", "paretoprune.problems.analytic:ZDT1", "two-objective test problem with a known convex front"),
         Entry("dtlz2", "paretoprune.problems.analytic:DTLZ2", "three-objective test problem with a known spherical front"),
     ],

@@ -16,6 +16,7 @@ BENCHMARKS = {
     "log": "paretoprune.bench.log:run",
     "kill9": "paretoprune.bench.kill9:run",
     "kernels": "paretoprune.bench.kernels:run",
+    "joint": "paretoprune.bench.joint:run",
     "operators": "paretoprune.bench.operators:run",
     "search-cost": "paretoprune.bench.search_cost:run",
     "gradient-bias": "paretoprune.bench.gradient_bias:run",
