@@ -22,7 +22,7 @@ class ScheduleFile(BaseModel):
     pruner's knobs; what is not there has its default.
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     format: Literal["paretoprune-schedule/1"] = "paretoprune-schedule/1"
     pruner: str = Field(min_length=1, max_length=100)
