@@ -121,7 +121,7 @@ def write_pick(file: Path, summary: Summary, chosen: Pick) -> None:
     """
     point = chosen.point
     try:
-        if point.keep is not None and summary.problem.get("problem") == "token-pruning":
+        if point.keep is not None:
             write_schedule(file, schedule_file(summary, point))
             return
         content = {

@@ -200,6 +200,16 @@ class Problem(ABC):
             "strategies that choose from them cannot search it; choose a sampler such as 'tpe'"
         )
 
+    def policy_candidate(self, name: str, **settings: Any) -> Candidate:
+        """A candidate that is the registered policy `name` with these settings.
+
+        Black boxes raise `UnsupportedError`.
+        """
+        raise UnsupportedError(
+            f"problem {self.name!r} keeps no visual tokens, so policy {name!r} cannot be tried on "
+            "it; choose a sampler such as 'tpe'"
+        )
+
     def examples(self, candidates: Mapping[str, Candidate], count: int) -> list[Example]:
         """What candidates, by label, keep of `count` samples; [] where there is nothing to see."""
         return []

@@ -32,8 +32,10 @@ strategies = Registry(
         Entry("p-sigmoid", f"{_search}.p_sigmoid:PSigmoid", "a sigmoid scaled to compute targets, its shape by Bayesian optimisation (arXiv 2412.00556)"),
         Entry("fitprune", f"{_search}.fitprune:FitPruneSearch", "from attention statistics, a divergence threshold bisected to compute targets (arXiv 2409.10197)"),
         Entry("vtw", f"{_search}.vtw:VTWSearch", "first layer whose withdrawal changes the output less than a threshold (arXiv 2405.05803)"),
+        Entry("autoprune", f"{_search}.autoprune:AutoPruneSearch", "per sample a logistic curve scaled to token budgets, its slope from attention (arXiv 2509.23931)"),
         Entry("gradient", f"{_search}.lagrangian:LagrangianSearch", "straight-through top-k, KL to dense, augmented Lagrangian per budget knot (after VisPCO)"),
         Entry("hybrid", f"{_search}.hybrid:Hybrid", "the gradient search's front as the first generation of NSGA-II, or as trials of TPE"),
+        Entry("adaptive", f"{_search}.adaptive:AdaptiveSearch", "a predictor of schedules from input and budget, trained for all mean budgets at once"),
         Entry("vispco", f"{_search}.vispco:Vispco", "VisPCO's formulation: score-space threshold, one multiplier, a predictor of the budget (arXiv 2604.15188)"),
     ],
     base="paretoprune.search.base:SearchStrategy",
@@ -59,6 +61,8 @@ policies = Registry(
     "policy",
     [
         Entry("static", f"{_policies}.static:Static", "one keep schedule for every input"),
+        Entry("autoprune", f"{_policies}.autoprune:AutoPrune", "a logistic curve, as steep as text and picture have little to tell each other (arXiv 2509.23931)"),
+        Entry("predictor", f"{_policies}.predictor:Predicted", "a trained network from picture, question and budget to a kernel's parameters (after VisPCO)"),
     ],
     base="paretoprune.policies.base:Policy", named="name",
 )  # fmt: skip
@@ -102,6 +106,8 @@ tasks = Registry(
     [
         Entry("minivqa", "paretoprune.tasks.minivqa.dataset:load_split", "eight question families on drawn pictures, no download"),
         Entry("minivqa-sizes", "paretoprune.tasks.minivqa.dataset:load_sizes_split", "the same on pictures of two sizes, for dynamic resolution"),
+        Entry("pictures", "paretoprune.tasks.calibration.pictures:Pictures", "a folder of pictures with questions, answers optional; needs --data"),
+        Entry("llava-instruct", "paretoprune.tasks.calibration.llava_instruct:LLaVAInstruct", "conversations about pictures (arXiv 2304.08485); needs --data"),
         Entry("mme", f"{_benchmarks}.mme:MME", "yes or no in pairs, accuracy+ (arXiv 2306.13394); needs --data"),
         Entry("mmbench", f"{_benchmarks}.mmbench:MMBench", "multiple choice, circular (arXiv 2307.06281); needs --data"),
         Entry("seedbench", f"{_benchmarks}.seedbench:SEEDBench", "multiple choice on pictures and videos (arXiv 2307.16125); needs --data"),
@@ -117,6 +123,8 @@ problems = Registry(
     "problem",
     [
         Entry("token-pruning", "paretoprune.problems.token_pruning:TokenPruning", "score against decoder FLOPs over keep schedules"),
+        Entry("quantisation", "paretoprune.problems.quantisation:Quantisation", "score against bytes (and latency) over bits per group of weights"),
+        Entry("joint", "paretoprune.problems.joint:JointCompression", "score against memory over keep schedules, weight bits and KV-cache bits"),
         Entry("zdt1", "paretoprune.problems.analytic:ZDT1", "two-objective test problem with a known convex front"),
         Entry("dtlz2", "paretoprune.problems.analytic:DTLZ2", "three-objective test problem with a known spherical front"),
     ],

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from paretoprune.errors import BrokenFileError, InvalidValueError
 from paretoprune.problem import Candidate, Evaluation, Problem
 from paretoprune.search.base import BudgetExhausted, SearchContext, SearchStrategy
 
@@ -219,7 +220,7 @@ class _Loop:
             result.evaluating = recorded.evaluating
         else:
             started = time.perf_counter()
-            found = self.problem.evaluate(candidates)
+            found = evaluate_each(self.problem, candidates)
             now = time.perf_counter()
             result.evaluating += now - started
             self.recorder.told(found, seconds=now - self._started, evaluating=result.evaluating)
@@ -273,11 +274,37 @@ def evaluate_all(
             started = time.perf_counter() - recorded.seconds
             found += recorded.evaluations
             continue
-        evaluations = problem.evaluate(part)
+        evaluations = evaluate_each(problem, part)
         seconds = time.perf_counter() - started
         keep.told(evaluations, seconds=seconds, evaluating=seconds)
         found += evaluations
     return found, time.perf_counter() - started
+
+
+def evaluate_each(problem: Problem, candidates: list[Candidate]) -> list[Evaluation]:
+    """Evaluate a batch; where that raises, in halves, until what raises is one failed candidate.
+
+    So running out of memory halves the batch, too. What cannot be the candidate's fault goes on up:
+    an unreadable file, a full disk, Ctrl-C.
+    """
+    try:
+        found = problem.evaluate(candidates)
+        if len(found) != len(candidates):
+            raise InvalidValueError(
+                f"problem {problem.name!r} gave {len(found)} evaluations for {len(candidates)} "
+                "candidates"
+            )
+        return found
+    except (OSError, BrokenFileError):
+        raise
+    except Exception as error:
+        if len(candidates) == 1:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:400]
+            return [
+                Evaluation(candidates[0], {}, cost=problem.price(candidates[0]), failure=reason)
+            ]
+    half = len(candidates) // 2
+    return evaluate_each(problem, candidates[:half]) + evaluate_each(problem, candidates[half:])
 
 
 def _charge(problem: Problem, context: SearchContext, asked: list[Candidate]) -> list[Candidate]:

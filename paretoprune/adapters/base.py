@@ -91,6 +91,10 @@ class Adapter(ABC):
         self.note: str | None = None
         """What the user should know of how inputs are made; None if all is as usual."""
 
+    def on(self, model: PreTrainedModel) -> Adapter:
+        """The same adapter on another model of its class, such as a view of this one."""
+        return type(self)(model, self.tokenizer, self.image_processor)
+
     # --- what a family says of itself
 
     @abstractmethod

@@ -53,6 +53,10 @@ class GenericAdapter(Adapter):
         refuse_known_differences(self.decoder, type(model).__name__, self._takes)
         self.recorder = Recorder(model, self.decoder)
 
+    def on(self, model: PreTrainedModel) -> GenericAdapter:
+        """The same on another model of its class, with the same processor."""
+        return GenericAdapter(model, self.tokenizer, self.image_processor, self.processor)
+
     # --- finding the parts
 
     def find_decoder(self) -> Any:

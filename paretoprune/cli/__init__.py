@@ -21,6 +21,7 @@ from paretoprune.cli import models as models
 from paretoprune.cli import results as results
 from paretoprune.cli import decide as decide
 from paretoprune.cli import gap as gap
+from paretoprune.cli import data as data
 from paretoprune.cli import names as names
 from paretoprune.cli import bench as bench
 from paretoprune.cli import reproduce as reproduce

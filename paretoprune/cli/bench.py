@@ -18,7 +18,7 @@ def bench(
         str,
         typer.Argument(
             help="Benchmark: evaluation, prefill, latency, memory, log, kernels, operators, "
-            "gradient-bias, search-cost."
+            "gradient-bias, search-cost, kill9, joint."
         ),
     ],
     model: Annotated[
@@ -42,10 +42,14 @@ def bench(
     seeds: Annotated[
         int | None, typer.Option(min=1, help="Seeds per strategy: search-cost. [default: 5]")
     ] = None,
-    first_seed: Annotated[int, typer.Option(min=0, help="The first of them.")] = 0,
+    first_seed: Annotated[
+        int, typer.Option(min=0, help="The first of them; the seed of kill9.")
+    ] = 0,
     strategy: Annotated[
         list[str] | None,
-        typer.Option("--strategy", "-s", help="Strategies of search-cost. [default: its own]"),
+        typer.Option(
+            "--strategy", "-s", help="Strategies of search-cost, kill9. [default: theirs]"
+        ),
     ] = None,
     reference: Annotated[
         str | None,
@@ -55,6 +59,7 @@ def bench(
         str | None,
         typer.Option(help="Part of search-cost's runs, such as 1/4; runs that exist are kept."),
     ] = None,
+    kills: Annotated[int, typer.Option(min=1, help="Processes that kill9 kills.")] = 200,
     out: Annotated[Path | None, typer.Option(help="JSON file to write the figures to.")] = None,
 ) -> None:
     """Run one of the project's benchmarks and print its figures."""
@@ -66,5 +71,5 @@ def bench(
         new_console(), model=model, search_size=search_size, heldout_size=heldout_size,
         repeats=repeats, device=device, out=out,
         quick=quick, seeds=seeds, first_seed=first_seed, strategy=strategy, reference=reference,
-        shard=shard,
+        shard=shard, kills=kills,
     )  # fmt: skip

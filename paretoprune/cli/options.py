@@ -169,7 +169,7 @@ ProblemName = Annotated[
     str,
     typer.Option(
         "--problem",
-        help="Problem to search: token-pruning, zdt1, dtlz2, or one of your own as "
-        "module:attribute or file.py:attribute.",
+        help="Problem to search: token-pruning, quantisation, joint, zdt1, dtlz2, or one of your "
+        "own as module:attribute or file.py:attribute.",
     ),
 ]

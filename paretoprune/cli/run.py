@@ -176,9 +176,10 @@ def check_names(study: StudyFile) -> None:
     study.specs()
     if not is_location(study.problem):
         problems.entry(study.problem)
-    for task in study.task:
-        tasks.entry(task.partition(":")[0])
-    parse_objectives(study.objectives)
+    if study.problem == TOKEN_PRUNING:  # others have data and objectives of their own
+        for task in study.task:
+            tasks.entry(task.partition(":")[0])
+        parse_objectives(study.objectives)
     presets_of(study)
     if study.reference is not None:
         parse_reference(study.reference)
@@ -196,10 +197,10 @@ def check_parts(cases: Sequence[Case]) -> None:
 
 def loading_of(study: StudyFile) -> dict[str, Any]:
     """What `load_named_problem` is given for a study of one model, task and pruner."""
-    if study.problem != TOKEN_PRUNING:
-        return {}
+    from paretoprune.problems.named import options_for
+
     beside = presets_of(study)
-    return {
+    given = {
         "model": study.model[0],
         "task": study.task[0] if study.task else None,
         "data": study.data[0] if study.data else None,
@@ -208,6 +209,7 @@ def loading_of(study: StudyFile) -> dict[str, Any]:
         **{key: getattr(study, key) for key in AS_THEY_ARE},
         **({"presets": beside} if beside else {}),
     }
+    return options_for(study.problem, given)
 
 
 def presets_of(study: StudyFile) -> list[str]:

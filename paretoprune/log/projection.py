@@ -30,10 +30,12 @@ def projection(folder: Path, storage: str | None = None) -> Projection:
         raise BrokenFileError(f"{folder} has no study log: {file.name} is missing")
     address = storage or f"sqlite:///{file}"
     try:
+        opened = optuna.storages.get_storage(address)
         found = {
-            name: _study(optuna.load_study(study_name=name, storage=address))
-            for name in sorted(optuna.get_all_study_names(address))
+            name: _study(optuna.load_study(study_name=name, storage=opened))
+            for name in sorted(optuna.get_all_study_names(opened))
         }
+        opened.remove_session()
     except (SQLAlchemyError, StorageInternalError, RuntimeError, AssertionError) as error:
         raise BrokenFileError(f"cannot read study log {file}: {error}") from error
     return found

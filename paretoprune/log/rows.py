@@ -80,7 +80,8 @@ def finish(session: Session, trials: Sequence[models.TrialModel], told: Sequence
     session.add_all(trials)
     values = []
     for trial, one in zip(trials, told, strict=True):
-        trial.state, trial.datetime_complete = one.state, now
+        trial.state = one.state
+        trial.datetime_complete = max(now, trial.datetime_start or now)  # clocks may be set back
         for objective, value in enumerate(one.values or ()):
             stored, kind = models.TrialValueModel.value_to_stored_repr(value)
             values.append(

@@ -7,8 +7,9 @@ what is shown is what was run.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from paretoprune.pruning.view import prune
 from paretoprune.pruning.watch import Merge, watched
 from paretoprune.schedules import KeepSchedule
 from paretoprune.tasks.base import Picture, Sample, Video, Visual, shown
+from paretoprune.tasks.scoring import Generation, Judge
 
 DEFAULT_NEW_TOKENS = 32
 MOST_SIDE = 1024
@@ -46,18 +48,24 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Question:
-    """A prompt with what it shows and, where they are known, its answer, family and sample id."""
+    """A prompt with what it shows and, where they are known, its answer, family and sample id.
+
+    With a `judge`, a generated answer is right from 0.5 on; else it must be the answer itself.
+    """
 
     visual: Visual
     prompt: str
     answer: str | None = None
     family: str | None = None
     sample: str | None = None
+    judge: Judge | None = None
 
     @classmethod
     def of(cls, sample: Sample) -> Question:
         """A sample's."""
-        return cls(sample.image, sample.prompt, sample.answer, sample.family, sample.id)
+        way = sample.scoring
+        judge = way.judge if isinstance(way, Generation) else None
+        return cls(sample.image, sample.prompt, sample.answer, sample.family, sample.id, judge)
 
 
 def kept_tokens(
@@ -88,8 +96,9 @@ def kept_tokens(
         )
     known = _known(adapter, question.answer)
     longest = new_tokens if known is None else max(new_tokens, len(known))
+    right = partial(_right, adapter, known, question.judge)
     said, _ = _generate(adapter.model, inputs, longest)
-    pruned = [_pruned(adapter, inputs, visual, one, known, longest) for one in wanted]
+    pruned = [_pruned(adapter, inputs, visual, one, right, longest) for one in wanted]
     pictures, views = _pictures(items, places, most_side)
     return Example(
         question=question.prompt,
@@ -102,7 +111,7 @@ def kept_tokens(
         view=places.view.tolist(),
         boxes=places.boxes.clip(0.0, 1.0).round(5).tolist(),
         dense_answer=_text(adapter, said),
-        dense_right=_right(said, known),
+        dense_right=right(said),
         pruned=pruned,
     )
 
@@ -112,7 +121,7 @@ def _pruned(
     inputs: BatchFeature,
     visual: Tensor,
     one: Wanted,
-    known: list[int] | None,
+    right: Callable[[list[int]], bool | None],
     longest: int,
 ) -> Pruned:
     merges: list[Merge] = []
@@ -139,7 +148,7 @@ def _pruned(
         keep=[] if decided is None else decided[0].tolist(),
         steps=steps,
         answer=_text(adapter, said),
-        right=_right(said, known),
+        right=right(said),
     )
 
 
@@ -168,7 +177,11 @@ def _known(adapter: Adapter, answer: str | None) -> list[int] | None:
     return [*ids, adapter.tokenizer.eos_token_id]
 
 
-def _right(said: list[int], known: list[int] | None) -> bool | None:
+def _right(
+    adapter: Adapter, known: list[int] | None, judge: Judge | None, said: list[int]
+) -> bool | None:
+    if judge is not None:
+        return judge(_text(adapter, said)) >= 0.5
     return None if known is None else said[: len(known)] == known
 
 

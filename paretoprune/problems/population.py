@@ -99,12 +99,27 @@ def score_population(
     divergence = np.zeros_like(score)
 
     def run(number: int) -> float:
+        return run_rows(number, chosen[batches[number].sample.cpu().numpy()])
+
+    def run_rows(number: int, rows: NDArray[np.bool_]) -> float:
+        """Run some rows of a batch; in halves where they need more memory than there is."""
+        if not rows.any():
+            return 0.0
+        try:
+            return run_at_once(number, rows)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or rows.sum() == 1:
+                raise
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        first = rows & (rows.cumsum() <= rows.sum() // 2)
+        return run_rows(number, first) + run_rows(number, rows & ~first)
+
+    def run_at_once(number: int, among: NDArray[np.bool_]) -> float:
         part, teacher = batches[number], dense[number]
         trunk = None if trunks is None else trunks[number]
-        here = torch.from_numpy(chosen).to(part.sample.device)[part.sample]
-        if not bool(here.any()):
-            return 0.0
-        if not bool(here.all()):
+        if not among.all():
+            here = torch.from_numpy(among).to(part.sample.device)
             part, teacher, trunk = part.rows(here), teacher[here], None
         meter = Executed()
         numbers = part.sample.cpu().numpy()
@@ -140,6 +155,13 @@ def score_population(
         summed(torch.from_numpy(divergence))
         flops = float(summed(torch.tensor(flops, dtype=torch.float64)))
     return Outcomes(score, divergence, flops)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch, on any device, or Python ran out of memory."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "allocate memory" in str(error)
 
 
 def _in_threads(run: Callable[[int], float], sizes: Mapping[int, int], threads: int) -> float:

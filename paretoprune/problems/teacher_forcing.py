@@ -102,8 +102,13 @@ def answered_batch(
     numbers: Sequence[int],
     *,
     needs: frozenset[str] = frozenset(),
+    said: Tensor | None = None,
 ) -> AnsweredBatch:
-    """Prefill the samples with these numbers, together, with extras for a pruner's `needs`."""
+    """Prefill the samples with these numbers, together, with extras for a pruner's `needs`.
+
+    `said` are labels of another model's answers, int64 [B, A], to put behind the prompts where
+    this model's own would stand.
+    """
     chosen = [samples[i] for i in numbers]
     room = max(_room(adapter, s) for s in chosen)
     inputs, prompt_end, labels = adapter.teacher_forced(
@@ -118,7 +123,7 @@ def answered_batch(
             following = pick(prefill.rotary[0], ahead), pick(prefill.rotary[1], ahead)
             if any(_says_itself(s) for s in chosen):
                 most = [_room(adapter, s) for s in chosen]
-                labels = _dense_answers(adapter, prefill, following, most)
+                labels = _dense_answers(adapter, prefill, following, most) if said is None else said
                 prefill = _forced(adapter, prefill, labels)
             prefill = _until(prefill, prompt_end + (labels != IGNORE).sum(1) - 1)
     offsets = torch.arange(labels.shape[1], device=labels.device)

@@ -49,6 +49,7 @@ from paretoprune.pruning.decoder import run_population
 from paretoprune.pruning.operators import Operators
 from paretoprune.pruning.tokens import enter
 from paretoprune.pruning.trunk import Trunk, trunk_bytes
+from paretoprune.registry import policies
 from paretoprune.schedules import KeepSchedule, keep_counts
 from paretoprune.schedules.kernels import Kernel, Withdrawal, fitting_kernels
 from paretoprune.search.relaxation import Relaxation
@@ -357,6 +358,12 @@ class TokenPruning(Problem):
         known = self.operators.names
         new = tuple(guest for guest in self.guests if guest.name not in known)
         return Operators((*self.operators.pruners, *new))
+
+    def policy_candidate(self, name: str, **settings: Any) -> Candidate:
+        """The registered policy `name` for this decoder and lattice."""
+        kind = policies.load(name)
+        layers = self.adapter.spec.layers
+        return policy_candidate(kind(layers=layers, levels=self.levels, **settings))
 
     def schedule(self, candidate: Candidate) -> KeepSchedule:
         """The keep schedule that a candidate stands for."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,10 +16,14 @@ from torch import Tensor
 from paretoprune.adapters.base import Prefill
 from paretoprune.cost import layer_cost
 from paretoprune.errors import UnsupportedError
+from paretoprune.policies.base import Policy
+from paretoprune.policies.features import pooled_features
 from paretoprune.problem import Candidate
+from paretoprune.problems.configuration import policy_candidate
 from paretoprune.problems.teacher_forcing import IGNORE, AnsweredBatch
 from paretoprune.pruning.score_soft import run_score_soft
 from paretoprune.pruning.soft import BAND, run_soft
+from paretoprune.pruning.tokens import enter
 from paretoprune.search.relaxation import Mask, RelaxedFigures
 from paretoprune.tasks.scoring import Exact, TokenShare
 
@@ -172,6 +177,32 @@ class TokenRelaxation:
             score / (problem.dense_score - problem.blind_score),
             float(self.compute(row[None])), float(torch.cat(divergence).mean()), lost,
         )  # fmt: skip
+
+    @cached_property
+    def features(self) -> Tensor:
+        """Pooled picture and question of each sample, float64 `[samples, 2 hidden]`."""
+        found = torch.zeros(self.samples, 2 * self.problem.adapter.spec.hidden, dtype=torch.float64)
+        for part in self.problem.batches:
+            context = enter(part.prefill, part.sample).context(self.problem.adapter, 0)
+            found[part.sample.cpu()] = torch.cat(pooled_features(context), 1).cpu().double()
+        return found
+
+    def sample_compute(self, ratios: Tensor, samples: NDArray[np.int64]) -> Tensor:
+        """Relative compute of samples under their own ratios `[rows, layers]`: `[rows]`."""
+        text = torch.from_numpy(self.problem.text_tokens[samples]).to(ratios)[:, None]
+        visual = torch.from_numpy(self.problem.visual_tokens[samples]).to(ratios)[:, None]
+        tokens = text + ratios * visual
+        flops = (self._linear * tokens + self._quadratic * tokens**2).sum(-1)
+        blind, dense = self.problem.blind_flops, self.problem.dense_flops
+        return (flops - blind) / (dense - blind)
+
+    def passes(self, flops: float) -> float:
+        """FLOPs in dense-pass equivalents."""
+        return flops / (self.problem.dense_flops * self.samples)
+
+    def policy(self, policy: Policy) -> Candidate:
+        """The candidate that a policy is."""
+        return policy_candidate(policy)
 
     def _right(self, batch: AnsweredBatch, student: Tensor) -> Tensor:
         """Outcomes float [B], as the task scores teacher-forced answers."""

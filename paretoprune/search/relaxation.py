@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from paretoprune.problem import Candidate
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from paretoprune.policies.base import Policy
     from paretoprune.schedules.kernels import Kernel
 
 
@@ -107,6 +108,27 @@ class Relaxation(Protocol):
 
     def candidate(self, ratios: Sequence[float] | NDArray[np.float64]) -> Candidate:
         """The candidate that one row rounds to."""
+
+
+@runtime_checkable
+class AdaptiveRelaxation(Relaxation, Protocol):
+    """A relaxation that tells inputs apart, so that policies can be trained on it."""
+
+    @property
+    def features(self) -> Tensor:
+        """What is known of each sample before the decoder, float64 `[samples, features]`."""
+
+    def sample_compute(self, ratios: Tensor, samples: NDArray[np.int64]) -> Tensor:
+        """Relative compute of sample `samples[i]` under row i, `[rows]`, differentiable.
+
+        Relative to the mean sample's, so that the mean is what a policy costs.
+        """
+
+    def passes(self, flops: float) -> float:
+        """FLOPs in dense-pass equivalents."""
+
+    def policy(self, policy: Policy) -> Candidate:
+        """The candidate that a policy is."""
 
 
 def loss_and_slope(

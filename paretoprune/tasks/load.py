@@ -11,6 +11,7 @@ from paretoprune.options import read_option
 from paretoprune.registry import tasks
 from paretoprune.tasks.base import Sample
 from paretoprune.tasks.benchmarks.base import Benchmark
+from paretoprune.tasks.calibration.base import Calibration
 
 Task: TypeAlias = Callable[..., list[Sample]]
 """A function `(split, size, *, seed=0)`; it may have `metrics` too (`tasks.base.Measured`)."""
@@ -62,7 +63,7 @@ def _options(kind: type[Any]) -> list[str]:
 
 def nth_sample(task: Task, split: str, number: int, *, seed: int = 0) -> Sample:
     """Sample `number`, from 0, of a split; raises `InvalidValueError` where there are fewer."""
-    if isinstance(task, Benchmark):
+    if isinstance(task, Benchmark | Calibration):
         return task.nth(split, number, seed=seed)
     samples = task(split, number + 1, seed=seed)
     if number >= len(samples):

@@ -14,6 +14,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from paretoprune.errors import BrokenFileError
 
 MOST_PIXELS = 50_000_000
+ORIENTATION = 0x0112
+"""The EXIF tag that says how a picture is to be turned."""
+SIDEWAYS = (5, 6, 7, 8)
 
 
 def read_picture(file: Path) -> Image.Image:
@@ -23,6 +26,20 @@ def read_picture(file: Path) -> Image.Image:
     or has more than `MOST_PIXELS`.
     """
     return _read(file, f"picture {file}", str(file))
+
+
+def picture_size(file: Path) -> tuple[int, int]:
+    """Width and height as `read_picture` gives them, read from the file's header alone."""
+    try:
+        with Image.open(file) as found:
+            width, height = found.size
+            turned = found.getexif().get(ORIENTATION, 1) in SIDEWAYS
+    except UnidentifiedImageError as error:
+        raise BrokenFileError(f"{file} is no picture that can be read (PNG, JPEG, ...)") from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise BrokenFileError(f"cannot read picture {file}: {reason}") from error
+    return (height, width) if turned else (width, height)
 
 
 def read_picture_bytes(content: bytes, name: str) -> Image.Image:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from paretoprune.policies.autoprune import AutoPrune
 from paretoprune.problem import Candidate, Evaluation, Objective, Problem
+from paretoprune.registry import policies
 from paretoprune.space import Float, SearchSpace
 from paretoprune.testing.strategies import STEPPED
 
@@ -37,8 +41,17 @@ class Layered(Problem):
         knobs = [Float(f"keep_{i}", 0.0, 1.0, step=1 / levels) for i in range(1, len(needs))]
         self.spaces = {"small": STEPPED, "free": SearchSpace(tuple(knobs))}
 
+    def policy_candidate(self, name: str, **settings: Any) -> Candidate:
+        """The policy for this many layers; AutoPrune alone, which is told one sample's signal."""
+        policy = policies.load(name)(layers=len(self.needs), levels=None, **settings)
+        return Candidate("policy", {}, policy=policy)
+
     def ratios(self, candidate: Candidate) -> NDArray[np.float64]:
         """Keep ratios of all layers."""
+        if candidate.policy is not None:
+            assert isinstance(candidate.policy, AutoPrune)
+            curve = candidate.policy.curve(torch.ones(1, dtype=torch.float64))
+            return np.asarray(curve[0].numpy())
         return np.minimum.accumulate([1.0, *(float(v) for v in candidate.values.values())])
 
     def evaluate(self, candidates: Sequence[Candidate]) -> list[Evaluation]:

@@ -10,10 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from paretoprune.policies.base import Policy, checked
+from paretoprune.policies.predictor import Predicted
 from paretoprune.problem import Candidate, Evaluation, Objective, Problem
 from paretoprune.schedules.kernels import Free, Kernel, fitting_kernels
 from paretoprune.search.relaxation import RelaxedFigures
 
+DENSE_FLOPS = 1e9
 WEIGHTS = np.array([0.0, 2.0, 1.5, 1.0])
 """What a layer's missing tokens cost."""
 
@@ -22,7 +25,8 @@ class ToyRelaxation:
     """Loss sum_l a_l (1 - r_l)^2 and compute mean(r) over four layers: solved in closed form.
 
     Stationarity of a_l (1 - r_l)^2 under mean(r) = b gives 1 - r_l proportional to 1 / a_l. Samples
-    differ by a factor of 0.9 or 1.1.
+    differ by a factor of 0.9 or 1.1, or of the problem's `factors` in turn, which the first of two
+    features tells.
     """
 
     layers, first, samples, space = len(WEIGHTS), 1, 16, "free"
@@ -34,8 +38,27 @@ class ToyRelaxation:
 
     def loss(self, ratios: Tensor, samples: NDArray[np.int64], **_: Any) -> Tensor:
         """See the class; the mask plays no part."""
-        factor = torch.from_numpy(0.9 + 0.2 * (samples % 2))
+        factor = torch.from_numpy(self.problem.factor(samples))
         return factor * (torch.from_numpy(WEIGHTS) * (1 - ratios) ** 2).sum(1)
+
+    @property
+    def features(self) -> Tensor:
+        """The factor, and nothing else."""
+        factor = torch.from_numpy(self.problem.factor(np.arange(self.samples)))
+        return torch.stack([factor, torch.zeros_like(factor)], 1)
+
+    def sample_compute(self, ratios: Tensor, samples: NDArray[np.int64]) -> Tensor:
+        """Mean ratio, whatever the sample."""
+        return ratios.mean(1)
+
+    def passes(self, flops: float) -> float:
+        """So many FLOPs are a dense pass."""
+        return flops / DENSE_FLOPS
+
+    def policy(self, policy: Policy) -> Candidate:
+        """A candidate of no space."""
+        assert policy.budget is not None
+        return Candidate("policy", {"budget": policy.budget}, policy=policy)
 
     def compute(self, ratios: Tensor) -> Tensor:
         """Mean ratio."""
@@ -75,8 +98,9 @@ class ToyPruning(Problem):
 
     name = "toy-pruning"
 
-    def __init__(self, step_cost: float = 0.01) -> None:
+    def __init__(self, step_cost: float = 0.01, factors: tuple[float, float] = (0.9, 1.1)) -> None:
         self.step_cost = step_cost
+        self.factors = np.array(factors)
         layers = ToyRelaxation.layers
         self.kernels = fitting_kernels(layers, 100).kernels
         self.spaces = {
@@ -88,18 +112,33 @@ class ToyPruning(Problem):
             Objective("compute", "min", "", reference=1.0, best=0.0),
         )
 
+    def factor(self, samples: NDArray[np.int64]) -> NDArray[np.float64]:
+        """What the loss of each sample is multiplied by."""
+        return np.asarray(self.factors[samples % 2])
+
     def evaluate(self, candidates: Sequence[Candidate]) -> list[Evaluation]:
         """Score and compute of each, at a cost of one."""
         return [self._one(c) for c in candidates]
 
     def _one(self, candidate: Candidate) -> Evaluation:
-        ratios = np.array(self.kernels[candidate.space].schedule(candidate.values).ratios)
-        loss = float((WEIGHTS * (1 - ratios) ** 2).sum())
-        values = {"score": 1 - loss / float(WEIGHTS.sum()), "compute": float(ratios.mean())}
-        metrics = {"kl_to_dense": loss, "lost_to_dense": 1 - float(np.exp(-loss))}
+        rows = self.rows(candidate)
+        factor = self.factor(np.arange(ToyRelaxation.samples))
+        each = factor * (WEIGHTS * (1 - rows) ** 2).sum(1)
+        loss = float(each.mean())
+        values = {"score": 1 - loss / float(WEIGHTS.sum()), "compute": float(rows.mean())}
+        metrics = {"kl_to_dense": loss, "lost_to_dense": 1 - float(np.exp(-each).mean())}
         return Evaluation(
-            candidate, values, cost=1.0, metrics=metrics, detail={"keep": ratios.tolist()}
+            candidate, values, cost=1.0, metrics=metrics, detail={"keep": rows.mean(0).tolist()}
         )
+
+    def rows(self, candidate: Candidate) -> NDArray[np.float64]:
+        """Keep ratios of each sample, `[samples, layers]`."""
+        if candidate.policy is not None:
+            assert isinstance(candidate.policy, Predicted)
+            found = candidate.policy.predict(self.relaxation().features).double().numpy()
+            return checked(candidate.policy, found, ToyRelaxation.samples)
+        ratios = np.array(self.kernels[candidate.space].schedule(candidate.values).ratios)
+        return np.tile(ratios, (ToyRelaxation.samples, 1))
 
     def relaxation(self) -> ToyRelaxation:
         """The smooth form."""

@@ -108,6 +108,10 @@ class Flaky(Problem):
         """Statistics of the inner problem."""
         return self.inner.probe(statistic, samples)
 
+    def policy_candidate(self, name: str, **settings: Any) -> Candidate:
+        """The inner problem's."""
+        return self.inner.policy_candidate(name, **settings)
+
     def probe_price(self, statistic: str, samples: int) -> float:
         """Price of the inner problem's."""
         return self.inner.probe_price(statistic, samples)
@@ -447,14 +451,17 @@ class StrategyContract(ABC):
 
 
 def _check(problem: Problem, space: str, candidate: Candidate) -> None:
-    assert candidate.space == space
-    if candidate.policy is None:
+    if candidate.policy is None:  # a policy is no point of a space
+        assert candidate.space == space
         assert dict(candidate.values) == problem.space(space).validate(candidate.values)
 
 
 def _values(candidates: Sequence[Candidate]) -> list[tuple[str, dict[str, Value]]]:
-    """Return what can be compared between instances: a policy is an object of its own run."""
-    return [(c.space, dict(c.values)) for c in candidates]
+    """Return what can be compared between instances: policies by the name of their content."""
+    return [
+        (c.space, dict(c.values) | ({} if c.policy is None else {"policy": c.policy.key}))
+        for c in candidates
+    ]
 
 
 def _points(evaluations: Sequence[Evaluation]) -> list[tuple[str, dict[str, Value]]]:

@@ -101,10 +101,15 @@ def test_every_registered_name_is_documented(kind: registry.Registry) -> None:
 
 
 def test_every_option_of_a_strategy_is_documented() -> None:
+    from paretoprune.search.adaptive import AdaptiveOptions, AdaptiveSearch
     from paretoprune.search.lagrangian import LagrangianOptions, LagrangianSearch
     from paretoprune.search.vispco import Vispco, VispcoOptions
 
-    records = {LagrangianSearch: LagrangianOptions, Vispco: VispcoOptions}
+    records = {
+        LagrangianSearch: LagrangianOptions,
+        AdaptiveSearch: AdaptiveOptions,
+        Vispco: VispcoOptions,
+    }
     names = (DOCS / "reference" / "names.md").read_text(encoding="utf-8")
     for entry in registry.strategies:
         if entry.origin != "built in":

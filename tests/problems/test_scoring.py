@@ -9,6 +9,7 @@ import torch
 
 from paretoprune.deploy import pruned
 from paretoprune.errors import InvalidValueError
+from paretoprune.problems.kept_tokens import Question, Wanted, kept_tokens
 from paretoprune.problems.token_pruning import TokenPruning, exact_candidate
 from paretoprune.pruning.fastv import FastV
 from paretoprune.schedules import KeepSchedule
@@ -172,6 +173,15 @@ def test_the_gradient_search_needs_no_answers():
     assert abs(float(loss[0].detach())) < 1e-3 < float(loss[1].detach())
     loss.sum().backward()
     assert bool(ratios.grad.isfinite().all())
+
+
+def test_a_shown_answer_is_judged_as_its_sample_says():
+    adapter = tiny_llava()
+    wanted = [Wanted("half", KeepSchedule(SCHEDULES[0]), FastV())]
+    for worth in (0.0, 0.6):
+        (sample, *_) = samples_of(Generation(lambda text, worth=worth: worth, NEW))
+        found = kept_tokens(adapter, Question.of(sample), wanted, new_tokens=NEW)
+        assert found.dense_right is found.pruned[0].right is (worth == 0.6)
 
 
 def test_token_share_of_given_answers_counts_the_end():

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from paretoprune.problem import Candidate, Evaluation, Problem
+from paretoprune.search.autoprune import AutoPruneSearch
 from paretoprune.search.base import SearchContext, SearchStrategy
 from paretoprune.search.fitprune import FitPruneSearch
 from paretoprune.search.g_search import GSearch
@@ -137,6 +138,13 @@ class TestVTW(PerLayerContract):
 
     def make(self) -> SearchStrategy:
         return VTWSearch()
+
+
+class TestAutoPrune(PerLayerContract):
+    n = 2
+
+    def make(self) -> SearchStrategy:
+        return AutoPruneSearch(targets=6, layer=1)
 
 
 class WithRelaxation(Toy):

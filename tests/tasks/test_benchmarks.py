@@ -11,7 +11,7 @@ from paretoprune.tasks.scoring import Generation, Likelihood
 
 from .files import every, in_base64, outcomes_of, picture, stored, write_parquet, write_tsv
 
-BENCHMARKS = [e.name for e in tasks if e.name not in ("minivqa", "minivqa-sizes")]
+BENCHMARKS = [e.name for e in tasks if ".benchmarks." in e.target]
 
 
 def mme_rows():

@@ -40,6 +40,27 @@ class Multipliers:
         return torch.maximum(excess, -self.values / self.sigma).abs()
 
 
+class EqualityMultipliers(Multipliers):
+    """Multipliers w of c_k = 0, of either sign (Nocedal & Wright, eq. 17.36).
+
+        L_k = f_k + w_k c_k + (sigma / 2) c_k^2,     w_k <- clamp(w_k + sigma c_k, -w_max, w_max)
+
+    Compute that a budget leaves over is pulled in as hard as what exceeds it is pushed out.
+    """
+
+    def force(self, excess: Tensor) -> Tensor:
+        """dL/dc."""
+        return self.values + self.sigma * excess
+
+    def update(self, excess: Tensor) -> None:
+        """After an outer iteration."""
+        self.values = self.force(excess).clamp(-self.most, self.most)
+
+    def residual(self, excess: Tensor) -> Tensor:
+        """|c|."""
+        return excess.abs()
+
+
 class SavedLoss:
     """What one unit of compute saves in loss, per knot: the scale s_k that makes w_k near 1.
 

@@ -1,0 +1,28 @@
+"""What a policy may know of an input before the decoder: pooled picture, pooled question."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from paretoprune.pruning.base import PruningContext
+
+
+def pooled_features(context: PruningContext) -> tuple[Tensor, Tensor]:
+    """Means over the visual tokens and over the question's, each float `[B, hidden]`.
+
+    In float32 or better. A sample without visual tokens, or without a question, has zeros there.
+    """
+    from paretoprune.pruning.base import pick
+
+    text, there = context.text
+    asked = pick(context.hidden, text).to(context.states.dtype)
+    return _mean(context.states, context.present), _mean(asked, there)
+
+
+def _mean(states: Tensor, there: Tensor) -> Tensor:
+    """Mean over the tokens marked in `there` bool [B, n] of `states` [B, n, hidden]."""
+    weight = there[..., None].to(states.dtype)
+    return (states * weight).sum(1) / weight.sum(1).clamp(min=1.0)

@@ -1,0 +1,220 @@
+"""The ratio predictor: (picture, question, budget) to the parameters of a kernel, per input.
+
+After VisPCO (arXiv 2604.15188, section 3.2): projection, two residual blocks with FiLM conditioning
+on the budget (arXiv 1709.07871), and a head. Pooling comes first here, so its cost does not grow
+with the number of tokens. Its output is added to what the budget alone asks for,
+
+    theta(z, b) = sigmoid( sum_k h_k(b) theta_k + head(x(z, b)) ),
+
+with theta_k the parameters at budget knot k and h the linear interpolation between knots: without
+the input it is a static front.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from paretoprune.cost import DecoderSpec
+from paretoprune.errors import InvalidValueError
+from paretoprune.policies.base import Policy
+from paretoprune.policies.features import pooled_features
+from paretoprune.pruning.base import PruningContext
+from paretoprune.registry import kernels
+from paretoprune.schedules.kernels.base import Kernel
+
+BLOCKS = 2
+
+
+class FiLMBlock(nn.Module):
+    """A residual block: x + W2 gelu( (1 + gamma(b)) * W1 norm(x) + beta(b) )."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.inner = nn.Linear(width, width)
+        self.outer = nn.Linear(width, width)
+        self.film = nn.Linear(1, 2 * width)
+
+    def forward(self, x: Tensor, budget: Tensor) -> Tensor:
+        """Features `[rows, width]` under budgets `[rows, 1]`."""
+        gamma, beta = self.film(budget).chunk(2, -1)
+        inside = (1 + gamma) * self.inner(self.norm(x)) + beta
+        after: Tensor = x + self.outer(nn.functional.gelu(inside))
+        return after
+
+
+class RatioPredictor(nn.Module):
+    """Features `[rows, 2 hidden]` and budgets `[rows]` to kernel parameters in 0..1.
+
+    `mean` and `scale` `[2 hidden]` standardise the features; `base` `[knots, parameters]` are the
+    logits at the budget knots. The head starts at zero: untrained, it is a static front.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, hidden: int, parameters: int, knots: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(2 * hidden))
+        self.register_buffer("scale", torch.ones(2 * hidden))
+        self.base = nn.Parameter(torch.zeros(knots, parameters))
+        self.project = nn.Linear(2 * hidden, width)
+        self.blocks = nn.ModuleList([FiLMBlock(width) for _ in range(BLOCKS)])
+        self.head = nn.Linear(width, parameters)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, features: Tensor, budgets: Tensor, weights: Tensor) -> Tensor:
+        """`weights` `[rows, knots]` say how much each knot counts at the budgets."""
+        x = self.project((features - self.mean) / self.scale)
+        for block in self.blocks:
+            x = block(x, budgets[:, None])
+        return torch.sigmoid(weights @ self.base + self.head(x))
+
+
+def seeded_net(
+    hidden: int, parameters: int, knots: int, width: int, *, seed: int
+) -> RatioPredictor:
+    """A network with weights drawn by this seed; global generators stay as they are."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return RatioPredictor(hidden, parameters, knots, width)
+
+
+def predictor_flops(hidden: int, parameters: int, knots: int, width: int) -> float:
+    """FLOPs of one row in matrix products."""
+    block = 4.0 * width * width + 4.0 * width
+    return (
+        4.0 * hidden * width + BLOCKS * block + 2.0 * width * parameters + 2.0 * knots * parameters
+    )
+
+
+class Predicted(Policy):
+    """A trained predictor at one budget, deciding from the prefill.
+
+    `kernel` names what its parameters mean, with the `slope` of its steps; `first` is the first
+    layer that it prunes. `knots` are the budgets that it was trained at. `aims` and `reached` tell,
+    in rising order, which budget to ask the predictor for so that the mean relative compute on the
+    data that it was trained on is the one aimed at.
+    """
+
+    name: ClassVar[str] = "predictor"
+
+    def __init__(
+        self,
+        layers: int,
+        levels: int | None,
+        hidden: int,
+        kernel: str,
+        knots: Sequence[float],
+        budget: float,
+        width: int = 16,
+        first: int = 1,
+        slope: float = 10.0,
+        aims: Sequence[float] = (0.0, 1.0),
+        reached: Sequence[float] = (0.0, 1.0),
+        *,
+        net: RatioPredictor | None = None,
+    ) -> None:
+        if not 0 <= budget <= 1:
+            raise InvalidValueError(f"a budget is a relative compute in 0..1, got {budget:g}")
+        if len(knots) < 2 or len(aims) < 2 or len(aims) != len(reached):
+            raise InvalidValueError(
+                f"a predictor needs 2 or more knots, and as many aims as reached, got "
+                f"{len(knots)}, {len(aims)} and {len(reached)}"
+            )
+        self._layers, self.levels, self.hidden = layers, levels, hidden
+        self.kernel_name, self.knots, self.budget = kernel, tuple(map(float, knots)), float(budget)
+        self.width, self.first, self.slope = width, first, slope
+        self.aims, self.reached = tuple(map(float, aims)), tuple(map(float, reached))
+        parameters = len(self.kernel.space.knobs)
+        self.net = net or seeded_net(hidden, parameters, len(self.knots), width, seed=0)
+
+    @property
+    def layers(self) -> int:
+        """Number of decoder layers."""
+        return self._layers
+
+    @cached_property
+    def kernel(self) -> Kernel:
+        """What the parameters mean."""
+        found: Kernel = kernels.load(self.kernel_name)(self._layers, self.levels or 1, self.first)
+        return found
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Everything but the weights."""
+        return {
+            "layers": self._layers, "levels": self.levels, "hidden": self.hidden,
+            "kernel": self.kernel_name, "knots": list(self.knots), "budget": self.budget,
+            "width": self.width, "first": self.first, "slope": self.slope,
+            "aims": list(self.aims), "reached": list(self.reached),
+        }  # fmt: skip
+
+    @property
+    def tensors(self) -> Mapping[str, Tensor]:
+        """The predictor's weights, float32."""
+        return {name: x.detach().float() for name, x in self.net.state_dict().items()}
+
+    @classmethod
+    def restore(cls, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
+        """The predictor of a file."""
+        policy = cls(**settings)
+        policy.net.load_state_dict(dict(tensors))
+        return policy
+
+    def ratios(self, context: PruningContext) -> Tensor:
+        """Keep ratios from pooled features, float `[B, layers]`."""
+        features = torch.cat(pooled_features(context), 1)
+        if features.shape[1] != 2 * self.hidden:
+            raise InvalidValueError(
+                f"this predictor is for hidden width {self.hidden}, the model has "
+                f"{features.shape[1] // 2}"
+            )
+        return self.predict(features)
+
+    def predict(self, features: Tensor) -> Tensor:
+        """Keep ratios for features `[rows, 2 hidden]`, off any lattice: `[rows, layers]`."""
+        assert self.budget is not None
+        aim = float(np.interp(self.budget, self.reached, self.aims))
+        aims = np.full(len(features), aim)
+        with torch.no_grad():
+            return self.at_aims(features, aims)
+
+    def at_aims(self, features: Tensor, aims: NDArray[np.float64]) -> Tensor:
+        """The same at one uncorrected budget per row, float64 `[rows]`; differentiable."""
+        weights = torch.from_numpy(between(np.asarray(self.knots), aims)).to(features)
+        state = {**dict(self.net.named_parameters()), **dict(self.net.named_buffers())}
+        state = {name: x.to(features) for name, x in state.items()}
+        budgets = torch.from_numpy(aims).to(features)
+        units = torch.func.functional_call(self.net, state, (features, budgets, weights))
+        low, high = (torch.from_numpy(bound).to(features) for bound in self.kernel.bounds)
+        return self.kernel.ratios(low + units * (high - low), slope=self.slope)
+
+    def flops(
+        self,
+        spec: DecoderSpec,
+        tokens: NDArray[np.int64],
+        visual: NDArray[np.int64],
+        asked: NDArray[np.int64],
+    ) -> NDArray[np.float64]:
+        """One row of the predictor; pooling has no products."""
+        parameters = len(self.kernel.space.knobs)
+        row = predictor_flops(self.hidden, parameters, len(self.knots), self.width)
+        return np.full(np.shape(tokens), row)
+
+
+def between(knots: NDArray[np.float64], budgets: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How much each knot counts at these budgets: float64 `[budgets, knots]`, rows sum to 1.
+
+    Linear between neighbours, constant outside.
+    """
+    each = [np.interp(budgets, knots, row) for row in np.eye(len(knots))]
+    return np.stack(each, axis=1)

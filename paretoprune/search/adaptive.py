@@ -1,0 +1,401 @@
+"""The adaptive gradient search: one predictor for all budgets; easy inputs pay for hard ones.
+
+A predictor (`policies.predictor`) gives every input z and budget b a keep schedule r(z, b). With
+knots b_k it solves
+
+    minimise  E_z d(z; r(z, b_k))   subject to  E_z u(z; r(z, b_k)) = b_k   for every k:
+
+the budget holds on *average* over inputs, not for each. More compute never costs loss, so what a
+budget leaves over is a loss, too: an equality. d is made of KL(dense || student) through the soft
+decoder, as in the static search (`search.lagrangian`). The augmented Lagrangian has one multiplier
+w_k per knot:
+
+    L = mean_i d(z_i; r(z_i, b_i)) / s(b_i)
+        + mean_k ( w_k c_k + sigma c_k^2 / 2 ),
+    c_k = E_z u(z; r(z, b_k)) - b_k,     w_k <- clamp(w_k + sigma c_k, -w_max, w_max).
+
+Every step draws one budget per sample. c_k is exact: the predictor is asked for every sample of the
+split at every knot, which costs next to nothing beside one forward pass of the decoder. s is the
+loss that one unit of compute saves, so that the multiplier to expect is 1.
+
+After training, the budgets to ask for are corrected on the search split, so that the mean compute
+there is the one aimed at, lattice included. On new data it is not forced; evaluations report it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError
+from paretoprune.policies.base import checked
+from paretoprune.policies.predictor import Predicted, RatioPredictor, predictor_flops, seeded_net
+from paretoprune.problem import Candidate, Problem
+from paretoprune.search.base import SearchContext, SearchStrategy
+from paretoprune.search.gradient.augmented import EqualityMultipliers, SavedLoss
+from paretoprune.search.gradient.coordinates import coordinates_of, kernel_spaces
+from paretoprune.search.gradient.knots import Knots
+from paretoprune.search.gradient.sampling import distinct
+from paretoprune.search.gradient.state import GradientState
+from paretoprune.search.relaxation import AdaptiveRelaxation, Relaxation, loss_and_slope
+
+LOSSES = ("kl", "retention")
+CORRECTION = 65
+"""Budgets at which the mean compute of the trained predictor is looked up."""
+SURE = 0.02
+"""How near to 0 or 1 a parameter may start: the sigmoid's slope must not vanish."""
+
+
+@dataclass(frozen=True)
+class AdaptiveOptions:
+    """Settings of the adaptive search; those that it shares with `gradient` mean the same.
+
+    `width` is that of the predictor's layers; `learning_rate` and `weight_decay` are AdamW's for
+    the predictor, `base_rate` the learning rate of the parameters at the knots; rates fall by a
+    cosine. Weights are averaged over the last `average_share` of the run.
+    """
+
+    kernel: str = "free"
+    knots: int = 5
+    batch: int = 32
+    micro_batch: int = 16
+    inner_steps: int = 8
+    loss: str = "retention"
+    width: int = 16
+    learning_rate: float = 3e-3
+    base_rate: float = 0.05
+    weight_decay: float = 1e-2
+    sigma: float = 20.0
+    most_multiplier: float = 20.0
+    tau_start: float = 4.0
+    tau_end: float = 2.0
+    slope_start: float = 2.0
+    slope_end: float = 10.0
+    final_share: float = 0.35
+    most_finals: int = 16
+    average_share: float = 0.33
+    highest_budget: float = 0.9
+
+    def __post_init__(self) -> None:
+        least = {"knots": 2, "batch": 1, "micro_batch": 1, "inner_steps": 1, "width": 1,
+                 "most_finals": 1}  # fmt: skip
+        for name, low in least.items():
+            if getattr(self, name) < low:
+                raise InvalidValueError(f"option {name} is too small: {getattr(self, name)}")
+        for name in ("final_share", "average_share", "highest_budget"):
+            if not 0 < getattr(self, name) < 1:
+                raise InvalidValueError(
+                    f"option {name} must be between 0 and 1, got {getattr(self, name)}"
+                )
+        for name in ("learning_rate", "base_rate", "sigma", "most_multiplier", "tau_start",
+                     "tau_end", "slope_start", "slope_end"):  # fmt: skip
+            if not getattr(self, name) > 0:
+                raise InvalidValueError(
+                    f"option {name} must be positive, got {getattr(self, name)}"
+                )
+        if not self.weight_decay >= 0:
+            raise InvalidValueError(f"option weight_decay must be 0 or more: {self.weight_decay}")
+        if self.loss not in LOSSES:
+            raise UnknownNameError("loss", self.loss, LOSSES)
+
+
+class AdaptiveSearch(SearchStrategy):
+    """One predictor for all inputs and budgets; then policies at evenly spaced budgets.
+
+    Each `ask` runs one outer iteration (`inner_steps` gradient steps and a multiplier update) and
+    returns nothing; once the budget left is what the final evaluations cost, it offers policies,
+    cheapest first. Every evaluation pays for the predictor that decides in it.
+    """
+
+    requires_gradient: ClassVar[bool] = True
+    most_objectives: ClassVar[int | None] = 2
+
+    def __init__(self, options: AdaptiveOptions | None = None, **overrides: Any) -> None:
+        if overrides:
+            options = AdaptiveOptions(**overrides)
+        self.options = options or AdaptiveOptions()
+
+    def own_spaces(self, problem: Problem) -> Sequence[str]:
+        """The kernels of the relaxation, the one that the options name first."""
+        return kernel_spaces(problem, self.options.kernel)
+
+    def start(self, problem: Problem, context: SearchContext) -> None:
+        """Draw the predictor's weights; at every knot it starts near the budget."""
+        super().start(problem, context)
+        options = self.options
+        self.relaxed = adaptive(problem)
+        low, high = self.relaxed.reachable
+        self.knots = Knots.within(
+            low + 0.03 * (high - low), max(options.highest_budget, low + 0.1), options.knots
+        )
+        self.policy = self._untrained(problem, context)
+        self.net = self.policy.net
+        base = [self.net.base]
+        others = [p for p in self.net.parameters() if p is not self.net.base]
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": others, "rate": options.learning_rate},
+                {"params": base, "rate": options.base_rate, "weight_decay": 0.0},
+            ],
+            lr=options.learning_rate, betas=(0.9, 0.95), weight_decay=options.weight_decay,
+        )  # fmt: skip
+        self.multipliers = EqualityMultipliers(
+            options.knots, sigma=options.sigma, most=options.most_multiplier
+        )
+        self.saved = SavedLoss(options.knots)
+        self._average = {n: torch.zeros_like(x) for n, x in self.net.named_parameters()}
+        self._averaged = 0
+        self._taught = False
+        self._stepped = 0.0
+        self._given = 0
+        self._finals: list[Candidate] | None = None
+        price = float(np.mean([self._price_at(b) for b in self.knots.even(options.most_finals)]))
+        count = int(options.final_share * context.budget / price)
+        self._count = max(1, min(count, options.most_finals))
+        self._reserve = 1.1 * self._count * price
+        self._for_steps = context.budget - self._reserve - self.relaxed.teacher_price()
+        self.history: list[dict[str, Any]] = []
+
+    def _untrained(self, problem: Problem, context: SearchContext) -> Predicted:
+        options, relaxed = self.options, self.relaxed
+        kernel = relaxed.kernels[self.space_name]
+        hidden = relaxed.features.shape[1] // 2
+        net = seeded_net(
+            hidden, len(kernel.space.knobs), options.knots, options.width,
+            seed=context.seed_of_ask(),
+        )  # fmt: skip
+        policy = Predicted(
+            relaxed.layers, kernel.levels, hidden, kernel.name, self.knots.budgets.tolist(), 0.5,
+            options.width, relaxed.first, options.slope_end,
+            net=standardising(net, relaxed.features),
+        )  # fmt: skip
+        units = coordinates_of(relaxed, problem, kernel.name).start(self.knots.budgets)
+        if units.shape[1] == relaxed.layers and kernel.name == relaxed.space:
+            units = units[:, relaxed.first :]
+        with torch.no_grad():
+            policy.net.base.copy_(torch.logit(units.clamp(SURE, 1 - SURE)))
+        return policy
+
+    def _price_at(self, budget: float) -> float:
+        """What evaluating a policy of this budget will cost, its own compute included."""
+        fixed = self.problem.price(self.relaxed.candidate(self.relaxed.constant(budget)))
+        return fixed + self.relaxed.passes(self._row_flops * self.relaxed.samples)
+
+    @property
+    def _row_flops(self) -> float:
+        parameters = self.net.base.shape[1]
+        return predictor_flops(self.policy.hidden, parameters, len(self.knots), self.options.width)
+
+    def ask(self, n: int) -> list[Candidate]:
+        """One outer iteration; or, at the end, up to `n` of the policies."""
+        if self._finals is None:
+            if self._iterate():
+                return []
+            self._finals = self._policies()
+        ready = self._finals[self._given : self._given + n]
+        self._given += len(ready)
+        return ready
+
+    @property
+    def finished(self) -> bool:
+        """Whether all policies have been handed out."""
+        return self._finals is not None and self._given >= len(self._finals)
+
+    @property
+    def progress(self) -> float:
+        """Share of the gradient steps' budget that is spent, 0..1."""
+        return min(1.0, self._stepped / max(self._for_steps, 1e-9))
+
+    # --- an outer iteration
+
+    def _iterate(self) -> bool:
+        """Gradient steps and one multiplier update; false once there is nothing left to do."""
+        if not self._taught:
+            teacher = self.relaxed.teacher_price()
+            if not self.context.affords(teacher + self._reserve):
+                return False
+            self.context.charge(teacher)
+            self._taught = True
+        rng = self.context.rng()
+        losses, excesses = [], []
+        for _ in range(self.options.inner_steps):
+            found = self._step(rng)
+            if found is None:
+                return False
+            losses.append(found[0])
+            excesses.append(found[1])
+        excess = torch.stack(excesses).mean(0)
+        self.multipliers.update(excess)
+        self.history.append(
+            {
+                "spent": self.context.spent, "divergence": [float(np.mean(losses))],
+                "excess": excess.tolist(), "multiplier": self.multipliers.values.tolist(),
+            }
+        )  # fmt: skip
+        return True
+
+    def _step(self, rng: np.random.Generator) -> tuple[float, Tensor] | None:
+        """One step of AdamW on the Lagrangian; None if the budget does not reach.
+
+        Returns the mean divergence and the constraints' values, `[knots]`.
+        """
+        options, relaxed = self.options, self.relaxed
+        tau = _geometric(options.tau_start, options.tau_end, self.progress)
+        self.policy.slope = _geometric(options.slope_start, options.slope_end, self.progress)
+        budgets = self.knots.draw(options.batch, rng)
+        samples = distinct(rng, relaxed.samples, options.batch)
+        rows = self.policy.at_aims(relaxed.features[torch.from_numpy(samples)], budgets)
+        asked = len(rows) + relaxed.samples * len(self.knots)
+        price = relaxed.step_price(rows.detach().numpy(), tau=tau) + relaxed.passes(
+            3.0 * self._row_flops * asked
+        )
+        if not self.context.affords(price + self._reserve):
+            return None
+        self.context.charge(price)
+        self._stepped += price
+        divergence, slope = loss_and_slope(
+            relaxed, rows.detach(), samples, tau=tau, micro_batch=options.micro_batch
+        )
+        if options.loss == "retention":
+            slope = torch.exp(-divergence)[:, None] * slope
+        scale = self._scale(rows.detach(), samples, budgets, slope)
+        excess = self._excess()
+        # the divergence's slope enters as a linear term: the same gradient, in small batches
+        lagrangian = (slope * rows / scale[:, None]).sum() / len(rows)
+        lagrangian = lagrangian + self.multipliers.penalty(excess).mean()
+        self._learn(lagrangian)
+        return float(divergence.mean()), excess.detach()
+
+    def _excess(self) -> Tensor:
+        """c_k: mean relative compute over all samples at each knot, less its budget, `[knots]`."""
+        count, knots = self.relaxed.samples, len(self.knots)
+        features = self.relaxed.features.repeat(knots, 1)
+        rows = self.policy.at_aims(features, np.repeat(self.knots.budgets, count))
+        numbers = np.tile(np.arange(count), knots)
+        mean = self.relaxed.sample_compute(rows, numbers).reshape(knots, count).mean(1)
+        return mean - torch.from_numpy(self.knots.budgets)
+
+    def _scale(
+        self, rows: Tensor, samples: NDArray[np.int64], budgets: NDArray[np.float64], slope: Tensor
+    ) -> Tensor:
+        """S at each row's budget, `[rows]`: what a unit of compute saves, over recent steps."""
+        ratios = rows.clone().requires_grad_()
+        (dearer,) = torch.autograd.grad(self.relaxed.sample_compute(ratios, samples).sum(), ratios)
+        weights = self.knots.weights(budgets)
+        share = weights / weights.sum(0).clamp(min=1e-9)
+        self.saved.update(share.T @ (slope * dearer).sum(1))
+        return weights @ self.saved.scale(share.T @ (dearer * dearer).sum(1))
+
+    def _learn(self, lagrangian: Tensor) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["rate"] * (1 + np.cos(np.pi * self.progress)) / 2
+        self.optimizer.zero_grad()
+        lagrangian.backward()
+        self.optimizer.step()
+        if self.progress >= 1 - self.options.average_share:
+            self._averaged += 1
+            for name, x in self.net.named_parameters():
+                self._average[name] += x.detach()
+
+    # --- what comes out
+
+    def _policies(self) -> list[Candidate]:
+        """Policies at evenly spaced budgets, cheapest first, each corrected to reach its own."""
+        if self._averaged:
+            with torch.no_grad():
+                for name, x in self.net.named_parameters():
+                    x.copy_(self._average[name] / self._averaged)
+        self.policy.slope = self.options.slope_end
+        stored = Predicted.restore(self.policy.settings, self.policy.tensors)
+        corrected = Predicted(**{**stored.settings, **self._correction(stored)}, net=stored.net)
+        return [self.relaxed.policy(corrected.at(float(b))) for b in self.knots.even(self._count)]
+
+    def _correction(self, policy: Predicted) -> dict[str, list[float]]:
+        """Budgets to ask for, and the mean compute on the search split that each gives, rounded."""
+        budgets = self.knots.budgets
+        aims = np.linspace(budgets[0], budgets[-1], CORRECTION)
+        numbers = np.arange(self.relaxed.samples)
+        means = []
+        for aim in aims:
+            with torch.no_grad():
+                rows = policy.at_aims(self.relaxed.features, np.full(len(numbers), aim))
+            rounded = torch.from_numpy(checked(policy, rows.double().numpy(), len(numbers)))
+            means.append(float(self.relaxed.sample_compute(rounded, numbers).mean()))
+        reached = np.maximum.accumulate(means)
+        rising = np.concatenate([[True], np.diff(reached) > 1e-9])
+        if rising.sum() < 2:
+            return {}
+        return {"aims": aims[rising].tolist(), "reached": reached[rising].tolist()}
+
+    # --- checkpoints
+
+    def state(self) -> GradientState:
+        """Everything that a fresh, started search needs to continue identically."""
+        tensors = {f"net.{name}": x for name, x in self.net.state_dict().items()}
+        tensors |= {f"average.{name}": x for name, x in self._average.items()}
+        for number, moments in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"adam.{number}.{key}": x for key, x in moments.items()}
+        tensors |= {"multipliers": self.multipliers.values, "saved": self.saved.sum}
+        return GradientState(
+            tensors,
+            {
+                "saved_steps": self.saved.steps, "averaged": self._averaged, "given": self._given,
+                "taught": self._taught, "stepped": self._stepped, "history": self.history,
+                "trained": self._finals is not None,
+            },
+        )  # fmt: skip
+
+    def restore(self, state: GradientState) -> None:
+        """Take over a state; `start` must have been called with the same problem and context."""
+        tensors, values = state.tensors, state.values
+
+        def of(prefix: str) -> dict[str, Tensor]:
+            return {
+                n.removeprefix(prefix): x.clone()
+                for n, x in tensors.items()
+                if n.startswith(prefix)
+            }
+
+        self.net.load_state_dict(of("net."))
+        self._average = of("average.")
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, x in of("adam.").items():
+            number, _, key = name.partition(".")
+            moments.setdefault(int(number), {})[key] = x
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        self.multipliers.values = tensors["multipliers"].clone()
+        self.saved.sum, self.saved.steps = tensors["saved"].clone(), values["saved_steps"]
+        self._averaged, self._given = values["averaged"], values["given"]
+        self._taught, self._stepped = values["taught"], values["stepped"]
+        self.history = list(values["history"])
+        self._finals = self._policies() if values["trained"] else None
+
+
+def adaptive(problem: Problem) -> AdaptiveRelaxation:
+    """The problem's relaxation, if it tells inputs apart; raises `UnsupportedError` if not."""
+    relaxed: Relaxation = problem.relaxation()
+    if not isinstance(relaxed, AdaptiveRelaxation):
+        raise UnsupportedError(
+            f"problem {problem.name!r} has no features of its inputs, so no policy can be trained "
+            "on them; choose 'gradient'"
+        )
+    return relaxed
+
+
+def standardising(net: RatioPredictor, features: Tensor) -> RatioPredictor:
+    """The network in float64, for features `[samples, n]` of this mean and spread."""
+    net = net.double()
+    net.mean.copy_(features.mean(0))
+    net.scale.copy_(features.std(0).clamp(min=1e-6))
+    return net
+
+
+def _geometric(start: float, end: float, done: float) -> float:
+    return float(start * (end / start) ** done)

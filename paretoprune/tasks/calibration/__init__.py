@@ -1,0 +1,1 @@
+"""Calibration data: pictures with questions, and answers where there are any."""

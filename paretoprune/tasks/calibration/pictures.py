@@ -1,0 +1,91 @@
+"""A folder of pictures with questions."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from paretoprune.errors import BrokenFileError
+from paretoprune.tasks.calibration.base import Calibration, Record
+from paretoprune.tasks.rows import inside
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+LISTS = ("metadata.csv", "metadata.jsonl")
+"""As the datasets library's image folders have them: columns `file_name`, `question`, `answer`."""
+
+
+class Pictures(Calibration):
+    """Questions of a folder, from the first of these that is there.
+
+    `metadata.csv` or `metadata.jsonl` with `file_name`, `question` and, if known, `answer`; a text
+    file beside each picture with its name; the option `question` for all.
+    """
+
+    name = "pictures"
+
+    def __init__(self, data: str, *, question: str | None = None, **options: Any) -> None:
+        self._question = question
+        super().__init__(data, **options)
+
+    def read(self, path: Path) -> list[Record]:
+        """One record per line of the list, or per picture."""
+        if not path.is_dir():
+            raise BrokenFileError(f"{self.label}: needs a folder of pictures, not a file")
+        listed = next((path / name for name in LISTS if (path / name).exists()), None)
+        if listed is not None:
+            return [self._listed(listed, n, row) for n, row in enumerate(_rows(listed), start=1)]
+        pictures = sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES)
+        return [self._beside(path, file) for file in pictures]
+
+    def _listed(self, listed: Path, number: int, row: dict[str, Any]) -> Record:
+        where = f"{listed}, row {number}"
+        for column in ("file_name", "question"):
+            value = row.get(column)
+            if column == "question" and not value:
+                value = self._question
+            if not isinstance(value, str) or not value.strip():
+                raise BrokenFileError(
+                    f"{where}: column {column!r} is {row.get(column)!r}; allowed: a text that is "
+                    "not empty"
+                )
+        answer = row.get("answer")
+        file = inside(listed.parent, row["file_name"], where)
+        return Record(
+            name=str(number),
+            picture=file.relative_to(listed.parent.resolve()).as_posix(),
+            file=file,
+            question=(row.get("question") or self._question or "").strip(),
+            answer=str(answer).strip() or None if answer is not None else None,
+        )
+
+    def _beside(self, folder: Path, file: Path) -> Record:
+        name = file.relative_to(folder).as_posix()
+        real = inside(folder, name, self.label)  # a link may lead out
+        picture = real.relative_to(folder.resolve()).as_posix()
+        text = file.with_suffix(".txt")
+        question = text.read_text(encoding="utf-8").strip() if text.exists() else self._question
+        if not question:
+            raise BrokenFileError(
+                f"{self.label}: picture {name!r} has no question; put one into "
+                f"{text.name}, all into metadata.csv, or give question=..."
+            )
+        return Record(name=name, picture=picture, file=file, question=question)
+
+
+def _rows(file: Path) -> Iterator[dict[str, Any]]:
+    try:
+        with file.open(encoding="utf-8", newline="") as lines:
+            if file.suffix == ".csv":
+                yield from csv.DictReader(lines)
+                return
+            for line in lines:
+                if line.strip():
+                    row = json.loads(line)
+                    if not isinstance(row, dict):
+                        raise BrokenFileError(f"{file} has the line {line[:40]!r}, no object")
+                    yield row
+    except (OSError, ValueError, csv.Error) as error:
+        raise BrokenFileError(f"cannot read {file}: {error}") from error

@@ -1,0 +1,200 @@
+"""Calibration data: what is read, what is refused, areas, and searching without answers."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from paretoprune.errors import BrokenFileError, InvalidValueError, UnknownNameError
+from paretoprune.problems.load import load_problem
+from paretoprune.problems.token_pruning import exact_candidate
+from paretoprune.schedules import KeepSchedule
+from paretoprune.tasks.areas import areas_of, equalised, unevenness
+from paretoprune.tasks.halves import SPLITS, split_of
+from paretoprune.tasks.load import load_task, nth_sample
+from paretoprune.tasks.minivqa.dataset import load_split
+from paretoprune.tasks.scoring import TokenShare
+
+from .files import picture
+
+
+def conversations(folder, count=12, **changes):
+    (folder / "coco").mkdir(exist_ok=True)
+    rows = []
+    for number in range(count):
+        picture(number, (10 + number, 8)).save(folder / "coco" / f"{number}.png")
+        for turn in range(2):  # two conversations about each picture
+            rows.append(
+                {
+                    "id": f"{number:012d}",
+                    "image": f"coco/{number}.png" if turn else f"./coco/{number}.png",
+                    "conversations": [
+                        {"from": "human", "value": f"<image>\nWhat is in {number}?"},
+                        {"from": "gpt", "value": "A plain colour."},
+                        {"from": "human", "value": "Sure?"},
+                        {"from": "gpt", "value": "Yes."},
+                    ],
+                }
+            )
+    rows.append({"id": "text", "conversations": [{"from": "human", "value": "Hello?"}]})
+    rows[0].update(changes)
+    file = folder / "data.json"
+    file.write_text(json.dumps(rows))
+    return str(file)
+
+
+def test_conversations_give_their_first_question_and_answer(tmp_path):
+    task = load_task("llava-instruct", conversations(tmp_path))
+    there = {s: [split_of(g) for g in task._groups].count(s) for s in SPLITS}
+    assert sum(there.values()) == 24
+    search, heldout = (task(split, there[split]) for split in SPLITS)
+    sample = search[0]
+    assert sample.prompt.startswith("What is in ")
+    assert (sample.answer, sample.scoring) == ("A plain colour.", TokenShare())
+    assert not {s.group for s in search} & {s.group for s in heldout}
+    assert nth_sample(task, "search", 0).id == sample.id
+    unlabeled = load_task("llava-instruct:answers=dense,new_tokens=5", conversations(tmp_path))
+    sample = unlabeled("search", 2)[0]
+    assert (sample.answer, sample.new_tokens) == (None, 5)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"image": "../secret.png"}, r"entry 1: picture '../secret.png' lies outside"),
+        ({"image": "/etc/passwd"}, "entry 1: picture '/etc/passwd' lies outside"),
+        ({"image": 3}, "entry 1: 'image' is 3; allowed: a file name"),
+        ({"conversations": "hello"}, "entry 1: 'conversations' must be a list"),
+        ({"conversations": [{"from": "gpt", "value": "x"}]}, r"begins with 'human'.*\['gpt'\]"),
+        ({"conversations": [{"from": "human", "value": "<image>"}]}, "first question is empty"),
+    ],
+)
+def test_a_wrong_conversation_is_one_sentence(change, said, tmp_path):
+    with pytest.raises(BrokenFileError, match=said):
+        load_task("llava-instruct", conversations(tmp_path, **change))
+
+
+def test_folders_of_pictures_in_three_ways(tmp_path):
+    for number in range(10):
+        picture(number).save(tmp_path / f"{number}.png")
+    with pytest.raises(BrokenFileError, match=r"picture '0.png' has no question; put one into 0.t"):
+        load_task("pictures", str(tmp_path))
+    task = load_task("pictures:question=what is this?", str(tmp_path))
+    assert {r.question for r in task.records} == {"what is this?"}
+    (tmp_path / "3.txt").write_text("which colour?\n")
+    task = load_task("pictures:question=what is this?", str(tmp_path))
+    assert sorted(r.question for r in task.records)[-1] == "which colour?"
+    assert task("search", 1)[0].answer is None
+    (tmp_path / "metadata.csv").write_text(
+        "file_name,question,answer\n0.png,is it red?,no\n0.png,which one?,\n1.png,and?,yes\n"
+    )
+    task = load_task("pictures", str(tmp_path))
+    assert [(r.picture, r.answer) for r in task.records] == [
+        ("0.png", "no"), ("0.png", None), ("1.png", "yes"),
+    ]  # fmt: skip
+    (tmp_path / "metadata.csv").write_text("file_name,question\n../x.png,what?\n")
+    with pytest.raises(BrokenFileError, match=r"row 1: picture '../x.png' lies outside"):
+        load_task("pictures", str(tmp_path))
+    (tmp_path / "metadata.csv").write_text("file_name,question\n0.png,\n")
+    with pytest.raises(BrokenFileError, match="row 1: column 'question' is ''; allowed: a text"):
+        load_task("pictures", str(tmp_path))
+
+
+def test_what_does_not_fit_is_one_sentence(tmp_path):
+    with pytest.raises(BrokenFileError, match="'nowhere' do not exist"):
+        load_task("pictures", "nowhere")
+    with pytest.raises(BrokenFileError, match="has no question about a picture"):
+        load_task("pictures", str(tmp_path))
+    data = conversations(tmp_path)
+    with pytest.raises(UnknownNameError, match="unknown areas of task 'llava-instruct' 'unifrom'"):
+        load_task("llava-instruct:areas=unifrom", data)
+    with pytest.raises(InvalidValueError, match="new_tokens must be 1 or more, got 0"):
+        load_task("llava-instruct:new_tokens=0", data)
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(BrokenFileError, match=r"cannot read .*broken.json as JSON"):
+        load_task("llava-instruct", str(tmp_path / "broken.json"))
+
+
+sides = st.tuples(st.integers(50, 2000), st.integers(50, 2000))
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(sides, min_size=2, max_size=40))
+def test_equalised_areas_are_the_quantiles_of_a_uniform_distribution(sizes):
+    found = equalised(sizes)
+    areas, before = areas_of(found), areas_of(sizes)
+    low, high = before.min(), before.max()
+    # rounding a side by half a pixel changes the area by about that share of it
+    slack = 0.5 * np.array([w + h for w, h in found]) + 1
+    order = np.argsort(before, kind="stable")
+    if len(set(before.tolist())) == len(before):
+        wanted = low + (np.arange(len(before)) + 0.5) / len(before) * (high - low)
+        assert (np.abs(areas[order] - wanted) <= slack[order]).all()
+    for (w, h), (new_w, new_h) in zip(sizes, found, strict=True):
+        assert abs(new_w / w - new_h / h) * min(w, h) <= 1 + 1e-9  # shapes stay
+
+
+def test_a_skewed_distribution_becomes_uniform():
+    rng = np.random.default_rng(0)
+    sizes = [(int(w), int(h)) for w, h in 200 + 40 * rng.standard_exponential((400, 2))]
+    assert unevenness(sizes) > 0.3
+    assert unevenness(equalised(sizes)) < 0.01
+    bounded = areas_of(equalised(sizes, low=10_000, high=90_000))
+    assert 9_500 < bounded.min() < bounded.max() < 90_500
+    assert equalised([(30, 20)] * 3) == [(30, 20)] * 3
+    assert unevenness([(30, 20)] * 3) == 0
+    with pytest.raises(
+        InvalidValueError, match="between 0 < low <= high pixels, got low=9, high=3"
+    ):
+        equalised(sizes, low=9, high=3)
+    with pytest.raises(InvalidValueError, match="no pictures"):
+        equalised([])
+
+
+def test_samples_show_pictures_of_equalised_areas(tmp_path):
+    task = load_task("llava-instruct:areas=uniform", conversations(tmp_path))
+    sizes = dict(zip([r.name for r in task.records], task.shown_sizes, strict=True))
+    for sample in task("search", 4):
+        assert sample.image.size == sizes[sample.id.removeprefix("llava-instruct-")]
+    assert unevenness(task.shown_sizes) < unevenness(task.sizes) + 0.05
+
+
+def test_the_areas_command_draws_before_and_after(tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from paretoprune.cli import app
+
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(1)
+    for number, side in enumerate(20 + 15 * rng.standard_exponential(30)):
+        picture(number, (int(side), int(side))).save(tmp_path / f"{number}.png")
+    done = CliRunner().invoke(
+        app, ["areas", str(tmp_path), "--task", "pictures:question=what?", "--out", "found.png"]
+    )
+    assert done.exit_code == 0, done.output
+    assert "30 pictures: 0." in done.output
+    with Image.open(tmp_path / "found.png") as drawn:
+        assert drawn.size == (1350, 540)
+
+
+def test_a_search_needs_no_answers(tmp_path):
+    """On a trained model: the dense model agrees with itself, the blind one less."""
+    for number, sample in enumerate(load_split("heldout", 40)):
+        Image.fromarray(sample.image).save(tmp_path / f"{number}.png")
+        (tmp_path / f"{number}.txt").write_text(sample.prompt)
+    problem = load_problem(
+        task="pictures:new_tokens=4", data=str(tmp_path), search_size=12, heldout_size=0
+    )
+    assert problem.dense_score == 1.0
+    assert problem.blind_score < 0.9
+    layers = problem.adapter.spec.layers
+    half, few = (
+        exact_candidate(KeepSchedule((1.0,) * 2 + (keep,) * (layers - 2))) for keep in (0.5, 0.02)
+    )
+    one, two = problem.evaluate([half, few])
+    assert one.metrics["kl_to_dense"] < two.metrics["kl_to_dense"]
+    assert one.metrics["accuracy"] >= two.metrics["accuracy"]
+    assert problem.relaxation().samples == 12
