@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+LONGEST_NAME = 200
+"""A longer name is cut in messages: it comes from a file that is none of ours."""
+
 
 class ParetopruneError(Exception):
     """Base of all errors caused by input: a file, flag, schedule, model, dataset row or plug-in."""
@@ -21,6 +24,7 @@ class UnknownNameError(ParetopruneError, KeyError):
         names = sorted(known)
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
         hint = f" Did you mean {near[0]!r}?" if near else ""
+        name = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
         super().__init__(f"unknown {kind} {name!r}; known: {', '.join(names)}.{hint}")
 
     def __str__(self) -> str:

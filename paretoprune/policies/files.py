@@ -30,7 +30,7 @@ class PolicyFile(BaseModel):
     name by content, which reading checks. Score and compute are those of a schedule file.
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     format: Literal["paretoprune-policy/1"] = FORMAT
     policy: str = Field(min_length=1, max_length=100)
@@ -119,7 +119,7 @@ def _format_of(file: Path) -> str | None:
         if file.stat().st_size > MOST_BYTES:
             return None
         found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return found.get("format") if isinstance(found, dict) else None
 

@@ -7,9 +7,9 @@ import math
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from paretoprune.errors import BrokenFileError, InvalidValueError
+from paretoprune.files import read_stored
 from paretoprune.schedules.schedule import KeepSchedule
 
 MOST_BYTES = 1_000_000
@@ -58,20 +58,7 @@ class ScheduleFile(BaseModel):
 
 def read_schedule(file: Path) -> ScheduleFile:
     """Read a schedule file; raises `BrokenFileError` naming the file, the field and the reason."""
-    try:
-        if file.stat().st_size > MOST_BYTES:
-            raise BrokenFileError(f"schedule file {file} is larger than {MOST_BYTES:,} bytes")
-        return ScheduleFile.model_validate_json(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BrokenFileError(f"cannot read schedule file {file}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise BrokenFileError(f"schedule file {file} is not UTF-8 text") from error
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise BrokenFileError(f"schedule file {file}: {where}: {first['msg']}") from error
-    except InvalidValueError as error:
-        raise BrokenFileError(f"schedule file {file}: {error}") from error
+    return read_stored(file, "schedule file", ScheduleFile, MOST_BYTES)
 
 
 def write_schedule(file: Path, content: ScheduleFile) -> None:

@@ -1,0 +1,93 @@
+"""Turns valid files into hostile ones: values of other types, wrong sizes, broken bytes."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+from typing import Any
+
+STRANGE: list[Any] = [
+    None, True, False, 0, -1, 1, 2**31, 2**63, -(2**63), 10**30, 0.5, -0.0, 1e308, 5e-324,
+    float("nan"), float("inf"), float("-inf"), "", " ", "a" * 10_000, "\x00", "\ud800", "\u202e",
+    "../../../etc/passwd", "/etc/passwd", "C:\\x", "<script>alert(1)</script>", "';--", "${x}",
+    "{0.__class__}", "%s%n", "fastv", "mini-llava", "1", "nan", "-", "🎈", "\r\n", "[red]x[/red]",
+    [], [[]], [None], [0] * 1000, {}, {"": {}}, {"a": [1, {"b": None}]},
+]  # fmt: skip
+"""Values that programs trip over."""
+
+
+def mutated(text: str, rng: random.Random) -> bytes:
+    """One hostile version of a JSON text: its values changed, or its bytes."""
+    kind = rng.random()
+    if kind < 0.75:
+        value = json.loads(text)
+        for _ in range(rng.choice((1, 1, 1, 2, 5))):
+            value = _changed(value, rng)
+        return json.dumps(value).encode("utf-8")
+    return broken(text.encode("utf-8"), rng)
+
+
+def broken(content: bytes, rng: random.Random) -> bytes:
+    """Bytes that end early, are flipped, repeated, or have something strange in between."""
+    data = bytearray(content)
+    for _ in range(rng.choice((1, 1, 2, 8))):
+        place = rng.randrange(len(data) + 1)
+        kind = rng.randrange(6)
+        if kind == 0:
+            del data[place:]
+        elif kind == 1 and data:
+            data[place % len(data)] = rng.randrange(256)
+        elif kind == 2:
+            data[place:place] = rng.choice(
+                (
+                    b"\x00",
+                    b"\xff\xfe",
+                    b"[" * 5000,
+                    b'{"a":' * 2000,
+                    b"9" * 5000,
+                    b"NaN",
+                    b"\\ud800",
+                )
+            )
+        elif kind == 3:
+            other = rng.randrange(len(data) + 1)
+            del data[min(place, other) : max(place, other)]
+        elif kind == 4:
+            other = rng.randrange(len(data) + 1)
+            data[place:place] = data[min(place, other) : max(place, other)][:2000]
+        else:
+            shown = json.dumps(rng.choice(STRANGE)).encode()
+            data[place:place] = shown
+    return bytes(data)
+
+
+def _changed(value: Any, rng: random.Random) -> Any:
+    """The value with one thing in it changed, anywhere."""
+    places = list(_places(value))
+    if not places:
+        return copy.deepcopy(rng.choice(STRANGE))
+    holder, key = rng.choice(places)
+    kind = rng.random()
+    if kind < 0.6:
+        holder[key] = copy.deepcopy(rng.choice(STRANGE))
+    elif kind < 0.75:
+        del holder[key]
+    elif kind < 0.85 and isinstance(holder[key], int | float) and abs(holder[key]) < 1e300:
+        holder[key] = holder[key] * rng.choice((-1, 0, 2, 1.5, 1e6, 1e-9))
+    elif isinstance(holder, list):
+        holder.insert(key, copy.deepcopy(rng.choice([*STRANGE, holder[key]])))
+    else:
+        holder[rng.choice(("", "x", "format", "a" * 200, str(key).upper()))] = copy.deepcopy(
+            holder[key]
+        )
+    return value
+
+
+def _places(value: Any) -> Any:
+    if not isinstance(value, dict | list):
+        return
+    for key in list(value if isinstance(value, dict) else range(len(value))):
+        yield value, key
+        if isinstance(value[key], dict | list):
+            yield from _places(value[key])

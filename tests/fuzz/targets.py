@@ -1,0 +1,133 @@
+"""What reads a stranger's files, each as one function of bytes: it works, or says one sentence.
+
+A target gets the content of one file. It may raise `ParetopruneError`, whose message is one line;
+any other exception is a bug, and so is a half-written file or one outside its folder.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from paretoprune.errors import ParetopruneError
+
+CORPUS = Path(__file__).parent / "corpus"
+
+
+@dataclass(frozen=True)
+class Target:
+    """`seeds` are valid inputs by name; `run` takes what became of one, and its name."""
+
+    seeds: Callable[[], dict[str, str]]
+    run: Callable[[str, bytes], None]
+
+
+def check(target: Target, name: str, content: bytes) -> str | None:
+    """Run one case; returns the sentence it was refused with, None where it was taken.
+
+    Raises whatever else happens.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            target.run(name, content)
+        except ParetopruneError as error:
+            said = str(error)
+            assert said.strip(), "an error without a message"
+            assert "\n" not in said, said
+            assert len(said) < 5000, f"a message of {len(said)} characters"
+            return said
+    return None
+
+
+@contextmanager
+def a_folder() -> Iterator[Path]:
+    """An empty folder in an empty folder, which stays as empty; no half-written file stays."""
+    with tempfile.TemporaryDirectory(prefix="paretoprune-fuzz-") as outer:
+        inner = Path(outer) / "inner"
+        inner.mkdir()
+        try:
+            yield inner
+        finally:
+            assert [p.name for p in Path(outer).iterdir()] == ["inner"], "a file left its folder"
+            left = [p.name for p in inner.rglob("*.partial")]
+            assert not left, f"half-written: {left}"
+
+
+# --- schedules and policies
+
+
+def _schedule(name: str, content: bytes) -> None:
+    from paretoprune.policies.files import read_policy, write_policy
+    from paretoprune.schedules.files import ScheduleFile, read_schedule, write_schedule
+
+    with a_folder() as folder:
+        file = folder / "schedule.json"
+        file.write_bytes(content)
+        saved = read_policy(file)
+        if isinstance(saved.about, ScheduleFile):
+            again = folder / "again.json"
+            write_schedule(again, saved.about)
+            assert read_schedule(again) == saved.about
+        else:
+            write_policy(folder / "again.json", saved.policy, pruner=saved.about.pruner)
+
+
+def _schedule_seeds() -> dict[str, str]:
+    from paretoprune.policies.base import Policy
+    from paretoprune.policies.files import write_policy
+    from paretoprune.policies.static import Static
+    from paretoprune.schedules.schedule import KeepSchedule
+
+    policy: Policy = Static(KeepSchedule.from_ratios([1.0, 1.0, 0.5, 0.25]))
+    with a_folder() as folder:
+        write_policy(folder / "policy.json", policy, pruner="fastv")
+        text = (folder / "policy.json").read_text()
+    plain = {
+        "format": "paretoprune-schedule/1", "pruner": "dart", "pruner_settings": {"text_pivots": 2},
+        "keep": [1.0, 1.0, 0.5, 0.5], "model": "mini-llava", "found_by": "tpe seed 0",
+        "score": 0.9, "compute": 0.5,
+    }  # fmt: skip
+    return {"schedule.json": json.dumps(plain), "policy.json": text}
+
+
+# --- study files
+
+
+def _study(name: str, content: bytes) -> None:
+    from paretoprune.study_file import read_study, write_study
+
+    with a_folder() as folder:
+        file = folder / "study.toml"
+        file.write_bytes(content)
+        study = read_study(file)
+        study.confirm(())
+        for case in study.cases():
+            assert Path(case.folder).name == case.folder
+        if study.out is not None:
+            assert Path(study.out).resolve().is_relative_to(folder.resolve())
+        again = folder / "again.toml"
+        write_study(again, study)
+        assert read_study(again).model_dump(exclude={"out"}) == study.model_dump(exclude={"out"})
+        study.specs()
+
+
+def _study_seeds() -> dict[str, str]:
+    from paretoprune.cli.studies import meanings
+    from paretoprune.study_init import commented_study
+
+    whole = commented_study(meanings())
+    few = 'strategy = ["random", {name = "nsga2", population = 8}]\nseeds = [0, 3]\nbudget = 2.5\n'
+    few += 'model = ["mini-llava", "mini-internvl"]\npruner = ["fastv", "dart:text_pivots=2"]\n'
+    return {"all.toml": whole, "few.toml": few + 'task = "minivqa"\nout = "results"\n'}
+
+
+TARGETS = {
+    "schedule": Target(_schedule_seeds, _schedule),
+    "study": Target(_study_seeds, _study),
+}
