@@ -44,6 +44,7 @@ def launched(code, arguments, count):
     return [(*process.communicate(timeout=540), process.returncode) for process in running]
 
 
+@pytest.mark.slow
 def test_two_processes_find_what_one_finds(tmp_path):
     for count in (1, 2):
         folder = tmp_path / str(count)

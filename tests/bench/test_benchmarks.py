@@ -28,6 +28,7 @@ def test_all_are_found_and_unknown_ones_named():
         find("evalution")
 
 
+@pytest.mark.slow
 def test_evaluation_checks_agreement_first(console, monkeypatch, tmp_path):
     monkeypatch.setattr(evaluation, "CANDIDATES", 6)
     monkeypatch.setattr(evaluation, "PLAIN_PAIRS", 6)

@@ -180,7 +180,7 @@ def test_every_strategy_searches_pruner_and_schedule(joint, tmp_path):
     summary = read_summary(tmp_path)
     assert summary.front == comparison.summary.front
     header, *lines = (tmp_path / "front.csv").read_text().splitlines()
-    assert header.endswith(",pruner,pruner_settings")
+    assert header.endswith(",pruner,pruner_settings,policy")
     assert len(lines) == len(summary.front)
     on_union = sorted((p for p in summary.front if p.on_union), key=lambda p: p.search["compute"])
     for file, point in zip(sorted((tmp_path / "schedules").iterdir()), on_union, strict=True):

@@ -98,6 +98,7 @@ def run(*arguments):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_commands_take_a_benchmark_and_its_data(tmp_path):
     task = ["--task", "chartqa:instruction=none", "--data", chart_file(tmp_path)]
     out = tmp_path / "found"
