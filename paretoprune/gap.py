@@ -1,8 +1,8 @@
 """The relaxation gap: what a gradient search believed of its configurations, and what they are.
 
-Every returned configuration is run once more as the search saw it: real-valued keep ratios, soft
-masks, nothing rounded. The difference to its evaluation is the gap. It is a measurement: no study
-is charged for it, and no search sees it.
+Every configuration of a strategy's best front is run once more as the search saw it: real-valued
+keep ratios, soft masks, nothing rounded. The difference to its evaluation is the gap. It is a
+measurement: no study is charged for it, and no search sees it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from paretoprune.errors import UnsupportedError
 from paretoprune.gradients import Figures, GapPoint, Gradients, GradientStudy, GridPoint, RoundRow
-from paretoprune.judging import Study
+from paretoprune.judging import Study, hypervolume_of
 from paretoprune.problem import Evaluation, Problem
 from paretoprune.reference import Reference
 from paretoprune.results import ReferenceFront
@@ -29,23 +29,31 @@ def gradients_of(
     reference: Reference | None = None,
     observe: Callable[[int, int], None] | None = None,
 ) -> Gradients | None:
-    """Measure the gap of every gradient study; None without one. `observe`: done and total."""
+    """Curves of every gradient study, and the gap of the best seed's front; None without one.
+
+    The best seed of a strategy is that of highest hypervolume: running every seed's points again
+    would take as long as the searches. `observe` is told done and total.
+    """
     traced = [study for study in studies if study.trace is not None]
     if not traced:
         return None
-    total = sum(_is_relaxed(e) for study in traced for e in study.evaluations)
+    best: dict[str, Study] = {}
+    for study in sorted(traced, key=lambda s: -hypervolume_of(problem, s.evaluations)):
+        best.setdefault(study.spec.label, study)
+    total = sum(_is_relaxed(s.evaluations[i]) for s in best.values() for i in s.front)
     done = 0
     found = []
     for study in traced:
         assert study.trace is not None
         points = []
-        for trial, evaluation in enumerate(study.evaluations):
+        for trial in sorted(study.front) if best[study.spec.label] is study else []:
+            evaluation = study.evaluations[trial]
             if _is_relaxed(evaluation):
                 if observe is not None:
                     observe(done, total)
                 done += 1
                 with contextlib.suppress(UnsupportedError):  # a task that decodes freely
-                    points.append(gap_point(problem, evaluation, trial, trial in study.front))
+                    points.append(gap_point(problem, evaluation, trial, True))
         found.append(_study(study, study.trace, points))
     stored = Gradients(studies=found)
     return stored if reference is None else against(stored, reference.stored())

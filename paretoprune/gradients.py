@@ -1,6 +1,6 @@
 """What a comparison keeps of its gradient searches, as typed data: `gradients.json`.
 
-Per study: how far each returned configuration is from what the search believed it to be (the
+Per study: how far each configuration of the best front is from what the search believed (the
 relaxation gap) and from an exhaustive grid, the curves of the search, and warnings with causes.
 Tables, figures and reports are drawn from this alone; nothing here needs a model or torch.
 """
