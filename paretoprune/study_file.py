@@ -99,7 +99,7 @@ class StudyFile(BaseModel):
     pruner: Names = Field(default=("fastv",), min_length=1)
     pruner_knobs: bool | None = None
     search_size: Size = 128
-    heldout_size: Size = 256
+    heldout_size: Size = 192
     data_seed: Seed = 0
     levels: int | None = Field(default=None, ge=1, le=100_000)
     objectives: Annotated[Text, BeforeValidator(_joined)] = "score,flops"

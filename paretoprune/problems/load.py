@@ -21,7 +21,7 @@ from paretoprune.zoo.catalogue import default_task
 
 DEFAULT_MODEL = "mini-llava"
 DEFAULT_SEARCH_SIZE = 128
-DEFAULT_HELDOUT_SIZE = 256
+DEFAULT_HELDOUT_SIZE = 192
 
 
 def load_problem(
