@@ -273,7 +273,7 @@ def test_what_a_pruner_declares_has_a_name(name):
 
 def test_the_table_of_names_says_what_the_classes_say():
     page = Path(__file__).resolve().parents[2] / "docs" / "reference" / "names.md"
-    section = page.read_text(encoding="utf-8").split("## Pruners")[1].split("## Adapters")[0]
+    section = page.read_text(encoding="utf-8").split("## Pruners")[1].split("\n## ")[0]
     rows = [[c.strip() for c in line.split("|")[1:-1]] for line in section.splitlines()[7:]]
     found = {row[0].strip("`"): row[2:] for row in rows if row and row[0][:1] == "`"}
     assert list(found) == NAMES

@@ -165,7 +165,7 @@ def test_a_scored_schedule_is_printed(capsys):
         model="mini-llava", pruner=SimpleNamespace(label="fastv"), split="heldout", samples=64,
         schedule=KeepSchedule.from_ratios([1.0, 0.5]), dense_score=0.9, blind_score=0.3,
         family={"digit": 0.75}, dense_family={"digit": 0.875}, dense_gflops=0.5,
-        dense_kv_bytes=2048.0, preset=None, policy=None, measure="exact match",
+        dense_kv_bytes=2048.0, preset=None, policy=None, measure="exact match", figures={},
         evaluation=SimpleNamespace(
             metrics={"accuracy": 0.8, "gflops": 0.4, "kv_bytes": 1536.0},
             objectives={"score": 0.8333, "compute": 0.6}, standard_errors={"score": 0.03},
