@@ -10,9 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from paretoprune.errors import BrokenFileError
+from paretoprune.files import read_stored, write_whole
 
 GRADIENTS_NAME = "gradients.json"
 
@@ -104,13 +104,8 @@ class Gradients(_Stored):
 
 def write_gradients(folder: Path, found: Gradients) -> None:
     """Write `gradients.json` into a results folder, whole or not at all."""
-    file = folder / GRADIENTS_NAME
-    partial = file.with_suffix(".partial")
-    try:
-        partial.write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        partial.replace(file)
-    except OSError as error:
-        raise BrokenFileError(f"cannot write {file}: {error.strerror}") from error
+    content = found.model_dump_json(indent=1) + "\n"
+    write_whole(folder / GRADIENTS_NAME, content.encode("utf-8"))
 
 
 def read_gradients(folder: Path) -> Gradients | None:
@@ -119,15 +114,4 @@ def read_gradients(folder: Path) -> Gradients | None:
     Raises `BrokenFileError` naming what is wrong.
     """
     file = folder / GRADIENTS_NAME
-    try:
-        return Gradients.model_validate_json(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise BrokenFileError(f"cannot read {file}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise BrokenFileError(f"{file} is not UTF-8 text") from error
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise BrokenFileError(f"{file}: {where}: {first['msg']}") from error
+    return read_stored(file, "results file", Gradients) if file.exists() else None

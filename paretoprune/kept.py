@@ -20,11 +20,10 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    ValidationError,
     model_validator,
 )
 
-from paretoprune.errors import BrokenFileError
+from paretoprune.files import read_stored, write_whole
 
 EXAMPLES_NAME = "examples.json"
 MOST_TOKENS = 100_000
@@ -191,14 +190,7 @@ class Examples(_Stored):
 
 def write_examples(folder: Path, examples: Examples) -> None:
     """Write `examples.json` into a results folder, whole or not at all."""
-    file = folder / EXAMPLES_NAME
-    partial = file.with_suffix(".partial")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        partial.write_text(examples.model_dump_json() + "\n", encoding="utf-8")
-        partial.replace(file)
-    except OSError as error:
-        raise BrokenFileError(f"cannot write {file}: {error.strerror}") from error
+    write_whole(folder / EXAMPLES_NAME, (examples.model_dump_json() + "\n").encode("utf-8"))
 
 
 def read_examples(folder: Path) -> Examples | None:
@@ -207,15 +199,4 @@ def read_examples(folder: Path) -> Examples | None:
     Raises `BrokenFileError` naming what is wrong.
     """
     file = folder / EXAMPLES_NAME
-    try:
-        return Examples.model_validate_json(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise BrokenFileError(f"cannot read {file}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise BrokenFileError(f"{file} is not UTF-8 text") from error
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise BrokenFileError(f"{file}: {where}: {first['msg']}") from error
+    return read_stored(file, "results file", Examples) if file.exists() else None

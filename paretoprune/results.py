@@ -12,9 +12,10 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from paretoprune.errors import BrokenFileError
+from paretoprune.files import read_stored, write_whole
 from paretoprune.schedules.files import ScheduleFile, write_schedule
 
 SUMMARY_NAME = "comparison.json"
@@ -258,8 +259,10 @@ def write_results(folder: Path, summary: Summary) -> None:
     """Write `comparison.json`, `front.csv` and one schedule file per union-front point."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write_whole(folder / SUMMARY_NAME, summary.model_dump_json(indent=1) + "\n")
-        _write_whole(folder / FRONT_NAME, front_csv(summary))
+        write_whole(
+            folder / SUMMARY_NAME, (summary.model_dump_json(indent=1) + "\n").encode("utf-8")
+        )
+        write_whole(folder / FRONT_NAME, front_csv(summary).encode("utf-8"))
         _write_schedules(folder / SCHEDULES, summary)
     except OSError as error:
         raise BrokenFileError(f"cannot write results to {folder}: {error.strerror}") from error
@@ -268,24 +271,9 @@ def write_results(folder: Path, summary: Summary) -> None:
 def read_summary(folder: Path) -> Summary:
     """Read `comparison.json` of a results folder; raises `BrokenFileError` naming what is wrong."""
     file = folder / SUMMARY_NAME
-    try:
-        return Summary.model_validate_json(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BrokenFileError(
-            f"{folder} is not a results folder: cannot read {file.name} ({error.strerror})"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise BrokenFileError(f"{file} is not UTF-8 text") from error
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise BrokenFileError(f"{file}: {where}: {first['msg']}") from error
-
-
-def _write_whole(file: Path, text: str) -> None:
-    partial = file.with_suffix(".partial")
-    partial.write_bytes(text.encode("utf-8"))
-    partial.replace(file)
+    if not file.exists():
+        raise BrokenFileError(f"{folder} is not a results folder: it has no {file.name}")
+    return read_stored(file, "results file", Summary)
 
 
 def front_csv(summary: Summary) -> str:

@@ -481,22 +481,29 @@ class TokenPruning(Problem):
     # --- what is measured, not predicted
 
     def measure(self, candidates: Sequence[Candidate]) -> Measurement | None:
-        """Prefill latency and time to first token, where latency is an objective."""
+        """Prefill latency and time to first token, where latency is an objective.
+
+        Of fixed schedules: an adaptive policy has no single one to time, and gets no values.
+        """
         if "latency_ms" not in self.costs or not candidates:
             return None
         each = [self.configuration(c) for c in candidates]
-        found = self.timer.measure(np.stack([c.ratios for c in each]), [c.pruner for c in each])
+        fixed = [place for place, c in enumerate(each) if c.policy is None]
+        if not fixed:
+            return None
+        found = self.timer.measure(
+            np.stack([each[i].ratios for i in fixed]), [each[i].pruner for i in fixed]
+        )
         if found.refusal is not None:
             return Measurement([], f"Measured latencies are not reported: {found.refusal}.")
-        values = [
-            {
+        values: list[dict[str, float]] = [{} for _ in each]
+        for place, prefill, first in zip(fixed, found.prefill, found.first_token, strict=True):
+            values[place] = {
                 "measured_latency_ms": prefill.median_ms,
                 "measured_latency_spread_ms": prefill.spread_ms,
                 "measured_first_token_ms": first.median_ms,
                 "measured_first_token_spread_ms": first.spread_ms,
             }
-            for prefill, first in zip(found.prefill, found.first_token, strict=True)
-        ]
         repeats = found.prefill[0].repeats
         return Measurement(
             values,

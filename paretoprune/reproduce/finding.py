@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from matplotlib.figure import Figure
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from paretoprune.errors import BrokenFileError
+from paretoprune.files import read_stored, write_whole
 
 FINDING_NAME = "finding.json"
 Verdict = Literal["holds", "holds in part", "does not hold", "is shown"]
@@ -77,22 +77,11 @@ def write_finding(folder: Path, finding: Finding, figure: Figure) -> None:
         "figure.svg": drawn.getvalue(),
         FINDING_NAME: (finding.model_dump_json(indent=1) + "\n").encode("utf-8"),
     }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            partial = folder / f"{name}.partial"
-            partial.write_bytes(content)
-            partial.replace(folder / name)
-    except OSError as error:
-        raise BrokenFileError(f"cannot write {folder}: {error.strerror}") from error
+    for name, content in files.items():
+        write_whole(folder / name, content)
 
 
 def read_finding(folder: Path) -> Finding | None:
     """The finding in a folder; None without one. Raises `BrokenFileError` naming what is wrong."""
     file = folder / FINDING_NAME
-    try:
-        return Finding.model_validate_json(file.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValidationError) as error:
-        raise BrokenFileError(f"{file} cannot be read: {str(error).splitlines()[0]}") from error
+    return read_stored(file, "finding", Finding) if file.exists() else None

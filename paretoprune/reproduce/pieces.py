@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from paretoprune import frontier
 from paretoprune.comparison import compare
-from paretoprune.errors import BrokenFileError, InvalidValueError
+from paretoprune.errors import InvalidValueError
+from paretoprune.files import read_stored, write_whole
 from paretoprune.gap import gap_point
 from paretoprune.judging import Study, heldout_areas
 from paretoprune.problem import Evaluation
@@ -126,23 +127,11 @@ class Pieces:
     def _once(self, name: str, run: Callable[[], Piece]) -> Piece:
         safe = "".join(c if c.isalnum() or c in "-=." else "_" for c in name)
         file = self.folder / PIECES / f"{safe}.json"
-        try:
-            return Piece.model_validate_json(file.read_bytes())
-        except FileNotFoundError:
-            pass
-        except (OSError, ValidationError) as error:
-            raise BrokenFileError(
-                f"{file} cannot be read: {str(error).splitlines()[0]}; delete it to run it again"
-            ) from error
+        if file.exists():
+            return read_stored(file, "piece of a reproduction", Piece)
         self._observe(name)
         piece = run()
-        partial = file.with_suffix(".partial")
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(piece.model_dump_json() + "\n", encoding="utf-8")
-            partial.replace(file)
-        except OSError as error:
-            raise BrokenFileError(f"cannot write {file}: {error.strerror}") from error
+        write_whole(file, (piece.model_dump_json() + "\n").encode("utf-8"))
         return piece
 
     def _load(self, model: str, pruner: str) -> TokenPruning:
@@ -174,26 +163,20 @@ class Pieces:
 
 def _check_scale(folder: Path, scale: Scale) -> None:
     file = folder / SCALE_NAME
-    try:
-        if file.exists():
-            stored = Scale.model_validate_json(file.read_bytes())
-            differing = [
-                f"{name} {getattr(stored, name)!r} instead of {getattr(scale, name)!r}"
-                for name in Scale.model_fields
-                if getattr(stored, name) != getattr(scale, name)
-            ]
-            if differing:
-                raise InvalidValueError(
-                    f"{folder} holds a reproduction of another scale ({'; '.join(differing)}); "
-                    "name another folder"
-                )
-            return
-        folder.mkdir(parents=True, exist_ok=True)
-        file.write_text(scale.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    except ValidationError as error:
-        raise BrokenFileError(f"{file} is no scale of a reproduction") from error
-    except OSError as error:
-        raise BrokenFileError(f"cannot use {folder}: {error.strerror}") from error
+    if not file.exists():
+        write_whole(file, (scale.model_dump_json(indent=1) + "\n").encode("utf-8"))
+        return
+    stored = read_stored(file, "scale of a reproduction", Scale)
+    differing = [
+        f"{name} {getattr(stored, name)!r} instead of {getattr(scale, name)!r}"
+        for name in Scale.model_fields
+        if getattr(stored, name) != getattr(scale, name)
+    ]
+    if differing:
+        raise InvalidValueError(
+            f"{folder} holds a reproduction of another scale ({'; '.join(differing)}); name "
+            "another folder"
+        )
 
 
 def _study(

@@ -81,6 +81,17 @@ def test_latency_is_predicted_and_the_front_measured(mini):
     assert mini.measure([constant(mini, 1.0)]) is None
 
 
+def test_a_policy_on_the_front_does_not_stop_the_measuring_of_schedules(mini):
+    """Stacking its rows per sample with a schedule raised after the whole search."""
+    problem = with_costs(mini, "latency_ms")
+    policy = problem.policy_candidate("autoprune", tokens=0.6)
+    found = problem.measure([policy, constant(problem, 1.0), constant(problem, 0.0)])
+    if found.values:  # the machine may be too noisy for figures
+        assert found.values[0] == {}
+        assert all(values["measured_latency_ms"] > 0 for values in found.values[1:])
+    assert problem.measure([policy]) is None
+
+
 def test_gradient_search_differentiates_flops_alone(mini):
     problem = with_costs(mini, "kv_bytes")
     with pytest.raises(UnsupportedError, match="differentiate the cost 'flops' alone"):

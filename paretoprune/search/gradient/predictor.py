@@ -10,23 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-
-class FiLMBlock(nn.Module):
-    """A residual block: x + W2 gelu( (1 + gamma(b)) * W1 norm(x) + beta(b) )."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.inner = nn.Linear(width, width)
-        self.outer = nn.Linear(width, width)
-        self.film = nn.Linear(1, 2 * width)
-
-    def forward(self, x: Tensor, budget: Tensor) -> Tensor:
-        """Features `[rows, width]` under budgets `[rows, 1]`."""
-        gamma, beta = self.film(budget).chunk(2, -1)
-        inside = (1 + gamma) * self.inner(self.norm(x)) + beta
-        after: Tensor = x + self.outer(nn.functional.gelu(inside))
-        return after
+from paretoprune.policies.predictor import FiLMBlock
 
 
 class BudgetPredictor(nn.Module):
