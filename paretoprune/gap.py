@@ -53,13 +53,13 @@ def gradients_of(
                     observe(done, total)
                 done += 1
                 with contextlib.suppress(UnsupportedError):  # a task that decodes freely
-                    points.append(gap_point(problem, evaluation, trial, True))
+                    points.append(gap_point(problem, evaluation, trial))
         found.append(_study(study, study.trace, points))
     stored = Gradients(studies=found)
     return stored if reference is None else against(stored, reference.stored())
 
 
-def gap_point(problem: Problem, evaluation: Evaluation, trial: int, on_front: bool) -> GapPoint:
+def gap_point(problem: Problem, evaluation: Evaluation, trial: int) -> GapPoint:
     """Run one returned configuration as it was before rounding."""
     relaxed = evaluation.candidate.relaxed or {}
     keep = np.asarray(relaxed["keep"], dtype=np.float64)
@@ -68,7 +68,6 @@ def gap_point(problem: Problem, evaluation: Evaluation, trial: int, on_front: bo
     )
     return GapPoint(
         trial=trial,
-        on_front=on_front,
         relaxed_keep=keep.tolist(),
         keep=list(evaluation.detail.get("keep", [])),
         soft=Figures(score=soft.score, compute=soft.compute, kl=soft.divergence, lost=soft.lost),

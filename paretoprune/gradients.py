@@ -54,7 +54,6 @@ class GapPoint(_Stored):
     """
 
     trial: int
-    on_front: bool
     relaxed_keep: list[float]
     keep: list[float]
     soft: Figures

@@ -14,6 +14,7 @@ from paretoprune.judging import hypervolume_of
 from paretoprune.problems.load import load_problem
 from paretoprune.reference import reference_front
 from paretoprune.report.gap_table import gap_columns, gap_sentence
+from paretoprune.report.gradient_plots import gradient_plots, shown_studies
 from paretoprune.report.html import render_html
 from paretoprune.results import ReferenceFront
 from paretoprune.testing.relaxations import ToyPruning
@@ -41,6 +42,17 @@ def test_every_point_of_the_best_seed_s_front_is_there(toy):
     best = max(range(2), key=lambda i: hypervolume_of(compared.problem, searched[i].evaluations))
     assert [p.trial for p in found.studies[best].points] == sorted(searched[best].front)
     assert found.studies[1 - best].points == []
+
+
+def test_the_report_draws_the_seed_whose_gap_was_measured(toy):
+    """The first seed was drawn, and the gap left out wherever another seed was the best."""
+    _, _, found = toy
+    (measured,) = [study for study in found.studies if study.points]
+    others = [study for study in found.studies if not study.points]
+    for studies in ([measured, *others], [*others, measured]):
+        shown = shown_studies(found.model_copy(update={"studies": studies}))
+        assert shown == [measured]
+        assert "plot-gap-0" in gradient_plots(found.model_copy(update={"studies": studies}))
 
 
 def test_the_gap_is_what_rounding_does(toy):

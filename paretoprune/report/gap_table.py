@@ -39,7 +39,6 @@ def gap_columns(study: GradientStudy, *, gridded: bool) -> dict[str, list[str]]:
         found["grid ahead"] = [
             words.MISSING if p.grid is None else words.number(p.grid.ahead) for p in points
         ]
-    found["front"] = ["yes" if p.on_front else "no" for p in points]
     found["keep schedule, %"] = [words.schedule(p.keep) for p in points]
     return found
 

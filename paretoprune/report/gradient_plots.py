@@ -18,11 +18,12 @@ COST = "search cost (dense-pass equivalents)"
 
 
 def shown_studies(found: Gradients | None) -> list[GradientStudy]:
-    """The first seed of each strategy: what the plots draw."""
-    first: dict[str, GradientStudy] = {}
+    """One seed of each strategy, which is drawn: the one whose gap was measured, or the first."""
+    shown: dict[str, GradientStudy] = {}
     for study in found.studies if found is not None else ():
-        first.setdefault(study.label, study)
-    return list(first.values())
+        if study.label not in shown or (study.points and not shown[study.label].points):
+            shown[study.label] = study
+    return list(shown.values())
 
 
 def gradient_plots(found: Gradients | None) -> dict[str, Spec]:
@@ -34,14 +35,12 @@ def gradient_plots(found: Gradients | None) -> dict[str, Spec]:
         if study.rounds:
             plots[f"plot-loss-{number}"] = loss_plot(study)
             plots[f"plot-constraint-{number}"] = per_budget(
-                study, lambda r: r.constraint, "constraint u - b (above 0: too dear)"
+                study, lambda r: r.constraint, "compute u minus budget"
             )
             plots[f"plot-multiplier-{number}"] = per_budget(
                 study, lambda r: r.multiplier, "multiplier"
             )
-            plots[f"plot-kept-{number}"] = per_budget(
-                study, lambda r: r.kept, "mean keep ratio where the pruner acts"
-            )
+            plots[f"plot-kept-{number}"] = per_budget(study, lambda r: r.kept, "mean keep ratio")
     return plots
 
 
@@ -107,7 +106,7 @@ def hover(point: GapPoint) -> str:
 def loss_plot(study: GradientStudy) -> Spec:
     """Mean divergence from dense over the run."""
     trace = _line("KL to dense", study.rounds, [r.divergence for r in study.rounds], 0)
-    return _over_cost([trace], "KL to dense (nats, batches of the round)")
+    return _over_cost([trace], "KL to dense, nats")
 
 
 def per_budget(

@@ -15,7 +15,8 @@ CURVES = {
     "loss": ("Loss", "Mean KL to the dense model over the steps of each round."),
     "constraint": (
         "Constraint",
-        "Relative compute minus the budget, exact; 0 meets it. Cheap budgets are the hardest.",
+        "Relative compute minus the budget, exact; 0 meets it, more is too dear. Cheap budgets are "
+        "the hardest.",
     ),
     "multiplier": (
         "Multiplier",
@@ -29,7 +30,7 @@ CURVES = {
 
 
 def gradient_sections(found: Gradients | None, plotted: Collection[str]) -> list[str]:
-    """Sections of the first seed of each gradient strategy; nothing without one."""
+    """Sections of one seed of each gradient strategy; nothing without one."""
     if found is None:
         return []
     gridded = found.reference is not None

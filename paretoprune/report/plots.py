@@ -327,18 +327,18 @@ def parts_plot(summary: Summary) -> Spec | None:
     dense = told.get("dense_parts", {})
     names = sorted(points[0].parts, key=lambda name: points[0].parts[name], reverse=True)
     columns = [f"{number}" for number, _ in enumerate(points, start=1)]
-    rows = [[point.parts.get(name) for point in points] for name in names]
+    rows = [[point.parts[name] for point in points] for name in names]
     labels = [_escaped(words.plain(name, 24)) for name in names]
     if dense:
         columns.append("dense")
-        rows = [[*row, dense.get(name)] for row, name in zip(rows, names, strict=True)]
+        rows = [[*row, dense[name]] for row, name in zip(rows, names, strict=True)]
     heat: Spec = {
         "type": "heatmap",
-        "z": rows,
+        "z": [[100 * value for value in row] for row in rows],
         "x": columns,
         "y": labels,
         "zmin": 0,
-        "zmax": 1,
+        "zmax": 100,
         "colorscale": "Cividis",
         "xgap": 1,
         "ygap": 1,
@@ -351,13 +351,13 @@ def parts_plot(summary: Summary) -> Spec | None:
         ],
         "hovertemplate": HOVER,
         "colorbar": {
-            "title": {"text": "score", "side": "right"},
+            "title": {"text": "score, %", "side": "right"},
             "thickness": 12,
             "outlinewidth": 0,
         },
     }
     if len(columns) <= MOST_CELLS_WITH_TEXT:
-        heat["texttemplate"] = "%{z:.2f}"
+        heat["texttemplate"] = "%{z:.0f}"
         heat["textfont"] = {"size": 11}
     layout = {
         "xaxis": {"title": {"text": "point of the best front, by cost"}, "type": "category"},

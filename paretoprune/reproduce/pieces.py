@@ -224,7 +224,7 @@ def _points(problem: TokenPruning, study: Study) -> list[Point]:
         assert held.outcomes is not None
         soft = None
         if "keep" in (evaluation.candidate.relaxed or {}):
-            soft = gap_point(problem, evaluation, place, True).soft
+            soft = gap_point(problem, evaluation, place).soft
         points.append(
             Point(
                 keep=list(evaluation.detail["keep"]),

@@ -73,6 +73,11 @@ def summary(findings: Sequence[Finding], scale: Scale) -> str:
         f"Scale `{scale.name}`: {models}; {len(scale.seeds)} seeds, {scale.search_size} search and "
         f"{scale.heldout_size} held-out samples, {scale.budget:g} dense passes per search, "
         f"reference {scale.grid}. Intervals are 95 %, over seeds and held-out samples.",
+        *(
+            ["**The quick scale shows that the command works: its verdicts are no evidence.**"]
+            if scale.name == "quick"
+            else []
+        ),
         "| | claim | verdict |\n|---:|---|---|\n"
         + "\n".join(f"| {f.number} | {f.claim} | **{f.verdict}** |" for f in findings),
     ]

@@ -222,7 +222,8 @@ def test_the_families_are_rows_and_the_dense_model_is_last(summary):
     points = summary.front_of_best()
     assert heat["x"] == [*(str(n + 1) for n in range(len(points))), "dense"]
     assert heat["y"] == ["&lt;b&gt;digit&lt;/b&gt;", "counting"]
-    assert heat["z"][1] == [*(point.parts["counting"] for point in points), 0.9]
+    percent = [*(100 * point.parts["counting"] for point in points), 90.0]
+    assert heat["z"][1] == pytest.approx(percent)
     bare = [point.model_copy(update={"parts": {}}) for point in summary.front]
     assert "plot-parts" not in plots(summary.model_copy(update={"front": bare}))
 

@@ -175,6 +175,8 @@ def test_the_summary_says_what_the_models_are_and_every_verdict():
     text = summary(findings, FULL)
     assert "about a million parameters" in text.split("\n\n")[1]
     assert all(f"| {f.number} | {f.claim} | **{f.verdict}** |" in text for f in findings)
+    assert "no evidence" not in text
+    assert "its verdicts are no evidence" in summary(findings, QUICK)
 
 
 def test_mistakes_on_the_command_line_are_one_sentence(tmp_path):
