@@ -8,7 +8,8 @@ from paretoprune.adapters.lean import LeanLayer, lean
 from paretoprune.pruning.decoder import run_population
 from paretoprune.pruning.fastv import FastV
 from paretoprune.testing import models
-from tests.adapters import families
+
+from . import families
 
 NEAR = {"rtol": 1e-4, "atol": 1e-4}
 TINY = [
