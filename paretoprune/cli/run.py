@@ -198,10 +198,6 @@ def check_places(study: StudyFile) -> None:
                 raise InvalidValueError(f"--{name} goes with --executor ray, not with in-process")
     else:
         raise InvalidValueError("--executor ray is not there yet; leave it out")
-    if study.executor == "ray" and study.problem != TOKEN_PRUNING:
-        raise InvalidValueError(
-            f"--executor ray evaluates token-pruning; --problem {study.problem} runs in-process"
-        )
 
 
 def check_parts(cases: Sequence[Case]) -> None:
