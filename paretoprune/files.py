@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from paretoprune.errors import BrokenFileError, ParetopruneError
+from paretoprune.errors import BrokenFileError, ParetopruneError, plain
 
 MOST_BYTES = 1_000_000_000
 """No file of ours is larger: a larger one is not ours."""
@@ -53,7 +53,9 @@ def read_stored(file: Path, kind: str, model: type[Stored], most: int = MOST_BYT
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])[:200] or "the file"
-        raise BrokenFileError(f"{kind} {file}: {where}: {first['msg'][:500]}") from error
+        raise BrokenFileError(
+            f"{kind} {file}: {plain(where)}: {plain(first['msg'][:500])}"
+        ) from error
     except ParetopruneError as error:
         raise BrokenFileError(f"{kind} {file}: {error}") from error
     except RecursionError as error:

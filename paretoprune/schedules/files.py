@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from paretoprune.files import read_stored
+from paretoprune.files import read_stored, write_whole
 from paretoprune.schedules.schedule import KeepSchedule
 
 MOST_BYTES = 1_000_000
@@ -22,7 +22,7 @@ class ScheduleFile(BaseModel):
     pruner's knobs; what is not there has its default.
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     format: Literal["paretoprune-schedule/1"] = "paretoprune-schedule/1"
     pruner: str = Field(min_length=1, max_length=100)
@@ -63,8 +63,5 @@ def read_schedule(file: Path) -> ScheduleFile:
 
 def write_schedule(file: Path, content: ScheduleFile) -> None:
     """Write a schedule file, whole or not at all."""
-    partial = file.with_suffix(".partial")
-    partial.write_text(
-        json.dumps(content.model_dump(exclude_none=True), indent=1) + "\n", encoding="utf-8"
-    )
-    partial.replace(file)
+    text = json.dumps(content.model_dump(exclude_none=True), indent=1)
+    write_whole(file, f"{text}\n".encode())
