@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import io
 import random
+from functools import cache
 
 from target import Target, a_folder
 
 
+@cache
 def _summary_text() -> str:
     from paretoprune.comparison import compare
     from paretoprune.problems.analytic import ZDT1

@@ -137,7 +137,7 @@ def test_a_checkpoint_whose_pictures_cannot_be_prepared_is_refused() -> None:
     said = _config("preprocessor_config", image_mean=[0.5] * 4)
     assert said is not None
     assert "no question about a picture can be answered" in said
-    assert _config("preprocessor_config", size={"height": 192, "width": 96}) is not None
+    assert _config("preprocessor_config", crop_size={"height": 192, "width": 96}) is not None
     assert _config("preprocessor_config", rescale_factor="${x}") is not None
 
 
