@@ -36,7 +36,7 @@ strategies = Registry(
         Entry("gradient", f"{_search}.lagrangian:LagrangianSearch", "straight-through top-k, KL to dense, augmented Lagrangian per budget knot (after VisPCO)"),
         Entry("hybrid", f"{_search}.hybrid:Hybrid", "the gradient search's front as the first generation of NSGA-II, or as trials of TPE"),
         Entry("adaptive", f"{_search}.adaptive:AdaptiveSearch", "a predictor of schedules from input and budget, trained for all mean budgets at once"),
-        Entry("vispco", f"{_search}.vispco:Vispco", "VisPCO's formulation: score-space threshold, one multiplier, a predictor of the budget (arXiv 2604.15188)"),
+        Entry("vispco", f"{_search}.vispco:Vispco", "VisPCO as published: score-space threshold, one multiplier, a predictor from input and budget (arXiv 2604.15188)"),
     ],
     base="paretoprune.search.base:SearchStrategy",
 )  # fmt: skip
@@ -63,6 +63,7 @@ policies = Registry(
         Entry("static", f"{_policies}.static:Static", "one keep schedule for every input"),
         Entry("autoprune", f"{_policies}.autoprune:AutoPrune", "a logistic curve, as steep as text and picture have little to tell each other (arXiv 2509.23931)"),
         Entry("predictor", f"{_policies}.predictor:Predicted", "a trained network from picture, question and budget to a kernel's parameters (after VisPCO)"),
+        Entry("vispco", f"{_policies}.vispco:VispcoPolicy", "VisPCO's predictor: every input token and the budget, to a kernel's parameters (arXiv 2604.15188)"),
     ],
     base="paretoprune.policies.base:Policy", named="name",
 )  # fmt: skip

@@ -24,26 +24,32 @@ there is the one aimed at, lattice included. On new data it is not forced; evalu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError
+from paretoprune.errors import InvalidValueError, UnknownNameError
 from paretoprune.policies.base import checked
 from paretoprune.policies.predictor import Predicted, RatioPredictor, predictor_flops, seeded_net
 from paretoprune.problem import Candidate, Problem
-from paretoprune.search.base import SearchContext, SearchStrategy
+from paretoprune.search.base import SearchContext
 from paretoprune.search.gradient.augmented import EqualityMultipliers, SavedLoss
-from paretoprune.search.gradient.coordinates import coordinates_of, kernel_spaces
-from paretoprune.search.gradient.knots import Knots
+from paretoprune.search.gradient.base import (
+    GradientStrategy,
+    cosine,
+    geometric,
+    moments_of,
+    restore_moments,
+    with_prefix,
+)
+from paretoprune.search.gradient.coordinates import coordinates_of
 from paretoprune.search.gradient.sampling import distinct
 from paretoprune.search.gradient.state import GradientState
-from paretoprune.search.relaxation import AdaptiveRelaxation, Relaxation, loss_and_slope
+from paretoprune.search.relaxation import AdaptiveRelaxation, adaptive, loss_and_slope
 
 LOSSES = ("kl", "retention")
 CORRECTION = 65
@@ -105,7 +111,7 @@ class AdaptiveOptions:
             raise UnknownNameError("loss", self.loss, LOSSES)
 
 
-class AdaptiveSearch(SearchStrategy):
+class AdaptiveSearch(GradientStrategy):
     """One predictor for all inputs and budgets; then policies at evenly spaced budgets.
 
     Each `ask` runs one outer iteration (`inner_steps` gradient steps and a multiplier update) and
@@ -113,27 +119,20 @@ class AdaptiveSearch(SearchStrategy):
     cheapest first. Every evaluation pays for the predictor that decides in it.
     """
 
-    requires_gradient: ClassVar[bool] = True
-    most_objectives: ClassVar[int | None] = 2
+    relaxed: AdaptiveRelaxation
 
     def __init__(self, options: AdaptiveOptions | None = None, **overrides: Any) -> None:
         if overrides:
             options = AdaptiveOptions(**overrides)
         self.options = options or AdaptiveOptions()
-
-    def own_spaces(self, problem: Problem) -> Sequence[str]:
-        """The kernels of the relaxation, the one that the options name first."""
-        return kernel_spaces(problem, self.options.kernel)
+        self.kernel_asked = self.options.kernel
 
     def start(self, problem: Problem, context: SearchContext) -> None:
         """Draw the predictor's weights; at every knot it starts near the budget."""
         super().start(problem, context)
         options = self.options
         self.relaxed = adaptive(problem)
-        low, high = self.relaxed.reachable
-        self.knots = Knots.within(
-            low + 0.03 * (high - low), max(options.highest_budget, low + 0.1), options.knots
-        )
+        self.knots = self._knots(options.knots, options.highest_budget)
         self.policy = self._untrained(problem, context)
         self.net = self.policy.net
         base = [self.net.base]
@@ -151,14 +150,11 @@ class AdaptiveSearch(SearchStrategy):
         self.saved = SavedLoss(options.knots)
         self._average = {n: torch.zeros_like(x) for n, x in self.net.named_parameters()}
         self._averaged = 0
-        self._taught = False
         self._stepped = 0.0
         self._given = 0
         self._finals: list[Candidate] | None = None
         price = float(np.mean([self._price_at(b) for b in self.knots.even(options.most_finals)]))
-        count = int(options.final_share * context.budget / price)
-        self._count = max(1, min(count, options.most_finals))
-        self._reserve = 1.1 * self._count * price
+        self._count = self._keep_for_finals(price, options.final_share, options.most_finals)
         self._for_steps = context.budget - self._reserve - self.relaxed.teacher_price()
         self.history: list[dict[str, Any]] = []
 
@@ -216,12 +212,8 @@ class AdaptiveSearch(SearchStrategy):
 
     def _iterate(self) -> bool:
         """Gradient steps and one multiplier update; false once there is nothing left to do."""
-        if not self._taught:
-            teacher = self.relaxed.teacher_price()
-            if not self.context.affords(teacher + self._reserve):
-                return False
-            self.context.charge(teacher)
-            self._taught = True
+        if not self._teach():
+            return False
         rng = self.context.rng()
         losses, excesses = [], []
         for _ in range(self.options.inner_steps):
@@ -246,8 +238,8 @@ class AdaptiveSearch(SearchStrategy):
         Returns the mean divergence and the constraints' values, `[knots]`.
         """
         options, relaxed = self.options, self.relaxed
-        tau = _geometric(options.tau_start, options.tau_end, self.progress)
-        self.policy.slope = _geometric(options.slope_start, options.slope_end, self.progress)
+        tau = geometric(options.tau_start, options.tau_end, self.progress)
+        self.policy.slope = geometric(options.slope_start, options.slope_end, self.progress)
         budgets = self.knots.draw(options.batch, rng)
         samples = distinct(rng, relaxed.samples, options.batch)
         rows = self.policy.at_aims(relaxed.features[torch.from_numpy(samples)], budgets)
@@ -294,7 +286,7 @@ class AdaptiveSearch(SearchStrategy):
 
     def _learn(self, lagrangian: Tensor) -> None:
         for group in self.optimizer.param_groups:
-            group["lr"] = group["rate"] * (1 + np.cos(np.pi * self.progress)) / 2
+            group["lr"] = group["rate"] * cosine(self.progress)
         self.optimizer.zero_grad()
         lagrangian.backward()
         self.optimizer.step()
@@ -339,8 +331,7 @@ class AdaptiveSearch(SearchStrategy):
         """Everything that a fresh, started search needs to continue identically."""
         tensors = {f"net.{name}": x for name, x in self.net.state_dict().items()}
         tensors |= {f"average.{name}": x for name, x in self._average.items()}
-        for number, moments in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"adam.{number}.{key}": x for key, x in moments.items()}
+        tensors |= moments_of(self.optimizer)
         tensors |= {"multipliers": self.multipliers.values, "saved": self.saved.sum}
         return GradientState(
             tensors,
@@ -354,22 +345,9 @@ class AdaptiveSearch(SearchStrategy):
     def restore(self, state: GradientState) -> None:
         """Take over a state; `start` must have been called with the same problem and context."""
         tensors, values = state.tensors, state.values
-
-        def of(prefix: str) -> dict[str, Tensor]:
-            return {
-                n.removeprefix(prefix): x.clone()
-                for n, x in tensors.items()
-                if n.startswith(prefix)
-            }
-
-        self.net.load_state_dict(of("net."))
-        self._average = of("average.")
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, x in of("adam.").items():
-            number, _, key = name.partition(".")
-            moments.setdefault(int(number), {})[key] = x
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        self.net.load_state_dict(with_prefix(tensors, "net."))
+        self._average = with_prefix(tensors, "average.")
+        restore_moments(self.optimizer, tensors)
         self.multipliers.values = tensors["multipliers"].clone()
         self.saved.sum, self.saved.steps = tensors["saved"].clone(), values["saved_steps"]
         self._averaged, self._given = values["averaged"], values["given"]
@@ -378,24 +356,9 @@ class AdaptiveSearch(SearchStrategy):
         self._finals = self._policies() if values["trained"] else None
 
 
-def adaptive(problem: Problem) -> AdaptiveRelaxation:
-    """The problem's relaxation, if it tells inputs apart; raises `UnsupportedError` if not."""
-    relaxed: Relaxation = problem.relaxation()
-    if not isinstance(relaxed, AdaptiveRelaxation):
-        raise UnsupportedError(
-            f"problem {problem.name!r} has no features of its inputs, so no policy can be trained "
-            "on them; choose 'gradient'"
-        )
-    return relaxed
-
-
 def standardising(net: RatioPredictor, features: Tensor) -> RatioPredictor:
     """The network in float64, for features `[samples, n]` of this mean and spread."""
     net = net.double()
     net.mean.copy_(features.mean(0))
     net.scale.copy_(features.std(0).clamp(min=1e-6))
     return net
-
-
-def _geometric(start: float, end: float, done: float) -> float:
-    return float(start * (end / start) ** done)
