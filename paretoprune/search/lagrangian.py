@@ -80,7 +80,7 @@ class LagrangianSearch(GradientStrategy):
         self.relaxed = problem.relaxation()
         if options.checkpoint:
             self.relaxed = self.relaxed.checkpointed()
-        self.knots = self._knots(options.knots, options.highest_budget)
+        self.knots = self._knots(options.knots, options.highest_budget, options.bend)
         self.coordinates = coordinates_of(self.relaxed, problem, self.space_name)
         self.x = self.coordinates.start(self.budgets)
         self.velocity = torch.zeros_like(self.x)

@@ -42,10 +42,10 @@ class GradientStrategy(SearchStrategy):
         self._taught = False
         self._reserve = 0.0
 
-    def _knots(self, count: int, highest: float) -> Knots:
-        """Evenly spaced budgets over what the space can reach, up to `highest`."""
+    def _knots(self, count: int, highest: float, bend: float) -> Knots:
+        """Budgets over what the space can reach, up to `highest`; see `Knots.within`."""
         low, high = self.relaxed.reachable
-        return Knots.within(low + ROOM * (high - low), max(highest, low + 0.1), count)
+        return Knots.within(low + ROOM * (high - low), max(highest, low + 0.1), count, bend)
 
     def _keep_for_finals(self, price: float, share: float, most: int) -> int:
         """How many final evaluations of this mean price `share` of the budget pays for.
@@ -56,10 +56,14 @@ class GradientStrategy(SearchStrategy):
         self._reserve = 1.1 * count * price
         return count
 
+    def _before_steps(self) -> float:
+        """What is paid for once, before the first step: the dense model's answers."""
+        return self.relaxed.teacher_price()
+
     def _teach(self) -> bool:
         """Pay for the dense model's answers, once; false if the budget does not reach."""
         if not self._taught:
-            teacher = self.relaxed.teacher_price()
+            teacher = self._before_steps()
             if not self.context.affords(teacher + self._reserve):
                 return False
             self.context.charge(teacher)
