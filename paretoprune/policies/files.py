@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from paretoprune.errors import BrokenFileError, InvalidValueError, ParetopruneError
+from paretoprune.files import read_stored, write_whole
 from paretoprune.policies.base import Policy
 from paretoprune.policies.static import Static
 from paretoprune.registry import policies as registered
@@ -78,10 +79,8 @@ def write_policy(file: Path, policy: Policy, *, pruner: str, **about: Any) -> Po
         policy=policy.name, settings=dict(policy.settings), tensors=tensors, key=policy.key,
         pruner=pruner, **about,
     )  # fmt: skip
-    partial = file.with_suffix(".partial")
     text = json.dumps(content.model_dump(exclude_none=True), indent=1)
-    partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(file)
+    write_whole(file, (text + "\n").encode())
     return content
 
 
@@ -90,12 +89,7 @@ def read_policy(file: Path) -> SavedPolicy:
     if _format_of(file) != FORMAT:
         content = read_schedule(file)
         return SavedPolicy(Static(content.schedule), content)
-    try:
-        about = PolicyFile.model_validate_json(file.read_text(encoding="utf-8"))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise BrokenFileError(f"policy file {file}: {where}: {first['msg']}") from error
+    about = read_stored(file, "policy file", PolicyFile, MOST_BYTES)
     kind = registered.load(about.policy)
     tensors = {} if about.tensors is None else _read(file.parent / about.tensors)
     try:
@@ -103,7 +97,7 @@ def read_policy(file: Path) -> SavedPolicy:
     except ParetopruneError as error:
         raise BrokenFileError(f"policy file {file}: {error}") from error
     except (TypeError, ValueError, KeyError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = str(error).strip().splitlines()[0][:500]
         raise BrokenFileError(f"policy file {file}: these settings do not fit: {reason}") from error
     if policy.key != about.key:
         raise BrokenFileError(
@@ -130,9 +124,7 @@ def _store(folder: Path, tensors: Mapping[str, Tensor]) -> str:
     data = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     name = f"{hashlib.sha256(data).hexdigest()[:16]}.safetensors"
     if not (folder / name).exists():
-        partial = folder / f"{name}.partial"
-        partial.write_bytes(data)
-        partial.replace(folder / name)
+        write_whole(folder / name, data)
     return name
 
 

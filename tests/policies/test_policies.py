@@ -230,6 +230,17 @@ def test_a_broken_policy_file_is_named(tmp_path, change, message):
     assert "\n" not in str(caught.value)
 
 
+def test_a_value_of_ten_thousand_letters_is_cut_in_the_sentence(tmp_path):
+    file = tmp_path / "policy.json"
+    write_policy(file, Static([1.0, 0.5]), pruner="fastv")
+    content = json.loads(file.read_text())
+    content["settings"]["keep"][0] = "a" * 10_000
+    file.write_text(json.dumps(content))
+    with pytest.raises(BrokenFileError, match="these settings do not fit") as refused:
+        read_policy(file)
+    assert len(str(refused.value)) < 1000
+
+
 def test_a_file_that_is_neither_is_named(tmp_path):
     with pytest.raises(BrokenFileError, match="cannot read"):
         read_policy(tmp_path / "missing.json")
