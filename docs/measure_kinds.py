@@ -1,8 +1,8 @@
 """What a schedule per kind of question is worth: the table of docs/explanation/gradient-search.md.
 
-Run `python docs/measure_kinds.py`; it takes minutes. An exhaustive grid is evaluated on a search and
-a held-out split. Every group of samples, by family or by kind, takes a schedule of its own at each
-price of compute; the prices' mixtures are a front, and everything is chosen on the search split.
+Run `python docs/measure_kinds.py`; it takes minutes. An exhaustive grid is evaluated on a search
+and a held-out split. Every group of samples, by family or by kind, takes a schedule of its own at
+each price of compute; the mixtures are a front, and everything is chosen on the search split.
 """
 
 from __future__ import annotations
