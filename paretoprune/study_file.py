@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tomlkit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -31,6 +31,8 @@ from paretoprune.specs import StrategySpec
 STUDY_NAME = "study.toml"
 MOST_BYTES = 1_000_000
 TOKEN_PRUNING = "token-pruning"
+PLACES = ("storage", "executor", "workers", "cluster")
+"""Settings that say where a study runs, not what it finds: they may differ when it is resumed."""
 
 
 def _listed(value: Any) -> Any:
@@ -113,6 +115,10 @@ class StudyFile(BaseModel):
     trust_remote_code: bool = False
     problem: Text = TOKEN_PRUNING
     track: Names = ()
+    storage: Text | None = None
+    executor: Literal["in-process", "ray"] = "in-process"
+    workers: int | None = Field(default=None, ge=1, le=100_000)
+    cluster: Text | None = None
     out: Text | None = None
 
     @property
@@ -130,7 +136,8 @@ class StudyFile(BaseModel):
     def flags_to_confirm(self) -> dict[str, str]:
         """Flags, by setting, for what a file alone may not do.
 
-        That is to run code that comes with it, and to write elsewhere than in the results folder.
+        That is to run code that comes with it, and to write elsewhere than in the results folder,
+        or send data there.
         """
         from paretoprune.problems.locate import is_location
 
@@ -141,6 +148,12 @@ class StudyFile(BaseModel):
             found["problem"] = shlex.join(["--problem", self.problem])
         if self.track:
             found["track"] = shlex.join(part for name in self.track for part in ("--track", name))
+        if self.storage is not None:
+            from paretoprune.log.place import without_password
+
+            found["storage"] = shlex.join(["--storage", without_password(self.storage)])
+        if self.cluster is not None:
+            found["cluster"] = shlex.join(["--cluster", self.cluster])
         return found
 
     def confirm(self, given: Collection[str]) -> None:
@@ -242,8 +255,12 @@ def read_study(file: Path) -> StudyFile:
 
 
 def write_study(file: Path, study: StudyFile) -> None:
-    """Write every setting that has a value, whole or not at all."""
+    """Write every setting that has a value, whole or not at all; a password is left out."""
     values = {k: v for k, v in study.model_dump(exclude={"out"}).items() if v not in (None, ())}
+    if study.storage is not None:
+        from paretoprune.log.place import without_password
+
+        values["storage"] = without_password(study.storage)
     write_whole(file, tomlkit.dumps(values).encode("utf-8"))
 
 

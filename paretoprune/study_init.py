@@ -21,6 +21,9 @@ EXAMPLES: dict[str, Any] = {
     "reference": "grid:fine",
     "preset": ["fastv:k=2,r=0.5"],
     "track": ["tensorboard:runs"],
+    "storage": "postgresql://me@host/studies",
+    "workers": 8,
+    "cluster": "auto",
     "out": "results",
 }
 """What stands in a comment where the default is to choose."""
@@ -30,6 +33,8 @@ NOTES = {
     "model": "With several models, tasks or pruners, each combination is compared by itself.",
     "trust_remote_code": "This is only accepted together with the flag itself.",
     "track": "This is only accepted together with the flag itself.",
+    "storage": "This is only accepted together with the flag itself.",
+    "cluster": "This is only accepted together with the flag itself.",
     "out": "A folder beside this file.",
 }
 WIDTH = 96

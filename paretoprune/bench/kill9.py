@@ -4,6 +4,8 @@ For each strategy a study is run once, undisturbed, and once more with its proce
 at moments drawn uniformly from the undisturbed time, start of the process included; a new process
 goes on with it each time. In the end both logs must have the same projection. Problems are toys:
 nearly all of the time is the loop's and the log's, which is where a kill could hurt.
+
+With a storage, the logs lie there instead of in files; `postgresql` stands for a throwaway server.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -23,6 +26,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from sqlalchemy import make_url
 
 from paretoprune.errors import BrokenFileError, UnsupportedError
 from paretoprune.log import StudyLog, differences, projection
@@ -83,12 +87,30 @@ def run(
     kills: int = KILLS,
     first_seed: int = 0,
     strategy: Sequence[str] | None = None,
+    storage: str | None = None,
     **_: object,
 ) -> dict[str, Any]:
     """Kill `kills` processes, print what that did to each strategy's log, return all figures.
 
-    `first_seed` seeds the moments; `strategy` names strategies, all are taken by default.
+    `first_seed` seeds the moments; `strategy` names strategies, all are taken by default; `storage`
+    is the logs' address.
     """
+    with ExitStack() as stack:
+        if storage == "postgresql":
+            from paretoprune.testing.postgresql import PostgresServer
+
+            storage = stack.enter_context(PostgresServer()).url()
+        return _run(console, out, kills, first_seed, strategy, storage)
+
+
+def _run(
+    console: Console,
+    out: Path | None,
+    kills: int,
+    first_seed: int,
+    strategy: Sequence[str] | None,
+    storage: str | None,
+) -> dict[str, Any]:
     wanted = strategy or strategies.names()
     names = [name for name in wanted if _problem_of(name) is not None]
     rng = np.random.default_rng(first_seed)
@@ -100,7 +122,7 @@ def run(
         line = bar.add_task("killing", total=kills)
         for number, name in enumerate(names):
             share = kills * (number + 1) // len(names) - kills * number // len(names)
-            tallies.append(_disturb(name, share, Path(folder), rng))
+            tallies.append(_disturb(name, share, Path(folder), rng, storage))
             found = tallies[-1]
             console.print(
                 f"[{number + 1}/{len(names)}] {name}: {found.kills} kills, {found.lost} lost, "
@@ -109,6 +131,7 @@ def run(
             )
             bar.update(line, advance=share)
     figures = {
+        "storage": "files" if storage is None else make_url(storage).get_backend_name(),
         "kills": sum(t.kills for t in tallies),
         "lost": sum(t.lost for t in tallies),
         "doubled": sum(t.doubled for t in tallies),
@@ -121,13 +144,15 @@ def run(
     return figures
 
 
-def _disturb(name: str, kills: int, folder: Path, rng: np.random.Generator) -> Tally:
+def _disturb(
+    name: str, kills: int, folder: Path, rng: np.random.Generator, storage: str | None
+) -> Tally:
     """One strategy, left alone and killed `kills` times."""
     whole, disturbed = folder / name / "whole", folder / name / "killed"
     started = time.perf_counter()
-    _finish(_start(name, whole))
+    _finish(_start(name, whole, storage))
     seconds = time.perf_counter() - started
-    expected = projection(whole)[STUDY]
+    expected = projection(whole, storage)[STUDY]
     lost = doubled = done = 0
     found: list[str] = []
     rounds = 0
@@ -135,7 +160,7 @@ def _disturb(name: str, kills: int, folder: Path, rng: np.random.Generator) -> T
     known: dict[int, dict[str, Any]] = {}
     before = 0
     while True:
-        process = _start(name, place)
+        process = _start(name, place, storage)
         if done < kills:
             process.join(float(rng.uniform(0, seconds)))
             killed = process.is_alive()
@@ -145,15 +170,15 @@ def _disturb(name: str, kills: int, folder: Path, rng: np.random.Generator) -> T
         else:
             _finish(process)
             killed = False
-        now = _finished_trials(place)
+        now = _finished_trials(place, storage)
         evaluated = _problem(name, place).evaluated()
         lost += sum(now.get(number) != trial for number, trial in known.items())
         # a batch may have been evaluated and not yet written: that one is run again
         doubled += max(0, (evaluated - before) - (len(now) - len(known)) - DEFAULT_BATCH * killed)
         known, before = now, evaluated
-        if killed or (done < kills and not _over(place)):
+        if killed or (done < kills and not _over(place, storage)):
             continue
-        found += differences(expected, projection(place)[STUDY])
+        found += differences(expected, projection(place, storage)[STUDY])
         if done == kills:
             break
         rounds += 1
@@ -161,8 +186,9 @@ def _disturb(name: str, kills: int, folder: Path, rng: np.random.Generator) -> T
     return Tally(name, done, len(expected["trials"]), lost, doubled, found)
 
 
-def _start(name: str, folder: Path) -> BaseProcess:
-    process = multiprocessing.get_context("fork").Process(target=_play, args=(name, folder))
+def _start(name: str, folder: Path, storage: str | None) -> BaseProcess:
+    context = multiprocessing.get_context("fork")
+    process = context.Process(target=_play, args=(name, folder, storage))
     process.start()
     return process
 
@@ -173,12 +199,12 @@ def _finish(process: BaseProcess) -> None:
         raise BrokenFileError(f"a process that was left alone ended with {process.exitcode}")
 
 
-def _play(name: str, folder: Path) -> None:
+def _play(name: str, folder: Path, storage: str | None = None) -> None:
     """Run the study in this process, or go on with it."""
     warnings.simplefilter("ignore")
     folder.mkdir(parents=True, exist_ok=True)
     problem = _problem(name, folder)
-    with StudyLog(folder) as log:
+    with StudyLog(folder, storage=storage) as log:
         recorder = log.study(STUDY, problem, {"seed": 0, "budget": BUDGET}, resume=True)
         run_study(problem, _build(name), seed=0, budget=BUDGET, recorder=recorder)
 
@@ -209,21 +235,21 @@ def _problem_of(name: str) -> Problem | None:
     return None
 
 
-def _finished_trials(folder: Path) -> dict[int, dict[str, Any]]:
+def _finished_trials(folder: Path, storage: str | None) -> dict[int, dict[str, Any]]:
     """Trials of a log that are not running, by number; none where there is no log yet."""
     try:
-        trials = projection(folder).get(STUDY, {"trials": []})["trials"]
+        trials = projection(folder, storage).get(STUDY, {"trials": []})["trials"]
     except BrokenFileError:
         return {}
     return {t["number"]: t for t in trials if t["state"] != "RUNNING"}
 
 
-def _over(folder: Path) -> bool:
-    return projection(folder).get(STUDY, {}).get("stopped") is not None
+def _over(folder: Path, storage: str | None) -> bool:
+    return projection(folder, storage).get(STUDY, {}).get("stopped") is not None
 
 
 def _print(console: Console, tallies: Sequence[Tally], figures: dict[str, Any]) -> None:
-    table = Table(title=f"{figures['kills']} kills at random moments")
+    table = Table(title=f"{figures['kills']} kills at random moments, logs in {figures['storage']}")
     table.add_column("strategy")
     for head in ("kills", "evaluations", "lost", "doubled", "difference"):
         table.add_column(head, justify="right")

@@ -60,6 +60,13 @@ def bench(
         typer.Option(help="Part of search-cost's runs, such as 1/4; runs that exist are kept."),
     ] = None,
     kills: Annotated[int, typer.Option(min=1, help="Processes that kill9 kills.")] = 200,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            help="Database for the logs of kill9 and fleet; postgresql for a throwaway server. "
+            "[default: files]"
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="JSON file to write the figures to.")] = None,
 ) -> None:
     """Run one of the project's benchmarks and print its figures."""
@@ -71,5 +78,5 @@ def bench(
         new_console(), model=model, search_size=search_size, heldout_size=heldout_size,
         repeats=repeats, device=device, out=out,
         quick=quick, seeds=seeds, first_seed=first_seed, strategy=strategy, reference=reference,
-        shard=shard, kills=kills,
+        shard=shard, kills=kills, storage=storage,
     )  # fmt: skip

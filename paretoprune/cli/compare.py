@@ -13,11 +13,13 @@ from paretoprune.cli.options import (
     Attn,
     Batch,
     Budget,
+    Cluster,
     Data,
     DataPlaces,
     DataSeed,
     Device,
     Dtype,
+    Executor,
     HeldoutSize,
     Levels,
     Model,
@@ -33,10 +35,12 @@ from paretoprune.cli.options import (
     Remote,
     Resume,
     SearchSize,
+    Storage,
     Task,
     Tasks,
     Track,
     WithPresets,
+    Workers,
 )
 from paretoprune.cli.terminal import free_folder, new_console, resumed_folder
 from paretoprune.errors import InvalidValueError
@@ -86,6 +90,10 @@ def compare(
     trust_remote_code: Remote = False,
     problem: ProblemName = "token-pruning",
     track: Track = None,
+    storage: Storage = None,
+    executor: Executor = "in-process",
+    workers: Workers = None,
+    cluster: Cluster = None,
     out: Out = None,
     resume: Resume = None,
 ) -> None:
@@ -94,7 +102,7 @@ def compare(
     Several models, tasks or pruners are compared one combination after the other.
     """
     from paretoprune.cli.run import run
-    from paretoprune.study_file import StudyFile, read_study
+    from paretoprune.study_file import PLACES, Case, StudyFile, read_study
 
     given = given_settings(context)
     if resume is not None:
@@ -103,7 +111,9 @@ def compare(
         study = study_to_resume(resume)
         _check_unchanged(context, resume, study)
         study.confirm(given)
-        run(study, cases_to_resume(resume), resumed_folder(resume), resume=True)
+        place = {name: given[name] for name in PLACES if name in given}
+        cases = [Case(c.folder, c.study.changed(place)) for c in cases_to_resume(resume)]
+        run(study.changed(place), cases, resumed_folder(resume), resume=True)
         return
     study = StudyFile() if config is None else read_study(config)
     study = study.changed(given)
@@ -145,6 +155,10 @@ def search(
     trust_remote_code: Remote = False,
     problem: ProblemName = "token-pruning",
     track: Track = None,
+    storage: Storage = None,
+    executor: Executor = "in-process",
+    workers: Workers = None,
+    cluster: Cluster = None,
     out: Out = None,
 ) -> None:
     """Search with one strategy and one seed."""
@@ -173,9 +187,14 @@ def _plan(name: str, model: str, **options: Any) -> None:
 
 
 def _check_unchanged(context: typer.Context, folder: Path, study: StudyFile) -> None:
-    """Refuse options that were given and are not those that the comparison was started with."""
+    """Refuse options that were given and are not those that the comparison was started with.
+
+    Where it runs may change: it finds the same anywhere.
+    """
+    from paretoprune.study_file import PLACES
+
     for name, value in context.params.items():
-        if name == "resume" or not _is_given(context, name):
+        if name in ("resume", *PLACES) or not _is_given(context, name):
             continue
         flag = f"--{name.replace('_', '-')}"
         if name == "out" or name not in type(study).model_fields:

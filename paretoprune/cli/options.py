@@ -154,6 +154,32 @@ Track = Annotated[
         "the extra of that name."
     ),
 ]
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        help="Database for the study log, as postgresql://USER@HOST/DATABASE (extra postgresql). "
+        "[default: study.db in the results folder]"
+    ),
+]
+Executor = Annotated[
+    str,
+    typer.Option(help="Where evaluations run: in-process, or ray (extra ray) on many workers."),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Workers of --executor ray, each with a model of its own. [default: one per GPU, or "
+        "per core without]",
+    ),
+]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        help="Address of a running Ray cluster, such as auto or HOST:6379. [default: one on this "
+        "machine, for this run]"
+    ),
+]
 Out = Annotated[
     Path | None,
     typer.Option(help="Results folder, new or empty. [default: paretoprune-results, numbered]"),

@@ -132,7 +132,7 @@ def run_case(console: Console, study: StudyFile, folder: Path, *, resume: bool =
     shown = {"decoder_batch" if key == "batch" else key: v for key, v in loading.items()}
     trackers = Trackers.named(study.track)
     wanted = study.reference
-    with StudyLog(folder) as log:
+    with StudyLog(folder, storage=study.storage) as log:
         found = None if wanted is None else evaluate_reference(console, problem, wanted, log)
         with SearchProgress(console) as progress, trackers:
             comparison = search(
@@ -174,6 +174,7 @@ def check_names(study: StudyFile) -> None:
     from paretoprune.registry import problems, tasks
 
     study.specs()
+    check_places(study)
     if not is_location(study.problem):
         problems.entry(study.problem)
     if study.problem == TOKEN_PRUNING:  # others have data and objectives of their own
@@ -183,6 +184,20 @@ def check_names(study: StudyFile) -> None:
     presets_of(study)
     if study.reference is not None:
         parse_reference(study.reference)
+
+
+def check_places(study: StudyFile) -> None:
+    """Raise what is wrong with the storage's address or with the executor's options."""
+    if study.storage is not None:
+        from paretoprune.log.place import parse_storage
+
+        parse_storage(study.storage)
+    if study.executor == "in-process":
+        for name in ("workers", "cluster"):
+            if getattr(study, name) is not None:
+                raise InvalidValueError(f"--{name} goes with --executor ray, not with in-process")
+    else:
+        raise InvalidValueError("--executor ray is not there yet; leave it out")
 
 
 def check_parts(cases: Sequence[Case]) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from paretoprune.cli.app import app
 from paretoprune.cli.compare import compare, given_settings
-from paretoprune.cli.options import Out, Remote
+from paretoprune.cli.options import Cluster, Executor, Out, Remote, Storage, Workers
 from paretoprune.cli.terminal import free_folder
 from paretoprune.errors import InvalidValueError
 
@@ -39,22 +39,30 @@ def rerun(
         str | None,
         typer.Option(help="The problem of your own that was searched, module:attribute."),
     ] = None,
+    storage: Storage = None,
+    executor: Executor = "in-process",
+    workers: Workers = None,
+    cluster: Cluster = None,
     out: Out = None,
 ) -> None:
     """Run a study again from its results folder, and say whether the fronts are equal.
 
-    Exit code 1 if they are not.
+    It runs in process, with its log in the folder, unless told otherwise. Exit code 1 if they are
+    not equal.
     """
     from paretoprune.cli.run import run
     from paretoprune.matrix import read_cases, read_summaries
-    from paretoprune.study_file import STUDY_NAME, read_study
+    from paretoprune.study_file import PLACES, STUDY_NAME, Case, StudyFile, read_study
 
     before = read_summaries(results)
-    cases = read_cases(results)
+    given = given_settings(context)
+    place = {n: given.get(n, StudyFile.model_fields[n].default) for n in PLACES}
+    whole = read_study(results / STUDY_NAME).changed(place)
+    cases = [Case(c.folder, c.study.changed(place)) for c in read_cases(results)]
     for case in cases:
-        case.study.confirm(given_settings(context))
+        case.study.confirm(given)
     folder = free_folder(out, default=results.with_name(f"{results.resolve().name}-rerun"))
-    run(read_study(results / STUDY_NAME), cases, folder)
+    run(whole, cases, folder)
     after = read_summaries(folder)
     equal = [_told(results / n, folder / n, before.get(n), after.get(n)) for n in before | after]
     if not all(equal):

@@ -1,7 +1,8 @@
 """The study log: every evaluation as an Optuna trial, so that optuna-dashboard opens any study.
 
-One SQLite file holds the studies of a comparison, one per strategy and seed. Per-sample outcomes
-lie beside it as `outcomes/<sha256>.npy`, written once, named by their content.
+One SQLite file, or a PostgreSQL database, holds the studies of a comparison, one per strategy and
+seed. Per-sample outcomes lie in the results folder as `outcomes/<sha256>.npy`, written once, named
+by their content.
 """
 
 from paretoprune.log.outcomes import OUTCOMES, read_outcomes

@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from paretoprune.errors import BrokenFileError
+from paretoprune.log.place import LOG_NAME, place_to_read
 
 Projection = dict[str, dict[str, Any]]
 
@@ -23,22 +24,27 @@ def projection(folder: Path, storage: str | None = None) -> Projection:
     `space`, knob values, `share`, state, objectives, `failure`, name of its outcomes (their
     content's hash), `cost` and the study's cost `spent`. Times, what was really computed after
     sharing and the order of studies are no part of it. JSON-ready, equal for a study that was
-    interrupted and resumed and for one left alone. Raises `BrokenFileError`.
+    interrupted and resumed and for one left alone, whatever it lies in. `storage` is where the log
+    is, if not in the folder: the address in the folder is not followed unasked. Raises
+    `BrokenFileError`.
     """
-    file = folder / "study.db"
-    if storage is None and not file.exists():
-        raise BrokenFileError(f"{folder} has no study log: {file.name} is missing")
-    address = storage or f"sqlite:///{file}"
+    place = place_to_read(folder, storage)
     try:
-        opened = optuna.storages.get_storage(address)
-        found = {
-            name: _study(optuna.load_study(study_name=name, storage=opened))
-            for name in sorted(optuna.get_all_study_names(opened))
-        }
-        opened.remove_session()
+        opened = optuna.storages.RDBStorage(place.url.render_as_string(hide_password=False))
+        try:
+            return {
+                name.removeprefix(place.prefix): _study(
+                    optuna.load_study(study_name=name, storage=opened)
+                )
+                for name in sorted(optuna.get_all_study_names(opened))
+                if name.startswith(place.prefix)
+            }
+        finally:
+            opened.remove_session()
+            opened.engine.dispose()
     except (SQLAlchemyError, StorageInternalError, RuntimeError, AssertionError) as error:
-        raise BrokenFileError(f"cannot read study log {file}: {error}") from error
-    return found
+        where = folder / LOG_NAME if place.is_sqlite else place.shown
+        raise BrokenFileError(f"cannot read study log {where}: {error}") from error
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -13,33 +12,39 @@ from typing import Any, TypeVar
 import optuna
 from optuna.exceptions import DuplicatedStudyError, StorageInternalError
 from optuna.storages import RDBStorage
-from sqlalchemy import event
-from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
-from paretoprune.errors import BrokenFileError, InvalidValueError
+from paretoprune.errors import BrokenFileError, InUseError, InvalidValueError
+from paretoprune.log import postgresql, sqlite
 from paretoprune.log.lock import lock_folder
 from paretoprune.log.outcomes import OUTCOMES
+from paretoprune.log.place import LOG_NAME, cannot_use, remember, settle
 from paretoprune.log.studies import LoggedStudy
 from paretoprune.problem import Problem
 from paretoprune.quiet import without_info
 
-LOG_NAME = "study.db"
+__all__ = ["LOG_NAME", "StudyLog"]
+
 PATIENCE_SECONDS = 600.0
-"""How long a transaction waits for a storage that another process holds."""
-ASK_SECONDS = 20.0
-"""How long SQLite itself waits before it says that the file is locked."""
+"""How long a transaction waits for a storage that is locked or out of reach."""
+TOLD_AFTER_SECONDS = 5.0
+"""How long it waits before it says so."""
 T = TypeVar("T")
 
 
 class StudyLog:
     """The log of one results folder; use as a context manager or call `close`.
 
-    One process at a time: a second one raises `InUseError`. `patience` is how many seconds a write
-    waits for a storage that is locked by another program.
+    It lies in the folder's `study.db`, or in `storage`, such as `postgresql://user@host/database`;
+    per-sample outcomes, policies and checkpoints lie in the folder either way. One process at a
+    time: a second one raises `InUseError`. `patience` is how many seconds a write waits for a
+    storage that another program has locked, or that is gone for a while.
     """
 
-    def __init__(self, folder: Path, *, patience: float = PATIENCE_SECONDS) -> None:
+    def __init__(
+        self, folder: Path, *, storage: str | None = None, patience: float = PATIENCE_SECONDS
+    ) -> None:
         self.folder = folder
         self.patience = patience
         try:
@@ -50,7 +55,9 @@ class StudyLog:
             ) from error
         self._lock = lock_folder(folder)
         try:
+            self.place = settle(folder, storage)
             self.storage = self._open()
+            remember(folder, self.place)
         except BaseException:
             self._lock.release()
             raise
@@ -58,15 +65,13 @@ class StudyLog:
 
     def _open(self) -> RDBStorage:
         try:
-            storage = RDBStorage(
-                f"sqlite:///{self.folder / LOG_NAME}",
-                engine_kwargs={"connect_args": {"timeout": min(ASK_SECONDS, self.patience)}},
-            )
-            event.listen(storage.engine, "connect", _write_ahead)
-            storage.engine.dispose()  # reconnect with the settings above
+            if self.place.is_sqlite:
+                return sqlite.open_storage(self.place.url, self.patience)
+            return postgresql.open_storage(self.place)
+        except postgresql.LockedElsewhere as error:
+            raise self._in_use() from error
         except (SQLAlchemyError, StorageInternalError, RuntimeError) as error:
-            raise self._broken(error) from error
-        return storage
+            raise cannot_use(self.place, error) from error
 
     def study(
         self, name: str, problem: Problem, settings: Mapping[str, Any], *, resume: bool = False
@@ -76,35 +81,37 @@ class StudyLog:
         Problem and `settings` (JSON-ready) become its attributes. Raises `InvalidValueError` where
         a study that is there had others, naming the difference, or is there without `resume`.
         """
-        attributes = {"problem": problem.describe(), "settings": dict(settings)}
         try:
-            with without_info("optuna.storages._rdb.storage"), without_info("optuna.study.study"):
-                study = optuna.create_study(
-                    storage=self.storage,
-                    study_name=name,
-                    directions=[
-                        "maximize" if o.direction == "max" else "minimize"
-                        for o in problem.objectives
-                    ],
-                    load_if_exists=resume,
-                )
-            for key, value in attributes.items():
-                known = study.user_attrs.get(key)
-                if known is None:
-                    study.set_user_attr(key, value)
-                else:
-                    self._check_unchanged(name, key, known, value)
-            if study.metric_names is None:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                    study.set_metric_names([o.name for o in problem.objectives])
-            return LoggedStudy(self, study, problem)
+            return self.patiently(lambda: self._study(name, problem, settings, resume))
         except DuplicatedStudyError as error:
             raise InvalidValueError(
                 f"{self.folder} has a study {name!r} already; resume it, or name another folder"
             ) from error
-        except (SQLAlchemyError, StorageInternalError) as error:
-            raise self._broken(error) from error
+
+    def _study(
+        self, name: str, problem: Problem, settings: Mapping[str, Any], resume: bool
+    ) -> LoggedStudy:
+        attributes = {"problem": problem.describe(), "settings": dict(settings)}
+        with without_info("optuna.storages._rdb.storage"), without_info("optuna.study.study"):
+            study = optuna.create_study(
+                storage=self.storage,
+                study_name=self.place.prefix + name,
+                directions=[
+                    "maximize" if o.direction == "max" else "minimize" for o in problem.objectives
+                ],
+                load_if_exists=resume,
+            )
+        for key, value in attributes.items():
+            known = study.user_attrs.get(key)
+            if known is None:
+                study.set_user_attr(key, value)
+            else:
+                self._check_unchanged(name, key, known, value)
+        if study.metric_names is None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                study.set_metric_names([o.name for o in problem.objectives])
+        return LoggedStudy(self, study, problem)
 
     def _check_unchanged(self, study: str, part: str, known: Any, now: Any) -> None:
         now = json.loads(json.dumps(now))
@@ -115,34 +122,71 @@ class StudyLog:
                     f"{known.get(key)!r}, now it is {now.get(key)!r}"
                 )
 
-    def transaction(self, work: Callable[[Session], T]) -> T:
-        """Run `work` on the storage, all of it or nothing; waits while another program holds it.
+    def transaction(
+        self, work: Callable[[Session], T], again: Callable[[Session], T] | None = None
+    ) -> T:
+        """Run `work` on the storage, all of it or nothing; waits while the storage cannot be used.
 
-        Raises `BrokenFileError` where the storage cannot be written: then nothing of `work` is.
+        A connection that breaks while a transaction ends leaves open whether it was written, so
+        `again` (default: `work`) is what runs after that: it must do for both. Raises
+        `BrokenFileError` where the storage stays away.
+        """
+        tries = iter([work])
+
+        def run() -> T:
+            now = next(tries, again or work)
+            with self._sessions.begin() as session:
+                return now(session)
+
+        return self.patiently(run)
+
+    def patiently(self, work: Callable[[], T]) -> T:
+        """Call `work`, again and again while the storage is locked or out of reach.
+
+        Raises `BrokenFileError` where that does not end, or cannot, and `InUseError` where another
+        process took over meanwhile.
         """
         started = time.monotonic()
-        pause = 0.05
+        pause, told = 0.05, False
         while True:
             try:
-                with self._sessions.begin() as session:
-                    return work(session)
-            except OperationalError as error:
-                if not _busy(error) or time.monotonic() - started > self.patience:
-                    raise self._broken(error) from error
-            except DatabaseError as error:
-                raise self._broken(error) from error
+                return work()
+            except postgresql.LockedElsewhere as error:
+                waited = time.monotonic() - started
+                if waited > min(self.patience, postgresql.LET_GO_SECONDS):
+                    raise self._in_use() from error
+                reason: Exception = error
+            except (DBAPIError, StorageInternalError) as error:
+                waited = time.monotonic() - started
+                if not self._comes_back(error) or waited > self.patience:
+                    raise cannot_use(self.place, error) from error
+                reason = error
+            except SQLAlchemyError as error:
+                raise cannot_use(self.place, error) from error
+            if waited > TOLD_AFTER_SECONDS and not told:
+                told = True
+                why = str(cannot_use(self.place, reason)).rpartition(";")[0]
+                warnings.warn(f"{why}; waiting for it", stacklevel=2)
             time.sleep(pause)
             pause = min(2 * pause, 5.0)
 
-    def _broken(self, error: Exception) -> BrokenFileError:
+    def _comes_back(self, error: Exception) -> bool:
         cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-        reason = str(getattr(cause, "orig", None) or cause or error).splitlines()[0]
-        return BrokenFileError(
-            f"cannot use study log {self.folder / LOG_NAME}: {reason}; what was written stays valid"
+        if not isinstance(cause, DBAPIError):
+            return False
+        if self.place.is_sqlite:
+            return sqlite.comes_back(cause)
+        return postgresql.comes_back(cause)
+
+    def _in_use(self) -> InUseError:
+        return InUseError(
+            f"another process is working on the study log of {self.folder} in {self.place.shown}; "
+            "wait until it has ended, or end it (one whose machine vanished is let go within two "
+            "minutes)"
         )
 
     def close(self) -> None:
-        """Release the file and the lock."""
+        """Release the storage and the lock."""
         self.storage.remove_session()
         self.storage.engine.dispose()
         self._lock.release()
@@ -152,18 +196,3 @@ class StudyLog:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _busy(error: OperationalError) -> bool:
-    """Whether the storage is locked or out of reach, so that it may work again."""
-    if isinstance(error.orig, sqlite3.Error):
-        return any(word in str(error.orig) for word in ("locked", "busy"))
-    return bool(error.connection_invalidated)
-
-
-def _write_ahead(connection: Any, _: object) -> None:
-    """SQLite's write-ahead log: a finished ask costs one append, and readers never wait."""
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=NORMAL")
-    cursor.close()

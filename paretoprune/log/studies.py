@@ -38,8 +38,13 @@ class Log(Protocol):
     folder: Path
     storage: optuna.storages.RDBStorage
 
-    def transaction(self, work: Callable[[Session], T]) -> T:
-        """Run `work` on the storage, all of it or nothing."""
+    def transaction(
+        self, work: Callable[[Session], T], again: Callable[[Session], T] | None = None
+    ) -> T:
+        """Run `work` on the storage, all of it or nothing; `again` where that is not known."""
+
+    def patiently(self, work: Callable[[], T]) -> T:
+        """Call `work` until the storage can be used."""
 
 
 class LoggedStudy(Recorder):
@@ -64,7 +69,8 @@ class LoggedStudy(Recorder):
 
     def finished(self) -> StudyResult | None:
         """The result, where an earlier run came to the end and evaluated no policy."""
-        ended: dict[str, Any] | None = self._study.user_attrs.get(RESULT)
+        known = self._log.patiently(lambda: self._study.user_attrs)
+        ended: dict[str, Any] | None = known.get(RESULT)
         if ended is None or any("policy" in t.user_attrs for t in self._trials()):
             return None
         try:
@@ -87,7 +93,8 @@ class LoggedStudy(Recorder):
 
     def _until(self, last: int) -> StudyResult:
         """All evaluations of asks up to number `last`."""
-        result = StudyResult(seed=int(self._study.user_attrs["settings"].get("seed", 0)))
+        settings = self._log.patiently(lambda: self._study.user_attrs)["settings"]
+        result = StudyResult(seed=int(settings.get("seed", 0)))
         for ask in self._recorded.values():
             if ask.number <= last and ask.told:
                 found = [
@@ -113,9 +120,16 @@ class LoggedStudy(Recorder):
             return self._recall(known, candidates)
         rows = [self._asked(candidate, ask, spent) for candidate in candidates]
         first = self._count
-        self._running = self._log.transaction(
-            lambda session: insert_running(session, self._id, first, rows)
-        )
+        numbers = range(first, first + len(rows))
+
+        def write(session: Session) -> list[Any]:
+            return insert_running(session, self._id, first, rows)
+
+        def write_once(session: Session) -> list[Any]:
+            written = reopen(session, self._id, numbers, told_attributes())
+            return written or write(session)
+
+        self._running = self._log.transaction(write, write_once)
         self._count += len(rows)
         return None
 
@@ -147,17 +161,20 @@ class LoggedStudy(Recorder):
         figures = {"study_seconds": seconds, "study_evaluating": evaluating}
         rows = [self._told(evaluation, figures) for evaluation in evaluations]
         trials, self._running = self._running, []
-        self._log.transaction(lambda session: finish(session, trials, rows))
+        numbers = [trial.number for trial in trials]
+
+        def write_once(session: Session) -> None:
+            finish(session, reopen(session, self._id, numbers, told_attributes()), rows)
+
+        self._log.transaction(lambda session: finish(session, trials, rows), write_once)
 
     def ended(self, result: StudyResult) -> None:
         """Write down that the study came to its end."""
-        self._study.set_user_attr(
-            RESULT,
-            {
-                "stopped": result.stopped, "spent": result.spent, "seconds": result.seconds,
-                "evaluating": result.evaluating, "asks": max(result.asks, default=0),
-            },
-        )  # fmt: skip
+        ended = {
+            "stopped": result.stopped, "spent": result.spent, "seconds": result.seconds,
+            "evaluating": result.evaluating, "asks": max(result.asks, default=0),
+        }  # fmt: skip
+        self._log.patiently(lambda: self._study.set_user_attr(RESULT, ended))
 
     def _asked(self, candidate: Candidate, ask: int, spent: float) -> Asked:
         space = self._problem.spaces.get(candidate.space)

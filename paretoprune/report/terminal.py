@@ -169,7 +169,8 @@ def print_summary(console: Console, summary: Summary, folder: Path) -> None:
     for note in summary.notes:
         show(console, Text(words.plain(note, 400)))
     written = [HTML_NAME, FIGURE_NAME, TABLE_NAME, SUMMARY_NAME, FRONT_NAME]
-    written += [name for name in (f"{SCHEDULES}/", "study.db") if (folder / name).exists()]
+    further = (f"{SCHEDULES}/", "study.db", "log.json")
+    written += [name for name in further if (folder / name).exists()]
     names = ", ".join(written)
     show(console, Text(f"In {words.plain(folder, 400)}: {names}"))
 

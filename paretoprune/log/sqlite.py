@@ -1,0 +1,37 @@
+"""A log in a file: SQLite with a write-ahead log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from optuna.storages import RDBStorage
+from sqlalchemy import URL, event
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+ASK_SECONDS = 20.0
+"""How long SQLite itself waits before it says that the file is locked."""
+
+
+def open_storage(url: URL, patience: float) -> RDBStorage:
+    """Open or create the file."""
+    storage = RDBStorage(
+        url.render_as_string(),
+        engine_kwargs={"connect_args": {"timeout": min(ASK_SECONDS, patience)}},
+    )
+    event.listen(storage.engine, "connect", _write_ahead)
+    storage.engine.dispose()  # reconnect with the settings above
+    return storage
+
+
+def comes_back(error: DBAPIError) -> bool:
+    """Whether the file is locked, so that it may work again."""
+    told = str(error.orig)
+    return isinstance(error, OperationalError) and ("locked" in told or "busy" in told)
+
+
+def _write_ahead(connection: Any, _: object) -> None:
+    """SQLite's write-ahead log: a finished ask costs one append, and readers never wait."""
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.close()
