@@ -3,12 +3,13 @@
     python docs/make_results.py                            # the page, from docs/results/
     python docs/make_results.py --reproduce FOLDER         # after taking a reproduction in
     python docs/make_results.py --bench operators=FILE     # after taking a benchmark in
+    python docs/make_results.py --compare choosers=FOLDER  # after taking a comparison in
     python docs/make_results.py --run                      # run all of it first; hours, goes on
                                                            # where it stopped
 
 No figure and no verdict on the page is typed by hand. What the page is made of lies in
 docs/results/: of a reproduction its scale, versions, and per claim finding.json, figure.svg and
-table.csv; of a benchmark the JSON file that its option `--out` names.
+table.csv; of a benchmark the JSON file that its option `--out` names; of a comparison its ranking.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from paretoprune.reproduce.finding import FINDING_NAME, Finding, read_finding
 from paretoprune.reproduce.pieces import SCALE_NAME
 from paretoprune.reproduce.run import MACHINE_NAME, summary
 from paretoprune.reproduce.scale import Scale
+from paretoprune.results import read_summary
 
 DOCS = Path(__file__).resolve().parent
 STORED = DOCS / "results"
@@ -63,15 +65,20 @@ def prefill(found: dict[str, Any]) -> str:
     """Time of pruned prefills over their FLOPs."""
     spec = found["spec"]
     rows = [
-        [f["shape"], f"{f['flop_ratio']:.0%}", f"{f['time_ratio']:.0%}",
-         f"{f['time_ratio'] / f['flop_ratio']:.2f}", f"{f['median_ms']:.1f} ± {f['spread_ms']:.1f}"]
+        [f["shape"], str(f["batch"]), f"{f['flop_ratio']:.0%}", f"{f['time_ratio']:.0%}",
+         f"{f['time_ratio'] / f['flop_ratio']:.2f}",
+         f"{f['products_ratio'] / f['flop_ratio']:.2f}",
+         f"{f['median_ms']:.1f} ± {f['spread_ms']:.1f}"]
         for f in found["figures"]
     ]  # fmt: skip
     about = (
         f"A decoder of width {spec['hidden']} with {spec['layers']} layers and random weights; "
-        "FLOPs and time in parts of the dense prefill's."
+        "FLOPs and time in parts of the dense prefill's. *Products alone*: time over FLOPs where "
+        "nothing but the layers' matrix products is run: how well the processor multiplies smaller "
+        "matrices."
     )
-    return f"{about}\n\n{table(['schedule', 'FLOPs', 'time', 'time over FLOPs', 'ms'], rows)}"
+    heads = ["schedule", "batch", "FLOPs", "time", "time over FLOPs", "products alone", "ms"]
+    return f"{about}\n\n{table(heads, rows)}"
 
 
 def operators(found: dict[str, Any]) -> str:
@@ -137,9 +144,57 @@ def command(name: str) -> str:
     return f"paretoprune bench {name}{options} --out {name}.json"
 
 
+CHOOSERS = (
+    "random", "qmc", "tpe", "gp", "nsga2", "nsga3", "pymoo-nsga2", "pymoo-nsga3", "pymoo-moead",
+    "pymoo-sms-emoa", "pymoo-rvea", "halving", "grid:space=single-step", "grid:space=multi-step",
+    "g-search", "p-sigmoid", "fitprune", "vtw", "autoprune", "vispco", "gradient", "hybrid",
+    "adaptive",
+)  # fmt: skip
+COMPARISONS: dict[str, tuple[str, str]] = {
+    "mini-qwen2.5-vl": ("The default comparison on mini-Qwen2.5-VL", "--model mini-qwen2.5-vl"),
+    "mini-internvl": ("The default comparison on mini-InternVL", "--model mini-internvl"),
+    "choosers": (
+        "Choosers at equal cost",
+        " ".join(["--seeds 3", *(f"-s {name}" for name in CHOOSERS)]),
+    ),
+    "choosers-45": (
+        "Choosers at three times the cost",
+        " ".join(["--seeds 3 --budget 45", *(f"-s {name}" for name in CHOOSERS)]),
+    ),
+}
+"""By name: the section's title and the options of `paretoprune compare`."""
+RANKING = "ranking.md"
+
+
+def comparisons(stored: Path) -> list[str]:
+    """A section per comparison: its command, ranking and versions."""
+    parts = ["## Comparisons"]
+    for name, (title, options) in COMPARISONS.items():
+        shown = f"$ paretoprune compare {options} --out {name}"
+        parts += [f"### {title}", f"<!-- not run: it takes long -->\n```console\n{shown}\n```"]
+        file = stored / "compare" / f"{name}.md"
+        parts.append(file.read_text(encoding="utf-8") if file.exists() else MISSING)
+    return parts
+
+
+def take_comparison(name: str, folder: Path, stored: Path) -> None:
+    """Keep a comparison's ranking, and what it was made with."""
+    if name not in COMPARISONS:
+        raise SystemExit(f"no section shows {name!r}; known: {', '.join(COMPARISONS)}")
+    ranking = (folder / RANKING).read_text(encoding="utf-8").rstrip()
+    versions = read_summary(folder).versions
+    told = ", ".join(f"{key} {value}" for key, value in versions.items())
+    place = stored / "compare" / f"{name}.md"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(f"{ranking}\n\nRun with {told}.\n", encoding="utf-8")
+
+
+MISSING = "Not measured for this page yet."
+
+
 def page(stored: Path) -> str:
     """The page, from a folder as docs/results/ is one."""
-    parts = [claims(stored), "## Benchmarks"]
+    parts = [claims(stored), *comparisons(stored), "## Benchmarks"]
     for name, (title, _, draw) in BENCHMARKS.items():
         shown = f"<!-- not run: it takes long -->\n```console\n$ {command(name)}\n```"
         file = stored / "bench" / f"{name}.json"
@@ -149,7 +204,7 @@ def page(stored: Path) -> str:
             told = ", ".join(f"{key} {value}" for key, value in found["machine"].items())
             parts += [draw(found), f"Measured with {told}."]
         else:
-            parts.append("Not measured for this page yet.")
+            parts.append(MISSING)
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
 
 
@@ -218,6 +273,11 @@ def run_all(stored: Path) -> None:
         if not (stored / "bench" / f"{name}.json").exists():
             subprocess.run(command(name).split(), check=True)
             take_benchmark(name, Path(f"{name}.json"), stored)
+    for name, (_, options) in COMPARISONS.items():
+        if not (stored / "compare" / f"{name}.md").exists():
+            words = ["paretoprune", "compare", *options.split(), "--out", name]
+            subprocess.run(words, check=True)
+            take_comparison(name, Path(name), stored)
 
 
 def main() -> None:
@@ -225,6 +285,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Write docs/results.md.")
     parser.add_argument("--reproduce", type=Path, help="folder of a reproduction")
     parser.add_argument("--bench", action="append", default=[], help="NAME=FILE, repeatable")
+    parser.add_argument("--compare", action="append", default=[], help="NAME=FOLDER, repeatable")
     parser.add_argument("--run", action="store_true", help="run everything first")
     given = parser.parse_args()
     if given.run:
@@ -234,6 +295,9 @@ def main() -> None:
     for text in given.bench:
         name, _, file = text.partition("=")
         take_benchmark(name, Path(file), STORED)
+    for text in given.compare:
+        name, _, folder = text.partition("=")
+        take_comparison(name, Path(folder), STORED)
     PAGE.write_text(page(STORED), encoding="utf-8")
 
 

@@ -10,9 +10,15 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
+from paretoprune.comparison import compare
+from paretoprune.problems.analytic import ZDT1
+from paretoprune.registry import strategies
+from paretoprune.report import write_report
 from paretoprune.reproduce.claims import CLAIMS
 from paretoprune.reproduce.finding import Finding, write_finding
 from paretoprune.reproduce.scale import FULL, QUICK
+from paretoprune.results import write_results
+from paretoprune.specs import StrategySpec
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 MACHINE = {"torch": "2.13.0", "device": "a CPU"}
@@ -24,8 +30,9 @@ BENCHES = {
     },
     "prefill": {
         "machine": MACHINE, "spec": {"hidden": 1024, "layers": 16},
-        "figures": [{"shape": "two drops", "target": 0.5, "flop_ratio": 0.5, "time_ratio": 0.52,
-                     "median_ms": 123.4, "spread_ms": 5.6}],
+        "figures": [{"shape": "two drops", "batch": 1, "target": 0.5, "flop_ratio": 0.5,
+                     "time_ratio": 0.52, "products_ratio": 0.51, "median_ms": 123.4,
+                     "spread_ms": 5.6}],
     },
     "operators": {
         "machine": MACHINE,
@@ -87,7 +94,9 @@ def test_a_reproduction_is_shown_whole(script, tmp_path, scale):
     assert "torch 2.13.0, device a CPU" in text
     assert ("verdicts are no evidence" in text) == (scale is QUICK)
     assert ("reproduce --quick" in text) == (scale is QUICK)
-    assert text.count("Not measured for this page yet.") == len(script.BENCHMARKS)
+    assert text.count("Not measured for this page yet.") == len(script.BENCHMARKS) + len(
+        script.COMPARISONS
+    )
 
 
 def test_a_second_reproduction_replaces_the_first(script, tmp_path):
@@ -109,9 +118,29 @@ def test_benchmarks_fill_their_slots(script, tmp_path):
         script.take_benchmark(name, tmp_path / f"{name}.json", tmp_path / "stored")
     text = script.page(tmp_path / "stored")
     assert "| plain | 20.00 | 10.00x |" in text
-    assert "| two drops | 50% | 52% | 1.04 | 123.4 ± 5.6 |" in text
+    assert "| two drops | 1 | 50% | 52% | 1.04 | 1.02 | 123.4 ± 5.6 |" in text
     assert "| `fastv` | - | 0.60 ± 0.02 |" in text  # the earliest layer's, where it is reached
     assert "| 0.976 [0.949, 1.001] | 0.957 | 0 of 5 | not reached |" in text
-    assert "Not measured" not in text
+    assert "Not measured" not in text.split("## Benchmarks")[1]
     with pytest.raises(SystemExit, match="no section shows 'kernels'"):
         script.take_benchmark("kernels", tmp_path / "evaluation.json", tmp_path / "stored")
+
+
+def test_comparisons_fill_their_slots(script, tmp_path):
+    folder = tmp_path / "results"
+    folder.mkdir()
+    summary = compare(ZDT1(), ["random", "qmc"], budget=8.0, seeds=(0,)).summary
+    write_results(folder, summary)
+    write_report(folder, summary)
+    ranking = (folder / script.RANKING).read_text()
+    script.take_comparison("choosers", folder, tmp_path / "stored")
+    text = script.page(tmp_path / "stored")
+    assert ranking.strip() in text
+    assert f"optuna {summary.versions['optuna']}" in text
+    with pytest.raises(SystemExit, match="no section shows 'choser'"):
+        script.take_comparison("choser", folder, tmp_path / "stored")
+
+
+def test_every_strategy_is_among_the_choosers(script):
+    named = {StrategySpec.parse(text).name for text in script.CHOOSERS}
+    assert named == set(strategies.names())
