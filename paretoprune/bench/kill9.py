@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -202,6 +203,7 @@ def _finish(process: BaseProcess) -> None:
 def _play(name: str, folder: Path, storage: str | None = None) -> None:
     """Run the study in this process, or go on with it."""
     warnings.simplefilter("ignore")
+    torch.set_num_threads(1)  # those of the process that this one was forked from are not here
     folder.mkdir(parents=True, exist_ok=True)
     problem = _problem(name, folder)
     with StudyLog(folder, storage=storage) as log:
