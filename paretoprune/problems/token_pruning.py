@@ -35,6 +35,7 @@ from paretoprune.problems.costs import COSTS, DEFAULT_OBJECTIVES, SCORE, parse_o
 from paretoprune.problems.fidelity import chosen_samples, stratified_order
 from paretoprune.problems.fingerprints import data_fingerprint, model_fingerprint
 from paretoprune.problems.kept_tokens import Question, Wanted, kept_tokens
+from paretoprune.problems.known import KnownOutcomes, Row
 from paretoprune.problems.latency import PrefillTimer, typical_sample
 from paretoprune.problems.memory import peak_prefill_bytes
 from paretoprune.problems.population import tabulate
@@ -80,7 +81,8 @@ class TokenPruning(Problem):
     value as reference and the blind one's as best. `spaces` holds one search space per registered
     kernel that fits the model; `left_out` says why others do not. `prefill_bytes` of prefills stay
     in memory, the rest on disk; `dense_bytes` of the dense model's hidden states and keys are kept,
-    so that no population runs those layers again. `task` adds its own figures, such as F1, to the
+    so that no population runs those layers again. With `known` set, no schedule is run twice (see
+    `problems.known`). `task` adds its own figures, such as F1, to the
     metrics of every evaluation on all samples. `lean_layers=False` evaluates with the model's
     own layers alone (see `adapters.lean`), for debugging; prefills are timed and their memory
     measured with those in any case. With an `executor` its workers evaluate; `split` is how they
@@ -146,6 +148,7 @@ class TokenPruning(Problem):
         self.dense_flops, self.blind_flops = (
             float(self.flops(np.full(layers, keep)).mean()) for keep in (1.0, 0.0)
         )
+        self.known: KnownOutcomes | None = None
         self._given_timer = timer
         self._peaks: dict[tuple[str, bytes], int] = {}
         self._decisions: dict[str, NDArray[np.float64]] = {}
@@ -378,7 +381,7 @@ class TokenPruning(Problem):
 
     def begin(self, candidates: Sequence[Candidate]) -> None:
         """Send candidates to the workers ahead of `evaluate`; nothing without any."""
-        if self._executor is None or any(c.share < 1 for c in candidates):
+        if self._executor is None or self.known is not None or any(c.share < 1 for c in candidates):
             return
         distinct = {one.key: one for one in map(self.configuration, candidates)}
         table = tabulate(list(distinct.values()), len(self.samples))
@@ -390,23 +393,44 @@ class TokenPruning(Problem):
         distinct = {configuration.key: configuration for configuration in each}
         which = [list(distinct).index(configuration.key) for configuration in each]
         chosen = chosen_samples(self._order, share)
-        table = tabulate(list(distinct.values()), len(self.samples))
-        scored = self._scoring.score(table, chosen)
-        samples = np.flatnonzero(chosen)
+        rows, flops = self._rows(distinct, chosen)
         prices = np.array([self.price(c) for c in candidates])
         shares = prices / prices.sum()
         seconds = time.perf_counter() - started
-        executed = scored.flops / (self.dense_flops * len(self.samples))
+        executed = flops / (self.dense_flops * len(self.samples))
         return [
             self._evaluation(
-                candidate, each[i], chosen,
-                scored.score[table.of[which[i], samples], samples],
-                scored.divergence[table.of[which[i], samples], samples],
+                candidate, each[i], chosen, *rows[which[i]],
                 cost=float(prices[i]), executed=float(executed * shares[i]),
                 seconds=float(seconds * shares[i]),
             )
             for i, candidate in enumerate(candidates)
         ]  # fmt: skip
+
+    def _rows(
+        self, distinct: Mapping[str, Configuration], chosen: NDArray[np.bool_]
+    ) -> tuple[list[Row], float]:
+        """Score and divergence of each configuration on the chosen samples; the FLOPs run.
+
+        What is known is not run again; what is run on the whole split becomes known.
+        """
+        samples = np.flatnonzero(chosen)
+        known = {} if self.known is None else {key: self.known.get(key) for key in distinct}
+        found: dict[str, Row] = {
+            key: (row[0][samples], row[1][samples]) for key, row in known.items() if row is not None
+        }
+        new = {key: one for key, one in distinct.items() if key not in found}
+        flops = 0.0
+        if new:
+            table = tabulate(list(new.values()), len(self.samples))
+            scored = self._scoring.score(table, chosen)
+            flops = scored.flops
+            for of, (key, one) in zip(table.of, new.items(), strict=True):
+                row = scored.score[of[samples], samples], scored.divergence[of[samples], samples]
+                found[key] = row
+                if self.known is not None and one.policy is None and chosen.all():
+                    self.known.keep(key, *row)
+        return [found[key] for key in distinct], flops
 
     def _evaluation(
         self,

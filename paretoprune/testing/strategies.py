@@ -325,7 +325,8 @@ class StrategyContract(ABC):
                 asked[-1] += [candidate.key for candidate in found]
                 if tells:
                     strategy.tell(problem.evaluate(found))
-        assert asked[0] and asked[0] == asked[1]
+        assert asked[0]
+        assert asked[0] == asked[1]
 
     @pytest.mark.parametrize("period", [1, 2])
     def test_goes_on_after_failures(self, period: int) -> None:

@@ -147,6 +147,12 @@ def test_the_picture_of_kept_tokens_is_of_the_command_beside_it() -> None:
     assert script.FILE.exists()
 
 
+def test_the_table_of_joint_searches_is_of_its_figures() -> None:
+    """If this fails, run `python docs/make_joint.py`."""
+    script = _script("make_joint")
+    assert (DOCS / "images" / "joint-table.txt").read_text(encoding="utf-8") == script.table()
+
+
 @pytest.mark.parametrize("page", ["write-a-strategy", "write-a-pruner"])
 def test_the_how_to_passes_its_contract_suite(page: str, tmp_path: Path) -> None:
     """The page's python blocks up to the suite are a test file that passes."""

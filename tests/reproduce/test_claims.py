@@ -111,7 +111,7 @@ def test_the_pattern_s_layer_is_the_first_below_half():
             return piece(strategy, seed, kept=0.25)
 
     found, _ = CLAIMS[5][1](Lean())
-    assert "mini-llava at layer 4" in found.sentence
+    assert "mini-llava at layer 3" in found.sentence
 
 
 def test_every_figure_can_be_drawn_and_every_table_read_back(tmp_path):

@@ -25,12 +25,16 @@ LEAST = 0.02
 
 @dataclass
 class Probe:
-    """One start that is tried: its knot, its keep ratios `[layers]`, and what it loses."""
+    """One start that is tried: its knot, its keep ratios `[layers]`, and what it loses.
+
+    Or the `outcomes` `[samples]` that it has, where samples are told apart.
+    """
 
     knot: int
     ratios: NDArray[np.float64]
     candidate: Candidate
     lost: float | None = None
+    outcomes: NDArray[np.float64] | None = None
 
 
 def probes_of(relaxed: Relaxation, budgets: NDArray[np.float64], share: float) -> list[Probe]:

@@ -1,0 +1,1 @@
+"""Evaluation harnesses of others, which ask pruned checkpoints: lmms-eval and VLMEvalKit."""
