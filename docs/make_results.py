@@ -65,7 +65,7 @@ def prefill(found: dict[str, Any]) -> str:
     """Time of pruned prefills over their FLOPs."""
     spec = found["spec"]
     rows = [
-        [f["shape"], f"{f['flop_ratio']:.0%}", f"{f['time_ratio']:.0%}",
+        [f["shape"], str(f["batch"]), f"{f['flop_ratio']:.0%}", f"{f['time_ratio']:.0%}",
          f"{f['time_ratio'] / f['flop_ratio']:.2f}",
          f"{f['products_ratio'] / f['flop_ratio']:.2f}",
          f"{f['median_ms']:.1f} ± {f['spread_ms']:.1f}"]
@@ -77,7 +77,7 @@ def prefill(found: dict[str, Any]) -> str:
         "nothing but the layers' matrix products is run: how well the processor multiplies smaller "
         "matrices."
     )
-    heads = ["schedule", "FLOPs", "time", "time over FLOPs", "products alone", "ms"]
+    heads = ["schedule", "batch", "FLOPs", "time", "time over FLOPs", "products alone", "ms"]
     return f"{about}\n\n{table(heads, rows)}"
 
 

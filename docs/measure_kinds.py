@@ -7,6 +7,8 @@ each price of compute; the mixtures are a front, and everything is chosen on the
 
 from __future__ import annotations
 
+from itertools import islice
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,22 +17,35 @@ from paretoprune.problems.load import load_problem
 from paretoprune.reference import reference_candidates
 from paretoprune.search.adaptive import standardised
 from paretoprune.search.gradient.kinds import kinds_of
+from paretoprune.search.grid import farthest_first
 
 Floats = NDArray[np.float64]
 PRICES = np.geomspace(0.02, 20, 60)
 PRIOR = 10.0
+CHEAP = 0.6
 
 
 def grouped(
-    search: Floats, heldout: Floats, compute: Floats, of: NDArray, of_heldout: NDArray
+    search: Floats,
+    heldout: Floats,
+    compute: Floats,
+    of: NDArray,
+    of_heldout: NDArray,
+    seen: NDArray | None = None,
 ) -> float:
-    """Held-out front area of the best schedule per group; scores `[schedules, samples]`."""
-    overall = search.mean(1)
+    """Held-out front area of the best schedule per group; scores `[schedules, samples]`.
+
+    Groups choose by the samples in `seen` (None: all); the front is that of the whole split.
+    """
+    known = np.ones(len(of), dtype=bool) if seen is None else np.isin(np.arange(len(of)), seen)
+    overall = search[:, known].mean(1)
     scores, costs, held = np.zeros((3, len(PRICES)))
     for group in np.unique(of):
         mine, theirs = of == group, of_heldout == group
-        trust = mine.sum() / (mine.sum() + PRIOR)
-        mean = trust * search[:, mine].mean(1) + (1 - trust) * overall
+        told = mine & known
+        trust = told.sum() / (told.sum() + PRIOR)
+        own = search[:, told].mean(1) if told.any() else overall
+        mean = trust * own + (1 - trust) * overall
         chosen = (mean - PRICES[:, None] * compute).argmax(1)
         scores += mine.mean() * search[chosen][:, mine].mean(1)
         costs += mine.mean() * compute[chosen]
@@ -54,6 +69,18 @@ def rows(search, heldout, compute, keep, families, questions):
         for chosen in ([everything], [single], *some.values()):
             found = [grouped(search[c], heldout[c], compute[c], *labels) / static for c in chosen]
             yield f"{len(kinds.centres)} kinds", chosen[0], float(np.mean(found))
+        low = np.flatnonzero(compute < CHEAP)
+        far = low[np.array(list(islice(farthest_first(keep[low]), 240)))]
+        for part, most in ((1.0, 100), (0.5, 60), (0.25, 120), (0.125, 240)):
+            c, n = far[:most], search.shape[1]
+            found = [
+                grouped(
+                    search[c], heldout[c], compute[c], *labels, rng.permutation(n)[: int(part * n)]
+                )
+                / static
+                for _ in range(6)
+            ]
+            yield f"{len(kinds.centres)} kinds, {part:g}", c, float(np.mean(found))
 
 
 def main() -> None:
@@ -73,7 +100,7 @@ def main() -> None:
         [np.array([s.family for s in p.samples]) for p in (problem, other)],
         [x[:, hidden:].numpy() for x in both],
     ):
-        print(f"{name:10} {len(schedules):4} schedules  {ratio:.3f}")
+        print(f"{name:16} {len(schedules):4} schedules  {ratio:.3f}")
 
 
 if __name__ == "__main__":

@@ -309,6 +309,10 @@ class TokenPruning(Problem):
 
     # --- evaluation
 
+    def part(self, share: float) -> NDArray[np.int64]:
+        """Numbers of the samples that a candidate of this share is evaluated on, rising."""
+        return np.flatnonzero(chosen_samples(self._order, share))
+
     def space(self, name: str | None = None) -> SearchSpace:
         """A kernel's space; says why one is missing that the model has no room for."""
         if name in self.left_out:

@@ -194,6 +194,10 @@ class TokenRelaxation:
         found, there = prompt_embeddings(context)
         return found.cpu().double(), there.cpu()
 
+    def part(self, share: float) -> NDArray[np.int64]:
+        """The samples that a candidate of this share is evaluated on, in order."""
+        return self.problem.part(share)
+
     def sample_compute(self, ratios: Tensor, samples: NDArray[np.int64]) -> Tensor:
         """Relative compute of samples under their own ratios `[rows, layers]`: `[rows]`."""
         text = torch.from_numpy(self.problem.text_tokens[samples]).to(ratios)[:, None]

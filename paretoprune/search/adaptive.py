@@ -20,17 +20,19 @@ loss that one unit of compute saves, so that the multiplier to expect is 1.
 
 A gradient stays in its valley, and a kind of question that needs another valley than most is a few
 percent of the samples. So the predictor starts from a static front per kind of question
-(`gradient.kinds`): the drops that meet the budgets (`gradient.starts`) are evaluated on the whole
-split first, paid for like any evaluation, and every kind starts at its best.
+(`gradient.kinds`): schedules spread over the space (`gradient.starts`) are evaluated on a part of
+the samples first, paid for like any evaluation, and every kind starts at its best. Many schedules
+on few samples tell more than few on many.
 
 After training, the budgets to ask for are corrected on the search split, so that the mean compute
-there is the one aimed at, lattice included. On new data it is not forced; evaluations report it.
+there is at most the one aimed at, lattice included. On new data it is not forced; evaluations
+report it. Policies are offered at round budgets, multiples of 0.05.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -55,7 +57,7 @@ from paretoprune.search.gradient.base import (
 from paretoprune.search.gradient.coordinates import coordinates_of, reachable_by
 from paretoprune.search.gradient.kinds import Kinds, best_per_kind, kinds_of
 from paretoprune.search.gradient.sampling import distinct
-from paretoprune.search.gradient.starts import Probe, probes_of
+from paretoprune.search.gradient.starts import Probe, spread_drops
 from paretoprune.search.gradient.state import GradientState
 from paretoprune.search.relaxation import AdaptiveRelaxation, adaptive, loss_and_slope
 from paretoprune.search.trace import Round, SearchTrace
@@ -63,8 +65,18 @@ from paretoprune.search.trace import Round, SearchTrace
 LOSSES = ("kl", "retention")
 CORRECTION = 65
 """Budgets at which the mean compute of the trained predictor is looked up."""
-FEWEST_STARTS = 3
-"""Budgets whose drops are tried, at least, if any are."""
+FEWEST_STARTS = 24
+"""Schedules that are tried, at least, if any are."""
+MOST_STARTS = 150
+"""Schedules that are tried, at most."""
+PER_KIND = 16
+"""Samples of each kind that they are tried on, on average."""
+TRIED_BELOW = 0.6
+"""Of the reachable range: dearer schedules hardly lose anything, whatever the kind."""
+KEPT_BELOW = 0.005
+"""How far the mean compute is to stay below a budget: ranking and deciding come on top."""
+ROUND = 0.05
+"""Policies are offered at multiples of this budget."""
 LEAST_SCALE = 1e-6
 """A feature that does not vary is divided by this."""
 SURE = 0.02
@@ -76,8 +88,8 @@ class AdaptiveOptions:
     """Settings of the adaptive search; those that it shares with `gradient` mean the same.
 
     `kinds` is how many kinds of questions have a front of their own to start from, which is sought
-    for at most `start_share` of the budget; where that does not pay for three knots' drops, or with
-    1, there is one, constant start. `width` is that of the predictor's layers; `learning_rate` and
+    for at most `start_share` of the budget; where that pays for too few schedules, or with 1, there
+    is one, constant start. `width` is that of the predictor's layers; `learning_rate` and
     `weight_decay` are AdamW's for the predictor, `base_rate` the learning rate of the parameters at
     the knots; rates fall by a cosine. Weights are averaged over the last `average_share`.
     """
@@ -172,23 +184,38 @@ class AdaptiveSearch(GradientStrategy):
         self._stepped = 0.0
         self._given = 0
         self._finals: list[Candidate] | None = None
-        price = float(np.mean([self._price_at(b) for b in self.knots.even(options.most_finals)]))
+        price = float(
+            np.mean([self._price_at(b) for b in self._round_budgets(options.most_finals)])
+        )
         self._count = self._keep_for_finals(price, options.final_share, options.most_finals)
         starts = sum(problem.price(p.candidate) for p in self._probes)
         self._for_steps = context.budget - self._reserve - self._before_steps() - starts
         self.history: list[dict[str, Any]] = []
 
+    def _round_budgets(self, most: int) -> NDArray[np.float64]:
+        """Multiples of `ROUND` over the knots, at most so many, thinned evenly."""
+        low, high = self.knots.budgets[0], self.knots.budgets[-1]
+        every = ROUND * np.arange(np.ceil(low / ROUND - 1e-9), np.floor(high / ROUND + 1e-9) + 1)
+        if not len(every):
+            every = self.knots.budgets[:1]
+        places = np.linspace(0, len(every) - 1, min(most, len(every))).round().astype(int)
+        return np.asarray(every[places])
+
     def _plan_probes(self, problem: Problem, context: SearchContext) -> list[Probe]:
-        """Drops to try on the whole split, for as many knots as may be paid for; or none."""
-        options = self.options
-        if options.kinds == 1 or self.space_name != self.relaxed.space or not problem.has_shares:
+        """Schedules to try on a part of the samples, as many as may be paid for; or none."""
+        options, relaxed = self.options, self.relaxed
+        if options.kinds == 1 or self.space_name != relaxed.space or not problem.has_shares:
             return []
-        most = options.start_share * context.budget
-        for count in range(options.knots, FEWEST_STARTS - 1, -1):
-            probes = probes_of(self.relaxed, self.knots.even(count), 1.0)
-            if sum(problem.price(p.candidate) for p in probes) <= most:
-                return probes
-        return []
+        share = min(1.0, options.kinds * PER_KIND / relaxed.samples)
+        low, high = relaxed.reachable
+        probes, left = [], options.start_share * context.budget
+        for ratios in spread_drops(relaxed, low + TRIED_BELOW * (high - low), MOST_STARTS):
+            probe = Probe(0, ratios, replace(relaxed.candidate(ratios), share=share))
+            left -= problem.price(probe.candidate)
+            if left < 0:
+                break
+            probes.append(probe)
+        return probes if len(probes) >= FEWEST_STARTS else []
 
     def _untrained(self, problem: Problem, context: SearchContext) -> tuple[Predicted, Kinds]:
         """The policy with a constant start, and the kinds of questions that it tells apart."""
@@ -248,12 +275,13 @@ class AdaptiveSearch(GradientStrategy):
         return ready
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
-        """Learn what the tried starts score; the last one's evaluation sets the knots."""
+        """Learn what the tried schedules score; after the last one the knots are set."""
         open_ = [p for p in self._probes if p.outcomes is None]
         if not open_:
             return
         for probe, evaluation in zip(open_, evaluations, strict=False):
-            missing = np.zeros(self.relaxed.samples)  # a failed one loses everything
+            # a failed one loses everything
+            missing = np.zeros(len(self.relaxed.part(probe.candidate.share)))
             given = None if evaluation.failure is not None else evaluation.outcomes
             probe.outcomes = missing if given is None else np.asarray(given, dtype=np.float64)
         if all(p.outcomes is not None for p in self._probes):
@@ -263,11 +291,13 @@ class AdaptiveSearch(GradientStrategy):
         """Every kind of question starts from the best of what was tried, at every knot."""
         rows = torch.from_numpy(np.stack([p.ratios for p in self._probes]))
         scores = np.stack([p.outcomes for p in self._probes if p.outcomes is not None])
-        numbers = np.arange(self.relaxed.samples)
+        numbers = self.relaxed.part(self._probes[0].candidate.share)
         compute = np.stack(
             [self.relaxed.sample_compute(row.expand(len(numbers), -1), numbers) for row in rows]
         )
-        chosen = best_per_kind(scores, compute, self._kinds.labels, self.knots.budgets)
+        chosen = best_per_kind(
+            scores, compute, self._kinds.labels[numbers], self.policy.kinds, self.knots.budgets
+        )
         with torch.no_grad():
             self.net.base.copy_(_logits(rows[torch.from_numpy(chosen)][..., self.relaxed.first :]))
 
@@ -401,7 +431,9 @@ class AdaptiveSearch(GradientStrategy):
         self.policy.slope = self.options.slope_end
         stored = Predicted.restore(self.policy.settings, self.policy.tensors)
         corrected = Predicted(**{**stored.settings, **self._correction(stored)}, net=stored.net)
-        return [self.relaxed.policy(corrected.at(float(b))) for b in self.knots.even(self._count)]
+        return [
+            self.relaxed.policy(corrected.at(float(b))) for b in self._round_budgets(self._count)
+        ]
 
     def _correction(self, policy: Predicted) -> dict[str, list[float]]:
         """Budgets to ask for, and the mean compute on the search split that each gives, rounded."""
@@ -414,7 +446,7 @@ class AdaptiveSearch(GradientStrategy):
                 rows = policy.at_aims(self.relaxed.features, np.full(len(numbers), aim))
             rounded = torch.from_numpy(checked(policy, rows.double().numpy(), len(numbers)))
             means.append(float(self.relaxed.sample_compute(rounded, numbers).mean()))
-        reached = np.maximum.accumulate(means)
+        reached = np.maximum.accumulate(means) + KEPT_BELOW
         rising = np.concatenate([[True], np.diff(reached) > 1e-9])
         if rising.sum() < 2:
             return {}

@@ -125,6 +125,9 @@ class AdaptiveRelaxation(Relaxation, Protocol):
         And which tokens exist, bool `[rows, tokens]`. The width is half that of `features`.
         """
 
+    def part(self, share: float) -> NDArray[np.int64]:
+        """The samples that a candidate of this share is evaluated on, in order."""
+
     def sample_compute(self, ratios: Tensor, samples: NDArray[np.int64]) -> Tensor:
         """Relative compute of sample `samples[i]` under row i, `[rows]`, differentiable.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -52,6 +53,10 @@ class ToyRelaxation:
         """The factor as the only token."""
         factor = torch.from_numpy(self.problem.factor(samples))[:, None, None]
         return factor, torch.ones(len(samples), 1, dtype=torch.bool)
+
+    def part(self, share: float) -> NDArray[np.int64]:
+        """The first ones."""
+        return np.arange(math.ceil(share * self.samples))
 
     def sample_compute(self, ratios: Tensor, samples: NDArray[np.int64]) -> Tensor:
         """Mean ratio, whatever the sample."""

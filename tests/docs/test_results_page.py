@@ -30,8 +30,9 @@ BENCHES = {
     },
     "prefill": {
         "machine": MACHINE, "spec": {"hidden": 1024, "layers": 16},
-        "figures": [{"shape": "two drops", "target": 0.5, "flop_ratio": 0.5, "time_ratio": 0.52,
-                     "products_ratio": 0.51, "median_ms": 123.4, "spread_ms": 5.6}],
+        "figures": [{"shape": "two drops", "batch": 1, "target": 0.5, "flop_ratio": 0.5,
+                     "time_ratio": 0.52, "products_ratio": 0.51, "median_ms": 123.4,
+                     "spread_ms": 5.6}],
     },
     "operators": {
         "machine": MACHINE,
@@ -117,7 +118,7 @@ def test_benchmarks_fill_their_slots(script, tmp_path):
         script.take_benchmark(name, tmp_path / f"{name}.json", tmp_path / "stored")
     text = script.page(tmp_path / "stored")
     assert "| plain | 20.00 | 10.00x |" in text
-    assert "| two drops | 50% | 52% | 1.04 | 1.02 | 123.4 ± 5.6 |" in text
+    assert "| two drops | 1 | 50% | 52% | 1.04 | 1.02 | 123.4 ± 5.6 |" in text
     assert "| `fastv` | - | 0.60 ± 0.02 |" in text  # the earliest layer's, where it is reached
     assert "| 0.976 [0.949, 1.001] | 0.957 | 0 of 5 | not reached |" in text
     assert "Not measured" not in text.split("## Benchmarks")[1]

@@ -56,7 +56,7 @@ def test_choices_are_on_the_lagrangian_hull_and_keep_the_budget():
     scores = rng.random((4, 100)) < np.array([0.2, 0.5, 0.8, 1.0])[:, None] ** (1 + labels)
     scores = scores.astype(float)
     budgets = np.array([0.1, 0.35, 0.6, 1.0])
-    chosen = best_per_kind(scores, compute, labels, budgets)
+    chosen = best_per_kind(scores, compute, labels, 3, budgets)
     share = np.bincount(labels) / 100
     trust = np.bincount(labels) / (np.bincount(labels) + PRIOR)
     own = np.stack([scores[:, labels == g].mean(1) for g in range(3)])
@@ -73,18 +73,19 @@ def test_choices_are_on_the_lagrangian_hull_and_keep_the_budget():
 def test_a_budget_that_nothing_fits_takes_the_cheapest():
     compute = np.array([[0.5] * 4, [0.9] * 4])
     scores = np.array([[0.0] * 4, [1.0] * 4])
-    assert best_per_kind(scores, compute, np.zeros(4, dtype=int), np.array([0.1])).tolist() == [[0]]
+    chosen = best_per_kind(scores, compute, np.zeros(4, dtype=int), 1, np.array([0.1]))
+    assert chosen.tolist() == [[0]]
 
 
 def test_every_kind_starts_from_what_it_needs_and_starts_are_paid_for():
     problem = Told(step_cost=0.5, factors=(0.1, 3.0))
     search = AdaptiveSearch(kinds=2, knots=4, batch=8, inner_steps=2, most_finals=3)
-    search.start(problem, SearchContext(seed=0, budget=60.0))
-    assert search._probes
+    search.start(problem, SearchContext(seed=0, budget=120.0))
+    assert len(search._probes) == 42
     assert search.policy.kinds == 1  # 16 samples are too few for two kinds
-    result = run_study(problem, search, budget=60.0)
+    result = run_study(problem, search, budget=120.0)
     tried = [e for e in result.evaluations if e.candidate.policy is None]
-    assert len(tried) == len(search._probes)
+    assert len(tried) == 42
     assert result.spent_at[len(tried) - 1] == pytest.approx(float(len(tried)))
     assert search.history
     assert search.trace().rounds[-1].kept
@@ -93,7 +94,7 @@ def test_every_kind_starts_from_what_it_needs_and_starts_are_paid_for():
 def test_a_search_killed_amid_its_starts_knows_what_was_tried():
     def played(stop):
         search = AdaptiveSearch(knots=4, batch=8, inner_steps=2, most_finals=3)
-        problem, context = Told(step_cost=0.5), SearchContext(seed=0, budget=60.0)
+        problem, context = Told(step_cost=0.5), SearchContext(seed=0, budget=120.0)
         search.start(problem, context)
         for _ in range(stop):
             context.asks += 1
@@ -102,14 +103,14 @@ def test_a_search_killed_amid_its_starts_knows_what_was_tried():
 
     half = played(2)
     again = AdaptiveSearch(knots=4, batch=8, inner_steps=2, most_finals=3)
-    again.start(Told(step_cost=0.5), SearchContext(seed=0, budget=60.0))
+    again.start(Told(step_cost=0.5), SearchContext(seed=0, budget=120.0))
     again.restore(half.state())
     known = [None if p.outcomes is None else p.outcomes.tolist() for p in half._probes]
     assert sum(k is not None for k in known) == 4
     assert [None if p.outcomes is None else p.outcomes.tolist() for p in again._probes] == known
 
 
-@pytest.mark.parametrize(("options", "budget"), [({"kinds": 1}, 60.0), ({}, 12.0)])
+@pytest.mark.parametrize(("options", "budget"), [({"kinds": 1}, 120.0), ({}, 60.0)])
 def test_otherwise_there_is_one_constant_start(options, budget):
     search = AdaptiveSearch(**options)
     search.start(Told(), SearchContext(seed=0, budget=budget))

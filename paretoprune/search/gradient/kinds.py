@@ -60,21 +60,23 @@ def best_per_kind(
     scores: NDArray[np.float64],
     compute: NDArray[np.float64],
     labels: NDArray[np.int64],
+    kinds: int,
     budgets: NDArray[np.float64],
 ) -> NDArray[np.int64]:
     """Which schedule each kind starts from at each budget, int64 `[kinds, budgets]`.
 
     `scores` and `compute` are `[schedules, samples]`. Where no schedule fits, the cheapest.
     """
-    kinds = int(labels.max()) + 1
     overall = scores.mean(axis=1)
     mean, cost, share = [], [], []
     for kind in range(kinds):
         mine = labels == kind
+        if not mine.any():  # none of a part of the samples: as all others
+            mine = np.ones_like(mine)
         trust = mine.sum() / (mine.sum() + PRIOR)
         mean.append(trust * scores[:, mine].mean(axis=1) + (1 - trust) * overall)
         cost.append(compute[:, mine].mean(axis=1))
-        share.append(mine.mean())
+        share.append((labels == kind).mean())
     m, u, p = np.array(mean), np.array(cost), np.array(share)
     chosen = (m[None] - PRICES[:, None, None] * u[None]).argmax(2)  # [prices, kinds]
     spent = (u[np.arange(kinds), chosen] * p).sum(1)
