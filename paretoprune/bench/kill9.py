@@ -41,6 +41,8 @@ BUDGET = 32.0
 PAUSE = 0.002
 """Seconds that an evaluation takes at least, so that some kills fall into one."""
 STUDY = "study"
+PASSED_ON = ("price", "identity", "relaxation", "probe", "probe_price", "policy_candidate")
+"""What a strategy may ask of its problem beside evaluations."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Counted(Problem):
         self.objectives = inner.objectives
         self.has_shares = inner.has_shares
         self._file = file
-        for method in ("price", "identity", "relaxation", "probe", "probe_price"):
+        for method in PASSED_ON:
             setattr(self, method, getattr(inner, method))
 
     def evaluate(self, candidates: Sequence[Candidate]) -> list[Evaluation]:
