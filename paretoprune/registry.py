@@ -36,7 +36,7 @@ strategies = Registry(
         Entry("gradient", f"{_search}.lagrangian:LagrangianSearch", "straight-through top-k, KL to dense, augmented Lagrangian per budget knot (after VisPCO)"),
         Entry("hybrid", f"{_search}.hybrid:Hybrid", "the gradient search's front as the first generation of NSGA-II, or as trials of TPE"),
         Entry("adaptive", f"{_search}.adaptive:AdaptiveSearch", "a predictor of schedules from input and budget, trained for all mean budgets at once"),
-        Entry("vispco", f"{_search}.vispco:Vispco", "VisPCO's formulation: score-space threshold, one multiplier, a predictor of the budget (arXiv 2604.15188)"),
+        Entry("vispco", f"{_search}.vispco:Vispco", "VisPCO as published: score-space threshold, one multiplier, a predictor from input and budget (arXiv 2604.15188)"),
     ],
     base="paretoprune.search.base:SearchStrategy",
 )  # fmt: skip
@@ -63,6 +63,7 @@ policies = Registry(
         Entry("static", f"{_policies}.static:Static", "one keep schedule for every input"),
         Entry("autoprune", f"{_policies}.autoprune:AutoPrune", "a logistic curve, as steep as text and picture have little to tell each other (arXiv 2509.23931)"),
         Entry("predictor", f"{_policies}.predictor:Predicted", "a trained network from picture, question and budget to a kernel's parameters (after VisPCO)"),
+        Entry("vispco", f"{_policies}.vispco:VispcoPolicy", "VisPCO's predictor: every input token and the budget, to a kernel's parameters (arXiv 2604.15188)"),
     ],
     base="paretoprune.policies.base:Policy", named="name",
 )  # fmt: skip
@@ -84,8 +85,8 @@ pruners = Registry(
         Entry("vtw", f"{_pruning}.vtw:VTW", "all visual tokens leave at one layer (arXiv 2405.05803)"),
         Entry("tome", f"{_pruning}.tome:ToMe", "bipartite matching merges similar tokens (arXiv 2210.09461)"),
         Entry("aim", f"{_pruning}.aim:AIM", "merging before the decoder, PageRank on attention in it (arXiv 2412.03248)"),
-        Entry("uniform", f"{_pruning}.controls:Uniform", "a control: tokens spread evenly over the picture"),
-        Entry("centre", f"{_pruning}.controls:Centre", "a control: the middle of the picture"),
+        Entry("uniform", f"{_pruning}.uniform:Uniform", "a control: tokens spread evenly over the picture"),
+        Entry("centre", f"{_pruning}.centre:Centre", "a control: the middle of the picture"),
         Entry("random", f"{_pruning}.random:RandomPruner", "a control: the same random order in every layer"),
     ],
     base="paretoprune.pruning.base:Pruner", named="name",

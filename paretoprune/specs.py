@@ -90,6 +90,7 @@ class StrategySpec:
             strategy: SearchStrategy = factory(**dict(self.options))
         except TypeError as error:
             raise InvalidValueError(f"strategy {self.label!r}: {error}") from error
+        strategy.label = self.label
         return strategy
 
     @property

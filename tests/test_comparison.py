@@ -141,6 +141,11 @@ def test_three_objectives_work():
     assert all(s.hypervolume > 0 for s in summary.standings)
 
 
+def test_messages_name_a_strategy_as_the_user_did():
+    with pytest.raises(UnsupportedError, match="strategy 'gradient:knots=4' handles at most 2"):
+        compare(DTLZ2(), ["gradient:knots=4"], budget=60.0)
+
+
 def test_interruption_leaves_a_partial_comparison(tmp_path):
     def observe(progress):
         if progress.label == "nsga2":

@@ -9,8 +9,13 @@ one sample, so that nobody wins by the size of the split.
 
 A black box has a front after every ask, so one long run tells at which cost it was good enough. The
 gradient search has one at its end only: it runs once per budget of a ladder, and each run counts
-for itself. Every run is a file of its own beside the output: what is there is not run again,
-several processes can share the work (`--shard 1/4`), and the table is made of what there is.
+for itself. `hybrid` and `adaptive`, which are asked for quality, run at the ladder's end. On large
+splits the ladder ends where a run costs `MOST_PASSES` of one sample.
+
+Work is shared: the grid's outcomes are kept, and a schedule that a search asks for again is charged
+in full, but not run again. Every run is a file of its own beside the output: what is there is not
+run again, several processes can share the work (`--shard 1/4`), and the table is made of what there
+is.
 """
 
 from __future__ import annotations
@@ -19,11 +24,12 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 
 from paretoprune.bench.search_cost_runs import Cell, Grid, Workbench
 from paretoprune.bench.search_cost_table import print_tables, rows_of
@@ -31,7 +37,13 @@ from paretoprune.bench.versions import machine, told
 from paretoprune.errors import InvalidValueError
 from paretoprune.zoo.catalogue import names as embedded
 
-GRADIENT = ("gradient", "hybrid", "hybrid:polish=tpe")
+GRADIENT = ("gradient",)
+LADDERED = ("gradient", "vispco")
+"""Names of strategies that have a front at their end only."""
+AT_THE_END = ("hybrid", "adaptive")
+MOST_PASSES = 40_000
+"""Passes of one sample that the longest gradient run of a ladder costs."""
+FEWEST_RUNGS = 2
 BLACK_BOXES = ("tpe", "gp", "nsga2", "pymoo-nsga2", "halving", "random")
 
 
@@ -47,6 +59,7 @@ class Plan:
     ladder: tuple[float, ...] = (5.0, 10.0, 20.0, 40.0)
     longest: float = 100.0
     gradient: tuple[str, ...] = GRADIENT
+    at_the_end: tuple[str, ...] = AT_THE_END
     black_boxes: tuple[str, ...] = BLACK_BOXES
 
     def cells(self) -> list[Cell]:
@@ -56,20 +69,27 @@ class Plan:
             for model in self.models
             for split in self.splits
             for seed in self.seeds
-            for strategy, budgets in self._budgets()
+            for strategy, budgets in self._budgets(split)
             for budget in budgets
         ]
 
-    def _budgets(self) -> list[tuple[str, tuple[float, ...]]]:
+    def rungs(self, split: int) -> tuple[float, ...]:
+        """The ladder's budgets for a split of this size."""
+        fits = [b for b in sorted(self.ladder) if b * split <= MOST_PASSES]
+        return tuple(fits) if len(fits) >= FEWEST_RUNGS else tuple(sorted(self.ladder))[:2]
+
+    def _budgets(self, split: int) -> list[tuple[str, tuple[float, ...]]]:
+        rungs = self.rungs(split)
         return [
             *((strategy, (self.longest,)) for strategy in self.black_boxes),
-            *((strategy, self.ladder) for strategy in self.gradient),
+            *((strategy, rungs) for strategy in self.gradient),
+            *((strategy, rungs[-1:]) for strategy in self.at_the_end),
         ]
 
 
 QUICK = Plan(
     (), splits=(100,), seeds=(0, 1), heldout=128, grid="grid:coarse", ladder=(10.0, 20.0, 40.0),
-    longest=40.0, gradient=("gradient",), black_boxes=("tpe", "pymoo-nsga2"),
+    longest=40.0, gradient=("gradient",), at_the_end=(), black_boxes=("tpe", "pymoo-nsga2"),
 )  # fmt: skip
 
 
@@ -103,8 +123,9 @@ def run(
     if strategy:
         plan = replace(
             plan,
-            gradient=tuple(s for s in strategy if _is_gradient(s)),
-            black_boxes=tuple(s for s in strategy if not _is_gradient(s)),
+            gradient=tuple(s for s in strategy if _name(s) in LADDERED),
+            at_the_end=tuple(s for s in strategy if _name(s) in AT_THE_END),
+            black_boxes=tuple(s for s in strategy if _name(s) not in (*LADDERED, *AT_THE_END)),
         )
     number, of = parse_shard(shard)
     out = out or Path("search-cost.json")
@@ -120,10 +141,11 @@ def run(
     )
     with Progress(console=console) as bar:
         line = bar.add_task("search cost", total=len(mine))
-        for item in mine:
+        while mine:
+            item = _next(mine, bench)
             bar.update(line, description=item.told)
             if not bench.has(item):  # another process may have done it meanwhile
-                bench.run(item)
+                bench.run(item, partial(_tell, bar, line, item.told))
             bar.advance(line)
     done = [c for c in cells if bench.has(c) and bench.has(Grid(c.model, c.split))]
     rows = rows_of(bench, done)
@@ -138,13 +160,27 @@ def run(
     return result
 
 
+def _tell(bar: Progress, line: TaskID, item: str, far: str) -> None:
+    bar.update(line, description=f"{item}, {far}")
+
+
+def _next(mine: list[Cell | Grid], bench: Workbench) -> Cell | Grid:
+    """Take out the first run whose grid's outcomes are there to share; if there is none, any."""
+    ready = (
+        i
+        for i, item in enumerate(mine)
+        if isinstance(item, Grid) or bench.has(Grid(item.model, item.split))
+    )
+    return mine.pop(next(ready, 0))
+
+
 def _finite(row: dict[str, Any]) -> dict[str, Any]:
     """A row for JSON, which knows no infinity: a cost that was not reached is null."""
     return {k: None if isinstance(v, float) and math.isinf(v) else v for k, v in row.items()}
 
 
-def _is_gradient(strategy: str) -> bool:
-    return strategy.partition(":")[0] in ("gradient", "hybrid", "vispco")
+def _name(strategy: str) -> str:
+    return strategy.partition(":")[0]
 
 
 def parse_shard(text: str | None) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from paretoprune import frontier
 from paretoprune.judging import anytime_curve
 from paretoprune.problem import Candidate, Evaluation
+from paretoprune.problems.known import KnownOutcomes
 from paretoprune.problems.load import load_problem
 from paretoprune.problems.token_pruning import TokenPruning
 from paretoprune.reference import reference_front
@@ -53,7 +54,11 @@ class Grid:
 
 
 class Workbench:
-    """Runs cells and grids, keeps each in a JSON file of `folder`, and one problem in memory."""
+    """Runs cells and grids, keeps each in a JSON file of `folder`, and one problem in memory.
+
+    The grid's outcomes stay in a file beside it: a schedule that any run asks for again is charged
+    in full and not run again. Its seconds are then those of the strategy alone.
+    """
 
     def __init__(self, folder: Path, *, heldout: int, grid: str) -> None:
         self.folder = folder
@@ -74,6 +79,10 @@ class Workbench:
             return self._file([self.grid, item.model, item.split])
         return self._file([item.model, item.split, item.strategy, item.seed, item.budget])
 
+    def _outcomes_of(self, grid: Grid) -> Path:
+        """Every outcome of the grid: most of what black boxes will ask for."""
+        return self._file_of(grid).with_suffix(".npz")
+
     def has(self, item: Cell | Grid) -> bool:
         """Whether this run is there already."""
         return self._file_of(item).exists()
@@ -85,18 +94,29 @@ class Workbench:
 
     # --- work
 
-    def run(self, item: Cell | Grid) -> None:
-        """Search or evaluate the grid, judge its front on held-out data, write the run's file."""
-        if isinstance(item, Grid):
-            self._run_grid(item)
-        else:
-            self._run_cell(item)
+    def run(self, item: Cell | Grid, tell: Callable[[str], None] = lambda _: None) -> None:
+        """Search or evaluate the grid, judge its front on held-out data, write the run's file.
 
-    def _run_grid(self, grid: Grid) -> None:
+        `tell` hears how far it is.
+        """
+        if isinstance(item, Grid):
+            self._run_grid(item, tell)
+        else:
+            self._run_cell(item, tell)
+
+    def _run_grid(self, grid: Grid, tell: Callable[[str], None]) -> None:
         problem = self._problem(grid.model, grid.split)
-        reference = reference_front(problem, self.grid)
+
+        def observe(done: int, total: int) -> None:
+            tell(f"{done} of {total} schedules")
+            if problem.known:  # a run that is killed goes on from here
+                problem.known.save(self._outcomes_of(grid))
+
+        reference = reference_front(problem, self.grid, observe=observe)
         stored = reference.stored()
         front = [reference.evaluations[i] for i in reference.front]
+        assert problem.known is not None
+        problem.known.save(self._outcomes_of(grid))  # before the file that says that it is there
         _write(
             self._file_of(grid),
             {
@@ -107,12 +127,13 @@ class Workbench:
             },
         )  # fmt: skip
 
-    def _run_cell(self, cell: Cell) -> None:
+    def _run_cell(self, cell: Cell, tell: Callable[[str], None]) -> None:
         problem = self._problem(cell.model, cell.split)
         spec = StrategySpec.parse(cell.strategy)
         result = run_study(
-            problem, spec.build(), seed=cell.seed, budget=cell.budget, space=spec.space
-        )
+            problem, spec.build(), seed=cell.seed, budget=cell.budget, space=spec.space,
+            observe=lambda found: tell(f"{found.spent:.1f} of {cell.budget:g} dense passes"),
+        )  # fmt: skip
         if result.stopped == "interrupted":
             raise KeyboardInterrupt
         front = [result.evaluations[i] for i in _front(result.evaluations, problem)]
@@ -131,6 +152,10 @@ class Workbench:
         if self._loaded is None or self._loaded[0] != (model, split):
             self._outcomes.clear()
             problem = load_problem(model, search_size=split, heldout_size=self.heldout)
+            problem.known = KnownOutcomes()
+            stored = self._outcomes_of(Grid(model, split))
+            if stored.exists():
+                problem.known.load(stored, split)
             self._loaded = ((model, split), problem)
         return self._loaded[1]
 

@@ -1,4 +1,4 @@
-"""What a policy may know of an input before the decoder: pooled picture, pooled question."""
+"""What a policy may know of an input before the decoder: picture and question, pooled or not."""
 
 from __future__ import annotations
 
@@ -20,6 +20,20 @@ def pooled_features(context: PruningContext) -> tuple[Tensor, Tensor]:
     text, there = context.text
     asked = pick(context.hidden, text).to(context.states.dtype)
     return _mean(context.states, context.present), _mean(asked, there)
+
+
+def prompt_embeddings(context: PruningContext) -> tuple[Tensor, Tensor]:
+    """Visual tokens, then the question's: float `[B, T, hidden]`, and which exist, bool `[B, T]`.
+
+    In float32 or better, and in no other order than the prompt's.
+    """
+    import torch
+
+    from paretoprune.pruning.base import pick
+
+    text, there = context.text
+    asked = pick(context.hidden, text).to(context.states.dtype)
+    return torch.cat([context.states, asked], 1), torch.cat([context.present, there], 1)
 
 
 def _mean(states: Tensor, there: Tensor) -> Tensor:

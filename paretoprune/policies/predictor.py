@@ -2,12 +2,14 @@
 
 After VisPCO (arXiv 2604.15188, section 3.2): projection, two residual blocks with FiLM conditioning
 on the budget (arXiv 1709.07871), and a head. Pooling comes first here, so its cost does not grow
-with the number of tokens. Its output is added to what the budget alone asks for,
+with the number of tokens. Its output is added to what the budget and the kind of question ask for,
 
-    theta(z, b) = sigmoid( sum_k h_k(b) theta_k + head(x(z, b)) ),
+    theta(z, b) = sigmoid( sum_g q_g(z) sum_k h_k(b) theta_gk + head(x(z, b)) ),
+    q_g(z) = softmax_g( - |t - c_g|^2 / (2 v) ),
 
-with theta_k the parameters at budget knot k and h the linear interpolation between knots: without
-the input it is a static front.
+with theta_gk the parameters of kind g at budget knot k, h the linear interpolation between knots, t
+the pooled question and c_g the centre of kind g: without the head it is a static front per kind of
+question, and with one kind a static front.
 """
 
 from __future__ import annotations
@@ -53,18 +55,23 @@ class FiLMBlock(nn.Module):
 class RatioPredictor(nn.Module):
     """Features `[rows, 2 hidden]` and budgets `[rows]` to kernel parameters in 0..1.
 
-    `mean` and `scale` `[2 hidden]` standardise the features; `base` `[knots, parameters]` are the
-    logits at the budget knots. The head starts at zero: untrained, it is a static front.
+    `mean` and `scale` `[2 hidden]` standardise the features; `base` `[kinds, knots, parameters]`
+    are the logits at the budget knots, `centres` `[kinds, hidden]` and `spread` tell the kinds of
+    (standardised) questions. The head starts at zero: untrained, it is a static front per kind.
     """
 
     mean: Tensor
     scale: Tensor
+    centres: Tensor
+    spread: Tensor
 
-    def __init__(self, hidden: int, parameters: int, knots: int, width: int) -> None:
+    def __init__(self, hidden: int, parameters: int, knots: int, width: int, kinds: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(2 * hidden))
         self.register_buffer("scale", torch.ones(2 * hidden))
-        self.base = nn.Parameter(torch.zeros(knots, parameters))
+        self.register_buffer("centres", torch.zeros(kinds, hidden))
+        self.register_buffer("spread", torch.ones(1))
+        self.base = nn.Parameter(torch.zeros(kinds, knots, parameters))
         self.project = nn.Linear(2 * hidden, width)
         self.blocks = nn.ModuleList([FiLMBlock(width) for _ in range(BLOCKS)])
         self.head = nn.Linear(width, parameters)
@@ -73,36 +80,41 @@ class RatioPredictor(nn.Module):
 
     def forward(self, features: Tensor, budgets: Tensor, weights: Tensor) -> Tensor:
         """`weights` `[rows, knots]` say how much each knot counts at the budgets."""
-        x = self.project((features - self.mean) / self.scale)
+        z = (features - self.mean) / self.scale
+        x = self.project(z)
         for block in self.blocks:
             x = block(x, budgets[:, None])
-        return torch.sigmoid(weights @ self.base + self.head(x))
+        # |t|^2 is the same for all kinds
+        near = z[:, z.shape[1] // 2 :] @ self.centres.T - (self.centres**2).sum(1) / 2
+        kind = torch.softmax(near / self.spread, 1)
+        both = (kind[:, :, None] * weights[:, None]).flatten(1)
+        return torch.sigmoid(both @ self.base.flatten(0, 1) + self.head(x))
 
 
 def seeded_net(
-    hidden: int, parameters: int, knots: int, width: int, *, seed: int
+    hidden: int, parameters: int, knots: int, width: int, kinds: int = 1, *, seed: int
 ) -> RatioPredictor:
     """A network with weights drawn by this seed; global generators stay as they are."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return RatioPredictor(hidden, parameters, knots, width)
+        return RatioPredictor(hidden, parameters, knots, width, kinds)
 
 
-def predictor_flops(hidden: int, parameters: int, knots: int, width: int) -> float:
+def predictor_flops(hidden: int, parameters: int, knots: int, width: int, kinds: int = 1) -> float:
     """FLOPs of one row in matrix products."""
     block = 4.0 * width * width + 4.0 * width
-    return (
-        4.0 * hidden * width + BLOCKS * block + 2.0 * width * parameters + 2.0 * knots * parameters
-    )
+    network = 4.0 * hidden * width + BLOCKS * block + 2.0 * width * parameters
+    return network + 2.0 * kinds * (hidden + knots * parameters)
 
 
 class Predicted(Policy):
     """A trained predictor at one budget, deciding from the prefill.
 
     `kernel` names what its parameters mean, with the `slope` of its steps; `first` is the first
-    layer that it prunes. `knots` are the budgets that it was trained at. `aims` and `reached` tell,
-    in rising order, which budget to ask the predictor for so that the mean relative compute on the
-    data that it was trained on is the one aimed at.
+    layer that it prunes. `knots` are the budgets that it was trained at, `kinds` how many kinds of
+    questions it tells apart. `aims` and `reached` tell, in rising order, which budget to ask the
+    predictor for so that the mean relative compute on the data that it was trained on is the one
+    aimed at.
     """
 
     name: ClassVar[str] = "predictor"
@@ -120,6 +132,7 @@ class Predicted(Policy):
         slope: float = 10.0,
         aims: Sequence[float] = (0.0, 1.0),
         reached: Sequence[float] = (0.0, 1.0),
+        kinds: int = 1,
         *,
         net: RatioPredictor | None = None,
     ) -> None:
@@ -134,8 +147,9 @@ class Predicted(Policy):
         self.kernel_name, self.knots, self.budget = kernel, tuple(map(float, knots)), float(budget)
         self.width, self.first, self.slope = width, first, slope
         self.aims, self.reached = tuple(map(float, aims)), tuple(map(float, reached))
+        self.kinds = kinds
         parameters = len(self.kernel.space.knobs)
-        self.net = net or seeded_net(hidden, parameters, len(self.knots), width, seed=0)
+        self.net = net or seeded_net(hidden, parameters, len(self.knots), width, kinds, seed=0)
 
     @property
     def layers(self) -> int:
@@ -155,7 +169,7 @@ class Predicted(Policy):
             "layers": self._layers, "levels": self.levels, "hidden": self.hidden,
             "kernel": self.kernel_name, "knots": list(self.knots), "budget": self.budget,
             "width": self.width, "first": self.first, "slope": self.slope,
-            "aims": list(self.aims), "reached": list(self.reached),
+            "aims": list(self.aims), "reached": list(self.reached), "kinds": self.kinds,
         }  # fmt: skip
 
     @property
@@ -207,7 +221,7 @@ class Predicted(Policy):
     ) -> NDArray[np.float64]:
         """One row of the predictor; pooling has no products."""
         parameters = len(self.kernel.space.knobs)
-        row = predictor_flops(self.hidden, parameters, len(self.knots), self.width)
+        row = predictor_flops(self.hidden, parameters, len(self.knots), self.width, self.kinds)
         return np.full(np.shape(tokens), row)
 
 

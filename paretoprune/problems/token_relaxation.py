@@ -17,7 +17,7 @@ from paretoprune.adapters.base import Prefill
 from paretoprune.cost import layer_cost
 from paretoprune.errors import UnsupportedError
 from paretoprune.policies.base import Policy
-from paretoprune.policies.features import pooled_features
+from paretoprune.policies.features import pooled_features, prompt_embeddings
 from paretoprune.problem import Candidate
 from paretoprune.problems.configuration import policy_candidate
 from paretoprune.problems.teacher_forcing import IGNORE, AnsweredBatch
@@ -186,6 +186,17 @@ class TokenRelaxation:
             context = enter(part.prefill, part.sample).context(self.problem.adapter, 0)
             found[part.sample.cpu()] = torch.cat(pooled_features(context), 1).cpu().double()
         return found
+
+    def embeddings(self, samples: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Picture and question as the decoder is given them, float64 `[rows, tokens, hidden]`."""
+        batch, _ = self._gather(samples)
+        context = enter(batch.prefill, batch.sample).context(self.problem.adapter, 0)
+        found, there = prompt_embeddings(context)
+        return found.cpu().double(), there.cpu()
+
+    def part(self, share: float) -> NDArray[np.int64]:
+        """The samples that a candidate of this share is evaluated on, in order."""
+        return self.problem.part(share)
 
     def sample_compute(self, ratios: Tensor, samples: NDArray[np.int64]) -> Tensor:
         """Relative compute of samples under their own ratios `[rows, layers]`: `[rows]`."""

@@ -48,6 +48,18 @@ def figure(title: str, name: str, alt: str, told: str) -> str:
     return section(title, body)
 
 
-def section(title: str, body: str) -> str:
-    """A section under a heading; `body` is HTML already."""
-    return f"<section>\n<h2>{html.escape(title)}</h2>\n{body}\n</section>"
+def section(title: str, body: str, css: str = "") -> str:
+    """A section under a heading; `body` is HTML already, `css` the name of a class."""
+    kind = f' class="{css}"' if css else ""
+    return f"<section{kind}>\n<h2>{html.escape(title)}</h2>\n{body}\n</section>"
+
+
+def with_contents(sections: Sequence[str]) -> tuple[str, str]:
+    """A list of links to the sections' headings, and the sections with the ids that it names."""
+    links, numbered = [], []
+    for number, text in enumerate(sections):
+        title = text.split("<h2>", 1)[1].split("</h2>", 1)[0]
+        links.append(f'<li><a href="#s{number}">{title}</a></li>')
+        numbered.append(text.replace("<h2>", f'<h2 id="s{number}">', 1))
+    contents = f'<nav aria-label="Contents"><ul>\n{chr(10).join(links)}\n</ul></nav>'
+    return contents, "\n".join(numbered)

@@ -63,4 +63,10 @@ def attainment_section(summary: Summary) -> str:
         "Solid: the median attainment surface, reached by at least half of a strategy's seeds. "
         "Dotted: the worst case, reached by all of them. The gap between the two is luck."
     )
+    if len(summary.objectives) == 3:
+        third = words.plain(next(o for o in summary.objectives if o not in (axes.x, axes.y)).name)
+        told += (
+            f" Both are whatever {third} is; dashed: the median where {third} is no worse than in "
+            "half of all points."
+        )
     return figure("Attainment over seeds, search split", "plot-attainment", alt, told)

@@ -95,7 +95,7 @@ def draw_fronts(panel: Panel, summary: Summary, style: dict[str, Look]) -> None:
             "dense", (0.01, 1.0), xycoords=("axes fraction", "data"), xytext=(0, 2),
             textcoords="offset points", fontsize="small", color="#666666",
         )  # fmt: skip
-    panel.set_title(axes.title, fontsize="medium")
+    panel.set_title(safe(axes.title), fontsize="medium")
     panel.set_xlabel(safe(axes.label(axes.x)))
     panel.set_ylabel(safe(axes.label(axes.y)))
 

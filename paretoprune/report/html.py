@@ -18,6 +18,7 @@ from plotly.offline import get_plotlyjs
 from paretoprune.gradients import Gradients
 from paretoprune.kept import Examples
 from paretoprune.report import words
+from paretoprune.report.blocks import with_contents
 from paretoprune.report.files import resource, write_whole
 from paretoprune.report.gradient_plots import gradient_plots
 from paretoprune.report.kept_html import has_slider
@@ -48,6 +49,7 @@ def render_html(
     body = sections(summary, set(drawn), examples, gradients)
     script = _newlines(resource("page.js")) if drawn or has_slider(body) else ""
     title = _title(summary)
+    contents, shown = with_contents(body)
     return Template(resource("page.html")).substitute(
         policy=policy([library, script]),
         title=html.escape(title),
@@ -55,7 +57,8 @@ def render_html(
         finding=html.escape(words.finding(summary)),
         about=html.escape(_about(summary)),
         interrupted=_interrupted(summary),
-        sections="\n".join(body),
+        contents=contents,
+        sections=shown,
         plots=embedded_json(drawn),
         library=library,
         script=script,

@@ -19,6 +19,7 @@ from PIL import Image
 from paretoprune.errors import BrokenFileError
 from paretoprune.kept import EXAMPLES_NAME, SIGNATURES, Example, Examples, Pruned, State
 from paretoprune.report import words
+from paretoprune.report.blocks import section
 from paretoprune.report.overlay import line_ends
 
 MOST_CHARACTERS = 900_000
@@ -57,7 +58,7 @@ def kept_section(examples: Examples | None) -> str:
         told += f" {left_out} more would make this page too large; they are in {EXAMPLES_NAME}."
     body = f"<p>{told}</p>\n{_legend(examples)}\n"
     body += f'<div class="grid">\n{chr(10).join(articles)}\n</div>'
-    return f'<section class="examples">\n<h2>What the best schedules keep</h2>\n{body}\n</section>'
+    return section("What the best schedules keep", body, "examples")
 
 
 def _legend(examples: Examples) -> str:

@@ -163,6 +163,7 @@ def _html(matrix: Matrix, summaries: Mapping[str, Summary]) -> str:
         finding=html.escape(_finding(matrix, summaries)),
         about=html.escape(f"Written by paretoprune {words.plain(', '.join(sorted(versions)), 40)}"),
         interrupted="",
+        contents="",
         sections="\n".join(body),
         plots="{}",
         library="",

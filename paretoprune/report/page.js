@@ -53,8 +53,58 @@
     for (const [id, spec] of Object.entries(specs)) {
       const { height } = spec.layout;
       if (height) document.getElementById(id).style.minHeight = `${height}px`;
-      Plotly.react(id, spec.data, dressed(spec.layout), config);
+      Plotly.react(id, fitting(spec.data, document.getElementById(id)), dressed(spec.layout), config);
     }
+  }
+
+  // numbers that are wider than their cell are left to the hover box and the table
+  function fitting(data, plot) {
+    return data.map((trace) => {
+      const room = (plot.clientWidth - 150) / (trace.x || [0]).length;
+      return trace.texttemplate && room < 26 ? { ...trace, texttemplate: "" } : trace;
+    });
+  }
+
+  // arrow keys walk from point to point: left and right in a line, up and down between lines
+  const spoken = new DOMParser();
+  function withKeys(id) {
+    const plot = document.getElementById(id);
+    const told = document.createElement("p");
+    told.className = "unseen-text";
+    told.setAttribute("aria-live", "polite");
+    plot.after(told);
+    plot.tabIndex = 0;
+    plot.setAttribute("role", "application");
+    plot.setAttribute("aria-roledescription", "plot, read with the arrow keys");
+    const lines = specs[id].data.flatMap((trace, curve) => {
+      if (trace.hoverinfo === "skip" || !trace.hovertext) return [];
+      if (trace.type === "heatmap") {
+        return trace.z.map((row, y) => row.map((_, x) => ({
+          at: { curveNumber: curve, pointNumber: [y, x] }, text: trace.hovertext[y][x],
+        })));
+      }
+      return [trace.x.map((_, point) => ({
+        at: { curveNumber: curve, pointNumber: point }, text: trace.hovertext[point],
+      }))];
+    });
+    let [line, place] = [0, -1];
+    const steps = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowUp: [1, 0], ArrowDown: [-1, 0] };
+    plot.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") {
+        Plotly.Fx.unhover(plot);
+        told.textContent = "";
+        return;
+      }
+      const step = steps[event.key];
+      if (!step || !lines.length) return;
+      event.preventDefault();
+      line = Math.min(Math.max(line + step[0], 0), lines.length - 1);
+      place = Math.min(Math.max(place + step[1], 0), lines[line].length - 1);
+      const { at, text } = lines[line][place];
+      Plotly.Fx.hover(plot, [at]);
+      told.textContent = spoken.parseFromString(text.replaceAll("<br>", "; "), "text/html").body.textContent;
+    });
+    plot.addEventListener("blur", () => Plotly.Fx.unhover(plot));
   }
 
   // one layer at a time, by a slider; on paper and without this script all stand in a row
@@ -79,6 +129,7 @@
   }
 
   draw();
+  Object.keys(specs).forEach(withKeys);
   dark.addEventListener("change", draw);
   narrow.addEventListener("change", draw);
   addEventListener("beforeprint", () => { root.classList.add("on-paper"); draw(); });

@@ -113,10 +113,11 @@ def draw_attainment(panel: Panel, summary: Summary) -> None:
     where = "post" if axes.x.direction == "min" else "pre"
     for label, look in looks(summary).items():
         surfaces = shapes.attainments(summary, label, axes)
-        if surfaces is None:
-            continue
-        for corners, style in zip(surfaces, ("-", ":"), strict=True):
-            xs, ys = zip(*corners, strict=True)
+        for surface in surfaces:
+            style = (
+                "--" if surface.limit is not None else {"median": "-", "worst": ":"}[surface.what]
+            )
+            xs, ys = zip(*surface.corners, strict=True)
             panel.plot(
                 xs, ys, style, drawstyle=f"steps-{where}", color=look.colour,
                 marker=look.marker if style == "-" else None, markersize=3.5,
@@ -131,11 +132,11 @@ def draw_schedules(panel: Panel, summary: Summary) -> None:
     points = [point for point in summary.front_of_best() if point.keep]
     grid = np.array([point.keep for point in points], dtype=np.float64) * 100
     image = panel.imshow(grid, cmap="cividis", vmin=0, vmax=100, aspect="auto", origin="lower")
-    panel.set_xlabel("decoder layer")
+    panel.set_xlabel("decoder layer, from 0")
     panel.set_ylabel("configuration, by cost")
     layers = grid.shape[1]
     step = 1 if layers <= 16 else 4
-    panel.set_xticks(range(0, layers, step), [str(i + 1) for i in range(0, layers, step)])
+    panel.set_xticks(range(0, layers, step))
     panel.set_yticks([])
     bar = panel.figure.colorbar(image, ax=panel, pad=0.02)
     bar.set_label("visual tokens kept, %")

@@ -24,7 +24,11 @@ MOST_CELLS_WITH_TEXT = 16
 def plots(summary: Summary) -> dict[str, Spec]:
     """All plots that the summary has data for, by the id of their element on the page."""
     found = {
-        "plot-front": front_plot(summary),
+        "plot-front": front_plot(summary, shapes.axes(summary)),
+        **{
+            f"plot-front-{number}": front_plot(summary, further)
+            for number, further in enumerate(shapes.further_axes(summary), start=3)
+        },
         "plot-curves": curves_plot(summary),
         "plot-attainment": attainment_plot(summary),
         "plot-schedules": schedules_plot(summary),
@@ -33,9 +37,8 @@ def plots(summary: Summary) -> dict[str, Spec]:
     return {name: spec for name, spec in found.items() if spec is not None}
 
 
-def front_plot(summary: Summary) -> Spec | None:
+def front_plot(summary: Summary, axes: shapes.Axes | None) -> Spec | None:
     """Fronts of all strategies: every seed's points, the best seed's stairs, the union front."""
-    axes = shapes.axes(summary)
     if axes is None or not summary.front:
         return None
     step = "hv" if axes.x.direction == "min" else "vh"
@@ -223,33 +226,41 @@ def curves_plot(summary: Summary) -> Spec | None:
 
 
 def attainment_plot(summary: Summary) -> Spec | None:
-    """Median (solid) and worst-case (dotted) attainment surface of each strategy's seeds."""
+    """Median (solid) and worst-case (dotted) attainment surface of each strategy's seeds.
+
+    With three objectives also the median within a limit of the third (dashed).
+    """
     axes = shapes.axes(summary)
     if axes is None:
         return None
     step = "hv" if axes.x.direction == "min" else "vh"
     traces: list[Spec] = []
     for number, (label, look) in enumerate(looks(summary).items()):
-        surfaces = shapes.attainments(summary, label, axes)
-        if surfaces is None:
-            continue
         name = _escaped(words.plain(label, 40))
-        for what, dash, corners in zip(
-            ("median", "worst"), ("solid", "dot"), surfaces, strict=True
-        ):
+        for surface in shapes.attainments(summary, label, axes):
+            corners, what = surface.corners, surface.what
+            lead = what == "median" and surface.limit is None
+            dash = "solid" if lead else "dot" if what == "worst" else "dash"
+            if surface.limit is not None:
+                third = next(o for o in summary.objectives if o not in (axes.x, axes.y))
+                bound = "at most" if third.direction == "min" else "at least"
+                limit = f"{bound} {words.number(surface.limit)}"
+                what_told = f"{what} of seeds, {_escaped(words.plain(third.name, 40))} {limit}"
+            else:
+                what_told = f"{what} of seeds"
             traces.append(
                 {
                     "type": "scatter",
-                    "mode": "lines+markers" if what == "median" else "lines",
+                    "mode": "lines+markers" if lead else "lines",
                     "name": name,
                     "x": [x for x, _ in corners],
                     "y": [y for _, y in corners],
                     "line": {"shape": step, "width": 1.8, "color": look.colour, "dash": dash},
                     "marker": {"symbol": look.symbol, "size": 6, "color": look.colour},
                     "legendgroup": f"strategy {number}",
-                    "showlegend": what == "median",
+                    "showlegend": lead,
                     "hovertext": [
-                        f"<b>{name}</b>, {what} of seeds<br>"
+                        f"<b>{name}</b>, {what_told}<br>"
                         f"{_escaped(words.plain(axes.x.name, 40))} {words.number(x)}, "
                         f"{_escaped(words.plain(axes.y.name, 40))} {words.number(y)}"
                         for x, y in corners
@@ -278,7 +289,7 @@ def schedules_plot(summary: Summary) -> Spec | None:
     heat: Spec = {
         "type": "heatmap",
         "z": percent,
-        "x": list(range(1, layers + 1)),
+        "x": list(range(layers)),
         "y": list(range(len(points))),
         "zmin": 0,
         "zmax": 100,
@@ -288,7 +299,7 @@ def schedules_plot(summary: Summary) -> Spec | None:
         "hovertext": [
             [
                 f"layer {layer}: {share:.0f} % of visual tokens<br>{name}"
-                for layer, share in enumerate(row, start=1)
+                for layer, share in enumerate(row)
             ]
             for row, name in zip(percent, names, strict=True)
         ],
@@ -303,7 +314,7 @@ def schedules_plot(summary: Summary) -> Spec | None:
         heat["texttemplate"] = "%{z:.0f}"
         heat["textfont"] = {"size": 11}
     layout = {
-        "xaxis": {"title": {"text": "decoder layer"}, "dtick": 1 if layers <= 16 else 4},
+        "xaxis": {"title": {"text": "decoder layer, from 0"}, "dtick": 1 if layers <= 16 else 4},
         "yaxis": {
             "tickvals": list(range(len(points))),
             "ticktext": names,

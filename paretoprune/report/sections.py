@@ -30,7 +30,11 @@ def sections(
     """All sections that there are data for, as HTML; `plotted` are ids of the page's plots."""
     found = [
         _ranking(summary),
-        _front_plot(summary) if "plot-front" in plotted else "",
+        _front_plot(summary, shapes.axes(summary), "plot-front", plotted),
+        *(
+            _front_plot(summary, further, f"plot-front-{number}", plotted)
+            for number, further in enumerate(shapes.further_axes(summary), start=3)
+        ),
         _curves_plot(summary) if "plot-curves" in plotted else "",
         _schedules_plot(summary) if "plot-schedules" in plotted else "",
         _parts_plot(summary) if "plot-parts" in plotted else "",
@@ -192,9 +196,10 @@ def _value(value: object) -> str:
     return words.plain(value if isinstance(value, str) else json.dumps(value, default=str), 300)
 
 
-def _front_plot(summary: Summary) -> str:
-    axes = shapes.axes(summary)
-    if axes is None:
+def _front_plot(
+    summary: Summary, axes: shapes.Axes | None, name: str, plotted: Collection[str]
+) -> str:
+    if axes is None or name not in plotted:
         return ""
     points = len([p for p in summary.front if axes.values(p) is not None])
     alt = (
@@ -215,7 +220,7 @@ def _front_plot(summary: Summary) -> str:
     else:
         told.append(
             "The problem has more objectives than the two that are drawn, so a point may only "
-            "seem dominated."
+            "seem dominated; every other objective has a figure of its own."
         )
     told.append(
         "Grey rings: the union front, which no point of any study dominates on the search split."
@@ -224,7 +229,7 @@ def _front_plot(summary: Summary) -> str:
         told.append(
             "Grey crosses: published presets, which no search saw; point at one to read it."
         )
-    return figure(axes.title, "plot-front", alt, " ".join(told))
+    return figure(axes.title, name, alt, " ".join(told))
 
 
 def _curves_plot(summary: Summary) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from paretoprune import frontier
 from paretoprune.report import words
@@ -34,7 +36,8 @@ class Axes:
     @property
     def title(self) -> str:
         """Title of the figure."""
-        return f"Fronts, {self.split}" + ("" if self.complete else ", first two objectives")
+        over = "" if self.complete else f", {words.plain(self.x.name, 40)}"
+        return f"Fronts, {self.split}{over}"
 
     def values(self, point: FrontPoint | PresetPoint) -> tuple[float, float] | None:
         """Where a point is drawn; None if it was not evaluated on this split."""
@@ -108,26 +111,67 @@ def anytime(rows: Sequence[StudyRow]) -> Band:
     )
 
 
+def further_axes(summary: Summary) -> list[Axes]:
+    """One pair of axes per objective beyond the first two: it on x, and the y axis of `axes`."""
+    first = axes(summary)
+    if first is None:
+        return []
+    return [Axes(x, first.y, first.heldout, complete=False) for x in summary.objectives[2:]]
+
+
 Stairs = list[tuple[float, float]]
 """Corners of an attainment surface, in the order of x."""
 
 
-def attainments(summary: Summary, label: str, on: Axes) -> tuple[Stairs, Stairs] | None:
-    """The median and the worst-case attainment surface over a strategy's seeds, search split.
+@dataclass(frozen=True)
+class Surface:
+    """An attainment surface in the two drawn objectives: `median` or `worst`, and its corners.
 
-    None where it has fewer than two seeds, or the problem more objectives than are drawn.
+    `limit` is what the third objective may be at most (at least, if it is maximised); None without.
     """
-    signs = np.array([1.0 if o.direction == "min" else -1.0 for o in (on.x, on.y)])
-    seeds: dict[int, list[tuple[float, float]]] = {}
+
+    what: Literal["median", "worst"]
+    corners: Stairs
+    limit: float | None = None
+
+
+def attainments(summary: Summary, label: str, on: Axes) -> list[Surface]:
+    """Attainment surfaces over a strategy's seeds, search split: the median, and the worst case.
+
+    With three objectives both are projected to the drawn two, and a third surface is the median
+    where the third objective is no worse than in half of all points. Empty where the strategy has
+    fewer than two seeds, or the problem more than three objectives.
+    """
+    shown = [on.x, on.y, *(o for o in summary.objectives if o.name not in (on.x.name, on.y.name))]
+    if len(shown) > 3:
+        return []
+    signs = np.array([1.0 if o.direction == "min" else -1.0 for o in shown])
+    seeds: dict[int, list[list[float]]] = {}
+    everyone: list[list[float]] = []
     for point in summary.front:
-        found = point.search.get(on.x.name), point.search.get(on.y.name)
-        if point.label == label and None not in found:
-            seeds.setdefault(point.seed, []).append((float(found[0] or 0), float(found[1] or 0)))
-    if len(seeds) < 2 or not on.complete:
-        return None
+        if not all(o.name in point.search for o in shown):
+            continue
+        everyone.append([point.search[o.name] for o in shown])
+        if point.label == label:
+            seeds.setdefault(point.seed, []).append(everyone[-1])
+    if len(seeds) < 2:
+        return []
     fronts = [np.array(points) * signs for points in seeds.values()]
-    median, worst = (
-        [(float(x), float(y)) for x, y in surface(fronts) * signs]
-        for surface in (frontier.median_attainment, frontier.worst_attainment)
-    )
-    return sorted(median), sorted(worst)
+    median, worst = frontier.median_attainment(fronts), frontier.worst_attainment(fronts)
+    found = [
+        Surface("median", _projected(median, signs)),
+        Surface("worst", _projected(worst, signs)),
+    ]
+    if len(shown) == 3:
+        bound = float(np.median(np.array(everyone)[:, 2] * signs[2]))
+        within = median[median[:, 2] <= bound]
+        if len(within):
+            found.append(Surface("median", _projected(within, signs), limit=bound * signs[2]))
+    return found
+
+
+def _projected(costs: NDArray[np.float64], signs: NDArray[np.float64]) -> Stairs:
+    """Corners in the first two objectives of minimal cost vectors, in their own directions."""
+    flat = costs[:, :2]
+    best = flat[np.sort(frontier.nondominated(flat))]
+    return sorted((float(x), float(y)) for x, y in best * signs[:2])

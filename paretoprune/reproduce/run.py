@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from paretoprune.bench.versions import machine
 from paretoprune.errors import InvalidValueError
+from paretoprune.files import write_whole
 from paretoprune.reproduce.finding import Finding, read_finding, write_finding
 from paretoprune.reproduce.pieces import Pieces
 from paretoprune.reproduce.scale import Scale
 
 SUMMARY_NAME = "README.md"
+MACHINE_NAME = "machine.json"
 
 
 def parse_claims(only: str | None, shard: str | None) -> list[int]:
@@ -49,6 +53,8 @@ def reproduce(
     from paretoprune.reproduce.claims import CLAIMS
 
     pieces = Pieces(folder, scale, observe)
+    ran_on = json.dumps(machine("cpu"), indent=1) + "\n"
+    write_whole(folder / MACHINE_NAME, ran_on.encode("utf-8"))
     for number in claims:
         name, answer = CLAIMS[number]
         place = folder / f"{number}-{name}"
@@ -63,8 +69,11 @@ def reproduce(
     return found
 
 
-def summary(findings: Sequence[Finding], scale: Scale) -> str:
-    """All findings as one page: verdicts first, then each with its figure and table."""
+def summary(findings: Sequence[Finding], scale: Scale, folder: str = "") -> str:
+    """All findings as one page: verdicts first, then each with its figure and table.
+
+    `folder` is what leads to the claims' folders from where the page lies, such as `results/`.
+    """
     models = ", ".join(scale.models)
     lines = [
         "# The claims of VisPCO, with our own numbers",
@@ -85,7 +94,7 @@ def summary(findings: Sequence[Finding], scale: Scale) -> str:
         lines += [
             f"## {f.number}. {f.title}",
             f.sentence,
-            f"![{f.title}]({f.number}-{f.name}/figure.svg)",
+            f"![{f.title}]({folder}{f.number}-{f.name}/figure.svg)",
             f.markdown().rstrip(),
         ]
     return "\n\n".join(lines) + "\n"

@@ -18,36 +18,67 @@ Every step draws one budget per sample. c_k is exact: the predictor is asked for
 split at every knot, which costs next to nothing beside one forward pass of the decoder. s is the
 loss that one unit of compute saves, so that the multiplier to expect is 1.
 
+A gradient stays in its valley, and a kind of question that needs another valley than most is a few
+percent of the samples. So the predictor starts from a static front per kind of question
+(`gradient.kinds`): schedules spread over the space (`gradient.starts`) are evaluated on a part of
+the samples first, paid for like any evaluation, and every kind starts at its best. Many schedules
+on few samples tell more than few on many.
+
 After training, the budgets to ask for are corrected on the search split, so that the mean compute
-there is the one aimed at, lattice included. On new data it is not forced; evaluations report it.
+there is at most the one aimed at, lattice included. On new data it is not forced; evaluations
+report it. Policies are offered at round budgets, multiples of 0.05.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError
+from paretoprune.errors import InvalidValueError, UnknownNameError
 from paretoprune.policies.base import checked
-from paretoprune.policies.predictor import Predicted, RatioPredictor, predictor_flops, seeded_net
-from paretoprune.problem import Candidate, Problem
-from paretoprune.search.base import SearchContext, SearchStrategy
+from paretoprune.policies.predictor import Predicted, predictor_flops, seeded_net
+from paretoprune.problem import Candidate, Evaluation, Problem
+from paretoprune.search.base import SearchContext
 from paretoprune.search.gradient.augmented import EqualityMultipliers, SavedLoss
-from paretoprune.search.gradient.coordinates import coordinates_of, kernel_spaces
-from paretoprune.search.gradient.knots import Knots
+from paretoprune.search.gradient.base import (
+    GradientStrategy,
+    cosine,
+    geometric,
+    moments_of,
+    restore_moments,
+    with_prefix,
+)
+from paretoprune.search.gradient.coordinates import coordinates_of, reachable_by
+from paretoprune.search.gradient.kinds import Kinds, best_per_kind, kinds_of
 from paretoprune.search.gradient.sampling import distinct
+from paretoprune.search.gradient.starts import Probe, spread_drops
 from paretoprune.search.gradient.state import GradientState
-from paretoprune.search.relaxation import AdaptiveRelaxation, Relaxation, loss_and_slope
+from paretoprune.search.relaxation import AdaptiveRelaxation, adaptive, loss_and_slope
+from paretoprune.search.trace import Round, SearchTrace
 
 LOSSES = ("kl", "retention")
 CORRECTION = 65
 """Budgets at which the mean compute of the trained predictor is looked up."""
+FEWEST_STARTS = 24
+"""Schedules that are tried, at least, if any are."""
+MOST_STARTS = 150
+"""Schedules that are tried, at most."""
+PER_KIND = 16
+"""Samples of each kind that they are tried on, on average."""
+TRIED_BELOW = 0.6
+"""Of the reachable range: dearer schedules hardly lose anything, whatever the kind."""
+KEPT_BELOW = 0.005
+"""How far the mean compute is to stay below a budget: ranking and deciding come on top."""
+ROUND = 0.05
+"""Policies are offered at multiples of this budget."""
+LEAST_SCALE = 1e-6
+"""A feature that does not vary is divided by this."""
 SURE = 0.02
 """How near to 0 or 1 a parameter may start: the sigmoid's slope must not vanish."""
 
@@ -56,13 +87,18 @@ SURE = 0.02
 class AdaptiveOptions:
     """Settings of the adaptive search; those that it shares with `gradient` mean the same.
 
-    `width` is that of the predictor's layers; `learning_rate` and `weight_decay` are AdamW's for
-    the predictor, `base_rate` the learning rate of the parameters at the knots; rates fall by a
-    cosine. Weights are averaged over the last `average_share` of the run.
+    `kinds` is how many kinds of questions have a front of their own to start from, which is sought
+    for at most `start_share` of the budget; where that pays for too few schedules, or with 1, there
+    is one, constant start. `width` is that of the predictor's layers; `learning_rate` and
+    `weight_decay` are AdamW's for the predictor, `base_rate` the learning rate of the parameters at
+    the knots; rates fall by a cosine. Weights are averaged over the last `average_share`.
     """
 
     kernel: str = "free"
-    knots: int = 5
+    knots: int = 6
+    bend: float = 2.0
+    kinds: int = 8
+    start_share: float = 0.35
     batch: int = 32
     micro_batch: int = 16
     inner_steps: int = 8
@@ -77,23 +113,23 @@ class AdaptiveOptions:
     tau_end: float = 2.0
     slope_start: float = 2.0
     slope_end: float = 10.0
-    final_share: float = 0.35
+    final_share: float = 0.3
     most_finals: int = 16
     average_share: float = 0.33
     highest_budget: float = 0.9
 
     def __post_init__(self) -> None:
-        least = {"knots": 2, "batch": 1, "micro_batch": 1, "inner_steps": 1, "width": 1,
+        least = {"knots": 2, "kinds": 1, "batch": 1, "micro_batch": 1, "inner_steps": 1, "width": 1,
                  "most_finals": 1}  # fmt: skip
         for name, low in least.items():
             if getattr(self, name) < low:
                 raise InvalidValueError(f"option {name} is too small: {getattr(self, name)}")
-        for name in ("final_share", "average_share", "highest_budget"):
+        for name in ("final_share", "start_share", "average_share", "highest_budget"):
             if not 0 < getattr(self, name) < 1:
                 raise InvalidValueError(
                     f"option {name} must be between 0 and 1, got {getattr(self, name)}"
                 )
-        for name in ("learning_rate", "base_rate", "sigma", "most_multiplier", "tau_start",
+        for name in ("bend", "learning_rate", "base_rate", "sigma", "most_multiplier", "tau_start",
                      "tau_end", "slope_start", "slope_end"):  # fmt: skip
             if not getattr(self, name) > 0:
                 raise InvalidValueError(
@@ -105,7 +141,7 @@ class AdaptiveOptions:
             raise UnknownNameError("loss", self.loss, LOSSES)
 
 
-class AdaptiveSearch(SearchStrategy):
+class AdaptiveSearch(GradientStrategy):
     """One predictor for all inputs and budgets; then policies at evenly spaced budgets.
 
     Each `ask` runs one outer iteration (`inner_steps` gradient steps and a multiplier update) and
@@ -113,28 +149,22 @@ class AdaptiveSearch(SearchStrategy):
     cheapest first. Every evaluation pays for the predictor that decides in it.
     """
 
-    requires_gradient: ClassVar[bool] = True
-    most_objectives: ClassVar[int | None] = 2
+    relaxed: AdaptiveRelaxation
 
     def __init__(self, options: AdaptiveOptions | None = None, **overrides: Any) -> None:
         if overrides:
             options = AdaptiveOptions(**overrides)
         self.options = options or AdaptiveOptions()
-
-    def own_spaces(self, problem: Problem) -> Sequence[str]:
-        """The kernels of the relaxation, the one that the options name first."""
-        return kernel_spaces(problem, self.options.kernel)
+        self.kernel_asked = self.options.kernel
 
     def start(self, problem: Problem, context: SearchContext) -> None:
         """Draw the predictor's weights; at every knot it starts near the budget."""
         super().start(problem, context)
         options = self.options
         self.relaxed = adaptive(problem)
-        low, high = self.relaxed.reachable
-        self.knots = Knots.within(
-            low + 0.03 * (high - low), max(options.highest_budget, low + 0.1), options.knots
-        )
-        self.policy = self._untrained(problem, context)
+        self.knots = self._knots(options.knots, options.highest_budget, options.bend)
+        self._probes = self._plan_probes(problem, context)
+        self.policy, self._kinds = self._untrained(problem, context)
         self.net = self.policy.net
         base = [self.net.base]
         others = [p for p in self.net.parameters() if p is not self.net.base]
@@ -151,36 +181,73 @@ class AdaptiveSearch(SearchStrategy):
         self.saved = SavedLoss(options.knots)
         self._average = {n: torch.zeros_like(x) for n, x in self.net.named_parameters()}
         self._averaged = 0
-        self._taught = False
         self._stepped = 0.0
         self._given = 0
         self._finals: list[Candidate] | None = None
-        price = float(np.mean([self._price_at(b) for b in self.knots.even(options.most_finals)]))
-        count = int(options.final_share * context.budget / price)
-        self._count = max(1, min(count, options.most_finals))
-        self._reserve = 1.1 * self._count * price
-        self._for_steps = context.budget - self._reserve - self.relaxed.teacher_price()
+        price = float(
+            np.mean([self._price_at(b) for b in self._round_budgets(options.most_finals)])
+        )
+        self._count = self._keep_for_finals(price, options.final_share, options.most_finals)
+        starts = sum(problem.price(p.candidate) for p in self._probes)
+        self._for_steps = context.budget - self._reserve - self._before_steps() - starts
         self.history: list[dict[str, Any]] = []
 
-    def _untrained(self, problem: Problem, context: SearchContext) -> Predicted:
+    def _round_budgets(self, most: int) -> NDArray[np.float64]:
+        """Multiples of `ROUND` over the knots, at most so many, thinned evenly."""
+        low, high = self.knots.budgets[0], self.knots.budgets[-1]
+        every = ROUND * np.arange(np.ceil(low / ROUND - 1e-9), np.floor(high / ROUND + 1e-9) + 1)
+        if not len(every):
+            every = self.knots.budgets[:1]
+        places = np.linspace(0, len(every) - 1, min(most, len(every))).round().astype(int)
+        return np.asarray(every[places])
+
+    def _plan_probes(self, problem: Problem, context: SearchContext) -> list[Probe]:
+        """Schedules to try on a part of the samples, as many as may be paid for; or none."""
+        options, relaxed = self.options, self.relaxed
+        if options.kinds == 1 or self.space_name != relaxed.space or not problem.has_shares:
+            return []
+        share = min(1.0, options.kinds * PER_KIND / relaxed.samples)
+        low, high = relaxed.reachable
+        probes, left = [], options.start_share * context.budget
+        for ratios in spread_drops(relaxed, low + TRIED_BELOW * (high - low), MOST_STARTS):
+            probe = Probe(0, ratios, replace(relaxed.candidate(ratios), share=share))
+            left -= problem.price(probe.candidate)
+            if left < 0:
+                break
+            probes.append(probe)
+        return probes if len(probes) >= FEWEST_STARTS else []
+
+    def _untrained(self, problem: Problem, context: SearchContext) -> tuple[Predicted, Kinds]:
+        """The policy with a constant start, and the kinds of questions that it tells apart."""
         options, relaxed = self.options, self.relaxed
         kernel = relaxed.kernels[self.space_name]
         hidden = relaxed.features.shape[1] // 2
+        questions = relaxed.features[:, hidden:]
+        seed = context.seed_of_ask()
+        wanted = options.kinds if self._probes else 1
+        kinds = kinds_of(standardised(questions).numpy(), wanted, seed)
+        count = len(kinds.centres)
         net = seeded_net(
-            hidden, len(kernel.space.knobs), options.knots, options.width,
-            seed=context.seed_of_ask(),
-        )  # fmt: skip
+            hidden, len(kernel.space.knobs), options.knots, options.width, count, seed=seed
+        ).double()
+        net.mean.copy_(relaxed.features.mean(0))
+        net.scale.copy_(relaxed.features.std(0).clamp(min=LEAST_SCALE))
+        net.centres.copy_(torch.from_numpy(kinds.centres))
+        net.spread.fill_(kinds.spread)
         policy = Predicted(
             relaxed.layers, kernel.levels, hidden, kernel.name, self.knots.budgets.tolist(), 0.5,
-            options.width, relaxed.first, options.slope_end,
-            net=standardising(net, relaxed.features),
+            options.width, relaxed.first, options.slope_end, kinds=count, net=net,
         )  # fmt: skip
         units = coordinates_of(relaxed, problem, kernel.name).start(self.knots.budgets)
         if units.shape[1] == relaxed.layers and kernel.name == relaxed.space:
             units = units[:, relaxed.first :]
         with torch.no_grad():
-            policy.net.base.copy_(torch.logit(units.clamp(SURE, 1 - SURE)))
-        return policy
+            net.base.copy_(_logits(units)[None].expand_as(net.base))
+        return policy, kinds
+
+    def _before_steps(self) -> float:
+        """The teacher, and finding the kinds of questions."""
+        return super()._before_steps() + self.relaxed.passes(self._kinds.flops)
 
     def _price_at(self, budget: float) -> float:
         """What evaluating a policy of this budget will cost, its own compute included."""
@@ -189,11 +256,16 @@ class AdaptiveSearch(SearchStrategy):
 
     @property
     def _row_flops(self) -> float:
-        parameters = self.net.base.shape[1]
-        return predictor_flops(self.policy.hidden, parameters, len(self.knots), self.options.width)
+        parameters = self.net.base.shape[2]
+        return predictor_flops(
+            self.policy.hidden, parameters, len(self.knots), self.options.width, self.policy.kinds
+        )
 
     def ask(self, n: int) -> list[Candidate]:
-        """One outer iteration; or, at the end, up to `n` of the policies."""
+        """Starts to try; then one outer iteration; at the end, up to `n` of the policies."""
+        untried = [p.candidate for p in self._probes if p.outcomes is None]
+        if untried:
+            return untried[:n]
         if self._finals is None:
             if self._iterate():
                 return []
@@ -201,6 +273,33 @@ class AdaptiveSearch(SearchStrategy):
         ready = self._finals[self._given : self._given + n]
         self._given += len(ready)
         return ready
+
+    def tell(self, evaluations: Sequence[Evaluation]) -> None:
+        """Learn what the tried schedules score; after the last one the knots are set."""
+        open_ = [p for p in self._probes if p.outcomes is None]
+        if not open_:
+            return
+        for probe, evaluation in zip(open_, evaluations, strict=False):
+            # a failed one loses everything
+            missing = np.zeros(len(self.relaxed.part(probe.candidate.share)))
+            given = None if evaluation.failure is not None else evaluation.outcomes
+            probe.outcomes = missing if given is None else np.asarray(given, dtype=np.float64)
+        if all(p.outcomes is not None for p in self._probes):
+            self._begin()
+
+    def _begin(self) -> None:
+        """Every kind of question starts from the best of what was tried, at every knot."""
+        rows = torch.from_numpy(np.stack([p.ratios for p in self._probes]))
+        scores = np.stack([p.outcomes for p in self._probes if p.outcomes is not None])
+        numbers = self.relaxed.part(self._probes[0].candidate.share)
+        compute = np.stack(
+            [self.relaxed.sample_compute(row.expand(len(numbers), -1), numbers) for row in rows]
+        )
+        chosen = best_per_kind(
+            scores, compute, self._kinds.labels[numbers], self.policy.kinds, self.knots.budgets
+        )
+        with torch.no_grad():
+            self.net.base.copy_(_logits(rows[torch.from_numpy(chosen)][..., self.relaxed.first :]))
 
     @property
     def finished(self) -> bool:
@@ -216,38 +315,36 @@ class AdaptiveSearch(SearchStrategy):
 
     def _iterate(self) -> bool:
         """Gradient steps and one multiplier update; false once there is nothing left to do."""
-        if not self._taught:
-            teacher = self.relaxed.teacher_price()
-            if not self.context.affords(teacher + self._reserve):
-                return False
-            self.context.charge(teacher)
-            self._taught = True
+        if not self._teach():
+            return False
         rng = self.context.rng()
-        losses, excesses = [], []
+        losses, excesses, kept = [], [], []
         for _ in range(self.options.inner_steps):
             found = self._step(rng)
             if found is None:
                 return False
             losses.append(found[0])
             excesses.append(found[1])
+            kept.append(found[2])
         excess = torch.stack(excesses).mean(0)
         self.multipliers.update(excess)
         self.history.append(
             {
                 "spent": self.context.spent, "divergence": [float(np.mean(losses))],
                 "excess": excess.tolist(), "multiplier": self.multipliers.values.tolist(),
+                "kept": kept[-1].tolist(),
             }
         )  # fmt: skip
         return True
 
-    def _step(self, rng: np.random.Generator) -> tuple[float, Tensor] | None:
+    def _step(self, rng: np.random.Generator) -> tuple[float, Tensor, Tensor] | None:
         """One step of AdamW on the Lagrangian; None if the budget does not reach.
 
-        Returns the mean divergence and the constraints' values, `[knots]`.
+        Returns the mean divergence, the constraints' values and mean keep ratios, `[knots]`.
         """
         options, relaxed = self.options, self.relaxed
-        tau = _geometric(options.tau_start, options.tau_end, self.progress)
-        self.policy.slope = _geometric(options.slope_start, options.slope_end, self.progress)
+        tau = geometric(options.tau_start, options.tau_end, self.progress)
+        self.policy.slope = geometric(options.slope_start, options.slope_end, self.progress)
         budgets = self.knots.draw(options.batch, rng)
         samples = distinct(rng, relaxed.samples, options.batch)
         rows = self.policy.at_aims(relaxed.features[torch.from_numpy(samples)], budgets)
@@ -265,21 +362,25 @@ class AdaptiveSearch(SearchStrategy):
         if options.loss == "retention":
             slope = torch.exp(-divergence)[:, None] * slope
         scale = self._scale(rows.detach(), samples, budgets, slope)
-        excess = self._excess()
+        excess, kept = self._excess()
         # the divergence's slope enters as a linear term: the same gradient, in small batches
         lagrangian = (slope * rows / scale[:, None]).sum() / len(rows)
         lagrangian = lagrangian + self.multipliers.penalty(excess).mean()
         self._learn(lagrangian)
-        return float(divergence.mean()), excess.detach()
+        return float(divergence.mean()), excess.detach(), kept
 
-    def _excess(self) -> Tensor:
-        """c_k: mean relative compute over all samples at each knot, less its budget, `[knots]`."""
+    def _excess(self) -> tuple[Tensor, Tensor]:
+        """c_k, mean relative compute over all samples at each knot less its budget, `[knots]`.
+
+        And what the layers that the pruner can act at keep on average there.
+        """
         count, knots = self.relaxed.samples, len(self.knots)
         features = self.relaxed.features.repeat(knots, 1)
         rows = self.policy.at_aims(features, np.repeat(self.knots.budgets, count))
         numbers = np.tile(np.arange(count), knots)
         mean = self.relaxed.sample_compute(rows, numbers).reshape(knots, count).mean(1)
-        return mean - torch.from_numpy(self.knots.budgets)
+        kept = rows.detach()[:, self.relaxed.first :].mean(1).reshape(knots, count).mean(1)
+        return mean - torch.from_numpy(self.knots.budgets), kept
 
     def _scale(
         self, rows: Tensor, samples: NDArray[np.int64], budgets: NDArray[np.float64], slope: Tensor
@@ -294,7 +395,7 @@ class AdaptiveSearch(SearchStrategy):
 
     def _learn(self, lagrangian: Tensor) -> None:
         for group in self.optimizer.param_groups:
-            group["lr"] = group["rate"] * (1 + np.cos(np.pi * self.progress)) / 2
+            group["lr"] = group["rate"] * cosine(self.progress)
         self.optimizer.zero_grad()
         lagrangian.backward()
         self.optimizer.step()
@@ -302,6 +403,22 @@ class AdaptiveSearch(SearchStrategy):
             self._averaged += 1
             for name, x in self.net.named_parameters():
                 self._average[name] += x.detach()
+
+    def trace(self) -> SearchTrace:
+        """Curves of all rounds so far; constraints are on means over the split."""
+        return SearchTrace(
+            loss=self.options.loss,
+            budgets=tuple(float(b) for b in self.knots.budgets),
+            reachable=reachable_by(self.relaxed, self.problem, self.space_name),
+            clamp=self.options.most_multiplier,
+            rounds=tuple(
+                Round(
+                    h["spent"], h["divergence"][0], tuple(h["excess"]), tuple(h["kept"]),
+                    tuple(h["multiplier"]),
+                )
+                for h in self.history
+            ),
+        )  # fmt: skip
 
     # --- what comes out
 
@@ -314,7 +431,9 @@ class AdaptiveSearch(SearchStrategy):
         self.policy.slope = self.options.slope_end
         stored = Predicted.restore(self.policy.settings, self.policy.tensors)
         corrected = Predicted(**{**stored.settings, **self._correction(stored)}, net=stored.net)
-        return [self.relaxed.policy(corrected.at(float(b))) for b in self.knots.even(self._count)]
+        return [
+            self.relaxed.policy(corrected.at(float(b))) for b in self._round_budgets(self._count)
+        ]
 
     def _correction(self, policy: Predicted) -> dict[str, list[float]]:
         """Budgets to ask for, and the mean compute on the search split that each gives, rounded."""
@@ -327,7 +446,7 @@ class AdaptiveSearch(SearchStrategy):
                 rows = policy.at_aims(self.relaxed.features, np.full(len(numbers), aim))
             rounded = torch.from_numpy(checked(policy, rows.double().numpy(), len(numbers)))
             means.append(float(self.relaxed.sample_compute(rounded, numbers).mean()))
-        reached = np.maximum.accumulate(means)
+        reached = np.maximum.accumulate(means) + KEPT_BELOW
         rising = np.concatenate([[True], np.diff(reached) > 1e-9])
         if rising.sum() < 2:
             return {}
@@ -339,9 +458,11 @@ class AdaptiveSearch(SearchStrategy):
         """Everything that a fresh, started search needs to continue identically."""
         tensors = {f"net.{name}": x for name, x in self.net.state_dict().items()}
         tensors |= {f"average.{name}": x for name, x in self._average.items()}
-        for number, moments in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"adam.{number}.{key}": x for key, x in moments.items()}
+        tensors |= moments_of(self.optimizer)
         tensors |= {"multipliers": self.multipliers.values, "saved": self.saved.sum}
+        told = [p.outcomes for p in self._probes if p.outcomes is not None]
+        if told:
+            tensors["told"] = torch.from_numpy(np.stack(told))
         return GradientState(
             tensors,
             {
@@ -354,22 +475,11 @@ class AdaptiveSearch(SearchStrategy):
     def restore(self, state: GradientState) -> None:
         """Take over a state; `start` must have been called with the same problem and context."""
         tensors, values = state.tensors, state.values
-
-        def of(prefix: str) -> dict[str, Tensor]:
-            return {
-                n.removeprefix(prefix): x.clone()
-                for n, x in tensors.items()
-                if n.startswith(prefix)
-            }
-
-        self.net.load_state_dict(of("net."))
-        self._average = of("average.")
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, x in of("adam.").items():
-            number, _, key = name.partition(".")
-            moments.setdefault(int(number), {})[key] = x
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        self.net.load_state_dict(with_prefix(tensors, "net."))
+        self._average = with_prefix(tensors, "average.")
+        restore_moments(self.optimizer, tensors)
+        for probe, outcomes in zip(self._probes, tensors.get("told", ()), strict=False):
+            probe.outcomes = outcomes.numpy()
         self.multipliers.values = tensors["multipliers"].clone()
         self.saved.sum, self.saved.steps = tensors["saved"].clone(), values["saved_steps"]
         self._averaged, self._given = values["averaged"], values["given"]
@@ -378,24 +488,10 @@ class AdaptiveSearch(SearchStrategy):
         self._finals = self._policies() if values["trained"] else None
 
 
-def adaptive(problem: Problem) -> AdaptiveRelaxation:
-    """The problem's relaxation, if it tells inputs apart; raises `UnsupportedError` if not."""
-    relaxed: Relaxation = problem.relaxation()
-    if not isinstance(relaxed, AdaptiveRelaxation):
-        raise UnsupportedError(
-            f"problem {problem.name!r} has no features of its inputs, so no policy can be trained "
-            "on them; choose 'gradient'"
-        )
-    return relaxed
+def standardised(features: Tensor) -> Tensor:
+    """Features `[samples, n]` less their means, over their spreads."""
+    return (features - features.mean(0)) / features.std(0).clamp(min=LEAST_SCALE)
 
 
-def standardising(net: RatioPredictor, features: Tensor) -> RatioPredictor:
-    """The network in float64, for features `[samples, n]` of this mean and spread."""
-    net = net.double()
-    net.mean.copy_(features.mean(0))
-    net.scale.copy_(features.std(0).clamp(min=1e-6))
-    return net
-
-
-def _geometric(start: float, end: float, done: float) -> float:
-    return float(start * (end / start) ** done)
+def _logits(units: Tensor) -> Tensor:
+    return torch.logit(units.clamp(SURE, 1 - SURE))

@@ -52,7 +52,7 @@ class AutoPruneSearch(SearchStrategy):
         if asked not in (None, SPACE):
             problem.space(asked)
             raise UnsupportedError(
-                f"strategy {type(self).__name__} proposes policies only and searches no space; "
+                f"strategy {self.called} proposes policies only and searches no space; "
                 f"leave out space={asked}"
             )
         return SPACE
@@ -84,7 +84,7 @@ class AutoPruneSearch(SearchStrategy):
                 return found
         if self._count_given:
             raise InvalidValueError(
-                f"strategy {type(self).__name__} needs a budget of at least {prices[0]:.2f} dense "
+                f"strategy {self.called} needs a budget of at least {prices[0]:.2f} dense "
                 f"passes, got {self.context.budget:g}"
             )
         return found

@@ -88,8 +88,13 @@ class SearchStrategy(ABC):
     """The largest number of objectives it handles; None for any."""
     only_space: ClassVar[str | None] = None
     """Name of the one space it searches, where it understands no other; None for any."""
+    learns: ClassVar[bool] = True
+    """Whether what it is told changes what it asks; if not, workers may start on its next ask."""
     depends_on_seed: ClassVar[bool] = True
     """Whether another seed asks for other candidates; one that does not is run once."""
+
+    label: str | None = None
+    """How the comparison that built it names it; None where it was built by hand."""
 
     problem: Problem
     context: SearchContext
@@ -104,7 +109,7 @@ class SearchStrategy(ABC):
             problem.relaxation()
         if self.requires_shares and not problem.has_shares:
             raise UnsupportedError(
-                f"strategy {type(self).__name__} evaluates on a share of the samples, which "
+                f"strategy {self.called} evaluates on a share of the samples, which "
                 f"problem {problem.name!r} cannot"
             )
         self._searched = self._choose_space(problem, context.space)
@@ -145,6 +150,11 @@ class SearchStrategy(ABC):
         return None if self.only_space is None else (self.only_space,)
 
     @property
+    def called(self) -> str:
+        """Its name in messages: the user's own words where known."""
+        return repr(self.label) if self.label else type(self).__name__
+
+    @property
     def space_name(self) -> str:
         """Name of the space being searched."""
         return self._searched
@@ -157,12 +167,12 @@ class SearchStrategy(ABC):
         count = len(problem.objectives)
         if count < self.fewest_objectives:
             raise UnsupportedError(
-                f"strategy {type(self).__name__} needs at least {self.fewest_objectives} "
+                f"strategy {self.called} needs at least {self.fewest_objectives} "
                 f"objectives, problem {problem.name!r} has {count}"
             )
         if self.most_objectives is not None and count > self.most_objectives:
             raise UnsupportedError(
-                f"strategy {type(self).__name__} handles at most {self.most_objectives} "
+                f"strategy {self.called} handles at most {self.most_objectives} "
                 f"objectives, problem {problem.name!r} has {count}"
             )
 
@@ -177,11 +187,11 @@ class SearchStrategy(ABC):
         listed = ", ".join(repr(name) for name in own)
         if not known:
             raise UnsupportedError(
-                f"strategy {type(self).__name__} searches the space {listed}, which problem "
+                f"strategy {self.called} searches the space {listed}, which problem "
                 f"{problem.name!r} does not have; choose a sampler such as 'tpe' or 'nsga2'"
             )
         if asked not in (None, *known):
             raise UnsupportedError(
-                f"strategy {type(self).__name__} searches the space {listed} only, not {asked!r}"
+                f"strategy {self.called} searches the space {listed} only, not {asked!r}"
             )
         return asked or known[0]

@@ -16,6 +16,7 @@ from paretoprune.frontier import front_of
 from paretoprune.problem import Candidate, Evaluation, Problem
 from paretoprune.search.base import SearchContext, SearchStrategy
 from paretoprune.search.gradient.coordinates import kernel_spaces
+from paretoprune.search.gradient.state import GradientState
 from paretoprune.search.lagrangian import LagrangianSearch
 from paretoprune.search.optuna_samplers import TPE
 from paretoprune.search.pymoo_algorithms import PymooNSGA2
@@ -104,11 +105,13 @@ class Hybrid(SearchStrategy):
         return self._black_box.ask(n)
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
-        """Remember what the gradient search returned, or let the polish learn."""
+        """Let the gradient search learn and remember what it returned, or let the polish learn."""
         if self._polishing:
             self._black_box.tell(evaluations)
-        else:
-            self._returned += evaluations
+            return
+        self.gradient.tell(evaluations)
+        # starts that were tried on a few samples are nothing to breed from
+        self._returned += [e for e in evaluations if e.candidate.share == 1]
 
     @property
     def finished(self) -> bool:
@@ -118,6 +121,18 @@ class Hybrid(SearchStrategy):
     def trace(self) -> SearchTrace:
         """Curves of the gradient part."""
         return self.gradient.trace()
+
+    # --- checkpoints
+
+    def state(self) -> GradientState | None:
+        """The gradient search's, until it returns something: from then on asks are replayed."""
+        return None if self._polishing or self._returned else self.gradient.state()
+
+    def restore(self, state: GradientState) -> None:
+        """Take over a state; `start` must have been called with the same problem and context."""
+        self.gradient.restore(state)
+
+    # --- the second part
 
     def _hand_over(self) -> None:
         """What was returned becomes the polish's first generation or its known trials."""

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,21 +33,17 @@ from torch import Tensor
 
 from paretoprune.errors import UnsupportedError
 from paretoprune.problem import Candidate, Evaluation, Problem
-from paretoprune.search.base import SearchContext, SearchStrategy
+from paretoprune.search.base import SearchContext
 from paretoprune.search.gradient.augmented import Multipliers, SavedLoss
-from paretoprune.search.gradient.coordinates import (
-    coordinates_of,
-    kernel_spaces,
-    project,
-    reachable_by,
-)
-from paretoprune.search.gradient.knots import Knots, over_neighbours
+from paretoprune.search.gradient.base import GradientStrategy, geometric
+from paretoprune.search.gradient.coordinates import coordinates_of, project, reachable_by
+from paretoprune.search.gradient.knots import over_neighbours
 from paretoprune.search.gradient.options import LagrangianOptions
 from paretoprune.search.gradient.rounds import BestIterates, Rounds
 from paretoprune.search.gradient.sampling import distinct
 from paretoprune.search.gradient.starts import Probe, best, probes_of, told
 from paretoprune.search.gradient.state import GradientState
-from paretoprune.search.relaxation import Relaxation, loss_and_slope
+from paretoprune.search.relaxation import loss_and_slope
 from paretoprune.search.trace import Round, SearchTrace
 
 MOST_FOR_STARTS = 0.25
@@ -56,7 +52,7 @@ MOST_FOR_STARTS = 0.25
 __all__ = ["LagrangianOptions", "LagrangianSearch", "project"]
 
 
-class LagrangianSearch(SearchStrategy):
+class LagrangianSearch(GradientStrategy):
     """Static schedules of one kernel, for all budgets at once, by gradient descent.
 
     Each `ask` runs one outer iteration (`inner_steps` gradient steps and a multiplier update) and
@@ -65,17 +61,11 @@ class LagrangianSearch(SearchStrategy):
     the study names.
     """
 
-    requires_gradient: ClassVar[bool] = True
-    most_objectives: ClassVar[int | None] = 2
-
     def __init__(self, options: LagrangianOptions | None = None, **overrides: Any) -> None:
         if overrides:
             options = LagrangianOptions(**overrides)
         self.options = options or LagrangianOptions()
-
-    def own_spaces(self, problem: Problem) -> Sequence[str]:
-        """The kernels of the relaxation, the one that the options name first."""
-        return kernel_spaces(problem, self.options.kernel)
+        self.kernel_asked = self.options.kernel
 
     def start(self, problem: Problem, context: SearchContext) -> None:
         """Put every knot near its budget: a constant schedule, or a kernel's point."""
@@ -87,14 +77,10 @@ class LagrangianSearch(SearchStrategy):
                 f"the options kernel={options.kernel} and space={context.space} name two kernels; "
                 "give one of them"
             )
-        self.relaxed: Relaxation = problem.relaxation()
+        self.relaxed = problem.relaxation()
         if options.checkpoint:
             self.relaxed = self.relaxed.checkpointed()
-        low, high = self.relaxed.reachable
-        # the lowest knot leaves room to choose: at `low` itself only one schedule exists
-        self.knots = Knots.within(
-            low + 0.03 * (high - low), max(options.highest_budget, low + 0.1), options.knots
-        )
+        self.knots = self._knots(options.knots, options.highest_budget, options.bend)
         self.coordinates = coordinates_of(self.relaxed, problem, self.space_name)
         self.x = self.coordinates.start(self.budgets)
         self.velocity = torch.zeros_like(self.x)
@@ -106,9 +92,11 @@ class LagrangianSearch(SearchStrategy):
         self.met = 0
         self._sum = torch.zeros_like(self.x)
         self._summed = 0
-        self._taught = False
         self._pending: list[Candidate] | None = None
-        self._reserve, self._finals = self._plan_finals()
+        prices = [problem.price(self.coordinates.candidate(row)) for row in self.x.numpy()]
+        self._finals = self._keep_for_finals(
+            float(np.mean(prices)), options.final_share, options.most_finals
+        )
         self._probes = self._plan_probes()
         probing = sum(problem.price(p.candidate) for p in self._probes)
         for_steps = context.budget - self._reserve - self.relaxed.teacher_price() - probing
@@ -125,14 +113,6 @@ class LagrangianSearch(SearchStrategy):
         """Keep ratios of the knots as they are, `[knots, layers]`."""
         with torch.no_grad():
             return self.coordinates.ratios(self.x)
-
-    def _plan_finals(self) -> tuple[float, int]:
-        """What evaluating the final configurations may cost, and how many that is."""
-        prices = [self.problem.price(self.coordinates.candidate(row)) for row in self.x.numpy()]
-        mean = float(np.mean(prices))
-        count = int(self.options.final_share * self.context.budget / mean)
-        count = max(1, min(count, self.options.most_finals))
-        return 1.1 * count * mean, count
 
     def _plan_probes(self) -> list[Probe]:
         """Starts to try; none where the options, the kernel, the problem or the budget say so."""
@@ -212,21 +192,11 @@ class LagrangianSearch(SearchStrategy):
         self._close(losses, excesses, merits)
         return True
 
-    def _teach(self) -> bool:
-        """Pay for the dense model's answers, once; false if the budget does not reach."""
-        if not self._taught:
-            teacher = self.relaxed.teacher_price()
-            if not self.context.affords(teacher + self._reserve):
-                return False
-            self.context.charge(teacher)
-            self._taught = True
-        return True
-
     def _annealed(self) -> float:
         """Mask width tau of this step; a kernel's steps sharpen alongside."""
         options, done = self.options, self.progress
-        self.coordinates.slope = _geometric(options.slope_start, options.slope_end, done)
-        return _geometric(options.tau_start, options.tau_end, done)
+        self.coordinates.slope = geometric(options.slope_start, options.slope_end, done)
+        return geometric(options.tau_start, options.tau_end, done)
 
     def _excess(self, x: Tensor) -> Tensor:
         """Constraint values c_k = u(r(x_k)) - b_k, `[knots]`."""
@@ -369,7 +339,3 @@ class LagrangianSearch(SearchStrategy):
             probe.lost = lost
         pending = values["pending"]
         self._pending = None if pending is None else [Candidate(**each) for each in pending]
-
-
-def _geometric(start: float, end: float, done: float) -> float:
-    return float(start * (end / start) ** done)

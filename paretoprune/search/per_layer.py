@@ -34,7 +34,7 @@ class PerLayerStrategy(SearchStrategy):
             stepped = isinstance(knob, Float) and knob.step is not None
             if not stepped or (self.knobs and knob.values() != self.knobs[0].values()):
                 raise UnsupportedError(
-                    f"strategy {type(self).__name__} needs a keep ratio per layer, all on one "
+                    f"strategy {self.called} needs a keep ratio per layer, all on one "
                     f"lattice; knob {knob.name!r} of problem {problem.name!r} is none"
                 )
             assert isinstance(knob, Float)
@@ -60,7 +60,7 @@ class PerLayerStrategy(SearchStrategy):
         """Refuse a problem whose prices do not tell schedules apart."""
         if not self.dearest > self.cheapest:
             raise UnsupportedError(
-                f"strategy {type(self).__name__} aims at compute targets, but problem "
+                f"strategy {self.called} aims at compute targets, but problem "
                 f"{self.problem.name!r} has the same price for every schedule"
             )
 
@@ -69,7 +69,7 @@ class PerLayerStrategy(SearchStrategy):
         least = before + self.cheapest
         if not self.context.affords(least):
             raise InvalidValueError(
-                f"strategy {type(self).__name__} needs a budget of at least {least:.2f} dense "
+                f"strategy {self.called} needs a budget of at least {least:.2f} dense "
                 f"passes, {before:.2f} of them before its first configuration, "
                 f"got {self.context.budget:g}"
             )
@@ -79,7 +79,7 @@ class PerLayerStrategy(SearchStrategy):
         raised = [o for o in self.problem.objectives if o.direction == "max"]
         if len(raised) != 1:
             raise UnsupportedError(
-                f"strategy {type(self).__name__} needs exactly one objective to raise, problem "
+                f"strategy {self.called} needs exactly one objective to raise, problem "
                 f"{self.problem.name!r} has {len(raised)}"
             )
         return raised[0]

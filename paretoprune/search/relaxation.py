@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkabl
 import numpy as np
 from numpy.typing import NDArray
 
+from paretoprune.errors import UnsupportedError
 from paretoprune.parallel import processes, summed
-from paretoprune.problem import Candidate
+from paretoprune.problem import Candidate, Problem
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -118,6 +119,15 @@ class AdaptiveRelaxation(Relaxation, Protocol):
     def features(self) -> Tensor:
         """What is known of each sample before the decoder, float64 `[samples, features]`."""
 
+    def embeddings(self, samples: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """What the decoder is given of picture and question, `[rows, tokens, features]`.
+
+        And which tokens exist, bool `[rows, tokens]`. The width is half that of `features`.
+        """
+
+    def part(self, share: float) -> NDArray[np.int64]:
+        """The samples that a candidate of this share is evaluated on, in order."""
+
     def sample_compute(self, ratios: Tensor, samples: NDArray[np.int64]) -> Tensor:
         """Relative compute of sample `samples[i]` under row i, `[rows]`, differentiable.
 
@@ -129,6 +139,17 @@ class AdaptiveRelaxation(Relaxation, Protocol):
 
     def policy(self, policy: Policy) -> Candidate:
         """The candidate that a policy is."""
+
+
+def adaptive(problem: Problem) -> AdaptiveRelaxation:
+    """The problem's relaxation, if it tells inputs apart; raises `UnsupportedError` if not."""
+    relaxed = problem.relaxation()
+    if not isinstance(relaxed, AdaptiveRelaxation):
+        raise UnsupportedError(
+            f"problem {problem.name!r} has no features of its inputs, so no policy can be trained "
+            "on them; choose 'gradient'"
+        )
+    return relaxed
 
 
 def loss_and_slope(

@@ -1,9 +1,10 @@
 """VisPCO as the paper has it (arXiv 2604.15188), so that its claims are tested as made.
 
-A predictor maps a budget b to the parameters of a kernel; the soft decoder masks in score space
-(`pruning.score_soft`); the loss on a sample z with budget b is
+A predictor (`policies.vispco`, section 3.2) maps an input x and a budget b to the parameters of a
+kernel; the soft decoder masks in score space (`pruning.score_soft`, section 3.3); the loss on a
+sample x with a budget b of its own is
 
-    L = KL(dense(z) || student(z; r(b))) - w c + (sigma / 2) c^2,     c = b - u(r(b)),
+    L = KL(dense(x) || student(x; r(x, b))) - w c + (sigma / 2) c^2,     c = b - u(x; r(x, b)),
 
 an augmented Lagrangian of an equality with one multiplier (section 3.4; Nocedal & Wright, ch. 17).
 u is relative compute, the same in the loss and in the update. After each epoch
@@ -14,30 +15,39 @@ and training stops when |c| < eps three epochs in a row. In an epoch's figures c
 its samples in the update of w and |c| the mean of absolute values: budgets differ, and signs would
 cancel.
 
-Departures: the predictor does not see the input yet, only the budget; what it finds is rounded,
-really pruned and evaluated like anyone's; an epoch is `inner_steps` steps.
+Departures: what it finds is rounded, really pruned and evaluated like anyone's, at evenly spaced
+budgets; an epoch is `inner_steps` steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from paretoprune.errors import InvalidValueError
+from paretoprune.policies.vispco import VispcoPolicy, seeded_token_predictor, token_predictor_flops
 from paretoprune.problem import Candidate, Problem
-from paretoprune.search.base import SearchContext, SearchStrategy
-from paretoprune.search.gradient.coordinates import kernel_spaces, reachable_by
-from paretoprune.search.gradient.predictor import seeded_predictor
+from paretoprune.search.base import SearchContext
+from paretoprune.search.gradient.base import (
+    GradientStrategy,
+    cosine,
+    moments_of,
+    restore_moments,
+    with_prefix,
+)
+from paretoprune.search.gradient.coordinates import reachable_by
 from paretoprune.search.gradient.sampling import distinct
 from paretoprune.search.gradient.state import GradientState
-from paretoprune.search.relaxation import Relaxation, loss_and_slope
+from paretoprune.search.relaxation import AdaptiveRelaxation, adaptive, loss_and_slope
 from paretoprune.search.trace import Round, SearchTrace
 
+SHOWN = 5
+"""Budgets that the report's curves are drawn for."""
 MOST_SIGMA = 1e6
 """Where the penalty weight stops growing: float64 would still follow, the optimiser would not."""
 
@@ -86,124 +96,137 @@ class VispcoOptions:
             )
 
 
-class Vispco(SearchStrategy):
-    """One predictor for all budgets, trained by gradient; then its rounded configurations.
+class Vispco(GradientStrategy):
+    """One predictor for all inputs and budgets, trained by gradient; then its policies.
 
     Each `ask` runs one epoch and returns nothing; once training stops or the budget left is what
-    the final evaluations cost, it offers configurations at evenly spaced budgets.
+    the final evaluations cost, it offers policies at evenly spaced budgets, cheapest first. Every
+    evaluation pays for the predictor that decides in it.
     """
 
-    requires_gradient: ClassVar[bool] = True
-    most_objectives: ClassVar[int | None] = 2
+    relaxed: AdaptiveRelaxation
 
     def __init__(self, options: VispcoOptions | None = None, **overrides: Any) -> None:
         if overrides:
             options = VispcoOptions(**overrides)
         self.options = options or VispcoOptions()
-
-    def own_spaces(self, problem: Problem) -> Sequence[str]:
-        """The kernels of the relaxation, the one that the options name first."""
-        return kernel_spaces(problem, self.options.kernel)
+        self.kernel_asked = self.options.kernel
 
     def start(self, problem: Problem, context: SearchContext) -> None:
         """Draw the predictor's weights."""
         super().start(problem, context)
         options = self.options
-        self.relaxed: Relaxation = problem.relaxation()
-        self.kernel = self.relaxed.kernels[self.space_name]
-        low, high = (torch.from_numpy(bound) for bound in self.kernel.bounds)
-        self._low, self._span = low, high - low
-        self.predictor = seeded_predictor(len(low), options.width, context.seed_of_ask())
+        self.relaxed = relaxed = adaptive(problem)
+        kernel = relaxed.kernels[self.space_name]
+        hidden, parameters = relaxed.embeddings(np.arange(1))[0].shape[2], len(kernel.space.knobs)
+        net = seeded_token_predictor(
+            hidden, parameters, options.width, seed=context.seed_of_ask()
+        ).double()
+        self.policy = VispcoPolicy(
+            relaxed.layers, kernel.levels, hidden, kernel.name, 0.5, options.width, relaxed.first,
+            net=net,
+        )  # fmt: skip
         self.optimizer = torch.optim.AdamW(
-            self.predictor.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
+            net.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
         )
         self.w, self.sigma = options.multiplier, options.sigma
         self.before: float | None = None
         self.met = 0
-        self._taught = False
         self._stepped = 0.0
-        self._pending: list[Candidate] | None = None
-        budgets = np.linspace(options.lowest_budget, options.highest_budget, options.most_finals)
-        prices = [problem.price(c) for c in self._candidates(budgets)]
-        count = int(options.final_share * context.budget / float(np.mean(prices)))
-        self._finals = max(1, min(count, options.most_finals))
-        # trained schedules may cost more than those of untrained weights; none more than dense
-        self._reserve = min(self._finals * 1.0, options.final_share * context.budget)
-        self._for_steps = context.budget - self._reserve - self.relaxed.teacher_price()
+        self._given = 0
+        self._finals: list[Candidate] | None = None
+        # trained schedules may cost more than those that meet their budgets
+        budgets = self._budgets(options.most_finals).clip(*relaxed.reachable)
+        rows = [relaxed.candidate(relaxed.constant(float(b))) for b in budgets]
+        price = float(np.mean([problem.price(row) for row in rows]))
+        self._count = self._keep_for_finals(price, options.final_share, options.most_finals)
+        self._for_steps = context.budget - self._reserve - relaxed.teacher_price()
         self.history: list[dict[str, Any]] = []
 
-    def parameters(self, budgets: Tensor) -> Tensor:
-        """Kernel parameters at budgets `[rows]`, `[rows, knobs]`."""
-        predicted: Tensor = self.predictor(budgets)
-        return self._low + self._span * predicted
+    def _budgets(self, count: int) -> NDArray[np.float64]:
+        return np.linspace(self.options.lowest_budget, self.options.highest_budget, count)
+
+    def ratios(self, samples: NDArray[np.int64], budgets: Tensor) -> Tensor:
+        """Keep ratios of samples at one budget each, `[rows, layers]`, differentiable."""
+        embeddings, there = self.relaxed.embeddings(samples)
+        return self.policy.at_budgets(embeddings, there, budgets)
+
+    def _own_price(self, samples: NDArray[np.int64], passes: float) -> float:
+        """What so many passes of the predictor cost on these samples."""
+        tokens = self.relaxed.embeddings(samples)[1].sum(1).numpy()
+        parameters = len(self.policy.kernel.space.knobs)
+        flops = token_predictor_flops(tokens, self.policy.hidden, parameters, self.policy.width)
+        return self.relaxed.passes(passes * float(flops.sum()))
 
     def ask(self, n: int) -> list[Candidate]:
-        """One epoch; or, at the end, up to `n` of the rounded configurations."""
-        if self._pending is None:
+        """One epoch; or, at the end, up to `n` of the policies."""
+        if self._finals is None:
             if self._epoch():
                 return []
-            budgets = np.linspace(
-                self.options.lowest_budget, self.options.highest_budget, self._finals
-            )
-            once = {self.problem.identity(c): c for c in self._candidates(budgets)}
-            self._pending = list(once.values())
-        ready, self._pending = self._pending[:n], self._pending[n:]
+            self._finals = self._policies()
+        ready = self._finals[self._given : self._given + n]
+        self._given += len(ready)
         return ready
 
     @property
     def finished(self) -> bool:
-        """Whether all final configurations have been handed out."""
-        return self._pending is not None and not self._pending
+        """Whether all policies have been handed out."""
+        return self._finals is not None and self._given >= len(self._finals)
 
     def _epoch(self) -> bool:
         """Steps, then the update of w and sigma; false once there is nothing left to do."""
-        options = self.options
-        if self.met >= options.patience:
+        if self.met >= self.options.patience or not self._teach():
             return False
-        if not self._taught:
-            if not self.context.affords(self.relaxed.teacher_price() + self._reserve):
-                return False
-            self.context.charge(self.relaxed.teacher_price())
-            self._taught = True
         rng = self.context.rng()
-        losses, signed, absolute = [], [], []
-        for _ in range(options.inner_steps):
-            span = options.highest_budget - options.lowest_budget
-            budgets = torch.from_numpy(options.lowest_budget + span * rng.random(options.batch))
-            rows = self.kernel.ratios(self.parameters(budgets))
-            price = self.relaxed.step_price(
-                rows.detach().numpy(), tau=options.temperature, mask="score"
-            )
-            if not self.context.affords(price + self._reserve):
+        losses, gaps = [], []
+        for _ in range(self.options.inner_steps):
+            found = self._step(rng)
+            if found is None:
                 return False
-            self.context.charge(price)
-            self._stepped += price
-            samples = distinct(rng, self.relaxed.samples, options.batch)
-            divergence, slope = loss_and_slope(
-                self.relaxed, rows.detach(), samples, tau=options.temperature, mask="score"
-            )
-            gap = budgets - self.relaxed.compute(rows)
-            penalty = (-self.w * gap + self.sigma / 2 * gap**2).mean()
-            # the divergence's slope enters as a linear term: the same gradient, in small batches
-            lagrangian = (slope * rows).sum() / len(rows) + penalty
-            self._learn(lagrangian)
-            losses.append(float(divergence.mean()))
-            signed.append(float(gap.detach().mean()))
-            absolute.append(float(gap.detach().abs().mean()))
-        self._update(float(np.mean(losses)), float(np.mean(signed)), float(np.mean(absolute)))
+            losses.append(found[0])
+            gaps.append(found[1])
+        gap = torch.stack(gaps)
+        samples = distinct(rng, self.relaxed.samples, self.options.batch)
+        self._update(float(np.mean(losses)), float(gap.mean()), float(gap.abs().mean()), samples)
         return True
+
+    def _step(self, rng: np.random.Generator) -> tuple[float, Tensor] | None:
+        """One step of AdamW on the Lagrangian; None if the budget does not reach.
+
+        Returns the mean divergence and the constraint's values c, `[batch]`.
+        """
+        options, relaxed = self.options, self.relaxed
+        span = options.highest_budget - options.lowest_budget
+        budgets = torch.from_numpy(options.lowest_budget + span * rng.random(options.batch))
+        samples = distinct(rng, relaxed.samples, options.batch)
+        rows = self.ratios(samples, budgets)
+        price = self._own_price(samples, 3.0) + relaxed.step_price(
+            rows.detach().numpy(), tau=options.temperature, mask="score"
+        )
+        if not self.context.affords(price + self._reserve):
+            return None
+        self.context.charge(price)
+        self._stepped += price
+        divergence, slope = loss_and_slope(
+            relaxed, rows.detach(), samples, tau=options.temperature, mask="score"
+        )
+        gap = budgets - relaxed.sample_compute(rows, samples)
+        penalty = (-self.w * gap + self.sigma / 2 * gap**2).mean()
+        # the divergence's slope enters as a linear term: the same gradient, in small batches
+        self._learn((slope * rows).sum() / len(rows) + penalty)
+        return float(divergence.mean()), gap.detach()
 
     def _learn(self, lagrangian: Tensor) -> None:
         """One step of AdamW with a cosine learning rate."""
-        done = min(1.0, self._stepped / max(self._for_steps, 1e-9))
+        rate = self.options.learning_rate * cosine(min(1.0, self._stepped / self._for_steps))
         for group in self.optimizer.param_groups:
-            group["lr"] = self.options.learning_rate * (1 + np.cos(np.pi * done)) / 2
+            group["lr"] = rate
         self.optimizer.zero_grad()
         lagrangian.backward()
         self.optimizer.step()
 
-    def _update(self, loss: float, c: float, distance: float) -> None:
-        """Multiplier, penalty weight and stopping rule, after an epoch."""
+    def _update(self, loss: float, c: float, distance: float, samples: NDArray[np.int64]) -> None:
+        """Multiplier, penalty weight and stopping rule, after an epoch; `samples` are shown."""
         options = self.options
         self.w -= self.sigma * c
         if self.before is not None and distance / max(self.before, 1e-12) >= options.beta:
@@ -214,28 +237,28 @@ class Vispco(SearchStrategy):
             {
                 "spent": self.context.spent, "divergence": [loss], "excess": [-c],
                 "distance": [distance], "multiplier": [self.w], "sigma": [self.sigma],
-                **self._seen(),
+                **self._seen(samples),
             }
         )  # fmt: skip
 
-    def _seen(self) -> dict[str, list[float]]:
-        """Constraint u - b and mean keep ratio at a few budgets, for reports."""
-        budgets = torch.from_numpy(self._shown)
+    def _seen(self, samples: NDArray[np.int64]) -> dict[str, list[float]]:
+        """Mean constraint u - b and keep ratio of a few samples at a few budgets, for reports."""
+        self.context.charge(self._own_price(samples, float(SHOWN)))
+        excess, kept = [], []
         with torch.no_grad():
-            rows = self.kernel.ratios(self.parameters(budgets))
-            excess = self.relaxed.compute(rows) - budgets
-        kept = rows[:, self.relaxed.first :].mean(1)
-        return {"excess_of": excess.tolist(), "kept": kept.tolist()}
-
-    @property
-    def _shown(self) -> np.ndarray:
-        return np.linspace(self.options.lowest_budget, self.options.highest_budget, 5)
+            for budget in self._budgets(SHOWN):
+                each = torch.full((len(samples),), float(budget), dtype=torch.float64)
+                rows = self.ratios(samples, each)
+                compute = self.relaxed.sample_compute(rows, samples)
+                excess.append(float(compute.mean()) - float(budget))
+                kept.append(float(rows[:, self.relaxed.first :].mean()))
+        return {"excess_of": excess, "kept": kept}
 
     def trace(self) -> SearchTrace:
         """Curves of all epochs so far; -w c is w (u - b), so w means what ours means."""
         return SearchTrace(
             loss="kl",
-            budgets=tuple(float(b) for b in self._shown),
+            budgets=tuple(float(b) for b in self._budgets(SHOWN)),
             reachable=reachable_by(self.relaxed, self.problem, self.space_name),
             rounds=tuple(
                 Round(
@@ -246,56 +269,33 @@ class Vispco(SearchStrategy):
             ),
         )  # fmt: skip
 
-    def _candidates(self, budgets: np.ndarray) -> list[Candidate]:
-        """Rounded configurations, each with what it was before."""
-        with torch.no_grad():
-            parameters = self.parameters(torch.from_numpy(budgets))
-            rows = self.kernel.ratios(parameters).numpy()
-        return [
-            replace(
-                self.problem.candidate(self.kernel.values(point), self.kernel.name),
-                relaxed={
-                    "keep": [float(r) for r in row], "tau": self.options.temperature,
-                    "mask": "score",
-                },
-            )
-            for point, row in zip(parameters.numpy(), rows, strict=True)
-        ]  # fmt: skip
+    def _policies(self) -> list[Candidate]:
+        """Policies at evenly spaced budgets, cheapest first, with weights as they are stored."""
+        stored = VispcoPolicy.restore(self.policy.settings, self.policy.tensors)
+        budgets = self._budgets(self._count)
+        return [self.relaxed.policy(stored.at(float(budget))) for budget in budgets]
 
     # --- checkpoints
 
     def state(self) -> GradientState:
         """Everything that a fresh, started search needs to continue identically."""
-        tensors = {f"net.{k}": v for k, v in self.predictor.state_dict().items()}
-        for number, moments in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"adam.{number}.{k}": v for k, v in moments.items()}
+        tensors = {f"net.{k}": v for k, v in self.policy.net.state_dict().items()}
         return GradientState(
-            tensors,
+            tensors | moments_of(self.optimizer),
             {
                 "w": self.w, "sigma": self.sigma, "before": self.before, "met": self.met,
                 "taught": self._taught, "stepped": self._stepped, "history": self.history,
-                "pending": None if self._pending is None else [
-                    {"space": c.space, "values": dict(c.values), "relaxed": dict(c.relaxed or {})}
-                    for c in self._pending
-                ],
+                "given": self._given, "trained": self._finals is not None,
             },
         )  # fmt: skip
 
     def restore(self, state: GradientState) -> None:
         """Take over a state; `start` must have been called with the same problem and context."""
         tensors, values = state.tensors, state.values
-        self.predictor.load_state_dict(
-            {k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")}
-        )
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in tensors.items():
-            if name.startswith("adam."):
-                _, number, key = name.split(".")
-                moments.setdefault(int(number), {})[key] = tensor.clone()
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        self.policy.net.load_state_dict(with_prefix(tensors, "net."))
+        restore_moments(self.optimizer, tensors)
         self.w, self.sigma, self.before = values["w"], values["sigma"], values["before"]
         self.met, self._taught = values["met"], values["taught"]
         self._stepped, self.history = values["stepped"], list(values["history"])
-        pending = values["pending"]
-        self._pending = None if pending is None else [Candidate(**each) for each in pending]
+        self._given = values["given"]
+        self._finals = self._policies() if values["trained"] else None

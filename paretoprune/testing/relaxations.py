@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from paretoprune.policies.base import Policy, checked
 from paretoprune.policies.predictor import Predicted
+from paretoprune.policies.vispco import VispcoPolicy
 from paretoprune.problem import Candidate, Evaluation, Objective, Problem
 from paretoprune.schedules.kernels import Free, Kernel, fitting_kernels
 from paretoprune.search.relaxation import RelaxedFigures
@@ -46,6 +48,15 @@ class ToyRelaxation:
         """The factor, and nothing else."""
         factor = torch.from_numpy(self.problem.factor(np.arange(self.samples)))
         return torch.stack([factor, torch.zeros_like(factor)], 1)
+
+    def embeddings(self, samples: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """The factor as the only token."""
+        factor = torch.from_numpy(self.problem.factor(samples))[:, None, None]
+        return factor, torch.ones(len(samples), 1, dtype=torch.bool)
+
+    def part(self, share: float) -> NDArray[np.int64]:
+        """The first ones."""
+        return np.arange(math.ceil(share * self.samples))
 
     def sample_compute(self, ratios: Tensor, samples: NDArray[np.int64]) -> Tensor:
         """Mean ratio, whatever the sample."""
@@ -134,9 +145,14 @@ class ToyPruning(Problem):
     def rows(self, candidate: Candidate) -> NDArray[np.float64]:
         """Keep ratios of each sample, `[samples, layers]`."""
         if candidate.policy is not None:
-            assert isinstance(candidate.policy, Predicted)
-            found = candidate.policy.predict(self.relaxation().features).double().numpy()
-            return checked(candidate.policy, found, ToyRelaxation.samples)
+            relaxed, policy = self.relaxation(), candidate.policy
+            if isinstance(policy, Predicted):
+                found = policy.predict(relaxed.features)
+            else:
+                assert isinstance(policy, VispcoPolicy)
+                with torch.no_grad():
+                    found = policy.predict(*relaxed.embeddings(np.arange(relaxed.samples)))
+            return checked(policy, found.double().numpy(), relaxed.samples)
         ratios = np.array(self.kernels[candidate.space].schedule(candidate.values).ratios)
         return np.tile(ratios, (ToyRelaxation.samples, 1))
 

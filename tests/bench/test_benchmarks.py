@@ -65,8 +65,8 @@ def test_prefill_schedules_meet_their_flop_ratio(console):
 
 def test_prefill_runs(console):
     found = prefill.run(console, repeats=3, spec=TINY)
-    assert len(found["figures"]) == 1 + 3 * 3
-    assert found["figures"][0]["time_ratio"] == 1.0
+    assert len(found["figures"]) == 2 * (1 + 3 * 3)
+    assert found["figures"][0]["time_ratio"] == found["figures"][0]["products_ratio"] == 1.0
     assert "that is allowed" in console.export_text()
 
 

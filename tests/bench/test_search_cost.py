@@ -3,13 +3,14 @@
 import json
 import math
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from rich.console import Console
 
 from paretoprune.bench import search_cost
-from paretoprune.bench.search_cost import Plan, parse_shard
+from paretoprune.bench.search_cost import Plan, _next, parse_shard
 from paretoprune.bench.search_cost_runs import Cell, Grid
 from paretoprune.bench.search_cost_table import (
     cost_to_reach,
@@ -81,9 +82,41 @@ def test_equal_areas_have_the_ratio_one_without_doubt():
     assert ratio_interval(0.5 * areas, areas[0]) == pytest.approx((0.5, 0.5))
 
 
+def test_large_splits_have_shorter_ladders():
+    """A run of the gradient search costs at most so many passes of one sample."""
+    plan = Plan(("a",))
+    assert plan.rungs(200) == (5.0, 10.0, 20.0, 40.0)
+    assert plan.rungs(2000) == (5.0, 10.0, 20.0)
+    assert plan.rungs(100_000) == (5.0, 10.0)
+    ends = {(c.split, c.budget) for c in plan.cells() if c.strategy == "adaptive"}
+    assert ends == {(200, 40.0), (500, 40.0), (2000, 20.0)}
+
+
+def test_runs_whose_grid_is_there_come_first():
+    class Bench:
+        def has(self, item):
+            return item == Grid("b", 1)
+
+    waiting, ready = Cell("a", 1, "tpe", 0, 9.0), Cell("b", 1, "tpe", 0, 9.0)
+    mine = [waiting, ready]
+    assert _next(mine, Bench()) == ready
+    assert _next(mine, Bench()) == waiting
+    mine = [waiting, Grid("a", 1)]
+    assert _next(mine, Bench()) == Grid("a", 1)
+
+
+def test_the_adaptive_claim_is_told_apart_from_black_boxes(rows):
+    adaptive = replace(rows[0], strategy="adaptive", cost=1.0, area_ratio=1.06)
+    told = verdicts([*rows, adaptive])
+    assert told[1].startswith("adaptive reaches 1.060")
+    assert "goal 1.05: reached" in told[1]
+    assert "of tpe" in told[0]
+    assert len(verdicts([adaptive])) == 1
+
+
 def test_shards_share_all_runs():
     every = Plan(("a", "b"), splits=(200,)).cells()
-    assert len(every) == len(set(every)) == 2 * 5 * (6 + 3 * 4)
+    assert len(every) == len(set(every)) == 2 * 5 * (6 + 4 + 2)
     assert [parse_shard(f"{n}/3") for n in (1, 2, 3)] == [(0, 3), (1, 3), (2, 3)]
     assert parse_shard(None) == (0, 1)
     for wrong in ("0/3", "4/3", "x", "1/0"):

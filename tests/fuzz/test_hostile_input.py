@@ -104,6 +104,15 @@ def test_found_by_fuzzing(case: str) -> None:
     assert check(TARGETS[target], file, content) is not None
 
 
+def test_a_figure_that_is_no_number_is_refused() -> None:
+    """Found by fuzzing: NaN in a ranking was read, and could not be rounded for the table."""
+    content = json.loads(_summary())
+    content["standings"][1]["evaluations"] = float("nan")
+    said = check(TARGETS["results"], "comparison.json", json.dumps(content).encode())
+    assert said is not None
+    assert "standings.1.evaluations is not a finite number" in said
+
+
 def test_a_group_that_utf_8_cannot_write_is_a_group() -> None:
     """Found by fuzzing: a lone surrogate in a question's id could not be hashed."""
     content = _rows("mme", question_id="\ud800")

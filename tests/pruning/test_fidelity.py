@@ -9,7 +9,7 @@ import torch
 from paretoprune.adapters.extras import prefill_for
 from paretoprune.errors import UnsupportedError
 from paretoprune.pruning.aim import AIM
-from paretoprune.pruning.controls import Centre, Uniform
+from paretoprune.pruning.centre import Centre
 from paretoprune.pruning.decoder import run_population
 from paretoprune.pruning.fastervlm import FasterVLM
 from paretoprune.pruning.fastv import FastV
@@ -20,6 +20,7 @@ from paretoprune.pruning.soft import run_soft
 from paretoprune.pruning.sparsevlm import SparseVLM, density_peaks
 from paretoprune.pruning.tome import ToMe
 from paretoprune.pruning.topv import TopV
+from paretoprune.pruning.uniform import Uniform
 from paretoprune.pruning.visionzip import VisionZip
 from paretoprune.pruning.vispruner import VisPruner
 from paretoprune.pruning.vtw import VTW

@@ -9,8 +9,9 @@ from paretoprune.adapters.grid import cells, rows_of_lines
 from paretoprune.adapters.tower import class_attention
 from paretoprune.deploy import pruned
 from paretoprune.errors import InvalidValueError, UnsupportedError
-from paretoprune.pruning.controls import Centre, Uniform
+from paretoprune.pruning.centre import Centre
 from paretoprune.pruning.fastervlm import FasterVLM
+from paretoprune.pruning.uniform import Uniform
 from paretoprune.registry import pruners
 from paretoprune.tasks.base import Video
 from paretoprune.testing.models import (

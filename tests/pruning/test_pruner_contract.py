@@ -3,7 +3,7 @@
 from paretoprune.pruning.aim import AIM
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.cdpruner import CDPruner
-from paretoprune.pruning.controls import Centre, Uniform
+from paretoprune.pruning.centre import Centre
 from paretoprune.pruning.dart import DART
 from paretoprune.pruning.divprune import DivPrune
 from paretoprune.pruning.fastervlm import FasterVLM
@@ -14,6 +14,7 @@ from paretoprune.pruning.random import RandomPruner
 from paretoprune.pruning.sparsevlm import SparseVLM
 from paretoprune.pruning.tome import ToMe
 from paretoprune.pruning.topv import TopV
+from paretoprune.pruning.uniform import Uniform
 from paretoprune.pruning.visionzip import VisionZip
 from paretoprune.pruning.vispruner import VisPruner
 from paretoprune.pruning.vtw import VTW

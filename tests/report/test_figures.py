@@ -21,7 +21,7 @@ def test_axes_are_labelled_and_say_which_way_is_better(summary):
 def test_the_split_and_the_missing_objective_are_named(without_heldout, three_objectives):
     assert front_figure(without_heldout).axes[0].get_title() == "Fronts, search split"
     title = front_figure(three_objectives).axes[0].get_title()
-    assert title == "Fronts, search split, first two objectives"
+    assert title == "Fronts, search split, compute"
 
 
 def test_every_strategy_and_the_union_front_are_in_the_legend(summary):

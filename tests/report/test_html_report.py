@@ -1,13 +1,14 @@
 import base64
 import hashlib
 import json
+import math
 import re
 from html.parser import HTMLParser
 
 import plotly.graph_objects as go
 import pytest
 
-from paretoprune.report import words
+from paretoprune.report import shapes, words
 from paretoprune.report.html import embedded_json, render_html, write_html
 from paretoprune.report.plots import hover, plots
 from paretoprune.results import write_results
@@ -60,7 +61,7 @@ def test_the_page_stands_alone(name, request):
     text = render_html(request.getfixturevalue(name))
     page = Page(text)
     assert all(
-        r.startswith(("data:text/csv;base64,", "data:application/json;base64,"))
+        r.startswith(("data:text/csv;base64,", "data:application/json;base64,", "#"))
         for r in page.references
     )
     assert page.handlers == []
@@ -184,7 +185,57 @@ def test_the_heat_map_has_a_cell_per_layer_and_point(summary):
 
 def test_without_schedules_there_is_no_heat_map(three_objectives):
     assert "plot-schedules" not in plots(three_objectives)
-    assert "first two objectives" in Page(render_html(three_objectives)).text
+
+
+def test_every_further_objective_has_a_figure_of_its_own(three_objectives):
+    drawn = plots(three_objectives)
+    assert "plot-front-3" in drawn
+    page = Page(render_html(three_objectives))
+    assert "Fronts, search split, kv" in page.text
+    assert "plot-front-3" in page.ids
+    assert all(trace["mode"] == "markers" for trace in drawn["plot-front-3"]["data"])
+    shown = {x for trace in drawn["plot-front-3"]["data"] for x in trace["x"]}
+    assert shown == {p.search["kv"] for p in three_objectives.front}
+
+
+def test_attainment_of_three_objectives_is_what_seeds_reach(three_objectives):
+    """Every corner is attained, in all three objectives, by as many seeds as it says."""
+    axes = shapes.axes(three_objectives)
+    label = three_objectives.front[0].label
+    points = {}
+    for p in three_objectives.front:
+        if p.label == label:
+            points.setdefault(p.seed, []).append(p.search)
+    surfaces = shapes.attainments(three_objectives, label, axes)
+    assert [(s.what, s.limit is None) for s in surfaces] == [
+        ("median", True), ("worst", True), ("median", False),
+    ]  # fmt: skip
+    for surface in surfaces:
+        least = len(points) if surface.what == "worst" else (len(points) + 1) // 2
+        most = math.inf if surface.limit is None else surface.limit
+        for x, y in surface.corners:
+            reached = sum(
+                any(p["compute"] <= x and p["score"] >= y and p["kv"] <= most for p in front)
+                for front in points.values()
+            )
+            assert reached >= least
+    free, _, limited = surfaces
+    assert max(x for x, _ in limited.corners) < max(x for x, _ in free.corners)
+
+
+def test_a_fourth_objective_has_no_attainment(three_objectives):
+    more = [*three_objectives.objectives, three_objectives.objectives[-1].model_copy(
+        update={"name": "ms"})]  # fmt: skip
+    summary = three_objectives.model_copy(update={"objectives": more})
+    assert shapes.attainments(summary, summary.front[0].label, shapes.axes(summary)) == []
+
+
+def test_the_contents_lead_to_every_section(summary):
+    text = render_html(summary)
+    page = Page(text)
+    links = [r for r in page.references if r.startswith("#")]
+    assert len(links) == text.count("<h2") == len(set(links))
+    assert all(link.removeprefix("#") in page.ids for link in links)
 
 
 def test_the_file_is_the_page(summary, tmp_path):
@@ -195,7 +246,7 @@ def test_the_file_is_the_page(summary, tmp_path):
 def test_every_pair_is_a_line_with_its_verdict(summary):
     text = render_html(summary)
     assert len(summary.pairs) == 3
-    section = text.split("Every strategy against every other", 1)[1].split("</section>")[0]
+    section = text.split("Every strategy against every other</h2>", 1)[1].split("</section>")[0]
     assert section.count("<tr>") == 1 + len(summary.pairs)
     for pair in summary.pairs:
         words = "separated" if pair.separated else "not separated"

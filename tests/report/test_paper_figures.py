@@ -44,6 +44,10 @@ def test_text_stays_text_and_the_same_results_give_the_same_files(summary, tmp_p
 
 def test_three_objectives_and_nothing_at_all(three_objectives, empty, tmp_path):
     found = write_figures(three_objectives, tmp_path, formats=["svg"])
+    assert [file.stem for file in found] == ["front", "attainment", "anytime"]
+    one_seed = [p for p in three_objectives.front if p.seed == 0]
+    fewer = three_objectives.model_copy(update={"front": one_seed})
+    found = write_figures(fewer, tmp_path / "fewer", formats=["svg"])
     assert "attainment" not in [file.stem for file in found]
     with pytest.raises(InvalidValueError, match="nothing to draw"):
         write_figures(empty, tmp_path)

@@ -27,23 +27,29 @@ def drawn(policy, seed=0):
     with torch.no_grad():
         for parameter in policy.net.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator))
+        policy.net.centres.copy_(torch.randn(policy.net.centres.shape, generator=generator))
         policy.net.head.weight.mul_(0.5)
     return policy
 
 
 class TestPredicted(PolicyContract):
     kernel = "free"
+    kinds = 1
 
     def make(self, spec):
         policy = Predicted(
             spec.layers, 8, spec.hidden, self.kernel, [0.2, 0.5, 0.9], 0.6, width=4,
-            aims=[0.1, 0.5, 0.9], reached=[0.2, 0.5, 0.8],
+            aims=[0.1, 0.5, 0.9], reached=[0.2, 0.5, 0.8], kinds=self.kinds,
         )  # fmt: skip
         return drawn(policy)
 
 
 class TestPredictedSteps(TestPredicted):
     kernel = "multi-step"
+
+
+class TestPredictedKinds(TestPredicted):
+    kinds = 3
 
 
 class TestAdaptive(StrategyContract):
@@ -62,7 +68,7 @@ def test_easy_samples_pay_for_hard_ones_as_the_closed_form_says():
     """Minimum of mean_z f_z sum_l a_l d_zl^2 under mean d = 1 - b: d_zl = lambda / (f_z a_l)."""
     factors = np.array([0.5, 1.5])
     problem = ToyPruning(step_cost=0.02, factors=(0.5, 1.5))
-    search = AdaptiveSearch(width=8, knots=4, batch=16, loss="kl")
+    search = AdaptiveSearch(width=8, knots=4, batch=16, loss="kl", bend=1.0, final_share=0.35)
     result = run_study(problem, search, budget=12.0)
     weight = (1 / WEIGHTS[1:]).sum()
     checked, losses, fixed = 0, 0.0, 0.0
@@ -129,7 +135,8 @@ def test_what_it_costs_is_charged():
     context.asks = 1
     search.ask(1)
     own = 3 * search._row_flops * (8 + 16 * 3) / 1e9
-    assert context.spent == pytest.approx(1.0 + 4 * (2.0 + own))
+    kinds = search._kinds.flops / 1e9
+    assert context.spent == pytest.approx(1.0 + kinds + 4 * (2.0 + own), rel=1e-12)
 
 
 def test_problems_without_inputs_are_refused():

@@ -5,12 +5,13 @@ import pytest
 
 from paretoprune.errors import InvalidValueError, UnknownNameError
 from paretoprune.frontier import front_of
+from paretoprune.log import StudyLog, differences, projection
 from paretoprune.search.base import SearchContext
 from paretoprune.search.hybrid import Hybrid
 from paretoprune.search.lagrangian import LagrangianSearch
 from paretoprune.study import run_study
 from paretoprune.testing.relaxations import ToyPruning
-from paretoprune.testing.strategies import StrategyContract
+from paretoprune.testing.strategies import Killed, Mortal, StrategyContract
 
 GRADIENT = {"most_finals": 8, "inner_steps": 4}
 
@@ -90,6 +91,53 @@ def test_it_searches_the_kernel_that_is_asked_for():
     problem = ToyPruning(step_cost=0.1)
     result = run_study(problem, Hybrid(population=6, **GRADIENT), budget=40.0, space="single-step")
     assert {e.candidate.space for e in result.evaluations} == {"single-step"}
+
+
+class Shared(ToyPruning):
+    """The toy, which may be evaluated on a share of its samples at that share of the price."""
+
+    has_shares = True
+
+    def price(self, candidate):
+        return candidate.share
+
+
+def test_starts_are_tried_once_and_are_nothing_to_breed_from():
+    """They were asked for again and again: the gradient search was never told of them."""
+    problem = Shared(step_cost=0.1)
+    strategy = Hybrid(population=8, start_samples=8, gradient_share=0.5, **GRADIENT)
+    result = run_study(problem, strategy, budget=60.0)
+    tried = [e for e in result.evaluations if e.candidate.share < 1]
+    assert len(tried) == len(strategy.gradient._probes) > 0
+    assert strategy.gradient.history
+    assert all(e.candidate.share == 1 for e in strategy._returned)
+    assert len(result.evaluations) > len(tried) + len(strategy._returned)
+
+
+@pytest.mark.parametrize("polish", ["nsga2", "tpe"])
+@pytest.mark.parametrize("lives", [1, 3])
+def test_a_killed_study_goes_on_without_repeating_its_gradient_steps(tmp_path, polish, lives):
+    """Killed while starts are tried or in the polish: the log is that of a study left alone."""
+
+    def play(folder, problem):
+        strategy = Hybrid(polish, population=8, start_samples=8, **GRADIENT)
+        rounds = []
+        iterate = strategy.gradient._iterate
+        strategy.gradient._iterate = lambda: rounds.append(1) or iterate()
+        with StudyLog(folder) as log:
+            recorder = log.study("one", problem, {"seed": 0, "budget": 60.0}, resume=True)
+            run_study(problem, strategy, budget=60.0, recorder=recorder)
+        return len(rounds)
+
+    alone = play(tmp_path / "alone", Shared(step_cost=0.1))
+    problem = Mortal(Shared(step_cost=0.1))
+    problem.lives = lives
+    with pytest.raises(Killed):
+        play(tmp_path / "killed", problem)
+    problem.lives = None
+    again = play(tmp_path / "killed", problem)
+    assert not differences(projection(tmp_path / "alone"), projection(tmp_path / "killed"))
+    assert again == (alone if lives == 1 else 1)
 
 
 def test_wrong_options_are_named():

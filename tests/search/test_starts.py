@@ -6,7 +6,7 @@ import pytest
 from paretoprune.errors import UnknownNameError
 from paretoprune.problem import Evaluation
 from paretoprune.search.base import SearchContext
-from paretoprune.search.gradient.starts import best, drops, probes_of, told
+from paretoprune.search.gradient.starts import best, drops, probes_of, spread_drops, told
 from paretoprune.search.lagrangian import LagrangianSearch
 from paretoprune.study import run_study
 from paretoprune.testing.relaxations import WEIGHTS, ToyPruning
@@ -39,6 +39,19 @@ def test_every_start_meets_its_budget_with_one_drop():
     # at 0.7 the drop may come before any of layers 1 and 2; before layer 3 no ratio is low enough
     assert len(list(drops(relaxed, 0.7))) == 2
     assert list(drops(relaxed, 0.2)) == []
+
+
+def test_spread_drops_are_valid_distinct_and_below_the_bound():
+    relaxed = ToyPruning().relaxation()
+    rows = np.stack(list(spread_drops(relaxed, 0.7, 30)))
+    assert len(np.unique(rows, axis=0)) == len(rows) == 30
+    assert (np.diff(rows, axis=1) <= 0).all()
+    assert (rows[:, 0] == 1).all()
+    assert rows.mean(1).max() <= 0.7
+    assert ((np.diff(rows, axis=1) < 0).sum(1) <= 2).all()
+    assert np.array_equal(np.stack(list(spread_drops(relaxed, 0.7, 10))), rows[:10])
+    away = [np.abs(rows[i] - rows[:i]).max(1).min() for i in range(1, 10)]
+    assert min(away) > 0.1  # ninths apart would be neighbours
 
 
 def test_the_best_is_the_one_that_loses_least_and_failures_never_win():

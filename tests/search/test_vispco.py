@@ -1,14 +1,22 @@
 """VisPCO's formulation on the toy relaxation, and its Lagrangian by hand."""
 
+from functools import partial
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from paretoprune.errors import InvalidValueError
+from paretoprune.policies.files import read_policy, write_policy
+from paretoprune.policies.vispco import VispcoPolicy, token_predictor_flops
+from paretoprune.problems.token_pruning import TokenPruning
+from paretoprune.pruning.fastv import FastV
 from paretoprune.search.base import SearchContext
 from paretoprune.search.gradient.state import GradientState
 from paretoprune.search.vispco import Vispco, VispcoOptions
 from paretoprune.study import run_study
+from paretoprune.testing.policies import PolicyContract
 from paretoprune.testing.relaxations import ToyPruning
 from paretoprune.testing.strategies import StrategyContract
 
@@ -33,6 +41,20 @@ def started(**options):
     return search, context
 
 
+class TestVispcoPolicy(PolicyContract):
+    kernel = "single-step"
+
+    def make(self, spec):
+        policy = VispcoPolicy(spec.layers, 8, spec.hidden, self.kernel, 0.6, width=4)
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for parameter in policy.net.parameters():
+                parameter.copy_(torch.randn(parameter.shape, generator=generator))
+            policy.net.head.weight.mul_(0.3)
+            policy.net.head.bias.zero_()
+        return policy
+
+
 def test_one_step_descends_the_papers_lagrangian():
     """The gradient of KL - w c + sigma/2 c^2, taken here in one piece on the same draws."""
     search, context = started(batch=4, inner_steps=1, multiplier=0.7, sigma=30.0)
@@ -40,32 +62,58 @@ def test_one_step_descends_the_papers_lagrangian():
     rng = context.rng()
     budgets = torch.from_numpy(0.01 + 0.94 * rng.random(4))
     samples = rng.permutation(16)[:4]
-    rows = search.kernel.ratios(search.parameters(budgets))
-    gap = budgets - search.relaxed.compute(rows)
+    rows = search.ratios(samples, budgets)
+    gap = budgets - search.relaxed.sample_compute(rows, samples)
     loss = search.relaxed.loss(rows, samples, tau=0.1)
     whole = (loss - 0.7 * gap + 15.0 * gap**2).mean()
-    expected = torch.autograd.grad(whole, list(search.predictor.parameters()))
+    parameters = list(search.policy.net.parameters())
+    expected = torch.autograd.grad(whole, parameters)
     search.ask(1)
-    for parameter, gradient in zip(search.predictor.parameters(), expected, strict=True):
+    for parameter, gradient in zip(parameters, expected, strict=True):
         assert torch.allclose(parameter.grad, gradient, atol=1e-10)
+
+
+def test_the_predictor_looks_at_every_token_of_the_input():
+    """Schedules of two inputs differ; padding plays no part; order of tokens neither (a mean)."""
+    policy = TestVispcoPolicy().make(SimpleNamespace(layers=8, hidden=6))
+    embeddings = torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(1))
+    there = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
+    rows = policy.predict(embeddings, there)
+    assert not torch.allclose(rows[0], rows[1])
+    other = torch.where(there[..., None], embeddings, 7.0 + embeddings)
+    assert torch.allclose(policy.predict(other, there), rows)
+    assert torch.allclose(policy.predict(embeddings[:1].flip(1), there[:1])[0], rows[0], atol=1e-5)
+    one = embeddings.clone()
+    one[0, 4] += 1.0
+    assert not torch.allclose(policy.predict(one, there)[0], rows[0])
+
+
+def test_the_predictor_is_paid_for():
+    """Forward and backward on the batch, five passes for the report's curves, in every epoch."""
+    search, context = started(batch=4, inner_steps=2)
+    context.asks = 1
+    search.ask(1)
+    row = float(token_predictor_flops(np.array([1]), 1, 2, 32)[0]) / 1e9
+    assert context.spent == pytest.approx(1.0 + 2 * 0.05 + row * (3 * 8 + 5 * 4))
 
 
 def test_multiplier_and_penalty_follow_the_rules():
     """w <- w - sigma c; sigma doubles where |c| fell by less than half; three epochs to stop."""
     search, _ = started(multiplier=1.0, sigma=100.0, alpha=2.0, beta=0.5, epsilon=0.01)
-    search._update(0.0, 0.02, 0.2)
+    update = partial(search._update, samples=np.arange(2))
+    update(0.0, 0.02, 0.2)
     assert search.w == pytest.approx(1.0 - 100.0 * 0.02)
     assert search.sigma == 100.0  # there is no epoch before the first
-    search._update(0.0, -0.01, 0.15)
+    update(0.0, -0.01, 0.15)
     assert search.w == pytest.approx(-1.0 + 100.0 * 0.01)
     assert search.sigma == 200.0
-    search._update(0.0, 0.0, 0.05)
+    update(0.0, 0.0, 0.05)
     assert search.sigma == 200.0  # fell to a third
     assert search.met == 0
     for expected in (1, 2, 3):
-        search._update(0.0, 0.0, 0.009)
+        update(0.0, 0.0, 0.009)
         assert search.met == expected
-    search._update(0.0, 0.0, 0.02)
+    update(0.0, 0.0, 0.02)
     assert search.met == 0
 
 
@@ -75,7 +123,8 @@ def test_learns_to_meet_budgets_with_a_larger_step_size():
     run_study(ToyPruning(step_cost=0.05), search, budget=40.0)
     budgets = torch.linspace(0.35, 0.9, 8, dtype=torch.float64)
     with torch.no_grad():
-        reached = search.relaxed.compute(search.kernel.ratios(search.parameters(budgets)))
+        rows = search.ratios(np.arange(8), budgets)
+        reached = search.relaxed.sample_compute(rows, np.arange(8))
     assert float((reached - budgets).abs().max()) < 0.08
     distances = [h["distance"][0] for h in search.history]
     assert np.mean(distances[-3:]) < 0.5 * np.mean(distances[:3])
@@ -87,7 +136,7 @@ def test_a_stored_state_continues_identically(tmp_path, after):
         found = []
         for _ in range(asks):
             context.asks += 1
-            found += search.ask(2)
+            found += [c.policy.key for c in search.ask(2)]
         return found
 
     whole, context = started(learning_rate=0.01, batch=8)
@@ -117,6 +166,22 @@ def test_the_kernel_of_the_options_is_searched():
     """It once fell back to the problem's default space."""
     search = Vispco(learning_rate=0.02, most_finals=2)
     found = run_study(ToyPruning(step_cost=0.05), search, budget=10.0)
-    assert {e.candidate.space for e in found.evaluations} == {"single-step"}
+    assert {e.candidate.policy.kernel_name for e in found.evaluations} == {"single-step"}
     by_space = run_study(ToyPruning(step_cost=0.05), Vispco(), budget=10.0, space="linear")
-    assert {e.candidate.space for e in by_space.evaluations} == {"linear"}
+    assert {e.candidate.policy.kernel_name for e in by_space.evaluations} == {"linear"}
+
+
+@pytest.mark.slow
+def test_on_the_mini_llava_its_policies_are_evaluated_and_stored(mini, tmp_path):
+    problem = TokenPruning(
+        mini.adapter, mini.samples[:16], FastV(), heldout_samples=mini.samples[16:32]
+    )
+    search = Vispco(batch=4, inner_steps=2, most_finals=3, learning_rate=0.02)
+    result = run_study(problem, search, budget=8.0)
+    assert result.spent <= 8.0
+    assert [e.metrics["budget"] for e in result.evaluations] == [0.01, 0.48, 0.95]
+    policy = result.evaluations[1].candidate.policy
+    write_policy(tmp_path / "p.json", policy, pruner="fastv")
+    assert read_policy(tmp_path / "p.json").policy.key == policy.key
+    (held,) = problem.heldout.evaluate([result.evaluations[1].candidate])
+    assert held.complete

@@ -44,11 +44,11 @@ def layer_patterns(pieces: Pieces) -> tuple[Finding, Figure]:
             style = look(place)
             shares = [np.nan if share is None else share for share in profile]
             panel.plot(
-                range(1, len(shares) + 1), shares, f"{style.marker}-", color=style.colour,
+                range(len(shares)), shares, f"{style.marker}-", color=style.colour,
                 label=name, markersize=4,
             )  # fmt: skip
         panel.set_ylim(0, 1.05)
-        panel.set_xlabel("decoder layer")
+        panel.set_xlabel("decoder layer, from 0")
         panel.set_ylabel("visual tokens kept, compute near 0.5")
         panel.legend(frameon=False, fontsize="small")
     left.set_title("learned, per model", fontsize="medium")
@@ -62,7 +62,7 @@ def layer_patterns(pieces: Pieces) -> tuple[Finding, Figure]:
         verdict="is shown",
         sentence="The pattern is shown: near half of the compute the learned schedules first keep "
         f"less than half of the visual tokens: {each or 'nowhere'}.",
-        columns=["model", "of", "compute", *(f"layer {i + 1}" for i in range(layers))],
+        columns=["model", "of", "compute", *(f"layer {i}" for i in range(layers))],
         rows=[row + [None] * (layers + 3 - len(row)) for row in rows],
     )
     return finding, figure
@@ -80,8 +80,8 @@ def _profile(points: Sequence[Point], budget: float) -> list[Cell]:
 
 
 def _half_layer(profile: Sequence[Cell]) -> int | None:
-    """The first layer, counted from 1, that keeps less than half."""
-    for layer, share in enumerate(profile, start=1):
+    """The first layer, counted from 0, that keeps less than half."""
+    for layer, share in enumerate(profile):
         if isinstance(share, float) and share < 0.5:
             return layer
     return None

@@ -12,14 +12,17 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Knots:
-    """Evenly spaced budgets, float64 `[knots]`, in relative compute."""
+    """Rising budgets, float64 `[knots]`, in relative compute; places between them are linear."""
 
     budgets: NDArray[np.float64]
 
     @classmethod
-    def within(cls, low: float, high: float, count: int) -> Knots:
-        """`count` knots over a range of budgets."""
-        return cls(np.linspace(low, high, count))
+    def within(cls, low: float, high: float, count: int, bend: float = 1.0) -> Knots:
+        """`count` knots over a range of budgets: evenly spaced, or denser at the low end.
+
+        Knot i of n stands at low + (high - low) (i / (n - 1)) ^ bend.
+        """
+        return cls(low + (high - low) * np.linspace(0, 1, count) ** bend)
 
     def __len__(self) -> int:
         return len(self.budgets)
@@ -29,8 +32,7 @@ class Knots:
 
         Linear between neighbours, constant outside.
         """
-        spacing = self.budgets[1] - self.budgets[0]
-        place = np.clip((budgets - self.budgets[0]) / spacing, 0, len(self) - 1)
+        place = np.interp(budgets, self.budgets, np.arange(len(self)))
         below = np.minimum(place.astype(np.int64), len(self) - 2)
         found = np.zeros((len(budgets), len(self)))
         rows = np.arange(len(budgets))
@@ -39,13 +41,17 @@ class Knots:
         return torch.from_numpy(found)
 
     def draw(self, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        """One budget per sample, stratified over the range, so that no knot starves."""
-        place = (np.arange(count) + rng.random(count)) / count
-        return np.asarray(self.budgets[0] + place * (self.budgets[-1] - self.budgets[0]))
+        """One budget per sample, stratified over the knots, so that none starves."""
+        return self._at((np.arange(count) + rng.random(count)) / count)
 
     def even(self, count: int) -> NDArray[np.float64]:
-        """Evenly spaced budgets over the range."""
-        return np.linspace(self.budgets[0], self.budgets[-1], count)
+        """Budgets spaced as the knots are, ends included."""
+        return self._at(np.linspace(0, 1, count))
+
+    def _at(self, place: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Budgets at places 0..1 along the knots."""
+        steps = np.linspace(0, 1, len(self))
+        return np.asarray(np.interp(place, steps, self.budgets))
 
 
 def over_neighbours(values: Tensor, sharing: float) -> Tensor:

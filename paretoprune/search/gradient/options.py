@@ -15,7 +15,8 @@ AT_LEAST = {
 }  # fmt: skip
 SHARES = ("final_share", "average_share", "highest_budget")
 POSITIVE = (
-    "learning_rate", "sigma", "most_multiplier", "tau_start", "tau_end", "slope_start", "slope_end",
+    "bend", "learning_rate", "sigma", "most_multiplier", "tau_start", "tau_end", "slope_start",
+    "slope_end",
 )  # fmt: skip
 
 
@@ -23,29 +24,31 @@ POSITIVE = (
 class LagrangianOptions:
     """Settings of the gradient search; the defaults are those that the docs' figures use.
 
-    `kernel` is whose parameters are searched. `loss` is what is minimised per sample: `kl`, the
-    divergence from dense in nats, or `retention`, 1 - exp(-KL): where the dense model is sure,
-    exp(-KL) is the probability that its answer is kept, so lost samples no longer drown those that
-    one more token would save. `estimator` is how a step sees the mask: `straight-through` evaluates
-    at the rounded configuration (one pass more) and differentiates the soft one, `soft` uses the
-    soft one for both, `gumbel` draws relaxed samples of it, `gumbel-straight-through` draws hard
-    ones. `tau_start` and `tau_end` are mask widths in tokens, `slope_start` and `slope_end` the
-    steepness of a kernel's steps per layer, both annealed over the run; `batch` is samples per
-    gradient step, of which `micro_batch` are in memory at a time; with `checkpoint` the backward
-    pass runs each layer once more instead of keeping what it did; `inner_steps` are gradient steps
-    between two multiplier updates; no keep ratio moves more than `farthest` in a step; `sharing` is
-    the weight that a knot's neighbours get in its gradient, 0 for none, because near budgets want
-    near schedules. `start` is where the knots start: `drops`, the single drop that loses least at
-    each budget, by evaluations on `start_samples` samples, or `constant`; kernels have starts of
-    their own, and small budgets start constant. `restarts` times the knots go back to their best
-    iterates and the step size to its start. Steps end early once every knot is within `stop_within`
-    of its constraint for `patience` outer iterations in a row (0: never). `final_share` is the
-    share of the budget kept for evaluating the rounded configurations, at most `most_finals` of
-    them; iterates are averaged over the last `average_share` of the run.
+    `kernel` is whose parameters are searched; `bend` above 1 puts knots, and what is returned,
+    closer together at low budgets (see `Knots.within`). `loss` is what is minimised per sample:
+    `kl`, the divergence from dense in nats, or `retention`, 1 - exp(-KL): where the dense model is
+    sure, exp(-KL) is the probability that its answer is kept, so lost samples no longer drown those
+    that one more token would save. `estimator` is how a step sees the mask: `straight-through`
+    evaluates at the rounded configuration (one pass more) and differentiates the soft one, `soft`
+    uses the soft one for both, `gumbel` draws relaxed samples of it, `gumbel-straight-through`
+    draws hard ones. `tau_start` and `tau_end` are mask widths in tokens, `slope_start` and
+    `slope_end` the steepness of a kernel's steps per layer, both annealed over the run; `batch` is
+    samples per gradient step, of which `micro_batch` are in memory at a time; with `checkpoint` the
+    backward pass runs each layer once more instead of keeping what it did; `inner_steps` are
+    gradient steps between two multiplier updates; no keep ratio moves more than `farthest` in a
+    step; `sharing` is the weight that a knot's neighbours get in its gradient, 0 for none, because
+    near budgets want near schedules. `start` is where the knots start: `drops`, the single drop
+    that loses least at each budget, by evaluations on `start_samples` samples, or `constant`;
+    kernels have starts of their own, and small budgets start constant. `restarts` times the knots
+    go back to their best iterates and the step size to its start. Steps end early once every knot
+    is within `stop_within` of its constraint for `patience` outer iterations in a row (0: never).
+    `final_share` is the share of the budget kept for evaluating the rounded configurations, at most
+    `most_finals` of them; iterates are averaged over the last `average_share` of the run.
     """
 
     kernel: str = "free"
     knots: int = 5
+    bend: float = 1.0
     batch: int = 16
     micro_batch: int = 16
     checkpoint: bool = False

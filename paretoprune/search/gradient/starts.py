@@ -8,6 +8,7 @@ samples first, really pruned and paid for like any evaluation, and each knot sta
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -17,20 +18,29 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from paretoprune.problem import Candidate, Evaluation
+from paretoprune.search.grid import farthest_first
 from paretoprune.search.relaxation import Relaxation
 
 LEAST = 0.02
 """A drop that keeps less than this share of the visual tokens is no start: the mask has no room."""
+NINTHS = 9
+"""Keep ratios of the drops that are spread over the space."""
+DROPPING = 8
+"""Layers at which they drop, at most."""
 
 
 @dataclass
 class Probe:
-    """One start that is tried: its knot, its keep ratios `[layers]`, and what it loses."""
+    """One start that is tried: its knot, its keep ratios `[layers]`, and what it loses.
+
+    Or the `outcomes` of the samples that it is tried on, where samples are told apart.
+    """
 
     knot: int
     ratios: NDArray[np.float64]
     candidate: Candidate
     lost: float | None = None
+    outcomes: NDArray[np.float64] | None = None
 
 
 def probes_of(relaxed: Relaxation, budgets: NDArray[np.float64], share: float) -> list[Probe]:
@@ -55,6 +65,29 @@ def drops(relaxed: Relaxation, budget: float) -> Iterable[NDArray[np.float64]]:
             row = np.ones(relaxed.layers)
             row[layer:] = brentq(lambda ratio, at=layer: compute(at, ratio), LEAST, 1.0)
             yield row
+
+
+def spread_drops(relaxed: Relaxation, highest: float, most: int) -> Iterable[NDArray[np.float64]]:
+    """Schedules `[layers]` of one or two drops below a compute, each far from those before it.
+
+    Farthest-point order over keep ratios, from the middle outwards: any first part covers the
+    space. Ratios are ninths; of many layers, eight evenly spaced ones drop.
+    """
+    count = min(DROPPING, relaxed.layers - relaxed.first)
+    layers = np.unique(np.rint(np.linspace(relaxed.first, relaxed.layers - 1, count)).astype(int))
+    rows = []
+    for first, second in itertools.combinations_with_replacement(layers.tolist(), 2):
+        for more, less in itertools.combinations_with_replacement(range(NINTHS), 2):
+            if (first == second) == (more == less):
+                row = np.ones(relaxed.layers)
+                row[first:], row[second:] = less / NINTHS, min(more, less) / NINTHS
+                rows.append(row)
+    every = np.unique(np.stack(rows), axis=0)
+    compute = relaxed.compute(torch.from_numpy(every)).numpy()
+    fits = every[compute <= highest]
+    if not len(fits):
+        return []
+    return [fits[i] for i in itertools.islice(farthest_first(fits), most)]
 
 
 def told(probe: Probe, evaluation: Evaluation, loss: str) -> None:

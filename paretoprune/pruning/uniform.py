@@ -1,4 +1,4 @@
-"""Controls that look at no token: a grid that is spread evenly, and the middle of the picture."""
+"""A control that looks at no token: a grid that is spread evenly over the picture."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from paretoprune.pruning.base import PruningContext, ScorePruner
+from paretoprune.pruning.centre import centred
 from paretoprune.pruning.similarity import farthest_first
 
 ELSEWHERE = 10.0
@@ -35,21 +36,3 @@ class Uniform(ScorePruner):
             return (squared * 1e9).round()  # cells that are equally far are so exactly
 
         return farthest_first(first, context.alive, distance)
-
-
-class Centre(ScorePruner):
-    """The middle of each picture: tokens within the smallest crop around it."""
-
-    name = "centre"
-    first_layer = 0
-    needs = frozenset({"grid"})
-
-    def score(self, context: PruningContext) -> Tensor:
-        """Minus the distance from the middle, [B, V]: 0 there, -1/2 at the edge."""
-        return centred(context)
-
-
-def centred(context: PruningContext) -> Tensor:
-    """Minus the larger of the distances from the middle row and column, float64 [B, V]."""
-    away = (context.extra("grid")[..., 1:].double() - 0.5).abs().amax(-1)
-    return -(away * 1e6).round() / 1e6

@@ -1,0 +1,305 @@
+"""Writes docs/results.md from what `paretoprune reproduce` and `paretoprune bench` wrote.
+
+    python docs/make_results.py                            # the page, from docs/results/
+    python docs/make_results.py --reproduce FOLDER         # after taking a reproduction in
+    python docs/make_results.py --bench operators=FILE     # after taking a benchmark in
+    python docs/make_results.py --compare choosers=FOLDER  # after taking a comparison in
+    python docs/make_results.py --run                      # run all of it first; hours, goes on
+                                                           # where it stopped
+
+No figure and no verdict on the page is typed by hand. What the page is made of lies in
+docs/results/: of a reproduction its scale, versions, and per claim finding.json, figure.svg and
+table.csv; of a benchmark the JSON file that its option `--out` names; of a comparison its ranking.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from paretoprune.reproduce.claims import CLAIMS
+from paretoprune.reproduce.finding import FINDING_NAME, Finding, read_finding
+from paretoprune.reproduce.pieces import SCALE_NAME
+from paretoprune.reproduce.run import MACHINE_NAME, summary
+from paretoprune.reproduce.scale import Scale
+from paretoprune.results import read_summary
+
+DOCS = Path(__file__).resolve().parent
+STORED = DOCS / "results"
+PAGE = DOCS / "results.md"
+KEPT = (FINDING_NAME, "figure.svg", "table.csv")
+FOLDER = "paretoprune-reproduce"
+"""Where `--run` reproduces, in the current folder."""
+
+Rows = Sequence[Sequence[str]]
+
+
+def table(heads: Sequence[str], rows: Rows) -> str:
+    """A Markdown table; the first column is text, the others are figures."""
+    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def evaluation(found: dict[str, Any]) -> str:
+    """Seconds per way of evaluating one population."""
+    seconds = found["seconds"]
+    rows = [
+        [name, f"{value:.2f}", "-" if name == "dense" else f"{value / seconds['shared']:.2f}x"]
+        for name, value in seconds.items()
+    ]
+    about = (
+        f"{found['candidates']} two-step schedules on {found['samples']} samples of "
+        f"{found['model']}, medians of {found['repeats']}. FLOP bound of sharing "
+        f"{found['flop_bound']:.2f}x; {found['share_of_bound']:.0%} of the distinct-segment bound "
+        "is reached."
+    )
+    return f"{about}\n\n{table(['way', 'seconds', 'against shared'], rows)}"
+
+
+def prefill(found: dict[str, Any]) -> str:
+    """Time of pruned prefills over their FLOPs."""
+    spec = found["spec"]
+    rows = [
+        [f["shape"], str(f["batch"]), f"{f['flop_ratio']:.0%}", f"{f['time_ratio']:.0%}",
+         f"{f['time_ratio'] / f['flop_ratio']:.2f}",
+         f"{f['products_ratio'] / f['flop_ratio']:.2f}",
+         f"{f['median_ms']:.1f} ± {f['spread_ms']:.1f}"]
+        for f in found["figures"]
+    ]  # fmt: skip
+    about = (
+        f"A decoder of width {spec['hidden']} with {spec['layers']} layers and random weights; "
+        "FLOPs and time in parts of the dense prefill's. *Products alone*: time over FLOPs where "
+        "nothing but the layers' matrix products is run: how well the processor multiplies smaller "
+        "matrices."
+    )
+    heads = ["schedule", "batch", "FLOPs", "time", "time over FLOPs", "products alone", "ms"]
+    return f"{about}\n\n{table(heads, rows)}"
+
+
+def operators(found: dict[str, Any]) -> str:
+    """Every pruner at equal compute, dropping as early as it can, on every model."""
+    models = found["models"]
+    targets = sorted({f["target"] for one in models.values() for f in one["figures"]})
+    cells: dict[str, dict[tuple[str, float], str]] = {}
+    for model, one in models.items():
+        first: dict[str, int] = {}
+        for f in one["figures"]:
+            first[f["pruner"]] = min(f["layer"], first.get(f["pruner"], f["layer"]))
+        for f in one["figures"]:
+            if f["reached"] and f["layer"] == first[f["pruner"]]:
+                told = f"{f['score']:.2f} ± {f['standard_error']:.2f}"
+                cells.setdefault(f["pruner"], {})[model, f["target"]] = told
+    columns = [(model, target) for target in targets for model in models]
+    rows = [
+        [f"`{pruner}`", *(of.get(column, "-") for column in columns)]
+        for pruner, of in sorted(cells.items())
+    ]
+    heads = ["pruner", *(f"{model}, {target:.0%}" for model, target in columns)]
+    about = (
+        "Relative score ± standard error, held out, at a share of dense compute; each drops once, "
+        "as early as it can. A dash: out of its reach, or the model has not what it needs."
+    )
+    return f"{about}\n\n{table(heads, rows)}"
+
+
+def search_cost(found: dict[str, Any]) -> str:
+    """What every strategy pays for a front as good as the exhaustive grid's."""
+    rows = [
+        [
+            f"`{r['strategy']}`", r["model"], str(r["split"]), str(r["seeds"]), f"{r['longest']:g}",
+            f"{r['area_ratio']:.3f} [{r['ratio_low']:.3f}, {r['ratio_high']:.3f}]",
+            f"{r['hypervolume_ratio']:.3f}", f"{r['reached']} of {r['seeds']}",
+            "not reached" if r["cost"] is None else f"{r['cost']:.0f}",
+        ]
+        for r in found["rows"]
+    ]  # fmt: skip
+    heads = [
+        "strategy", "model", "search samples", "seeds", "budget", "held-out area over the grid's",
+        "hypervolume over the grid's", "reached 99 %", "at a cost of",
+    ]  # fmt: skip
+    about = (
+        f"{found['runs']} of {found['of']} runs are done; the grid is `{found['plan']['grid']}`; "
+        "costs in dense passes."
+    )
+    return f"{about}\n\n{table(heads, rows)}"
+
+
+BENCHMARKS: dict[str, tuple[str, str, Callable[[dict[str, Any]], str]]] = {
+    "search-cost": ("What a front costs", "--quick", search_cost),
+    "operators": ("Operators at equal compute", "--model all", operators),
+    "evaluation": ("How fast a population is evaluated", "", evaluation),
+    "prefill": ("Pruned prefill: time against FLOPs", "", prefill),
+}
+"""By name: the section's title, options of the command, and what draws its figures."""
+
+
+def command(name: str) -> str:
+    """The command that measures a benchmark anew."""
+    options = f" {BENCHMARKS[name][1]}".rstrip()
+    return f"paretoprune bench {name}{options} --out {name}.json"
+
+
+CHOOSERS = (
+    "random", "qmc", "tpe", "gp", "nsga2", "nsga3", "pymoo-nsga2", "pymoo-nsga3", "pymoo-moead",
+    "pymoo-sms-emoa", "pymoo-rvea", "halving", "grid:space=single-step", "grid:space=multi-step",
+    "g-search", "p-sigmoid", "fitprune", "vtw", "autoprune", "vispco", "gradient", "hybrid",
+    "adaptive",
+)  # fmt: skip
+COMPARISONS: dict[str, tuple[str, str]] = {
+    "mini-qwen2.5-vl": ("The default comparison on mini-Qwen2.5-VL", "--model mini-qwen2.5-vl"),
+    "mini-internvl": ("The default comparison on mini-InternVL", "--model mini-internvl"),
+    "choosers": (
+        "Choosers at equal cost",
+        " ".join(["--seeds 3", *(f"-s {name}" for name in CHOOSERS)]),
+    ),
+    "choosers-45": (
+        "Choosers at three times the cost",
+        " ".join(["--seeds 3 --budget 45", *(f"-s {name}" for name in CHOOSERS)]),
+    ),
+}
+"""By name: the section's title and the options of `paretoprune compare`."""
+RANKING = "ranking.md"
+
+
+def comparisons(stored: Path) -> list[str]:
+    """A section per comparison: its command, ranking and versions."""
+    parts = ["## Comparisons"]
+    for name, (title, options) in COMPARISONS.items():
+        shown = f"$ paretoprune compare {options} --out {name}"
+        parts += [f"### {title}", f"<!-- not run: it takes long -->\n```console\n{shown}\n```"]
+        file = stored / "compare" / f"{name}.md"
+        parts.append(file.read_text(encoding="utf-8") if file.exists() else MISSING)
+    return parts
+
+
+def take_comparison(name: str, folder: Path, stored: Path) -> None:
+    """Keep a comparison's ranking, and what it was made with."""
+    if name not in COMPARISONS:
+        raise SystemExit(f"no section shows {name!r}; known: {', '.join(COMPARISONS)}")
+    ranking = (folder / RANKING).read_text(encoding="utf-8").rstrip()
+    versions = read_summary(folder).versions
+    told = ", ".join(f"{key} {value}" for key, value in versions.items())
+    place = stored / "compare" / f"{name}.md"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(f"{ranking}\n\nRun with {told}.\n", encoding="utf-8")
+
+
+MISSING = "Not measured for this page yet."
+
+
+def page(stored: Path) -> str:
+    """The page, from a folder as docs/results/ is one."""
+    parts = [claims(stored), *comparisons(stored), "## Benchmarks"]
+    for name, (title, _, draw) in BENCHMARKS.items():
+        shown = f"<!-- not run: it takes long -->\n```console\n$ {command(name)}\n```"
+        file = stored / "bench" / f"{name}.json"
+        parts += [f"### {title}", shown]
+        if file.exists():
+            found = json.loads(file.read_text(encoding="utf-8"))
+            told = ", ".join(f"{key} {value}" for key, value in found["machine"].items())
+            parts += [draw(found), f"Measured with {told}."]
+        else:
+            parts.append(MISSING)
+    return "\n\n".join(part.rstrip() for part in parts) + "\n"
+
+
+def claims(stored: Path) -> str:
+    """Title, what the models can show, and every claim's verdict, figure and table."""
+    head = "# Results"
+    note = (
+        "Nothing on this page is typed by hand: `docs/make_results.py` writes it from the files in "
+        "`docs/results`. [Measurements](measurements.md) has further figures, with remarks."
+    )
+    scale = stored / SCALE_NAME
+    if not scale.exists():
+        return f"{head}\n\nThese models have about a million parameters each.\n\n{note}"
+    ran = Scale.model_validate_json(scale.read_text(encoding="utf-8"))
+    _, lead, rest = summary(findings(stored), ran, folder="results/").split("\n\n", 2)
+    machine = stored / MACHINE_NAME
+    told = ""
+    if machine.exists():
+        found = json.loads(machine.read_text(encoding="utf-8"))
+        told = f"Run with {', '.join(f'{k} {v}' for k, v in found.items())}.\n\n"
+    quick = " --quick" if ran.name == "quick" else ""
+    shown = f"<!-- not run: it takes long -->\n```console\n$ paretoprune reproduce{quick}\n```"
+    return f"{head}\n\n{lead}\n\n{note}\n\n{shown}\n\n{told}{rest}"
+
+
+def findings(stored: Path) -> list[Finding]:
+    """The findings in a folder, by number."""
+    found = [read_finding(stored / f"{number}-{name}") for number, (name, _) in CLAIMS.items()]
+    return [finding for finding in found if finding is not None]
+
+
+def take_reproduction(folder: Path, stored: Path) -> None:
+    """Copy what the page needs of a reproduction, in place of an earlier one."""
+    present = [f"{n}-{name}" for n, (name, _) in CLAIMS.items()
+               if (folder / f"{n}-{name}" / FINDING_NAME).exists()]  # fmt: skip
+    if not present:
+        raise SystemExit(f"{folder} holds no answered claim; run paretoprune reproduce first")
+    for old in stored.glob("[0-9]*-*"):
+        shutil.rmtree(old)
+    stored.mkdir(parents=True, exist_ok=True)
+    for name in (SCALE_NAME, MACHINE_NAME):
+        if (folder / name).exists():
+            shutil.copyfile(folder / name, stored / name)
+    for place in present:
+        (stored / place).mkdir()
+        for name in KEPT:
+            shutil.copyfile(folder / place / name, stored / place / name)
+
+
+def take_benchmark(name: str, file: Path, stored: Path) -> None:
+    """Keep a benchmark's JSON file; what cannot be drawn is refused."""
+    if name not in BENCHMARKS:
+        raise SystemExit(f"no section shows {name!r}; known: {', '.join(BENCHMARKS)}")
+    found = json.loads(file.read_text(encoding="utf-8"))
+    BENCHMARKS[name][2](found)
+    place = stored / "bench" / f"{name}.json"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def run_all(stored: Path) -> None:
+    """Reproduce everything, and measure the benchmarks that are not stored yet."""
+    subprocess.run(["paretoprune", "reproduce", "--out", FOLDER], check=True)
+    take_reproduction(Path(FOLDER), stored)
+    for name in BENCHMARKS:
+        if not (stored / "bench" / f"{name}.json").exists():
+            subprocess.run(command(name).split(), check=True)
+            take_benchmark(name, Path(f"{name}.json"), stored)
+    for name, (_, options) in COMPARISONS.items():
+        if not (stored / "compare" / f"{name}.md").exists():
+            words = ["paretoprune", "compare", *options.split(), "--out", name]
+            subprocess.run(words, check=True)
+            take_comparison(name, Path(name), stored)
+
+
+def main() -> None:
+    """Take in what is named, and write the page."""
+    parser = argparse.ArgumentParser(description="Write docs/results.md.")
+    parser.add_argument("--reproduce", type=Path, help="folder of a reproduction")
+    parser.add_argument("--bench", action="append", default=[], help="NAME=FILE, repeatable")
+    parser.add_argument("--compare", action="append", default=[], help="NAME=FOLDER, repeatable")
+    parser.add_argument("--run", action="store_true", help="run everything first")
+    given = parser.parse_args()
+    if given.run:
+        run_all(STORED)
+    if given.reproduce is not None:
+        take_reproduction(given.reproduce, STORED)
+    for text in given.bench:
+        name, _, file = text.partition("=")
+        take_benchmark(name, Path(file), STORED)
+    for text in given.compare:
+        name, _, folder = text.partition("=")
+        take_comparison(name, Path(folder), STORED)
+    PAGE.write_text(page(STORED), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

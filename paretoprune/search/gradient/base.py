@@ -1,0 +1,110 @@
+"""What the gradient strategies have in common: their kernels, their teacher, their finals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+from torch import Tensor
+from torch.optim import Optimizer
+
+from paretoprune.problem import Problem
+from paretoprune.search.base import SearchContext, SearchStrategy
+from paretoprune.search.gradient.coordinates import kernel_spaces
+from paretoprune.search.gradient.knots import Knots
+from paretoprune.search.relaxation import Relaxation
+
+ROOM = 0.03
+"""Of the reachable range, below the lowest knot: at the lower end only one schedule exists."""
+
+
+class GradientStrategy(SearchStrategy):
+    """A strategy that differentiates the relaxation of a problem with one cost.
+
+    Part of the budget is kept for evaluating what comes out, like anyone's; the rest pays for the
+    dense model's answers, once, and for gradient steps.
+    """
+
+    requires_gradient: ClassVar[bool] = True
+    most_objectives: ClassVar[int | None] = 2
+    relaxed: Relaxation
+    kernel_asked: str
+    """Name of the kernel in the options."""
+
+    def own_spaces(self, problem: Problem) -> Sequence[str]:
+        """The kernels of the relaxation, the one that the options name first."""
+        return kernel_spaces(problem, self.kernel_asked)
+
+    def start(self, problem: Problem, context: SearchContext) -> None:
+        """Bind to the problem; nothing is paid for yet."""
+        super().start(problem, context)
+        self._taught = False
+        self._reserve = 0.0
+
+    def _knots(self, count: int, highest: float, bend: float) -> Knots:
+        """Budgets over what the space can reach, up to `highest`; see `Knots.within`."""
+        low, high = self.relaxed.reachable
+        return Knots.within(low + ROOM * (high - low), max(highest, low + 0.1), count, bend)
+
+    def _keep_for_finals(self, price: float, share: float, most: int) -> int:
+        """How many final evaluations of this mean price `share` of the budget pays for.
+
+        At least one and at most `most`; a tenth more than they should cost is kept for them.
+        """
+        count = max(1, min(int(share * self.context.budget / price), most))
+        self._reserve = 1.1 * count * price
+        return count
+
+    def _before_steps(self) -> float:
+        """What is paid for once, before the first step: the dense model's answers."""
+        return self.relaxed.teacher_price()
+
+    def _teach(self) -> bool:
+        """Pay for the dense model's answers, once; false if the budget does not reach."""
+        if not self._taught:
+            teacher = self._before_steps()
+            if not self.context.affords(teacher + self._reserve):
+                return False
+            self.context.charge(teacher)
+            self._taught = True
+        return True
+
+
+def geometric(start: float, end: float, done: float) -> float:
+    """From `start` to `end` in equal ratios, at `done` in 0..1."""
+    return float(start * (end / start) ** done)
+
+
+def cosine(done: float) -> float:
+    """From 1 to 0 along half a cosine, at `done` in 0..1."""
+    return float(1 + np.cos(np.pi * done)) / 2
+
+
+def moments_of(optimizer: Optimizer) -> dict[str, Tensor]:
+    """What an optimizer remembers of each parameter, as named tensors."""
+    return {
+        f"adam.{number}.{key}": value
+        for number, moments in optimizer.state_dict()["state"].items()
+        for key, value in moments.items()
+    }
+
+
+def restore_moments(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Take over what `moments_of` gave; other tensors are passed over."""
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("adam."):
+            _, number, key = name.split(".")
+            moments.setdefault(int(number), {})[key] = tensor.clone()
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": moments, "param_groups": groups})
+
+
+def with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Copies of the tensors whose names begin with `prefix`, without it."""
+    return {
+        name.removeprefix(prefix): tensor.clone()
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }

@@ -1,0 +1,64 @@
+"""Known outcomes: the same evaluations, charged alike, and nothing run twice."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from paretoprune.errors import BrokenFileError
+from paretoprune.problems.known import KnownOutcomes
+from paretoprune.problems.token_pruning import TokenPruning
+from paretoprune.pruning.fastv import FastV
+
+
+@pytest.fixture(scope="module")
+def problem(mini):
+    return TokenPruning(mini.adapter, mini.samples[:16], FastV())
+
+
+def told(evaluation):
+    return (
+        evaluation.objectives, evaluation.metrics, evaluation.standard_errors, evaluation.cost,
+        evaluation.outcomes.tolist(), evaluation.detail,
+    )  # fmt: skip
+
+
+def test_a_known_schedule_is_charged_and_not_run(problem, tmp_path):
+    points = [
+        problem.candidate({"layer": layer, "keep": 0.5}, space="single-step") for layer in (1, 3, 4)
+    ]
+    part = [replace(point, share=0.5) for point in points[:1]]
+    plain = problem.evaluate(points) + problem.evaluate(part)
+    problem.known = KnownOutcomes()
+    first = problem.evaluate(points[:2])
+    assert len(problem.known) == 2
+    assert all(e.executed > 0 for e in first)
+    again = problem.evaluate(points[:2]) + problem.evaluate(part)
+    assert [e.executed for e in again] == [0.0] * 3
+    assert [told(e) for e in again] == [told(e) for e in (*plain[:2], plain[3])]
+    mixed = problem.evaluate(points)
+    assert [told(e) for e in mixed] == [told(e) for e in plain[:3]]
+    problem.known.save(tmp_path / "known.npz")
+    problem.known = KnownOutcomes()
+    problem.known.load(tmp_path / "known.npz", 16)
+    assert [told(e) for e in problem.evaluate(points)] == [told(e) for e in plain[:3]]
+    problem.known = None
+
+
+def test_a_part_of_the_samples_is_not_remembered_as_all(problem):
+    problem.known = KnownOutcomes()
+    point = problem.candidate({"layer": 2, "keep": 0.5}, space="single-step")
+    problem.evaluate([replace(point, share=0.5)])
+    assert len(problem.known) == 0
+    problem.known = None
+
+
+def test_other_files_are_refused(tmp_path):
+    known = KnownOutcomes()
+    (tmp_path / "a.npz").write_bytes(b"nonsense")
+    with pytest.raises(BrokenFileError, match="cannot read outcomes from"):
+        known.load(tmp_path / "a.npz", 3)
+    known.keep("x", np.ones(3, np.float32), np.ones(3, np.float32))
+    known.save(tmp_path / "b.npz")
+    with pytest.raises(BrokenFileError, match="not of 4 samples"):
+        KnownOutcomes().load(tmp_path / "b.npz", 4)

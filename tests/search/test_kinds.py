@@ -1,0 +1,130 @@
+"""Kinds of questions: found where they are, and the best schedules of each at a mean budget."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from paretoprune.search.adaptive import AdaptiveSearch
+from paretoprune.search.base import SearchContext
+from paretoprune.search.gradient.kinds import PRIOR, best_per_kind, kinds_of
+from paretoprune.search.gradient.knots import Knots
+from paretoprune.study import run_study
+from paretoprune.testing.relaxations import ToyPruning
+
+
+class Told(ToyPruning):
+    """The toy, with samples of which half keep their answer only where little is dropped."""
+
+    has_shares = True
+
+    def evaluate(self, candidates):
+        found = super().evaluate(candidates)
+        needed = np.where(np.arange(16) % 2 == 0, 0.3, 0.8)
+        for evaluation in found:
+            rows = self.rows(evaluation.candidate)
+            outcomes = (rows.mean(1) >= needed).astype(np.float32)
+            object.__setattr__(evaluation, "outcomes", outcomes)
+        return found
+
+
+def test_kinds_are_found_and_the_spread_is_that_within_them():
+    rng = np.random.default_rng(0)
+    centres = np.array([[0.0, 0.0], [6.0, 0.0], [0.0, 6.0]])
+    truth = np.repeat([0, 1, 2], 40)
+    questions = centres[truth] + 0.3 * rng.standard_normal((120, 2))
+    kinds = kinds_of(questions, 3, seed=1)
+    assert len({(a, b) for a, b in zip(kinds.labels, truth, strict=True)}) == 3
+    assert kinds.spread == pytest.approx(0.09, rel=0.3)
+    assert kinds.flops > 0
+    again = kinds_of(questions, 3, seed=1)
+    assert np.array_equal(again.labels, kinds.labels)
+
+
+def test_there_are_no_more_kinds_than_samples_or_distinct_questions_allow():
+    rng = np.random.default_rng(0)
+    assert len(kinds_of(rng.standard_normal((40, 3)), 8, seed=0).centres) == 2  # 16 each
+    assert len(kinds_of(np.zeros((200, 3)), 8, seed=0).centres) == 1
+    assert kinds_of(np.zeros((200, 3)), 8, seed=0).spread > 0
+
+
+def test_choices_are_on_the_lagrangian_hull_and_keep_the_budget():
+    """No other choice of the same mean compute or less has a higher (shrunk) mean score."""
+    rng = np.random.default_rng(3)
+    labels = np.repeat([0, 1, 2], [30, 50, 20])
+    compute = np.repeat(np.array([0.1, 0.3, 0.6, 1.0])[:, None], 100, axis=1)
+    scores = rng.random((4, 100)) < np.array([0.2, 0.5, 0.8, 1.0])[:, None] ** (1 + labels)
+    scores = scores.astype(float)
+    budgets = np.array([0.1, 0.35, 0.6, 1.0])
+    chosen = best_per_kind(scores, compute, labels, 3, budgets)
+    share = np.bincount(labels) / 100
+    trust = np.bincount(labels) / (np.bincount(labels) + PRIOR)
+    own = np.stack([scores[:, labels == g].mean(1) for g in range(3)])
+    mean = trust[:, None] * own + (1 - trust[:, None]) * scores.mean(1)
+    for k, budget in enumerate(budgets):
+        spent = share @ compute[chosen[:, k], 0]
+        assert spent <= budget + 1e-9
+        score = share @ mean[np.arange(3), chosen[:, k]]
+        for other in itertools.product(range(4), repeat=3):
+            if share @ compute[list(other), 0] <= spent + 1e-9:
+                assert share @ mean[np.arange(3), list(other)] <= score + 1e-6
+
+
+def test_a_budget_that_nothing_fits_takes_the_cheapest():
+    compute = np.array([[0.5] * 4, [0.9] * 4])
+    scores = np.array([[0.0] * 4, [1.0] * 4])
+    chosen = best_per_kind(scores, compute, np.zeros(4, dtype=int), 1, np.array([0.1]))
+    assert chosen.tolist() == [[0]]
+
+
+def test_every_kind_starts_from_what_it_needs_and_starts_are_paid_for():
+    problem = Told(step_cost=0.5, factors=(0.1, 3.0))
+    search = AdaptiveSearch(kinds=2, knots=4, batch=8, inner_steps=2, most_finals=3)
+    search.start(problem, SearchContext(seed=0, budget=120.0))
+    assert len(search._probes) == 42
+    assert search.policy.kinds == 1  # 16 samples are too few for two kinds
+    result = run_study(problem, search, budget=120.0)
+    tried = [e for e in result.evaluations if e.candidate.policy is None]
+    assert len(tried) == 42
+    assert result.spent_at[len(tried) - 1] == pytest.approx(float(len(tried)))
+    assert search.history
+    assert search.trace().rounds[-1].kept
+
+
+def test_a_search_killed_amid_its_starts_knows_what_was_tried():
+    def played(stop):
+        search = AdaptiveSearch(knots=4, batch=8, inner_steps=2, most_finals=3)
+        problem, context = Told(step_cost=0.5), SearchContext(seed=0, budget=120.0)
+        search.start(problem, context)
+        for _ in range(stop):
+            context.asks += 1
+            search.tell(problem.evaluate(search.ask(2)))
+        return search
+
+    half = played(2)
+    again = AdaptiveSearch(knots=4, batch=8, inner_steps=2, most_finals=3)
+    again.start(Told(step_cost=0.5), SearchContext(seed=0, budget=120.0))
+    again.restore(half.state())
+    known = [None if p.outcomes is None else p.outcomes.tolist() for p in half._probes]
+    assert sum(k is not None for k in known) == 4
+    assert [None if p.outcomes is None else p.outcomes.tolist() for p in again._probes] == known
+
+
+@pytest.mark.parametrize(("options", "budget"), [({"kinds": 1}, 120.0), ({}, 60.0)])
+def test_otherwise_there_is_one_constant_start(options, budget):
+    search = AdaptiveSearch(**options)
+    search.start(Told(), SearchContext(seed=0, budget=budget))
+    assert search._probes == []
+    assert search.policy.kinds == 1
+
+
+def test_knots_are_denser_at_low_budgets_and_weights_follow():
+    knots = Knots.within(0.1, 0.9, 5, bend=2.0)
+    assert knots.budgets.tolist() == pytest.approx([0.1, 0.15, 0.3, 0.55, 0.9])
+    assert knots.even(9)[::2].tolist() == pytest.approx(knots.budgets.tolist())
+    weights = knots.weights(np.array([0.0, 0.225, 0.9, 1.0]))
+    assert weights.tolist() == pytest.approx(
+        np.array([[1, 0, 0, 0, 0], [0, 0.5, 0.5, 0, 0], [0, 0, 0, 0, 1], [0, 0, 0, 0, 1]])
+    )
+    drawn = knots.draw(64, np.random.default_rng(0))
+    assert ((drawn < 0.3).sum(), (drawn >= 0.3).sum()) == (32, 32)
