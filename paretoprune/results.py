@@ -242,12 +242,12 @@ class Summary(_Stored):
         names = [objective.name for objective in self.objectives]
         if not names or len(set(names)) < len(names):
             raise ValueError("a comparison has one or more objectives, each with its own name")
-        for kind, points in (("front", self.front), ("presets", self.presets)):
-            for number, point in enumerate(points):
-                for values in (point.search, point.heldout):
-                    missing = [n for n in names if values is not None and n not in values]
-                    if missing:
-                        raise ValueError(f"{kind}, {number}: no value of {plain(missing[0])}")
+        measured = [(p.search, p.heldout) for p in self.front]
+        measured += [(p.search, p.heldout) for p in self.presets]
+        for values in (one for both in measured for one in both if one is not None):
+            missing = [name for name in names if name not in values]
+            if missing:
+                raise ValueError(f"a configuration has no value of {plain(missing[0])}")
         for point in self.front:
             if point.keep is None or point.policy:
                 continue
