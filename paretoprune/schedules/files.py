@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator
 
 from paretoprune.files import read_stored, write_whole
 from paretoprune.schedules.schedule import KeepSchedule
@@ -22,7 +22,7 @@ class ScheduleFile(BaseModel):
     pruner's knobs; what is not there has its default.
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     format: Literal["paretoprune-schedule/1"] = "paretoprune-schedule/1"
     pruner: str = Field(min_length=1, max_length=100)
@@ -30,9 +30,9 @@ class ScheduleFile(BaseModel):
     keep: list[float] = Field(min_length=1, max_length=10_000)
     model: str | None = None
     found_by: str | None = None
-    score: float | None = None
-    score_error: float | None = None
-    compute: float | None = None
+    score: FiniteFloat | None = None
+    score_error: FiniteFloat | None = None
+    compute: FiniteFloat | None = None
 
     @field_validator("pruner_settings")
     @classmethod
