@@ -32,7 +32,7 @@ from paretoprune.zoo.catalogue import checkpoint_directory
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 FOREIGN = (
     OSError, ValueError, RuntimeError, ImportError, LookupError, TypeError, AttributeError,
-    AssertionError, SafetensorError, StrictDataclassError,
+    AssertionError, ArithmeticError, MemoryError, SafetensorError, StrictDataclassError,
 )  # fmt: skip
 """What the libraries that read a stranger's files raise; nothing of ours runs there."""
 LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "depth")

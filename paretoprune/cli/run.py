@@ -138,9 +138,9 @@ def _run_case(
     check(problem, specs, study.seed_list, study.budget)
     for note in problem.notes():
         console.print(note)
+    trackers = Trackers.named(study.track)  # before anything is written: it may be missing
     begin(folder, problem, study)
     shown = {"decoder_batch" if key == "batch" else key: v for key, v in loading.items()}
-    trackers = Trackers.named(study.track)
     wanted = study.reference
     with StudyLog(folder, storage=study.storage) as log:
         found = None if wanted is None else evaluate_reference(console, problem, wanted, log)

@@ -156,3 +156,10 @@ def test_layers_without_an_end_are_refused_before_they_are_made() -> None:
     said = _config("config", text_config=config["text_config"] | {"num_hidden_layers": 2**31})
     assert said is not None
     assert "num_hidden_layers 2147483648; allowed: up to 1000" in said
+
+
+def test_a_picture_that_is_scaled_by_nothing_is_refused() -> None:
+    """Found by fuzzing: 0 was raised to a negative power while the model was built."""
+    seed = "mini-internvl!config.json"
+    content = json.loads(TARGETS["configs"].seeds()[seed]) | {"downsample_ratio": 0.0}
+    assert check(TARGETS["configs"], seed, json.dumps(content).encode()) is not None
