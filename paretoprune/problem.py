@@ -158,10 +158,15 @@ class Problem(ABC):
     objectives: tuple[Objective, ...]
     has_shares: bool = False
     """Whether candidates may be evaluated on a share of the samples."""
+    works_ahead: bool = False
+    """Whether `begin` starts on candidates while others are evaluated."""
 
     @abstractmethod
     def evaluate(self, candidates: Sequence[Candidate]) -> list[Evaluation]:
         """Evaluate a whole batch, in order, so that work can be shared."""
+
+    def begin(self, candidates: Sequence[Candidate]) -> None:  # noqa: B027 (optional hook)
+        """Start on candidates that `evaluate` will be given next, where `works_ahead`."""
 
     def price(self, candidate: Candidate) -> float:
         """Nominal cost of evaluating `candidate` alone, dense-pass equivalents; 1 by default."""

@@ -164,6 +164,7 @@ class _Loop:
         self._stale = 0
         self._started = time.perf_counter()
         self._over = False
+        self._ahead: list[Candidate] | None = None
 
     def resume(self) -> None:
         """Take over what an earlier run left: its end, or its last checkpoint."""
@@ -183,19 +184,19 @@ class _Loop:
 
     def step(self) -> bool:
         """One ask; returns whether it was a new one, not one of an earlier run."""
-        if self.strategy.finished:
+        if self._ahead is None and self.strategy.finished:
             self.result.stopped = "finished"
             return False
         context, result = self.context, self.result
         before = context.spent
-        context.asks += 1
+        number = context.asks if self._ahead is not None else context.asks + 1
         try:
-            asked = self.strategy.ask(self.batch)
+            asked = self._asked()
         except BudgetExhausted:
             result.stopped = "budget"
             return False
         affordable = _charge(self.problem, context, asked)
-        replayed = bool(affordable) and self._evaluate(affordable)
+        replayed = bool(affordable) and self._evaluate(affordable, number)
         fresh = {self.problem.identity(c) for c in affordable} - self._seen
         self._seen |= fresh
         worked = not asked and context.spent > before
@@ -210,21 +211,48 @@ class _Loop:
             self._save()
         return not replayed
 
-    def _evaluate(self, candidates: list[Candidate]) -> bool:
+    def _asked(self) -> list[Candidate]:
+        """The next ask, unless it was asked for ahead."""
+        if self._ahead is not None:
+            asked, self._ahead = self._ahead, None
+            return asked
+        self.context.asks += 1
+        return self.strategy.ask(self.batch)
+
+    def _work_ahead(self, now: list[Candidate]) -> None:
+        """Let idle workers start on the ask after `now`, of a strategy that learns nothing.
+
+        Nothing of it is recorded or charged before its turn, so the log stays the same.
+        """
+        if self.strategy.learns or not self.problem.works_ahead or self.strategy.finished:
+            return
+        self.problem.begin(now)
+        self._ahead = self._asked()
+        spent, fits = self.context.spent, []
+        for candidate in self._ahead:
+            spent += self.problem.price(candidate)
+            if spent > self.context.budget + 1e-9:
+                break
+            fits.append(candidate)
+        if fits:
+            self.problem.begin(fits)
+
+    def _evaluate(self, candidates: list[Candidate], ask: int) -> bool:
         """Evaluate an ask and tell what was found; true if an earlier run had evaluated it."""
         context, result = self.context, self.result
-        recorded = self.recorder.asked(candidates, ask=context.asks, spent=context.spent)
+        recorded = self.recorder.asked(candidates, ask=ask, spent=context.spent)
         if recorded is not None:
             found = recorded.evaluations
             self._started = time.perf_counter() - recorded.seconds
             result.evaluating = recorded.evaluating
         else:
             started = time.perf_counter()
+            self._work_ahead(candidates)
             found = evaluate_each(self.problem, candidates)
             now = time.perf_counter()
             result.evaluating += now - started
             self.recorder.told(found, seconds=now - self._started, evaluating=result.evaluating)
-        result.take(found, ask=context.asks, spent=context.spent)
+        result.take(found, ask=ask, spent=context.spent)
         self.strategy.tell(found)
         return recorded is not None
 

@@ -15,6 +15,8 @@ BENCHMARKS = {
     "memory": "paretoprune.bench.memory:run",
     "log": "paretoprune.bench.log:run",
     "kill9": "paretoprune.bench.kill9:run",
+    "workers": "paretoprune.bench.workers:run",
+    "fleet": "paretoprune.bench.fleet:run",
     "kernels": "paretoprune.bench.kernels:run",
     "joint": "paretoprune.bench.joint:run",
     "operators": "paretoprune.bench.operators:run",

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -40,6 +41,8 @@ BUDGET = 32.0
 PAUSE = 0.002
 """Seconds that an evaluation takes at least, so that some kills fall into one."""
 STUDY = "study"
+PASSED_ON = ("price", "identity", "relaxation", "probe", "probe_price", "policy_candidate")
+"""What a strategy may ask of its problem beside evaluations."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Counted(Problem):
         self.objectives = inner.objectives
         self.has_shares = inner.has_shares
         self._file = file
-        for method in ("price", "identity", "relaxation", "probe", "probe_price"):
+        for method in PASSED_ON:
             setattr(self, method, getattr(inner, method))
 
     def evaluate(self, candidates: Sequence[Candidate]) -> list[Evaluation]:
@@ -202,6 +205,7 @@ def _finish(process: BaseProcess) -> None:
 def _play(name: str, folder: Path, storage: str | None = None) -> None:
     """Run the study in this process, or go on with it."""
     warnings.simplefilter("ignore")
+    torch.set_num_threads(1)  # those of the process that this one was forked from are not here
     folder.mkdir(parents=True, exist_ok=True)
     problem = _problem(name, folder)
     with StudyLog(folder, storage=storage) as log:

@@ -18,7 +18,7 @@ def bench(
         str,
         typer.Argument(
             help="Benchmark: evaluation, prefill, latency, memory, log, kernels, operators, "
-            "gradient-bias, search-cost, kill9, joint."
+            "gradient-bias, search-cost, kill9, joint, workers, fleet."
         ),
     ],
     model: Annotated[
@@ -48,7 +48,7 @@ def bench(
     strategy: Annotated[
         list[str] | None,
         typer.Option(
-            "--strategy", "-s", help="Strategies of search-cost, kill9. [default: theirs]"
+            "--strategy", "-s", help="Strategies of search-cost, kill9, fleet. [default: theirs]"
         ),
     ] = None,
     reference: Annotated[
@@ -67,6 +67,10 @@ def bench(
             "[default: files]"
         ),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Workers of workers and fleet. [default: 1 and 2; 100]"),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="JSON file to write the figures to.")] = None,
 ) -> None:
     """Run one of the project's benchmarks and print its figures."""
@@ -78,5 +82,5 @@ def bench(
         new_console(), model=model, search_size=search_size, heldout_size=heldout_size,
         repeats=repeats, device=device, out=out,
         quick=quick, seeds=seeds, first_seed=first_seed, strategy=strategy, reference=reference,
-        shard=shard, kills=kills, storage=storage,
+        shard=shard, kills=kills, storage=storage, workers=workers,
     )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from paretoprune.comparison import Comparison
+    from paretoprune.executors import Placement
     from paretoprune.gradients import Gradients
     from paretoprune.log import StudyLog
     from paretoprune.problem import Problem
@@ -101,6 +103,13 @@ def run_matrix(
 
 def run_case(console: Console, study: StudyFile, folder: Path, *, resume: bool = False) -> Summary:
     """Run one comparison into `folder` and print it; the settings are there before it starts."""
+    with executor_of(study) as executor:
+        return _run_case(console, study, folder, executor)
+
+
+def _run_case(
+    console: Console, study: StudyFile, folder: Path, executor: Placement | None
+) -> Summary:
     from paretoprune.comparison import check
     from paretoprune.comparison import compare as search
     from paretoprune.examples import examples_of
@@ -119,7 +128,8 @@ def run_case(console: Console, study: StudyFile, folder: Path, *, resume: bool =
     if not is_location(study.problem):  # a user's own may need no library of models at all
         without_library_bars()
     loading = loading_of(study)
-    problem = load_with_status(console, study.problem, loading)
+    placed = {} if executor is None else {"executor": executor}
+    problem = load_with_status(console, study.problem, loading | placed)
     if not study.strategy:
         study = study.changed({"strategy": list(fitting_strategies(problem))})
     if study.problem == TOKEN_PRUNING and not study.task:
@@ -196,8 +206,19 @@ def check_places(study: StudyFile) -> None:
         for name in ("workers", "cluster"):
             if getattr(study, name) is not None:
                 raise InvalidValueError(f"--{name} goes with --executor ray, not with in-process")
-    else:
-        raise InvalidValueError("--executor ray is not there yet; leave it out")
+    elif study.problem != TOKEN_PRUNING:
+        raise InvalidValueError(
+            f"--executor ray evaluates token-pruning; --problem {study.problem} runs in-process"
+        )
+
+
+def executor_of(study: StudyFile) -> AbstractContextManager[Placement | None]:
+    """Where the study's evaluations run; None for this process."""
+    if study.executor == "in-process":
+        return nullcontext()
+    from paretoprune.executors import RayPlacement
+
+    return RayPlacement(study.workers, study.cluster)
 
 
 def check_parts(cases: Sequence[Case]) -> None:

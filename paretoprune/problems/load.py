@@ -7,11 +7,13 @@ from typing import Any
 
 from paretoprune.adapters.load import load_adapter
 from paretoprune.errors import InvalidValueError
+from paretoprune.executors import Placement
 from paretoprune.parallel import own_device
 from paretoprune.presets import find_presets
 from paretoprune.problems.costs import DEFAULT_OBJECTIVES, parse_objectives
 from paretoprune.problems.prefill_store import DEFAULT_BYTES
 from paretoprune.problems.presets import runnable
+from paretoprune.problems.remote import WORKER, Remote, recipe_of
 from paretoprune.problems.token_pruning import TokenPruning
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.operators import Named, Operators
@@ -41,6 +43,7 @@ def load_problem(
     split: str = "search",
     objectives: str | Sequence[str] = DEFAULT_OBJECTIVES,
     prefill_bytes: int = DEFAULT_BYTES,
+    executor: Placement | None = None,
     **loading: Any,
 ) -> TokenPruning:
     """Token pruning on a model and a task by name; `pruner` is a name or a pruner, or several.
@@ -58,7 +61,8 @@ def load_problem(
     names another split to draw the first from, for scoring only); `levels` is the number of steps
     of the keep-ratio lattice (default: multiples of 8 tokens); `objectives` are `score` and one or
     more costs of `problems.costs`, such as `"score,latency_ms"`; `prefill_bytes` is the memory for
-    prefills, beyond which they lie on disk; `loading` goes to `load_adapter`
+    prefills, beyond which they lie on disk; `executor` says which workers evaluate instead of this
+    process, such as `executors.RayPlacement(workers=4)`; `loading` goes to `load_adapter`
     (dtype, device, attn, trust_remote_code).
     """
     parse_objectives(objectives)  # mistakes show before the model loads
@@ -76,6 +80,11 @@ def load_problem(
     adapter = load_adapter(model, **loading)
     adapter.model.requires_grad_(False)  # gradients go to keep ratios: nothing is kept for weights
     operators, left_out = wanted.available(adapter)
+    remote = None
+    if executor is not None:
+        sizes = {split: search_size, "heldout": heldout_size}
+        recipe = recipe_of(model, task or default_task(model), data, data_seed, sizes, loading)
+        remote = Remote(executor.crew(WORKER, recipe))
     beside, without = runnable(adapter, named)
     return TokenPruning(
         adapter,
@@ -93,4 +102,6 @@ def load_problem(
         model_name=model,
         objectives=parse_objectives(objectives),
         prefill_bytes=prefill_bytes,
+        executor=remote,
+        split=split,
     )

@@ -82,6 +82,12 @@ def answered_batches(
 
     With extras for a pruner's `needs`.
     """
+    for numbers in batch_numbers(adapter, samples, batch=batch):
+        yield answered_batch(adapter, samples, numbers, needs=needs)
+
+
+def batch_numbers(adapter: Adapter, samples: Sequence[Sample], *, batch: int) -> list[list[int]]:
+    """Which samples go together: batches of at most `batch`, of equal length if possible."""
     if not samples:
         raise InvalidValueError("a split needs at least one sample")
     ids = adapter.tokenizer([f"{s.prompt} {_known(s)}" for s in samples])["input_ids"]
@@ -91,9 +97,11 @@ def answered_batches(
         way = type(sample.scoring).__name__, _says_itself(sample), _room(adapter, sample) > 0
         key = len(ids[number]), size_of(sample.image), *way
         buckets.setdefault(key, []).append(number)
-    for _, numbers in sorted(buckets.items()):
-        for start in range(0, len(numbers), batch):
-            yield answered_batch(adapter, samples, numbers[start : start + batch], needs=needs)
+    return [
+        numbers[start : start + batch]
+        for _, numbers in sorted(buckets.items())
+        for start in range(0, len(numbers), batch)
+    ]
 
 
 def answered_batch(

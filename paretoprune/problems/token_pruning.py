@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -38,18 +38,16 @@ from paretoprune.problems.kept_tokens import Question, Wanted, kept_tokens
 from paretoprune.problems.known import KnownOutcomes, Row
 from paretoprune.problems.latency import PrefillTimer, typical_sample
 from paretoprune.problems.memory import peak_prefill_bytes
-from paretoprune.problems.outcomes import Scorer
-from paretoprune.problems.population import score_population, tabulate
+from paretoprune.problems.population import tabulate
 from paretoprune.problems.prefill_store import DEFAULT_BYTES, PrefillStore
 from paretoprune.problems.presets import guests_for, published
-from paretoprune.problems.teacher_forcing import answered_batches
+from paretoprune.problems.split import DEFAULT_DENSE_BYTES, Scoring, Split
+from paretoprune.problems.teacher_forcing import batch_numbers
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.cost import choosing_flops
 from paretoprune.pruning.decide import check_layers, decide_each
-from paretoprune.pruning.decoder import run_population
 from paretoprune.pruning.operators import Operators
 from paretoprune.pruning.tokens import enter
-from paretoprune.pruning.trunk import Trunk, trunk_bytes
 from paretoprune.registry import policies
 from paretoprune.schedules import KeepSchedule, keep_counts
 from paretoprune.schedules.kernels import Kernel, Withdrawal, fitting_kernels
@@ -57,10 +55,12 @@ from paretoprune.search.relaxation import Relaxation
 from paretoprune.space import SearchSpace
 from paretoprune.tasks.base import Measured, Sample
 
+if TYPE_CHECKING:
+    from paretoprune.problems.remote import Remote
+
 LATTICE_TOKENS = 8
 """Kept counts are multiples of this many tokens by default, so that sibling candidates meet."""
 MOST_LEVELS = 72
-DEFAULT_DENSE_BYTES = 1 << 30
 DEFAULT_SPACE = "multi-step"
 EXAMPLE_SIDE = 336
 """Pixels of example pictures in a report, along the longer side."""
@@ -85,7 +85,8 @@ class TokenPruning(Problem):
     `problems.known`). `task` adds its own figures, such as F1, to the
     metrics of every evaluation on all samples. `lean_layers=False` evaluates with the model's
     own layers alone (see `adapters.lean`), for debugging; prefills are timed and their memory
-    measured with those in any case.
+    measured with those in any case. With an `executor` its workers evaluate; `split` is how they
+    know the samples.
     """
 
     name = "token-pruning"
@@ -111,6 +112,8 @@ class TokenPruning(Problem):
         remarks: Sequence[str] = (),
         task: Measured | None = None,
         lean_layers: bool = True,
+        executor: Remote | None = None,
+        split: str = "search",
     ) -> None:
         self.adapter = adapter
         self._engine = lean(adapter) if lean_layers else adapter
@@ -124,17 +127,28 @@ class TokenPruning(Problem):
         self.batch = batch
         self.model_name = model_name
         self._heldout_samples = heldout_samples
-        self.batches = PrefillStore(
-            answered_batches(self._engine, samples, batch=batch, needs=self._needs),
-            limit=prefill_bytes,
-        )
-        self._scorer = Scorer(self._engine, self.samples)
         self._prefill_bytes = prefill_bytes
         self._dense_bytes = dense_bytes
         self._lean_layers = lean_layers
         self._order = stratified_order(self.samples)
+        self._executor = executor
+        self.works_ahead = executor is not None
+        self._groups = batch_numbers(self._engine, self.samples, batch=batch)
+        pruners = (*self.operators.pruners, *self.guests)
+        self._scoring: Scoring = (
+            self._split
+            if executor is None
+            else executor.split(split, self._groups, len(self.samples), pruners)
+        )
+        measured = self._scoring.measured
+        self.visual_tokens, self.text_tokens = measured.visual_tokens, measured.text_tokens
+        self.dense_outcomes, self.blind_outcomes = measured.outcomes
+        self.dense_score, self.blind_score = (float(row.mean()) for row in measured.outcomes)
+        layers = adapter.spec.layers
+        self.dense_flops, self.blind_flops = (
+            float(self.flops(np.full(layers, keep)).mean()) for keep in (1.0, 0.0)
+        )
         self.known: KnownOutcomes | None = None
-        self._measure_lengths()
         self._given_timer = timer
         self._peaks: dict[tuple[str, bytes], int] = {}
         self._decisions: dict[str, NDArray[np.float64]] = {}
@@ -152,7 +166,6 @@ class TokenPruning(Problem):
         self.spaces = {
             name: self.operators.joined(kernel.space) for name, kernel in self.kernels.items()
         }
-        self._measure_references()
         if self.dense_score <= self.blind_score and not allow_no_tradeoff:
             raise InvalidValueError(
                 f"model {self.model_name!r} scores {self.dense_score:.3f} with all visual tokens "
@@ -174,43 +187,23 @@ class TokenPruning(Problem):
     def _needs(self) -> frozenset[str]:
         return self.operators.needs.union(*(guest.needs for guest in self.guests))
 
-    def _measure_lengths(self) -> None:
-        count = len(self.samples)
-        self.visual_tokens = np.zeros(count, dtype=np.int64)
-        self.text_tokens = np.zeros(count, dtype=np.int64)
-        for part in self.batches:
-            rows = part.sample.cpu().numpy()
-            visual = part.prefill.visual.sum(1).cpu().numpy()
-            self.visual_tokens[rows] = visual
-            self.text_tokens[rows] = part.prefill.valid.sum(1).cpu().numpy() - visual
+    @cached_property
+    def _split(self) -> Split:
+        """The split in this process: with an executor, only for what workers cannot do."""
+        return Split(
+            self._engine, self.samples, self._groups, self.pruner, needs=self._needs,
+            prefill_bytes=self._prefill_bytes, dense_bytes=self._dense_bytes,
+        )  # fmt: skip
 
-    def _measure_references(self) -> None:
-        """Dense and blind: scores and FLOPs that every relative figure is measured against."""
-        layers = self.adapter.spec.layers
-        both = np.stack([np.ones(layers), np.zeros(layers)])
-        self.dense_flops, self.blind_flops = (float(self.flops(row).mean()) for row in both)
-        self.dense_log_probabilities: list[torch.Tensor] = []
-        self._trunks: list[Trunk | None] = []
-        room = self._dense_bytes
-        outcomes = np.zeros((2, len(self.samples)), dtype=np.float32)
-        with torch.no_grad():
-            for part in self.batches:
-                needed = trunk_bytes(self.adapter.spec, part.prefill, with_path=part.goes_on)
-                trunk = Trunk() if needed <= room else None
-                room -= 0 if trunk is None else needed
-                self._trunks.append(trunk)
-                for leaf in run_population(
-                    self._engine, part.prefill, both, self.pruner,
-                    sample=part.sample, answers=part.places, trunk=trunk,
-                    with_path=part.goes_on,
-                ):  # fmt: skip
-                    predicted = part.log_probabilities(self.adapter, leaf.tokens)
-                    scored = self._scorer.outcomes(part, leaf, predicted).cpu().numpy()
-                    outcomes[leaf.candidates[0], part.sample.cpu().numpy()] = scored
-                    if leaf.candidates == [0]:
-                        self.dense_log_probabilities.append(predicted)
-        self.dense_outcomes, self.blind_outcomes = outcomes
-        self.dense_score, self.blind_score = (float(row.mean()) for row in outcomes)
+    @property
+    def batches(self) -> PrefillStore:
+        """The split's prefills, with answers."""
+        return self._split.batches
+
+    @property
+    def dense_log_probabilities(self) -> list[torch.Tensor]:
+        """The dense model's, of each batch, [B, answer tokens, vocabulary]."""
+        return self._split.dense_log_probabilities
 
     # --- cost
 
@@ -351,7 +344,7 @@ class TokenPruning(Problem):
         if name not in self._decisions:
             found = np.ones((len(self.samples), policy.layers))
             with torch.inference_mode():
-                for part, trunk in zip(self.batches, self._trunks, strict=True):
+                for part, trunk in zip(self.batches, self._split.trunks, strict=True):
                     (rows,) = decide_each(
                         self._engine, part.prefill, [(policy, pruner)],
                         sample=part.sample, trunk=trunk,
@@ -390,6 +383,14 @@ class TokenPruning(Problem):
             found |= dict(zip(numbers, self._evaluate(group, share), strict=True))
         return [found[i] for i in range(len(candidates))]
 
+    def begin(self, candidates: Sequence[Candidate]) -> None:
+        """Send candidates to the workers ahead of `evaluate`; nothing without any."""
+        if self._executor is None or self.known is not None or any(c.share < 1 for c in candidates):
+            return
+        distinct = {one.key: one for one in map(self.configuration, candidates)}
+        table = tabulate(list(distinct.values()), len(self.samples))
+        self._scoring.begin(table, np.ones(len(self.samples), dtype=np.bool_))
+
     def _evaluate(self, candidates: Sequence[Candidate], share: float) -> list[Evaluation]:
         started = time.perf_counter()
         each = [self.configuration(c) for c in candidates]
@@ -426,11 +427,7 @@ class TokenPruning(Problem):
         flops = 0.0
         if new:
             table = tabulate(list(new.values()), len(self.samples))
-            scored = score_population(
-                self._engine, table.pruners, self.batches, self.dense_log_probabilities,
-                table.ratios, chosen=chosen, wanted=table.wanted, scorer=self._scorer,
-                trunks=self._trunks,
-            )  # fmt: skip
+            scored = self._scoring.score(table, chosen)
             flops = scored.flops
             for of, (key, one) in zip(table.of, new.items(), strict=True):
                 row = scored.score[of[samples], samples], scored.divergence[of[samples], samples]
@@ -645,6 +642,7 @@ class TokenPruning(Problem):
             levels=self.levels, batch=self.batch, model_name=self.model_name,
             objectives=(SCORE, *self.costs), prefill_bytes=self._prefill_bytes,
             dense_bytes=self._dense_bytes, lean_layers=self._lean_layers, task=self._task,
+            executor=self._executor, split="heldout",
             timer=self.timer if {"latency_ms", "peak_memory_bytes"} & set(self.costs) else None,
         )  # fmt: skip
 

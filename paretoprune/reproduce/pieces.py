@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
@@ -23,6 +24,7 @@ from paretoprune.problems.load import load_problem
 from paretoprune.problems.token_pruning import TokenPruning
 from paretoprune.reference import reference_front
 from paretoprune.reproduce.scale import Scale
+from paretoprune.search.gradient.options import LagrangianOptions
 from paretoprune.specs import StrategySpec
 from paretoprune.study import StudyResult
 
@@ -55,8 +57,8 @@ class Piece(_Stored):
     """One front: of a search with one seed, or of a whole grid.
 
     `area` is what each held-out sample contributes to the held-out front area; `hypervolume` is on
-    the search split; `cost` in dense-pass equivalents; `families` holds, of a grid, the front that
-    each question family alone would choose on the search split.
+    the search split; `cost` in dense-pass equivalents; `families` holds, of the first grid, the
+    front that each question family alone would choose on the search split.
     """
 
     model: str
@@ -94,6 +96,8 @@ class Pieces:
     def search(self, strategy: str, seed: int, *, model: str = "", pruner: str = "") -> Piece:
         """The front of one study; by default on the scale's first model and pruner."""
         model, pruner = model or self.scale.models[0], pruner or self.scale.pruners[0]
+        if strategy == f"gradient:kernel={LagrangianOptions.kernel}":
+            strategy = "gradient"  # its default: the same search
         name = f"{strategy} seed={seed} {pruner} {model}"
         return self._once(name, lambda: self._search(model, pruner, strategy, seed))
 
@@ -129,9 +133,13 @@ class Pieces:
         file = self.folder / PIECES / f"{safe}.json"
         if file.exists():
             return read_stored(file, "piece of a reproduction", Piece)
-        self._observe(name)
-        piece = run()
-        write_whole(file, (piece.model_dump_json() + "\n").encode("utf-8"))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(file.parent / f".{safe}.lock"):  # another shard may be at it: wait, then read
+            if file.exists():
+                return read_stored(file, "piece of a reproduction", Piece)
+            self._observe(name)
+            piece = run()
+            write_whole(file, (piece.model_dump_json() + "\n").encode("utf-8"))
         return piece
 
     def _load(self, model: str, pruner: str) -> TokenPruning:
@@ -154,9 +162,15 @@ class Pieces:
         evaluations = reference.evaluations
         study = _study(problem, "grid", evaluations, reference.front)
         piece = _piece(problem, study, model, pruner, self.scale.grid, 0)
+        if (model, pruner) != (self.scale.models[0], self.scale.pruners[0]):
+            return piece  # families are asked of the first of each alone
+        fronts = _family_fronts(problem, evaluations)
+        union = sorted({place for front in fronts.values() for place in front})
+        # evaluated at once, so that they share prefixes
+        study = _study(problem, "grid", evaluations, union)
+        points = dict(zip(union, _points_as_listed(problem, study), strict=True))
         families = {
-            family: _points(problem, _study(problem, "grid", evaluations, front))
-            for family, front in _family_fronts(problem, evaluations).items()
+            family: _by_cost([points[place] for place in front]) for family, front in fronts.items()
         }
         return piece.model_copy(update={"families": families})
 
@@ -216,6 +230,14 @@ def _piece(
 
 
 def _points(problem: TokenPruning, study: Study) -> list[Point]:
+    return _by_cost(_points_as_listed(problem, study))
+
+
+def _by_cost(points: list[Point]) -> list[Point]:
+    return sorted(points, key=lambda p: p.compute)
+
+
+def _points_as_listed(problem: TokenPruning, study: Study) -> list[Point]:
     assert problem.heldout is not None
     assert study.heldout is not None
     points = []
@@ -237,4 +259,4 @@ def _points(problem: TokenPruning, study: Study) -> list[Point]:
                 soft_compute=None if soft is None else soft.compute,
             )
         )
-    return sorted(points, key=lambda p: p.compute)
+    return points

@@ -88,6 +88,8 @@ class SearchStrategy(ABC):
     """The largest number of objectives it handles; None for any."""
     only_space: ClassVar[str | None] = None
     """Name of the one space it searches, where it understands no other; None for any."""
+    learns: ClassVar[bool] = True
+    """Whether what it is told changes what it asks; if not, workers may start on its next ask."""
     depends_on_seed: ClassVar[bool] = True
     """Whether another seed asks for other candidates; one that does not is run once."""
 

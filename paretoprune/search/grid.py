@@ -32,6 +32,7 @@ class GridSearch(SearchStrategy):
     """
 
     depends_on_seed: ClassVar[bool] = False
+    learns: ClassVar[bool] = False
 
     def __init__(self, points: int | None = None) -> None:
         if points is not None and points < 2:

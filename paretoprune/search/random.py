@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from paretoprune.problem import Candidate
 from paretoprune.search.base import SearchStrategy
 
 
 class RandomSearch(SearchStrategy):
     """Draws every knob uniformly; learns nothing."""
+
+    learns: ClassVar[bool] = False
 
     def ask(self, n: int) -> list[Candidate]:
         """Propose `n` independent points."""

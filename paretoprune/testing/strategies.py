@@ -307,6 +307,27 @@ class StrategyContract(ABC):
             assert all(a is b for a, b in zip(told, evaluations, strict=True))
             told.clear()
 
+    def test_one_that_says_it_learns_nothing_needs_no_answers(self) -> None:
+        """Its asks are the same before it is told anything: workers may start on them."""
+        if self.make().learns:
+            pytest.skip("learns from what it is told")
+        asked: list[list[str]] = []
+        for tells in (True, False):
+            problem, strategy = self.problem(), self.make()
+            context = SearchContext(seed=3, budget=1e6)
+            strategy.start(problem, context)
+            asked.append([])
+            for _ in range(self.asks):
+                if strategy.finished:
+                    break
+                context.asks += 1
+                found = strategy.ask(self.n)
+                asked[-1] += [candidate.key for candidate in found]
+                if tells:
+                    strategy.tell(problem.evaluate(found))
+        assert asked[0]
+        assert asked[0] == asked[1]
+
     @pytest.mark.parametrize("period", [1, 2])
     def test_goes_on_after_failures(self, period: int) -> None:
         """Failed evaluations, even all of them, do not stop it or count as found."""

@@ -156,7 +156,7 @@ def test_the_table_of_joint_searches_is_of_its_figures() -> None:
 @pytest.mark.parametrize("page", ["write-a-strategy", "write-a-pruner"])
 def test_the_how_to_passes_its_contract_suite(page: str, tmp_path: Path) -> None:
     """The page's python blocks up to the suite are a test file that passes."""
-    text = (DOCS / "howto" / f"{page}.md").read_text(encoding="utf-8")
+    text = (DOCS / "tutorials" / f"{page}.md").read_text(encoding="utf-8")
     code = [b.code for b in outputs.blocks(text) if b.language == "python" and not b.skipped]
     last = max(i for i, block in enumerate(code) if "Contract)" in block)
     file = tmp_path / "test_mine.py"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from paretoprune.reproduce.finding import Finding, read_finding, write_finding
 from paretoprune.reproduce.pieces import Piece, Pieces, Point
 from paretoprune.reproduce.run import parse_claims, reproduce, summary
 from paretoprune.reproduce.scale import FULL, QUICK
+from paretoprune.search.gradient.options import LagrangianOptions
 
 LAYERS = 8
 FAMILIES = ("counting", "digit")
@@ -164,10 +167,45 @@ def test_a_piece_is_run_once_and_a_broken_one_is_named(tmp_path):
     first = pieces._once("tpe seed=0", run)
     assert pieces._once("tpe seed=0", run) == first
     assert runs == [1]
-    (file,) = (tmp_path / "pieces").iterdir()
+    (file,) = (tmp_path / "pieces").glob("*.json")
     file.write_text("{}")
     with pytest.raises(BrokenFileError, match="piece of a reproduction .*json"):
         pieces._once("tpe seed=0", run)
+
+
+def test_shards_in_one_folder_run_a_piece_once(tmp_path):
+    """A second process that wants the same piece waits for it and reads it."""
+    runs = []
+
+    def run():
+        runs.append(1)
+        time.sleep(0.2)
+        return piece("tpe")
+
+    def ask(found):
+        found.append(Pieces(tmp_path, QUICK)._once("tpe seed=0", run))
+
+    found = []
+    asking = [threading.Thread(target=ask, args=(found,)) for _ in range(3)]
+    for one in asking:
+        one.start()
+    for one in asking:
+        one.join()
+    assert runs == [1]
+    assert found == [found[0]] * 3
+
+
+def test_the_default_kernel_is_not_searched_twice(tmp_path, monkeypatch):
+    pieces, asked = Pieces(tmp_path, QUICK), []
+    monkeypatch.setattr(
+        pieces, "_search", lambda *given: asked.append(given) or piece(given[2], given[3])
+    )
+    default = LagrangianOptions().kernel
+    assert default in QUICK.kernels and default in FULL.kernels
+    assert pieces.search("gradient", 0) == pieces.search(f"gradient:kernel={default}", 0)
+    assert len(asked) == 1
+    pieces.search("gradient:kernel=single-step", 0)
+    assert len(asked) == 2
 
 
 def test_the_summary_says_what_the_models_are_and_every_verdict():

@@ -1,0 +1,38 @@
+"""What carries messages to workers: Ray, or anything else that starts them and gives answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+
+class WorkerDied(Exception):
+    """A worker, or the machine it ran on, is gone; the message says what is known of it."""
+
+
+class Transport(Protocol):
+    """Starts workers and carries bytes to and from them.
+
+    A worker answers one message at a time, in order. What it raises comes out of `result`.
+    """
+
+    def start(self) -> Any:
+        """Start a worker; it may take a while until it answers."""
+
+    def submit(self, worker: Any, message: bytes) -> Any:
+        """Send a message; returns a ticket for its answer."""
+
+    def ready(self, worker: Any) -> Any:
+        """A ticket that is answered as soon as the worker has started."""
+
+    def wait(self, tickets: Sequence[Any], seconds: float) -> list[Any]:
+        """Those of the tickets that have been answered, or never will be: [] after `seconds`."""
+
+    def result(self, ticket: Any) -> bytes:
+        """The answer; raises `WorkerDied` where there will be none, else what the worker raised."""
+
+    def stop(self, worker: Any) -> None:
+        """End a worker, if it is still there."""
+
+    def close(self) -> None:
+        """End all of them."""
