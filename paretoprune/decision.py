@@ -12,7 +12,8 @@ from typing import Literal
 import numpy as np
 
 from paretoprune import frontier
-from paretoprune.errors import BrokenFileError, InvalidValueError, UnknownNameError
+from paretoprune.errors import InvalidValueError, UnknownNameError
+from paretoprune.files import write_whole
 from paretoprune.results import FrontPoint, ObjectiveInfo, Summary, schedule_file
 from paretoprune.schedules.files import write_schedule
 
@@ -120,23 +121,18 @@ def write_pick(file: Path, summary: Summary, chosen: Pick) -> None:
     Raises `BrokenFileError` where the file cannot be written.
     """
     point = chosen.point
-    try:
-        if point.keep is not None:
-            write_schedule(file, schedule_file(summary, point))
-            return
-        content = {
-            "format": "paretoprune-pick/1",
-            "problem": summary.problem,
-            "space": point.space,
-            "knobs": point.knobs,
-            "chosen_as": chosen.rule,
-            "found_by": f"{point.label} seed {point.seed}",
-            "search": point.search,
-            "heldout": point.heldout,
-            "heldout_error": point.heldout_error,
-        }
-        partial = file.with_suffix(".partial")
-        partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        partial.replace(file)
-    except OSError as error:
-        raise BrokenFileError(f"cannot write {file}: {error.strerror}") from error
+    if point.keep is not None:
+        write_schedule(file, schedule_file(summary, point))
+        return
+    content = {
+        "format": "paretoprune-pick/1",
+        "problem": summary.problem,
+        "space": point.space,
+        "knobs": point.knobs,
+        "chosen_as": chosen.rule,
+        "found_by": f"{point.label} seed {point.seed}",
+        "search": point.search,
+        "heldout": point.heldout,
+        "heldout_error": point.heldout_error,
+    }
+    write_whole(file, (json.dumps(content, indent=1) + "\n").encode("utf-8"))

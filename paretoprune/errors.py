@@ -9,6 +9,16 @@ LONGEST_NAME = 200
 """A longer name is cut in messages: it comes from a file that is none of ours."""
 
 
+LONGEST_SHOWN = 1000
+"""More of what a file says is not repeated in a message."""
+
+
+def plain(text: str) -> str:
+    """A stranger's text for a message: one line, printable, and cut."""
+    text = text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
 class ParetopruneError(Exception):
     """Base of all errors caused by input: a file, flag, schedule, model, dataset row or plug-in."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from paretoprune.errors import BrokenFileError, ParetopruneError
+from paretoprune.errors import BrokenFileError, ParetopruneError, plain
 
 MOST_BYTES = 1_000_000_000
 """No file of ours is larger: a larger one is not ours."""
@@ -49,12 +50,37 @@ def read_stored(file: Path, kind: str, model: type[Stored], most: int = MOST_BYT
     """A JSON file as `model`; raises `BrokenFileError` naming file, field and reason."""
     text = read_text(file, kind, most)
     try:
-        return model.model_validate_json(text)
+        found = model.model_validate_json(text)
+        strange = _not_finite(found.model_dump())
+        if strange is not None:
+            raise BrokenFileError(f"{kind} {file}: {plain(strange)} is not a finite number")
+        return found
+    except BrokenFileError:
+        raise
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])[:200] or "the file"
-        raise BrokenFileError(f"{kind} {file}: {where}: {first['msg'][:500]}") from error
+        raise BrokenFileError(
+            f"{kind} {file}: {plain(where)}: {plain(first['msg'][:500])}"
+        ) from error
     except ParetopruneError as error:
         raise BrokenFileError(f"{kind} {file}: {error}") from error
     except RecursionError as error:
         raise BrokenFileError(f"{kind} {file} is nested too deeply") from error
+
+
+def _not_finite(value: Any, where: str = "the file") -> str | None:
+    """The place of a number that is NaN or infinite: JSON has none, readers of it take them."""
+    if isinstance(value, float):
+        return None if math.isfinite(value) else where
+    if isinstance(value, dict):
+        parts = list(value.items())
+    elif isinstance(value, list | tuple):
+        parts = list(enumerate(value))
+    else:
+        return None
+    for name, part in parts:
+        found = _not_finite(part, str(name) if where == "the file" else f"{where}.{name}")
+        if found is not None:
+            return found
+    return None

@@ -10,11 +10,11 @@ import csv
 import io
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from paretoprune.errors import BrokenFileError
+from paretoprune.errors import BrokenFileError, plain
 from paretoprune.files import read_stored, write_whole
 from paretoprune.schedules.files import ScheduleFile, write_schedule
 
@@ -235,6 +235,34 @@ class Summary(_Stored):
     pairs: list[PairRow] = []
     notes: list[str] = []
     sensitivity: list[Sensitivity] = []
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        """What tables and figures take for granted; raises `ValueError`."""
+        names = [objective.name for objective in self.objectives]
+        if not names or len(set(names)) < len(names):
+            raise ValueError("a comparison has one or more objectives, each with its own name")
+        measured = [(p.search, p.heldout) for p in self.front]
+        measured += [(p.search, p.heldout) for p in self.presets]
+        for values in (one for both in measured for one in both if one is not None):
+            missing = [name for name in names if name not in values]
+            if missing:
+                raise ValueError(f"a configuration has no value of {plain(missing[0])}")
+        for point in self.front:
+            if point.keep is None or point.policy:
+                continue
+            try:
+                schedule_file(self, point)
+            except ValidationError as error:
+                first = error.errors(include_url=False)[0]
+                where = ".".join(map(str, first["loc"]))
+                raise ValueError(
+                    f"no schedule of {point.label}: {where}: {first['msg']}"
+                ) from error
+        for study in self.studies:
+            if any(len(point) != len(names) for point in study.points):
+                raise ValueError(f"points of studies have {len(names)} values, one per objective")
+        return self
 
     @property
     def best_label(self) -> str | None:

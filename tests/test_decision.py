@@ -129,7 +129,7 @@ def test_a_pick_is_exported_as_its_knobs(summary, tmp_path):
     assert content["heldout"] == chosen.point.heldout
     assert bend.candidate(content["knobs"], content["space"]).values == chosen.point.knobs
     with pytest.raises(BrokenFileError, match="cannot write"):
-        write_pick(tmp_path / "none" / "pick.json", summary, chosen)
+        write_pick(tmp_path / "pick.json" / "pick.json", summary, chosen)
 
 
 def test_a_pick_of_token_pruning_is_a_schedule_file(mini, tmp_path):

@@ -7,13 +7,25 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    PretrainedConfig,
+)
 
 from paretoprune.adapters.base import Adapter
-from paretoprune.errors import BrokenFileError, UnknownNameError, UnsupportedError
+from paretoprune.errors import (
+    BrokenFileError,
+    ParetopruneError,
+    UnknownNameError,
+    UnsupportedError,
+    plain,
+)
 from paretoprune.registry import adapters
 from paretoprune.zoo.catalogue import checkpoint_directory
 
@@ -23,6 +35,8 @@ FOREIGN = (
     AssertionError, SafetensorError, StrictDataclassError,
 )  # fmt: skip
 """What the libraries that read a stranger's files raise; nothing of ours runs there."""
+LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "depth")
+MOST_LAYERS = 1000
 GENERIC = "generic"
 """The registered adapter for families without one of their own."""
 
@@ -49,6 +63,7 @@ def load_adapter(
     options: dict[str, Any] = {"local_files_only": local, "trust_remote_code": trust_remote_code}
     try:
         torch_device = torch.device(device)
+        _require_few_layers(PretrainedConfig.get_config_dict(source, **options)[0], model)
         config = AutoConfig.from_pretrained(source, **options)
         family = adapter_class(config.model_type)
         if not _known_to_transformers(config):
@@ -66,14 +81,14 @@ def load_adapter(
         ).to(torch_device)
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
         image_processor = _pil_image_processor(source, options)
-    except UnsupportedError:
+    except (UnsupportedError, BrokenFileError):
         raise
     except FOREIGN as error:
         raise BrokenFileError(f"cannot load model {model!r}: {_reason(error, local)}") from error
     if family.family != GENERIC:
-        adapter: Adapter = family(loaded, tokenizer, image_processor)
-        _require_image_tokens(adapter, model)
-        return adapter
+        if checkpoint_directory(model) is not None:
+            return family(loaded, tokenizer, image_processor)
+        return _tried(family, loaded, tokenizer, image_processor, model)
     from paretoprune.adapters.generic import GenericAdapter
     from paretoprune.adapters.verify import require
 
@@ -101,6 +116,47 @@ def _require_image_tokens(adapter: Adapter, model: str) -> None:
                 f"cannot load model {model!r}: its configuration has token {token_id} for "
                 f"pictures, which its tokenizer of {len(adapter.tokenizer)} tokens does not know"
             )
+
+
+def _require_few_layers(config: Any, model: str) -> None:
+    """Raise `BrokenFileError` before a configuration makes lists and modules without an end."""
+    parts = [config]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, list):
+            parts += part
+        elif isinstance(part, dict):
+            parts += part.values()
+            for name in LAYERS:
+                value = part.get(name)
+                if isinstance(value, int | float) and not value <= MOST_LAYERS:
+                    raise BrokenFileError(
+                        f"cannot load model {model!r}: its configuration has {name} {value}; "
+                        f"allowed: up to {MOST_LAYERS}"
+                    )
+
+
+def _tried(
+    family: type[Adapter], loaded: Any, tokenizer: Any, image_processor: Any, model: str
+) -> Adapter:
+    """The adapter of a stranger's files, which has answered one small question about a picture.
+
+    Raises `BrokenFileError` where it cannot: then the files do not fit together.
+    """
+    try:
+        adapter: Adapter = family(loaded, tokenizer, image_processor)
+        _require_image_tokens(adapter, model)
+        picture = np.zeros((32, 32, 3), np.uint8)
+        with torch.no_grad():
+            adapter.model(**adapter.inputs([picture], ["?"]))
+    except ParetopruneError:
+        raise
+    except Exception as error:  # whatever four libraries raise for files that do not fit together
+        raise BrokenFileError(
+            f"cannot use model {model!r}: with its files, no question about a picture can be "
+            f"answered: {_reason(error, True)}"
+        ) from error
+    return adapter
 
 
 def find_checkpoint(model: str) -> tuple[str, bool]:
@@ -148,7 +204,7 @@ def _reason(error: Exception, local: bool) -> str:
     """One line; what a machine without network says of a hub name is put in plain words."""
     text = str(error).strip() or type(error).__name__
     lines = [line.strip() for line in text.splitlines()]
-    first = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    first = plain(" ".join(lines[:2]) if lines[0].endswith(":") else lines[0])
     names = {type(e).__name__ for e in (error, error.__cause__, error.__context__) if e is not None}
     offline = ("couldn't connect", "Connection", "offline", "resolve", "Max retries", "LocalEntry")
     if not local and (any(word in text for word in offline) or "ConnectError" in names):

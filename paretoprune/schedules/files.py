@@ -7,9 +7,9 @@ import math
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator
 
-from paretoprune.files import read_stored
+from paretoprune.files import read_stored, write_whole
 from paretoprune.schedules.schedule import KeepSchedule
 
 MOST_BYTES = 1_000_000
@@ -30,9 +30,9 @@ class ScheduleFile(BaseModel):
     keep: list[float] = Field(min_length=1, max_length=10_000)
     model: str | None = None
     found_by: str | None = None
-    score: float | None = None
-    score_error: float | None = None
-    compute: float | None = None
+    score: FiniteFloat | None = None
+    score_error: FiniteFloat | None = None
+    compute: FiniteFloat | None = None
 
     @field_validator("pruner_settings")
     @classmethod
@@ -63,8 +63,5 @@ def read_schedule(file: Path) -> ScheduleFile:
 
 def write_schedule(file: Path, content: ScheduleFile) -> None:
     """Write a schedule file, whole or not at all."""
-    partial = file.with_suffix(".partial")
-    partial.write_text(
-        json.dumps(content.model_dump(exclude_none=True), indent=1) + "\n", encoding="utf-8"
-    )
-    partial.replace(file)
+    text = json.dumps(content.model_dump(exclude_none=True), indent=1)
+    write_whole(file, f"{text}\n".encode())

@@ -52,4 +52,6 @@ def choose(
 
 
 def _hash(purpose: str, group: str) -> int:
-    return int.from_bytes(hashlib.sha256(f"{purpose}\n{group}".encode()).digest()[:8], "big")
+    return int.from_bytes(
+        hashlib.sha256(f"{purpose}\n{group}".encode("utf-8", "surrogatepass")).digest()[:8], "big"
+    )

@@ -11,7 +11,7 @@ from typing import IO
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from paretoprune.errors import BrokenFileError
+from paretoprune.errors import BrokenFileError, plain
 
 MOST_PIXELS = 50_000_000
 ORIENTATION = 0x0112
@@ -25,7 +25,7 @@ def read_picture(file: Path) -> Image.Image:
     Raises `BrokenFileError` in one sentence for a file that is missing, is no picture, ends early,
     or has more than `MOST_PIXELS`.
     """
-    return _read(file, f"picture {file}", str(file))
+    return _read(file, f"picture {plain(str(file))}", plain(str(file)))
 
 
 def picture_size(file: Path) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from paretoprune.errors import BrokenFileError
+from paretoprune.errors import BrokenFileError, plain
 from paretoprune.tasks.picture import read_base64_picture, read_picture, read_picture_bytes
 
 NOTHING = ("", "nan", "none")
@@ -35,7 +35,8 @@ class Row:
         shown = repr(value)
         shown = shown if len(shown) <= 60 else shown[:57] + "..."
         return BrokenFileError(
-            f"{self.data}, row {self.number}: column {column!r} is {shown}; allowed: {allowed}"
+            f"{self.data}, row {self.number}: column {plain(column)!r} is {shown}; "
+            f"allowed: {plain(allowed)}"
         )
 
     def has(self, column: str) -> bool:
@@ -113,10 +114,9 @@ class Row:
         name = f"{self.data}, row {self.number}, column {column!r}"
         if isinstance(value, Image.Image):
             return value.convert("RGB")
-        if isinstance(value, Mapping) and value.get("bytes") is not None:
-            return read_picture_bytes(value["bytes"], name)
         if isinstance(value, Mapping):
-            value = value.get("path")
+            content = value.get("bytes")
+            value = content if isinstance(content, bytes) else value.get("path")
         if isinstance(value, bytes):
             return read_picture_bytes(value, name)
         if isinstance(value, str) and value:
@@ -130,9 +130,14 @@ class Row:
 def inside(folder: Path, name: str, what: str) -> Path:
     """The file called `name` within `folder`; raises `BrokenFileError` for one that leaves it."""
     root = folder.resolve()
-    file = (root / name).resolve()
+    try:
+        file = (root / name).resolve()
+    except (OSError, ValueError) as error:  # a NUL in the name, or a loop of links
+        raise BrokenFileError(f"{what}: {plain(name)!r} is no name of a file") from error
     if not file.is_relative_to(root):
-        raise BrokenFileError(f"{what}: picture {name!r} lies outside {folder}; allowed: inside it")
+        raise BrokenFileError(
+            f"{what}: picture {plain(name)!r} lies outside {folder}; allowed: inside it"
+        )
     return file
 
 

@@ -18,6 +18,7 @@ from paretoprune.errors import (
     InvalidValueError,
     MissingDependencyError,
     UnknownNameError,
+    plain,
 )
 from paretoprune.tasks.rows import BASE64_FROM, Row
 
@@ -53,9 +54,8 @@ class Table:
         for names in alternatives:
             if not set(names) & set(self.columns):
                 wanted = " or ".join(map(repr, names))
-                raise BrokenFileError(
-                    f"{self.name} has no column {wanted}; it has {', '.join(self.columns)}"
-                )
+                there = plain(", ".join(self.columns))
+                raise BrokenFileError(f"{self.name} has no column {wanted}; it has {there}")
 
 
 def open_table(
@@ -177,8 +177,8 @@ def _as_files(data: Any) -> Any:
     return data
 
 
-class _Records:
-    """Rows of a TSV file as dictionaries of texts."""
+class Records:
+    """Rows as dictionaries, which hold the values of their columns."""
 
     def __init__(self, rows: list[dict[str, Any]]) -> None:
         self._rows = rows
@@ -190,7 +190,8 @@ class _Records:
         return self._rows[number]
 
     def only(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-        return ({column: row[column] for column in columns} for row in self._rows)
+        """All rows, of these columns alone."""
+        return ({column: row.get(column) for column in columns} for row in self._rows)
 
 
 def _tsv(file: Path) -> Table:
@@ -215,4 +216,4 @@ def _tsv(file: Path) -> Table:
             row["image"] = Row(str(file), 0, row).texts("image")
         if not row.get("image") and row.get("image_path"):
             row["image"] = row["image_path"]
-    return Table(str(file), tuple(map(str, frame.columns)), _Records(rows), file.parent)
+    return Table(str(file), tuple(map(str, frame.columns)), Records(rows), file.parent)

@@ -12,6 +12,7 @@ import pytest
 from paretoprune.comparison import compare
 from paretoprune.errors import InvalidValueError, UnsupportedError
 from paretoprune.executors import RayPlacement
+from paretoprune.executors.ray_cluster import connect
 from paretoprune.log import StudyLog, differences, projection
 from paretoprune.problems.load import load_problem
 from paretoprune.problems.population import tabulate
@@ -151,15 +152,15 @@ def test_more_workers_than_there_is_room_for():
         RayPlacement(workers=9).crew("x:y", {})
 
 
-def test_no_cluster_at_an_address_is_one_sentence(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "paretoprune.cli", "compare", "--executor", "ray", "--cluster",
-         "auto", "-s", "random", "--search-size", "8", "--heldout-size", "8"],
-        capture_output=True, text=True, timeout=300, cwd=tmp_path,
-        env=os.environ | {"RAY_TMPDIR": str(tmp_path)},  # no cluster is noted there
-    )  # fmt: skip
-    assert done.returncode == 2, done.stderr
-    assert "no Ray cluster at auto" in done.stderr and "Traceback" not in done.stderr
+def test_no_cluster_at_an_address_is_one_sentence(monkeypatch):
+    def refuse(**_):
+        raise ConnectionError("Could not find any running Ray instance.\nand much more")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", refuse)
+    with pytest.raises(InvalidValueError) as caught:
+        connect(2, "auto")
+    assert str(caught.value) == ("no Ray cluster at auto: Could not find any running Ray instance.")
 
 
 @pytest.mark.slow

@@ -28,6 +28,23 @@ def mutated(text: str, rng: random.Random) -> bytes:
     return broken(text.encode("utf-8"), rng)
 
 
+def case_of(seeds: dict[str, str], data: bytes) -> tuple[str, bytes] | None:
+    """The file that a fuzzer's bytes stand for: its name and content; None for too few bytes.
+
+    The first byte chooses a valid file, the second whether the rest mutates or replaces it.
+    """
+    if len(data) < 2:
+        return None
+    names = sorted(seeds)
+    name = names[data[0] % len(names)]
+    if data[1] >= 128:
+        return name, data[2:]
+    rng = random.Random(data[2:])
+    text = seeds[name]
+    as_json = name.endswith(".json")
+    return name, mutated(text, rng) if as_json else broken(text.encode("utf-8"), rng)
+
+
 def broken(content: bytes, rng: random.Random) -> bytes:
     """Bytes that end early, are flipped, repeated, or have something strange in between."""
     data = bytearray(content)

@@ -1,12 +1,12 @@
 """Coverage-guided fuzzing of what reads a stranger's files: `python tests/fuzz/run.py TARGET`.
 
 Further arguments go to libFuzzer, such as `-runs=10000`. New inputs that reach new code go to
-`tests/fuzz/corpus/TARGET`, if that folder is named. Needs atheris: `pip install atheris`.
+`tests/fuzz/corpus/TARGET`, if that folder is named. Needs `pip install "paretoprune[fuzz]"`.
 """
 
 from __future__ import annotations
 
-import random
+import resource
 import sys
 from pathlib import Path
 
@@ -15,7 +15,10 @@ import atheris
 sys.path.insert(0, str(Path(__file__).parent))
 with atheris.instrument_imports(include=["paretoprune"]):
     import targets
-    from mutations import broken, mutated
+    from mutations import case_of
+    from target import check
+
+MOST_MEMORY = 12 * 2**30
 
 
 def main() -> None:
@@ -23,22 +26,18 @@ def main() -> None:
     if len(sys.argv) < 2 or sys.argv[1] not in targets.TARGETS:
         sys.exit(f"name a target: {', '.join(targets.TARGETS)}")
     target = targets.TARGETS[sys.argv[1]]
-    seeds = target.seeds()
-    names = sorted(seeds)
+    with atheris.instrument_imports(include=["paretoprune"]):
+        seeds = target.seeds()
+        for name, text in seeds.items():  # what it uses is imported when it runs: now, watched
+            check(target, name, text.encode("utf-8"))
+    # an input that asks for more gets a MemoryError, not the machine
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
 
     def one(data: bytes) -> None:
-        """The first byte chooses the file, the next whether the rest mutates it or replaces it."""
-        if len(data) < 2:
-            return
-        name = names[data[0] % len(names)]
-        if data[1] < 128:
-            rng = random.Random(data[2:])
-            text = seeds[name]
-            as_json = name.endswith(".json")
-            content = mutated(text, rng) if as_json else broken(text.encode("utf-8"), rng)
-        else:
-            content = data[2:]
-        targets.check(target, name, content)
+        """One case."""
+        case = case_of(seeds, data)
+        if case is not None:
+            check(target, *case)
 
     atheris.Setup([sys.argv[0], *sys.argv[2:]], one)
     atheris.Fuzz()

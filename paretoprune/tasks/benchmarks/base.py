@@ -29,9 +29,10 @@ WAYS = ("likelihood", "generation")
 class Benchmark(ABC):
     """One benchmark on the user's data: a task function with figures of its own.
 
-    `data` is a file, a folder or a hub name (see `tables.open_table`); `split` and `config` choose
-    a part of it. `instruction` replaces what is put behind a question ("none" for nothing), and
-    `scoring` says whether options are compared by `likelihood` or an answer is generated.
+    `data` is a file, a folder or a hub name (see `tables.open_table`), or an open table; `split`
+    and `config` choose a part of it. `instruction` replaces what is put behind a question ("none"
+    for nothing), and `scoring` says whether options are compared by `likelihood` or an answer is
+    generated.
     """
 
     name: ClassVar[str]
@@ -53,7 +54,7 @@ class Benchmark(ABC):
 
     def __init__(
         self,
-        data: str,
+        data: str | Table,
         *,
         split: str | None = None,
         config: str | None = None,
@@ -65,10 +66,13 @@ class Benchmark(ABC):
             raise UnknownNameError(f"scoring of task {self.name!r}", self.scoring, self.ways)
         if instruction is not None:
             self.instruction = "" if instruction == "none" else instruction
-        on_hub = data == self.hub and config is None
-        self.table = open_table(
-            data, split=split, config=self.hub_config if on_hub else config, usual=self.usual
-        )
+        if isinstance(data, Table):
+            self.table = data
+        else:
+            on_hub = data == self.hub and config is None
+            self.table = open_table(
+                data, split=split, config=self.hub_config if on_hub else config, usual=self.usual
+            )
         self.table.require(*self.needs)
         self.opened(self.table)
         taken = [row for row in self.table.rows(self.group_columns) if self.takes(row)]
