@@ -1,13 +1,24 @@
 """Fixtures shared by the tests: tiny random models and the embedded trained one."""
 
 import hashlib
+import os
 
 import pytest
+from hypothesis import settings
+
+# before torch is imported, here and in the commands that tests start: two workers share two cores,
+# and threads that wait for each other there take many times as long
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import torch
 
 from paretoprune.errors import MissingDependencyError
 from paretoprune.problems.load import load_problem
 from paretoprune.testing.postgresql import PostgresServer
+
+# the same cases in every run; tests/fuzz/run.py draws others
+settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -21,6 +21,7 @@ from paretoprune.search.random import RandomSearch
 from paretoprune.study import evaluate_each, run_study
 
 ray = pytest.importorskip("ray", reason="Ray is not installed")
+pytestmark = pytest.mark.slow  # a cluster takes half a minute to start
 SIZES = {"search_size": 32, "heldout_size": 16, "batch": 8}
 
 
@@ -163,7 +164,6 @@ def test_no_cluster_at_an_address_is_one_sentence(monkeypatch):
     assert str(caught.value) == ("no Ray cluster at auto: Could not find any running Ray instance.")
 
 
-@pytest.mark.slow
 def test_a_driver_that_is_killed_resumes(here, tmp_path):
     """kill -9 of the driver in the middle of an ask; a new one goes on, on new workers."""
     options = ["--executor", "ray", "--workers", "2"]

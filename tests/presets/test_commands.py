@@ -59,7 +59,7 @@ def test_compare_with_presets(tmp_path: Path) -> None:
     assert [p.names[0].split(":")[0] for p in summary.presets] == ["divprune", "fastv", "fastv"]
     assert all(row.label == "random" for row in summary.standings)
     page = (folder / "report.html").read_text(encoding="utf-8")
-    assert "<h2>Published presets</h2>" in page
+    assert ">Published presets</h2>" in page
     assert "divprune:r=0.098" in page
     (folder / "front.png").unlink()
     again = run("report", str(folder))

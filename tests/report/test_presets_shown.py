@@ -78,13 +78,13 @@ def test_the_sentence_counts(beside):
 
 def test_the_page_has_a_table_and_crosses(beside, summary):
     page = render_html(beside)
-    assert "<h2>Published presets</h2>" in page
+    assert ">Published presets</h2>" in page
     assert "a:1 = 2" in page
     assert "about it" in page
     trace = next(t for t in plots(beside)["plot-front"]["data"] if t["name"] == "published presets")
     assert (trace["x"], trace["y"]) == ([0.05, 0.3, 0.6], [0.55] * 3)
     assert "+0.10 [0.04, 0.16]" in trace["hovertext"][1]
-    assert "<h2>Published presets</h2>" not in render_html(summary)
+    assert ">Published presets</h2>" not in render_html(summary)
 
 
 def test_the_figure_draws_and_names_them(beside, summary):
@@ -111,5 +111,5 @@ def test_three_objectives_and_no_held_out_data(three_objectives, tmp_path):
     ]
     given = three_objectives.model_copy(update={"presets": made})
     assert "Published presets" in printed(given, tmp_path)
-    assert "<h2>Published presets</h2>" in render_html(given)
+    assert ">Published presets</h2>" in render_html(given)
     front_figure(given)
