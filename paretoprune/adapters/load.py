@@ -107,8 +107,8 @@ def load_adapter(
     return generic
 
 
-def _require_image_tokens(adapter: Adapter, model: str) -> None:
-    """Raise `BrokenFileError` for an image token that the tokenizer does not know."""
+def _require_tokens(adapter: Adapter, model: str) -> None:
+    """Raise `BrokenFileError` for a tokenizer with too few tokens, or too many for the model."""
     for token_id in adapter.visual_token_ids:
         token = adapter.token(token_id)
         if token_id not in adapter.tokenizer(token, add_special_tokens=False)["input_ids"]:
@@ -116,6 +116,13 @@ def _require_image_tokens(adapter: Adapter, model: str) -> None:
                 f"cannot load model {model!r}: its configuration has token {token_id} for "
                 f"pictures, which its tokenizer of {len(adapter.tokenizer)} tokens does not know"
             )
+    rows = adapter.model.get_input_embeddings().weight.shape[0]
+    last = max(adapter.tokenizer.get_vocab().values())
+    if last >= rows:
+        raise BrokenFileError(
+            f"cannot load model {model!r}: its tokenizer has tokens up to number {last}, its "
+            f"embedding {rows} rows"
+        )
 
 
 def _require_few_layers(config: Any, model: str) -> None:
@@ -145,7 +152,7 @@ def _tried(
     """
     try:
         adapter: Adapter = family(loaded, tokenizer, image_processor)
-        _require_image_tokens(adapter, model)
+        _require_tokens(adapter, model)
         picture = np.zeros((32, 32, 3), np.uint8)
         with torch.no_grad():
             adapter.model(**adapter.inputs([picture], ["?"]))

@@ -163,3 +163,10 @@ def test_a_picture_that_is_scaled_by_nothing_is_refused() -> None:
     seed = "mini-internvl!config.json"
     content = json.loads(TARGETS["configs"].seeds()[seed]) | {"downsample_ratio": 0.0}
     assert check(TARGETS["configs"], seed, json.dumps(content).encode()) is not None
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_is_refused() -> None:
+    """Found by fuzzing: questions with the token ended in an IndexError of the embedding."""
+    said = _config("tokenizer_config", unk_token="a token that is new")
+    assert said is not None
+    assert "its tokenizer has tokens up to number 78, its embedding 78 rows" in said
