@@ -91,7 +91,8 @@ def operators(found: dict[str, Any]) -> str:
         for f in one["figures"]:
             first[f["pruner"]] = min(f["layer"], first.get(f["pruner"], f["layer"]))
         for f in one["figures"]:
-            if f["reached"] and f["layer"] == first[f["pruner"]]:
+            withdraws = not f["keep"]  # before whichever layer meets the target
+            if f["reached"] and (withdraws or f["layer"] == first[f["pruner"]]):
                 told = f"{f['score']:.2f} ± {f['standard_error']:.2f}"
                 cells.setdefault(f["pruner"], {})[model, f["target"]] = told
     columns = [(model, target) for target in targets for model in models]
@@ -102,7 +103,8 @@ def operators(found: dict[str, Any]) -> str:
     heads = ["pruner", *(f"{model}, {target:.0%}" for model, target in columns)]
     about = (
         "Relative score ± standard error, held out, at a share of dense compute; each drops once, "
-        "as early as it can. A dash: out of its reach, or the model has not what it needs."
+        "as early as it can; `vtw` withdraws all tokens, before the layer that meets the share. A "
+        "dash: out of its reach, or the model has not what it needs."
     )
     return f"{about}\n\n{table(heads, rows)}"
 

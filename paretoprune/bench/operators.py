@@ -2,7 +2,8 @@
 
 Each registered pruner drops once, at 25, 50 and 75 % of dense compute, its own cost included, on
 held-out samples. It drops as early as it can, which is where it reaches furthest, and at a layer
-common to all, where only the choice of tokens differs.
+common to all, where only the choice of tokens differs. One that withdraws all tokens at once does
+so before the layer whose compute is nearest.
 """
 
 from __future__ import annotations
@@ -55,6 +56,11 @@ class OperatorFigure:
     standard_error: float
     accuracy: float
     families: dict[str, tuple[float, float]]
+
+    @property
+    def place(self) -> str:
+        """How tables name the layer: K for a withdrawal, whose layer is what meets the target."""
+        return str(self.layer) if self.keep else "K"
 
     @property
     def reached(self) -> bool:
@@ -119,11 +125,14 @@ def measure(
 def _of_pruner(problem: TokenPruning) -> list[OperatorFigure]:
     layers = problem.adapter.spec.layers
     first = problem.pruner.first_layer
-    plan = [
-        (layer, target, *nearest(problem, layer, target))
-        for layer in sorted({first, max(first, layers // 4)})
-        for target in TARGETS
-    ]
+    if problem.pruner.withdraws:
+        plan = [withdrawn(problem, target) for target in TARGETS]
+    else:
+        plan = [
+            (layer, target, *nearest(problem, layer, target))
+            for layer in sorted({first, max(first, layers // 4)})
+            for target in TARGETS
+        ]
     judged = problem.evaluate([exact_candidate(schedule) for _, _, schedule, _ in plan])
     figures = []
     for (layer, target, schedule, compute), evaluation in zip(plan, judged, strict=True):
@@ -160,6 +169,17 @@ def nearest(problem: TokenPruning, layer: int, target: float) -> tuple[KeepSched
     return best
 
 
+def withdrawn(problem: TokenPruning, target: float) -> tuple[int, float, KeepSchedule, float]:
+    """Layer before which all tokens leave, target, schedule and its compute, the nearest one."""
+    layers = problem.adapter.spec.layers
+    found = []
+    for layer in range(problem.pruner.first_layer, layers):
+        schedule = KeepSchedule((1.0,) * layer + (0.0,) * (layers - layer))
+        compute = problem.relative_compute(np.asarray(schedule.ratios))
+        found.append((layer, target, schedule, compute))
+    return min(found, key=lambda one: abs(one[-1] - target))
+
+
 def family_figures(
     samples: Sequence[Sample], outcomes: NDArray[np.float32]
 ) -> dict[str, tuple[float, float]]:
@@ -189,10 +209,9 @@ def _print(
     table.add_column("layer", justify="right")
     for target in TARGETS:
         table.add_column(f"{target:.0%}", justify="right", no_wrap=True)
-    places = sorted({(f.layer, f.pruner) for f in figures})
-    for layer, pruner in places:
-        cells = [f for f in figures if (f.layer, f.pruner) == (layer, pruner)]
-        table.add_row(pruner, str(layer), *map(_cell, cells))
+    for place, pruner in sorted({(f.place, f.pruner) for f in figures}):
+        cells = [f for f in figures if (f.place, f.pruner) == (place, pruner)]
+        table.add_row(pruner, place, *map(_cell, cells))
     console.print(table)
     half = Table(title=f"Exact match per question family at half of the compute, {model}")
     half.add_column("pruner", no_wrap=True)
@@ -203,7 +222,7 @@ def _print(
     for f in figures:
         if f.target == TARGETS[1] and f.reached:
             means = (f"{mean:.2f}" for mean, _ in f.families.values())
-            half.add_row(f.pruner, str(f.layer), *means)
+            half.add_row(f.pruner, f.place, *means)
     console.print(half)
     console.print("A dash: the layers before the drop, and ranking, cost too much for this target.")
     for name, reason in left_out.items():

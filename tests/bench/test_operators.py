@@ -8,6 +8,7 @@ from rich.console import Console
 
 from paretoprune.bench import operators
 from paretoprune.problems.load import load_problem
+from paretoprune.registry import pruners
 
 
 def test_the_nearest_schedule_is_the_nearest():
@@ -38,6 +39,17 @@ def test_small_run_and_its_file(tmp_path):
     ratios = np.full(8, first["keep"])
     ratios[: first["layer"]] = 1.0
     assert problem.relative_compute(ratios) == pytest.approx(first["compute"])
+
+
+def test_every_registered_pruner_runs():
+    """VTW, which keeps all tokens or none, stopped the whole benchmark after minutes."""
+    result = operators.run(Console(quiet=True), model="mini-llava", heldout_size=8)
+    figures = result["models"]["mini-llava"]["figures"]
+    assert {f["pruner"] for f in figures} == set(pruners.usable())
+    withdrawn = [f for f in figures if f["pruner"] == "vtw"]
+    assert [f["keep"] for f in withdrawn] == [0.0] * 3
+    assert [f["layer"] for f in withdrawn] == sorted(f["layer"] for f in withdrawn)
+    assert all(f["reached"] for f in withdrawn)
 
 
 def test_what_a_family_lacks_is_left_out_with_the_reason():
