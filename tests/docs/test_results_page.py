@@ -37,8 +37,8 @@ BENCHES = {
     "operators": {
         "machine": MACHINE,
         "models": {"m": {"figures": [
-            {"pruner": "fastv", "layer": layer, "keep": 0.5, "target": target, "score": 0.1 * layer + target,
-             "standard_error": 0.02, "reached": target > 0.3}
+            {"pruner": "fastv", "layer": layer, "keep": 0.5, "target": target,
+             "score": 0.1 * layer + target, "standard_error": 0.02, "reached": target > 0.3}
             for layer in (1, 2) for target in (0.25, 0.5)
         ]}},
     },
