@@ -36,6 +36,9 @@ KEPT = (FINDING_NAME, "figure.svg", "table.csv")
 FOLDER = "paretoprune-reproduce"
 """Where `--run` reproduces, in the current folder."""
 
+HALF = 0.5
+DIGITS = 4
+"""Digits behind the point that stored figures keep."""
 Rows = Sequence[Sequence[str]]
 
 
@@ -106,7 +109,28 @@ def operators(found: dict[str, Any]) -> str:
         "as early as it can; `vtw` withdraws all tokens, before the layer that meets the share. A "
         "dash: out of its reach, or the model has not what it needs."
     )
-    return f"{about}\n\n{table(heads, rows)}"
+    parts = [about, table(heads, rows)]
+    for model, one in models.items():
+        parts += [
+            f"Exact match per question family at half of the compute, {model}:",
+            families(one),
+        ]
+    return "\n\n".join(parts)
+
+
+def families(one: dict[str, Any]) -> str:
+    """Exact match of a model's question families under every pruner's earliest drop to a half."""
+
+    def told(of: dict[str, Any]) -> list[str]:
+        return [f"{mean:.2f} ± {error:.2f}" for mean, error in of.values()]
+
+    rows = [["dense", *told(one["dense"])]]
+    seen = set()
+    for f in sorted(one["figures"], key=lambda f: (f["pruner"], f["layer"])):
+        if f["target"] == HALF and f["reached"] and f["pruner"] not in seen:
+            seen.add(f["pruner"])
+            rows.append([f"`{f['pruner']}`", *told(f["families"])])
+    return table(["pruner", *one["dense"]], rows)
 
 
 def search_cost(found: dict[str, Any]) -> str:
@@ -260,7 +284,8 @@ def take_benchmark(name: str, file: Path, stored: Path) -> None:
     """Keep a benchmark's JSON file; what cannot be drawn is refused."""
     if name not in BENCHMARKS:
         raise SystemExit(f"no section shows {name!r}; known: {', '.join(BENCHMARKS)}")
-    found = json.loads(file.read_text(encoding="utf-8"))
+    text = file.read_text(encoding="utf-8")
+    found = json.loads(text, parse_float=lambda number: round(float(number), DIGITS))
     BENCHMARKS[name][2](found)
     place = stored / "bench" / f"{name}.json"
     place.parent.mkdir(parents=True, exist_ok=True)

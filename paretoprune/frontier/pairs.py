@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
+from math import ceil
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,7 +20,7 @@ from paretoprune.frontier.statistics import (
 )
 
 RESAMPLES = 10_000
-"""Enough that 20 strategies, 190 pairs, can be told apart: a p-value cannot be below 2 / 10,001."""
+"""At least; more for many pairs, see `enough_resamples`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ def compare_pairs(
     *,
     rng: np.random.Generator,
     level: float = 0.95,
-    resamples: int = RESAMPLES,
+    resamples: int | None = None,
 ) -> list[Pair]:
     """Compare all strategies with each other, in the order of `areas`.
 
@@ -60,7 +61,7 @@ def compare_pairs(
     the percentile interval: twice the smaller tail of the differences at 0, the observed one
     counted (Davison and Hinkley 1997, section 4.4 and 5.6). Holm's step-down method (1979,
     Scandinavian Journal of Statistics 6(2)) keeps the chance of any false separation below
-    1 - level.
+    1 - level. `resamples` is `enough_resamples` where not given.
 
     Raises `InvalidValueError` for different numbers of samples, NaN or infinity.
     """
@@ -73,6 +74,7 @@ def compare_pairs(
     samples = sorted({matrix.shape[1] for matrix in given.values()})
     if len(samples) > 1:
         raise InvalidValueError(f"all strategies must share the samples, got {samples}")
+    resamples = resamples or enough_resamples(len(given), level)
     seeds = max(len(matrix) for matrix in given.values())
     stack = np.stack([np.resize(matrix, (seeds, samples[0])) for matrix in given.values()])
     means = resampled_means(stack, rng=rng, resamples=resamples)
@@ -94,6 +96,19 @@ def compare_pairs(
         )
         for (i, j, draws, p), corrected in zip(found, adjusted, strict=True)
     ]
+
+
+def enough_resamples(strategies: int, level: float = 0.95) -> int:
+    """Resamples with which all pairs of so many strategies can be told apart.
+
+    A p-value of R resamples cannot be below 2 / (R + 1), and Holm's method multiplies the smallest
+    by the number of pairs; the result must be able to get to half of 1 - level.
+
+    >>> enough_resamples(6), enough_resamples(23)
+    (10000, 20240)
+    """
+    pairs = strategies * (strategies - 1) // 2
+    return max(RESAMPLES, ceil(round(4 * pairs / (1.0 - level), 6)))
 
 
 def holm(p_values: ArrayLike) -> list[float]:

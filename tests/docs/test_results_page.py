@@ -36,9 +36,10 @@ BENCHES = {
     },
     "operators": {
         "machine": MACHINE,
-        "models": {"m": {"figures": [
+        "models": {"m": {"dense": {"chart": (0.9, 0.01)}, "figures": [
             {"pruner": "fastv", "layer": layer, "keep": 0.5, "target": target,
-             "score": 0.1 * layer + target, "standard_error": 0.02, "reached": target > 0.3}
+             "score": 0.1 * layer + target, "standard_error": 0.02, "reached": target > 0.3,
+             "families": {"chart": (0.25 * layer, 0.03)}}
             for layer in (1, 2) for target in (0.25, 0.5)
         ]}},
     },
@@ -120,6 +121,7 @@ def test_benchmarks_fill_their_slots(script, tmp_path):
     assert "| plain | 20.00 | 10.00x |" in text
     assert "| two drops | 1 | 50% | 52% | 1.04 | 1.02 | 123.4 ± 5.6 |" in text
     assert "| `fastv` | - | 0.60 ± 0.02 |" in text  # the earliest layer's, where it is reached
+    assert "| dense | 0.90 ± 0.01 |\n| `fastv` | 0.25 ± 0.03 |" in text
     assert "| 0.976 [0.949, 1.001] | 0.957 | 0 of 5 | not reached |" in text
     assert "Not measured" not in text.split("## Benchmarks")[1]
     with pytest.raises(SystemExit, match="no section shows 'kernels'"):

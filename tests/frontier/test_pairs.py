@@ -12,6 +12,7 @@ from scipy import stats
 
 from paretoprune.errors import InvalidValueError
 from paretoprune.frontier import bootstrap_area, compare_pairs, holm
+from paretoprune.frontier.pairs import RESAMPLES, enough_resamples
 
 probabilities = st.lists(st.floats(0, 1), min_size=1, max_size=8)
 
@@ -59,6 +60,17 @@ def test_a_difference_that_is_there_is_separated_and_signed():
     first, *_ = compare_pairs(matrices({"a": 0.1, "b": 0.0}), rng=np.random.default_rng(0))
     assert (first.first, first.second) == ("a", "b")
     assert first.separated and first.difference.low > 0.05 and first.effect_size > 1
+
+
+def test_a_ranking_of_many_strategies_separates_what_is_far_apart():
+    """With 23, no p-value times 253 pairs could get below 0.05: worst and best were level."""
+    rng = np.random.default_rng(0)
+    areas = {f"s{i}": rng.normal(i, 0.1, size=(3, 50)) for i in range(23)}
+    assert all(pair.separated for pair in compare_pairs(areas, rng=np.random.default_rng(1)))
+    assert enough_resamples(6) == RESAMPLES
+    for strategies in (20, 23, 60):
+        least = 2 / (enough_resamples(strategies) + 1)
+        assert least * strategies * (strategies - 1) / 2 < 0.05
 
 
 def test_equal_strategies_are_not_separated():
