@@ -198,7 +198,7 @@ def comparisons(stored: Path) -> list[str]:
     for name, (title, options) in COMPARISONS.items():
         shown = f"$ paretoprune compare {options} --out {name}"
         parts += [f"### {title}", f"<!-- not run: it takes long -->\n```console\n{shown}\n```"]
-        file = stored / "compare" / f"{name}.md"
+        file = stored / "compare" / f"{name}.txt"
         parts.append(file.read_text(encoding="utf-8") if file.exists() else MISSING)
     return parts
 
@@ -210,7 +210,7 @@ def take_comparison(name: str, folder: Path, stored: Path) -> None:
     ranking = (folder / RANKING).read_text(encoding="utf-8").rstrip()
     versions = read_summary(folder).versions
     told = ", ".join(f"{key} {value}" for key, value in versions.items())
-    place = stored / "compare" / f"{name}.md"
+    place = stored / "compare" / f"{name}.txt"
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text(f"{ranking}\n\nRun with {told}.\n", encoding="utf-8")
 
@@ -301,7 +301,7 @@ def run_all(stored: Path) -> None:
             subprocess.run(command(name).split(), check=True)
             take_benchmark(name, Path(f"{name}.json"), stored)
     for name, (_, options) in COMPARISONS.items():
-        if not (stored / "compare" / f"{name}.md").exists():
+        if not (stored / "compare" / f"{name}.txt").exists():
             words = ["paretoprune", "compare", *options.split(), "--out", name]
             subprocess.run(words, check=True)
             take_comparison(name, Path(name), stored)
