@@ -183,10 +183,6 @@ COMPARISONS: dict[str, tuple[str, str]] = {
         "Choosers at equal cost",
         " ".join(["--seeds 3", *(f"-s {name}" for name in CHOOSERS)]),
     ),
-    "choosers-45": (
-        "Choosers at three times the cost",
-        " ".join(["--seeds 3 --budget 45", *(f"-s {name}" for name in CHOOSERS)]),
-    ),
 }
 """By name: the section's title and the options of `paretoprune compare`."""
 RANKING = "ranking.md"
