@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 from optuna.storages import RDBStorage
@@ -13,7 +15,10 @@ ASK_SECONDS = 20.0
 
 
 def open_storage(url: URL, patience: float) -> RDBStorage:
-    """Open or create the file."""
+    """Open the file; a new one appears with all of its tables and indices, or not at all."""
+    file = Path(str(url.database))
+    if not file.exists():
+        _create(url, file)
     storage = RDBStorage(
         url.render_as_string(),
         engine_kwargs={"connect_args": {"timeout": min(ASK_SECONDS, patience)}},
@@ -21,6 +26,24 @@ def open_storage(url: URL, patience: float) -> RDBStorage:
     event.listen(storage.engine, "connect", _write_ahead)
     storage.engine.dispose()  # reconnect with the settings above
     return storage
+
+
+def _create(url: URL, file: Path) -> None:
+    """Make the tables beside `file` and move them there.
+
+    SQLite commits each statement of a schema by itself. Where a process died between the table of
+    studies and its index, a resumed one would find the table, make no index, and then add the study
+    once more instead of finding it.
+    """
+    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
+    partial.unlink(missing_ok=True)
+    try:
+        made = RDBStorage(url.set(database=str(partial)).render_as_string())
+        made.remove_session()
+        made.engine.dispose()
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def comes_back(error: DBAPIError) -> bool:

@@ -70,7 +70,7 @@ class StudyLog:
             return postgresql.open_storage(self.place)
         except postgresql.LockedElsewhere as error:
             raise self._in_use() from error
-        except (SQLAlchemyError, StorageInternalError, RuntimeError) as error:
+        except (SQLAlchemyError, StorageInternalError, RuntimeError, OSError) as error:
             raise cannot_use(self.place, error) from error
 
     def study(

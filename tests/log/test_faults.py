@@ -5,6 +5,7 @@ import errno
 import sqlite3
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +183,25 @@ def test_outcomes_and_results_on_a_full_disk(tmp_path, monkeypatch):
     with pytest.raises(BrokenFileError, match=r"cannot write .*comparison\.json: No space left"):
         write_results(tmp_path, summary)
     assert read_summary(tmp_path) == summary  # the one before is whole
+
+
+def test_a_process_killed_while_it_creates_the_log_leaves_none(tmp_path, monkeypatch):
+    """A table of studies without its index took a resumed study in twice, and lost both."""
+
+    def killed(url):
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as file:
+            file.execute("CREATE TABLE studies (study_id INTEGER PRIMARY KEY, study_name TEXT)")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("paretoprune.log.sqlite.RDBStorage", killed)
+        with pytest.raises(KeyboardInterrupt):
+            StudyLog(tmp_path)
+    assert not list(tmp_path.glob("study.db*"))
+    for _ in range(3):
+        with StudyLog(tmp_path) as log:
+            log.study("one", Toy(), {}, resume=True)
+    assert list(projection(tmp_path)) == ["one"]
 
 
 @pytest.mark.parametrize("damage", ["nonsense", "truncated", "overwritten"])
