@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import threading
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,8 +21,8 @@ Stored = TypeVar("Stored", bound=BaseModel)
 
 def write_whole(file: Path, content: bytes) -> None:
     """Write `content` beside `file` and move it there; raises `BrokenFileError` naming the file."""
-    # a name of its own: two processes that write the same file do not mix
-    partial = file.parent / f"{file.name}.{os.getpid()}.partial"
+    # a name of its own: two processes, or threads, that write the same file do not mix
+    partial = file.parent / f"{file.name}.{os.getpid()}-{threading.get_ident()}.partial"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         partial.write_bytes(content)
