@@ -15,8 +15,7 @@ question, and with one kind a static front.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -25,31 +24,9 @@ from torch import Tensor, nn
 
 from paretoprune.cost import DecoderSpec
 from paretoprune.errors import InvalidValueError
-from paretoprune.policies.base import Policy
 from paretoprune.policies.features import pooled_features
+from paretoprune.policies.trained import BLOCKS, FiLMBlock, TrainedPolicy
 from paretoprune.pruning.base import PruningContext
-from paretoprune.registry import kernels
-from paretoprune.schedules.kernels.base import Kernel
-
-BLOCKS = 2
-
-
-class FiLMBlock(nn.Module):
-    """A residual block: x + W2 gelu( (1 + gamma(b)) * W1 norm(x) + beta(b) )."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.inner = nn.Linear(width, width)
-        self.outer = nn.Linear(width, width)
-        self.film = nn.Linear(1, 2 * width)
-
-    def forward(self, x: Tensor, budget: Tensor) -> Tensor:
-        """Features `[rows, width]` under budgets `[rows, 1]`."""
-        gamma, beta = self.film(budget).chunk(2, -1)
-        inside = (1 + gamma) * self.inner(self.norm(x)) + beta
-        after: Tensor = x + self.outer(nn.functional.gelu(inside))
-        return after
 
 
 class RatioPredictor(nn.Module):
@@ -107,17 +84,17 @@ def predictor_flops(hidden: int, parameters: int, knots: int, width: int, kinds:
     return network + 2.0 * kinds * (hidden + knots * parameters)
 
 
-class Predicted(Policy):
+class Predicted(TrainedPolicy):
     """A trained predictor at one budget, deciding from the prefill.
 
-    `kernel` names what its parameters mean, with the `slope` of its steps; `first` is the first
-    layer that it prunes. `knots` are the budgets that it was trained at, `kinds` how many kinds of
+    `knots` are the budgets that it was trained at, `kinds` how many kinds of
     questions it tells apart. `aims` and `reached` tell, in rising order, which budget to ask the
     predictor for so that the mean relative compute on the data that it was trained on is the one
     aimed at.
     """
 
     name: ClassVar[str] = "predictor"
+    net: RatioPredictor
 
     def __init__(
         self,
@@ -136,62 +113,30 @@ class Predicted(Policy):
         *,
         net: RatioPredictor | None = None,
     ) -> None:
-        if not 0 <= budget <= 1:
-            raise InvalidValueError(f"a budget is a relative compute in 0..1, got {budget:g}")
+        super().__init__(layers, levels, hidden, kernel, budget, width, first, slope)
         if len(knots) < 2 or len(aims) < 2 or len(aims) != len(reached):
             raise InvalidValueError(
                 f"a predictor needs 2 or more knots, and as many aims as reached, got "
                 f"{len(knots)}, {len(aims)} and {len(reached)}"
             )
-        self._layers, self.levels, self.hidden = layers, levels, hidden
-        self.kernel_name, self.knots, self.budget = kernel, tuple(map(float, knots)), float(budget)
-        self.width, self.first, self.slope = width, first, slope
+        self.knots = tuple(map(float, knots))
         self.aims, self.reached = tuple(map(float, aims)), tuple(map(float, reached))
         self.kinds = kinds
         parameters = len(self.kernel.space.knobs)
         self.net = net or seeded_net(hidden, parameters, len(self.knots), width, kinds, seed=0)
 
     @property
-    def layers(self) -> int:
-        """Number of decoder layers."""
-        return self._layers
-
-    @cached_property
-    def kernel(self) -> Kernel:
-        """What the parameters mean."""
-        found: Kernel = kernels.load(self.kernel_name)(self._layers, self.levels or 1, self.first)
-        return found
-
-    @property
     def settings(self) -> Mapping[str, Any]:
         """Everything but the weights."""
         return {
-            "layers": self._layers, "levels": self.levels, "hidden": self.hidden,
-            "kernel": self.kernel_name, "knots": list(self.knots), "budget": self.budget,
-            "width": self.width, "first": self.first, "slope": self.slope,
-            "aims": list(self.aims), "reached": list(self.reached), "kinds": self.kinds,
+            **super().settings, "knots": list(self.knots), "aims": list(self.aims),
+            "reached": list(self.reached), "kinds": self.kinds,
         }  # fmt: skip
-
-    @property
-    def tensors(self) -> Mapping[str, Tensor]:
-        """The predictor's weights, float32."""
-        return {name: x.detach().float() for name, x in self.net.state_dict().items()}
-
-    @classmethod
-    def restore(cls, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
-        """The predictor of a file."""
-        policy = cls(**settings)
-        policy.net.load_state_dict(dict(tensors))
-        return policy
 
     def ratios(self, context: PruningContext) -> Tensor:
         """Keep ratios from pooled features, float `[B, layers]`."""
         features = torch.cat(pooled_features(context), 1)
-        if features.shape[1] != 2 * self.hidden:
-            raise InvalidValueError(
-                f"this predictor is for hidden width {self.hidden}, the model has "
-                f"{features.shape[1] // 2}"
-            )
+        self._check_hidden(features.shape[1] // 2)
         return self.predict(features)
 
     def predict(self, features: Tensor) -> Tensor:
@@ -209,8 +154,7 @@ class Predicted(Policy):
         state = {name: x.to(features) for name, x in state.items()}
         budgets = torch.from_numpy(aims).to(features)
         units = torch.func.functional_call(self.net, state, (features, budgets, weights))
-        low, high = (torch.from_numpy(bound).to(features) for bound in self.kernel.bounds)
-        return self.kernel.ratios(low + units * (high - low), slope=self.slope)
+        return self._ratios_of(units)
 
     def flops(
         self,

@@ -11,9 +11,7 @@ cost does not grow with the number of tokens.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -21,13 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from paretoprune.cost import DecoderSpec
-from paretoprune.errors import InvalidValueError
-from paretoprune.policies.base import Policy
 from paretoprune.policies.features import prompt_embeddings
-from paretoprune.policies.predictor import BLOCKS, FiLMBlock
+from paretoprune.policies.trained import BLOCKS, FiLMBlock, TrainedPolicy
 from paretoprune.pruning.base import PruningContext
-from paretoprune.registry import kernels
-from paretoprune.schedules.kernels.base import Kernel
 
 
 class TokenPredictor(nn.Module):
@@ -73,14 +67,11 @@ def token_predictor_flops(
     return np.asarray(each * np.asarray(tokens, dtype=np.float64) + fixed)
 
 
-class VispcoPolicy(Policy):
-    """A trained `TokenPredictor` at one budget, deciding from the prefill.
-
-    `kernel` names what its parameters mean, with the `slope` of its steps; `first` is the first
-    layer that it prunes.
-    """
+class VispcoPolicy(TrainedPolicy):
+    """A trained `TokenPredictor` at one budget, deciding from the prefill."""
 
     name: ClassVar[str] = "vispco"
+    net: TokenPredictor
 
     def __init__(
         self,
@@ -95,54 +86,14 @@ class VispcoPolicy(Policy):
         *,
         net: TokenPredictor | None = None,
     ) -> None:
-        if not 0 <= budget <= 1:
-            raise InvalidValueError(f"a budget is a relative compute in 0..1, got {budget:g}")
-        self._layers, self.levels, self.hidden = layers, levels, hidden
-        self.kernel_name, self.budget = kernel, float(budget)
-        self.width, self.first, self.slope = width, first, slope
+        super().__init__(layers, levels, hidden, kernel, budget, width, first, slope)
         parameters = len(self.kernel.space.knobs)
         self.net = net or seeded_token_predictor(hidden, parameters, width, seed=0)
-
-    @property
-    def layers(self) -> int:
-        """Number of decoder layers."""
-        return self._layers
-
-    @cached_property
-    def kernel(self) -> Kernel:
-        """What the parameters mean."""
-        found: Kernel = kernels.load(self.kernel_name)(self._layers, self.levels or 1, self.first)
-        return found
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """Everything but the weights."""
-        return {
-            "layers": self._layers, "levels": self.levels, "hidden": self.hidden,
-            "kernel": self.kernel_name, "budget": self.budget, "width": self.width,
-            "first": self.first, "slope": self.slope,
-        }  # fmt: skip
-
-    @property
-    def tensors(self) -> Mapping[str, Tensor]:
-        """The predictor's weights, float32."""
-        return {name: x.detach().float() for name, x in self.net.state_dict().items()}
-
-    @classmethod
-    def restore(cls, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
-        """The predictor of a file."""
-        policy = cls(**settings)
-        policy.net.load_state_dict(dict(tensors))
-        return policy
 
     def ratios(self, context: PruningContext) -> Tensor:
         """Keep ratios from the prompt's embeddings, float `[B, layers]`."""
         embeddings, there = prompt_embeddings(context)
-        if embeddings.shape[2] != self.hidden:
-            raise InvalidValueError(
-                f"this predictor is for hidden width {self.hidden}, the model has "
-                f"{embeddings.shape[2]}"
-            )
+        self._check_hidden(embeddings.shape[2])
         with torch.no_grad():
             return self.predict(embeddings, there)
 
@@ -155,8 +106,7 @@ class VispcoPolicy(Policy):
         """The same at one budget per row, `[rows]`; differentiable."""
         state = {name: x.to(embeddings) for name, x in self.net.named_parameters()}
         units = torch.func.functional_call(self.net, state, (embeddings, there, budgets))
-        low, high = (torch.from_numpy(bound).to(embeddings) for bound in self.kernel.bounds)
-        return self.kernel.ratios(low + units * (high - low), slope=self.slope)
+        return self._ratios_of(units)
 
     def flops(
         self,

@@ -54,13 +54,13 @@ from paretoprune.search.gradient.base import (
     restore_moments,
     with_prefix,
 )
-from paretoprune.search.gradient.coordinates import coordinates_of, reachable_by
+from paretoprune.search.gradient.coordinates import coordinates_of
 from paretoprune.search.gradient.kinds import Kinds, best_per_kind, kinds_of
 from paretoprune.search.gradient.sampling import distinct
 from paretoprune.search.gradient.starts import Probe, spread_drops
 from paretoprune.search.gradient.state import GradientState
 from paretoprune.search.relaxation import AdaptiveRelaxation, adaptive, loss_and_slope
-from paretoprune.search.trace import Round, SearchTrace
+from paretoprune.search.trace import SearchTrace
 
 LOSSES = ("kl", "retention")
 CORRECTION = 65
@@ -406,19 +406,8 @@ class AdaptiveSearch(GradientStrategy):
 
     def trace(self) -> SearchTrace:
         """Curves of all rounds so far; constraints are on means over the split."""
-        return SearchTrace(
-            loss=self.options.loss,
-            budgets=tuple(float(b) for b in self.knots.budgets),
-            reachable=reachable_by(self.relaxed, self.problem, self.space_name),
-            clamp=self.options.most_multiplier,
-            rounds=tuple(
-                Round(
-                    h["spent"], h["divergence"][0], tuple(h["excess"]), tuple(h["kept"]),
-                    tuple(h["multiplier"]),
-                )
-                for h in self.history
-            ),
-        )  # fmt: skip
+        options = self.options
+        return self._traced(options.loss, self.knots.budgets, options.most_multiplier)
 
     # --- what comes out
 

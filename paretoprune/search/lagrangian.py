@@ -36,7 +36,7 @@ from paretoprune.problem import Candidate, Evaluation, Problem
 from paretoprune.search.base import SearchContext
 from paretoprune.search.gradient.augmented import Multipliers, SavedLoss
 from paretoprune.search.gradient.base import GradientStrategy, geometric
-from paretoprune.search.gradient.coordinates import coordinates_of, project, reachable_by
+from paretoprune.search.gradient.coordinates import coordinates_of, project
 from paretoprune.search.gradient.knots import over_neighbours
 from paretoprune.search.gradient.options import LagrangianOptions
 from paretoprune.search.gradient.rounds import BestIterates, Rounds
@@ -44,7 +44,7 @@ from paretoprune.search.gradient.sampling import distinct
 from paretoprune.search.gradient.starts import Probe, best, probes_of, told
 from paretoprune.search.gradient.state import GradientState
 from paretoprune.search.relaxation import loss_and_slope
-from paretoprune.search.trace import Round, SearchTrace
+from paretoprune.search.trace import SearchTrace
 
 MOST_FOR_STARTS = 0.25
 """Share of the budget that trying starts may cost; where it is more, knots start constant."""
@@ -270,19 +270,8 @@ class LagrangianSearch(GradientStrategy):
 
     def trace(self) -> SearchTrace:
         """Curves of all rounds so far."""
-        return SearchTrace(
-            loss=self.options.loss,
-            budgets=tuple(float(b) for b in self.budgets),
-            reachable=reachable_by(self.relaxed, self.problem, self.space_name),
-            clamp=self.options.most_multiplier,
-            rounds=tuple(
-                Round(
-                    h["spent"], h["divergence"][0], tuple(h["excess"]), tuple(h["kept"]),
-                    tuple(h["multiplier"]),
-                )
-                for h in self.history
-            ),
-        )  # fmt: skip
+        options = self.options
+        return self._traced(options.loss, self.budgets, options.most_multiplier)
 
     # --- what comes out
 

@@ -40,11 +40,10 @@ from paretoprune.search.gradient.base import (
     restore_moments,
     with_prefix,
 )
-from paretoprune.search.gradient.coordinates import reachable_by
 from paretoprune.search.gradient.sampling import distinct
 from paretoprune.search.gradient.state import GradientState
 from paretoprune.search.relaxation import AdaptiveRelaxation, adaptive, loss_and_slope
-from paretoprune.search.trace import Round, SearchTrace
+from paretoprune.search.trace import SearchTrace
 
 SHOWN = 5
 """Budgets that the report's curves are drawn for."""
@@ -256,18 +255,7 @@ class Vispco(GradientStrategy):
 
     def trace(self) -> SearchTrace:
         """Curves of all epochs so far; -w c is w (u - b), so w means what ours means."""
-        return SearchTrace(
-            loss="kl",
-            budgets=tuple(float(b) for b in self._budgets(SHOWN)),
-            reachable=reachable_by(self.relaxed, self.problem, self.space_name),
-            rounds=tuple(
-                Round(
-                    h["spent"], h["divergence"][0], tuple(h["excess_of"]), tuple(h["kept"]),
-                    tuple(h["multiplier"]),
-                )
-                for h in self.history
-            ),
-        )  # fmt: skip
+        return self._traced("kl", self._budgets(SHOWN), constraint="excess_of")
 
     def _policies(self) -> list[Candidate]:
         """Policies at evenly spaced budgets, cheapest first, with weights as they are stored."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -11,9 +11,10 @@ from torch.optim import Optimizer
 
 from paretoprune.problem import Problem
 from paretoprune.search.base import SearchContext, SearchStrategy
-from paretoprune.search.gradient.coordinates import kernel_spaces
+from paretoprune.search.gradient.coordinates import kernel_spaces, reachable_by
 from paretoprune.search.gradient.knots import Knots
 from paretoprune.search.relaxation import Relaxation
+from paretoprune.search.trace import Round, SearchTrace
 
 ROOM = 0.03
 """Of the reachable range, below the lowest knot: at the lower end only one schedule exists."""
@@ -31,6 +32,8 @@ class GradientStrategy(SearchStrategy):
     relaxed: Relaxation
     kernel_asked: str
     """Name of the kernel in the options."""
+    history: list[dict[str, Any]]
+    """What was seen of each round, JSON-ready, as checkpoints keep it."""
 
     def own_spaces(self, problem: Problem) -> Sequence[str]:
         """The kernels of the relaxation, the one that the options name first."""
@@ -59,6 +62,28 @@ class GradientStrategy(SearchStrategy):
     def _before_steps(self) -> float:
         """What is paid for once, before the first step: the dense model's answers."""
         return self.relaxed.teacher_price()
+
+    def _traced(
+        self,
+        loss: str,
+        budgets: Iterable[float],
+        clamp: float | None = None,
+        constraint: str = "excess",
+    ) -> SearchTrace:
+        """Curves of all rounds so far; `constraint` is the key of c = u - b at these budgets."""
+        return SearchTrace(
+            loss=loss,
+            budgets=tuple(float(b) for b in budgets),
+            reachable=reachable_by(self.relaxed, self.problem, self.space_name),
+            clamp=clamp,
+            rounds=tuple(
+                Round(
+                    h["spent"], h["divergence"][0], tuple(h[constraint]), tuple(h["kept"]),
+                    tuple(h["multiplier"]),
+                )
+                for h in self.history
+            ),
+        )  # fmt: skip
 
     def _teach(self) -> bool:
         """Pay for the dense model's answers, once; false if the budget does not reach."""
