@@ -8,10 +8,12 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from rich.console import Console
+from torch.utils.flop_counter import FlopCounterMode
 
 from paretoprune.bench import BENCHMARKS, evaluation, find, latency, log, prefill
-from paretoprune.cost import DecoderSpec
+from paretoprune.cost import DecoderSpec, layer_cost
 from paretoprune.errors import UnknownNameError, UnsupportedError
 
 TINY = DecoderSpec(64, 8, 4, 4, 16, 96)
@@ -68,6 +70,25 @@ def test_prefill_runs(console):
     assert len(found["figures"]) == 2 * (1 + 3 * 3)
     assert found["figures"][0]["time_ratio"] == found["figures"][0]["products_ratio"] == 1.0
     assert "that is allowed" in console.export_text()
+
+
+def test_matrix_products_are_those_of_the_whole_batch(console, monkeypatch):
+    seen = set()
+    monkeypatch.setattr(
+        prefill, "matrix_products", lambda _, tokens: seen.add(tuple(tokens.tolist()))
+    )
+    prefill.run(console, repeats=3, spec=TINY)
+    for batch in prefill.BATCHES:
+        assert (batch * (prefill.VISUAL + prefill.TEXT),) * TINY.layers in seen
+
+
+def test_matrix_products_are_all_linear_maps_of_the_layers():
+    adapter = prefill.random_decoder(TINY, "cpu", torch.float32)
+    with FlopCounterMode(display=False) as counter:
+        prefill.matrix_products(adapter, np.full(TINY.layers, 7))
+    # the layer's cost without its attention, which grows with the square of the tokens
+    one, two = (float(layer_cost(TINY, n)) for n in (7, 14))
+    assert counter.get_total_flops() == TINY.layers * (4 * one - two) / 2
 
 
 def test_latency_runs(console):
