@@ -282,6 +282,10 @@ class TokenRelaxation:
         values = {f"keep_{i}": float(ratios[i]) for i in range(self.first, self.layers)}
         return self.problem.candidate(values, self.space)
 
+    def rounded_compute(self, candidate: Candidate) -> float:
+        """Relative compute that the evaluation of a candidate will report, ranking included."""
+        return self.problem.price(candidate)  # in passes over the split: the same number
+
 
 def _joined(
     batches: Sequence[AnsweredBatch], dense: Sequence[Tensor], order: Tensor

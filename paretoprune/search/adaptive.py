@@ -26,13 +26,13 @@ on few samples tell more than few on many.
 
 After training, the budgets to ask for are corrected on the search split, so that the mean compute
 there is at most the one aimed at, lattice included. On new data it is not forced; evaluations
-report it. Policies are offered at round budgets, multiples of 0.05.
+report it. Policies are offered at round budgets (`gradient.finals`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,7 @@ from paretoprune.search.gradient.base import (
 from paretoprune.search.gradient.coordinates import coordinates_of
 from paretoprune.search.gradient.kinds import Kinds, best_per_kind, kinds_of
 from paretoprune.search.gradient.sampling import distinct
-from paretoprune.search.gradient.starts import Probe, spread_drops
+from paretoprune.search.gradient.starts import Probe, affordable_probes, spread_drops
 from paretoprune.search.gradient.state import GradientState
 from paretoprune.search.relaxation import AdaptiveRelaxation, adaptive, loss_and_slope
 from paretoprune.search.trace import SearchTrace
@@ -65,18 +65,16 @@ from paretoprune.search.trace import SearchTrace
 LOSSES = ("kl", "retention")
 CORRECTION = 65
 """Budgets at which the mean compute of the trained predictor is looked up."""
-FEWEST_STARTS = 24
-"""Schedules that are tried, at least, if any are."""
+PER_KIND = (16, 8, 4)
+"""Samples of each kind that schedules are tried on, on average: as many as the budget allows."""
+STARTS_PER_SAMPLE = 6
+"""So many schedules per sample of a kind are to be tried, or they are tried on fewer samples."""
 MOST_STARTS = 150
 """Schedules that are tried, at most."""
-PER_KIND = 16
-"""Samples of each kind that they are tried on, on average."""
 TRIED_BELOW = 0.6
 """Of the reachable range: dearer schedules hardly lose anything, whatever the kind."""
 KEPT_BELOW = 0.005
 """How far the mean compute is to stay below a budget: ranking and deciding come on top."""
-ROUND = 0.05
-"""Policies are offered at multiples of this budget."""
 LEAST_SCALE = 1e-6
 """A feature that does not vary is divided by this."""
 SURE = 0.02
@@ -95,7 +93,7 @@ class AdaptiveOptions:
     """
 
     kernel: str = "free"
-    knots: int = 6
+    knots: int = 16
     bend: float = 2.0
     kinds: int = 8
     start_share: float = 0.35
@@ -114,7 +112,7 @@ class AdaptiveOptions:
     slope_start: float = 2.0
     slope_end: float = 10.0
     final_share: float = 0.3
-    most_finals: int = 16
+    most_finals: int = 32
     average_share: float = 0.33
     highest_budget: float = 0.9
 
@@ -184,38 +182,25 @@ class AdaptiveSearch(GradientStrategy):
         self._stepped = 0.0
         self._given = 0
         self._finals: list[Candidate] | None = None
-        price = float(
-            np.mean([self._price_at(b) for b in self._round_budgets(options.most_finals)])
-        )
-        self._count = self._keep_for_finals(price, options.final_share, options.most_finals)
+        self._offers = self._plan_finals(self._price_at, options.final_share, options.most_finals)
         starts = sum(problem.price(p.candidate) for p in self._probes)
         self._for_steps = context.budget - self._reserve - self._before_steps() - starts
         self.history: list[dict[str, Any]] = []
-
-    def _round_budgets(self, most: int) -> NDArray[np.float64]:
-        """Multiples of `ROUND` over the knots, at most so many, thinned evenly."""
-        low, high = self.knots.budgets[0], self.knots.budgets[-1]
-        every = ROUND * np.arange(np.ceil(low / ROUND - 1e-9), np.floor(high / ROUND + 1e-9) + 1)
-        if not len(every):
-            every = self.knots.budgets[:1]
-        places = np.linspace(0, len(every) - 1, min(most, len(every))).round().astype(int)
-        return np.asarray(every[places])
 
     def _plan_probes(self, problem: Problem, context: SearchContext) -> list[Probe]:
         """Schedules to try on a part of the samples, as many as may be paid for; or none."""
         options, relaxed = self.options, self.relaxed
         if options.kinds == 1 or self.space_name != relaxed.space or not problem.has_shares:
             return []
-        share = min(1.0, options.kinds * PER_KIND / relaxed.samples)
         low, high = relaxed.reachable
-        probes, left = [], options.start_share * context.budget
-        for ratios in spread_drops(relaxed, low + TRIED_BELOW * (high - low), MOST_STARTS):
-            probe = Probe(0, ratios, replace(relaxed.candidate(ratios), share=share))
-            left -= problem.price(probe.candidate)
-            if left < 0:
-                break
-            probes.append(probe)
-        return probes if len(probes) >= FEWEST_STARTS else []
+        affordable = options.start_share * context.budget
+        for per_kind in PER_KIND:
+            share = min(1.0, options.kinds * per_kind / relaxed.samples)
+            rows = spread_drops(relaxed, low + TRIED_BELOW * (high - low), MOST_STARTS)
+            probes = affordable_probes(relaxed, problem, rows, share, affordable)
+            if len(probes) >= STARTS_PER_SAMPLE * per_kind:
+                return probes
+        return []
 
     def _untrained(self, problem: Problem, context: SearchContext) -> tuple[Predicted, Kinds]:
         """The policy with a constant start, and the kinds of questions that it tells apart."""
@@ -420,9 +405,7 @@ class AdaptiveSearch(GradientStrategy):
         self.policy.slope = self.options.slope_end
         stored = Predicted.restore(self.policy.settings, self.policy.tensors)
         corrected = Predicted(**{**stored.settings, **self._correction(stored)}, net=stored.net)
-        return [
-            self.relaxed.policy(corrected.at(float(b))) for b in self._round_budgets(self._count)
-        ]
+        return [self.relaxed.policy(corrected.at(float(b))) for b in self._offers]
 
     def _correction(self, policy: Predicted) -> dict[str, list[float]]:
         """Budgets to ask for, and the mean compute on the search split that each gives, rounded."""

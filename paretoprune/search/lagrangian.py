@@ -37,17 +37,35 @@ from paretoprune.search.base import SearchContext
 from paretoprune.search.gradient.augmented import Multipliers, SavedLoss
 from paretoprune.search.gradient.base import GradientStrategy, geometric
 from paretoprune.search.gradient.coordinates import coordinates_of, project
-from paretoprune.search.gradient.knots import over_neighbours
+from paretoprune.search.gradient.finals import below
+from paretoprune.search.gradient.knots import Knots, over_neighbours
 from paretoprune.search.gradient.options import LagrangianOptions
 from paretoprune.search.gradient.rounds import BestIterates, Rounds
 from paretoprune.search.gradient.sampling import distinct
-from paretoprune.search.gradient.starts import Probe, best, probes_of, told
+from paretoprune.search.gradient.starts import (
+    Probe,
+    affordable_probes,
+    best,
+    probes_of,
+    spread_drops,
+    told,
+)
 from paretoprune.search.gradient.state import GradientState
 from paretoprune.search.relaxation import loss_and_slope
 from paretoprune.search.trace import SearchTrace
 
+CURVE = 301
+"""Budgets along the knots whose rounded configurations are looked at, for those to evaluate."""
 MOST_FOR_STARTS = 0.25
-"""Share of the budget that trying starts may cost; where it is more, knots start constant."""
+"""Share of the budget that trying starts may cost."""
+FEWEST_STARTS = 48
+"""Schedules that are spread over the space, at least, if any are."""
+MOST_STARTS = 400
+"""The same, at most."""
+FEW_KNOTS = 5
+"""Knots, at most, where fewer can be paid, and in the spaces of kernels."""
+TRIED_BELOW = 0.75
+"""Of the reachable range: there a dearer start hardly loses anything."""
 
 __all__ = ["LagrangianOptions", "LagrangianSearch", "project"]
 
@@ -57,7 +75,7 @@ class LagrangianSearch(GradientStrategy):
 
     Each `ask` runs one outer iteration (`inner_steps` gradient steps and a multiplier update) and
     returns nothing; once the budget left is what the final evaluations cost, it offers the rounded
-    configurations of evenly spaced budgets. The kernel is the option `kernel`, or the space that
+    configurations of round budgets. The kernel is the option `kernel`, or the space that
     the study names.
     """
 
@@ -80,24 +98,19 @@ class LagrangianSearch(GradientStrategy):
         self.relaxed = problem.relaxation()
         if options.checkpoint:
             self.relaxed = self.relaxed.checkpointed()
-        self.knots = self._knots(options.knots, options.highest_budget, options.bend)
         self.coordinates = coordinates_of(self.relaxed, problem, self.space_name)
+        self.knots, self._probes = self._plan_starts()
+        count = len(self.knots)
         self.x = self.coordinates.start(self.budgets)
         self.velocity = torch.zeros_like(self.x)
-        self.multipliers = Multipliers(
-            options.knots, sigma=options.sigma, most=options.most_multiplier
-        )
-        self.saved = SavedLoss(options.knots)
+        self.multipliers = Multipliers(count, sigma=options.sigma, most=options.most_multiplier)
+        self.saved = SavedLoss(count)
         self.best = BestIterates(self.x)
         self.met = 0
         self._sum = torch.zeros_like(self.x)
         self._summed = 0
         self._pending: list[Candidate] | None = None
-        prices = [problem.price(self.coordinates.candidate(row)) for row in self.x.numpy()]
-        self._finals = self._keep_for_finals(
-            float(np.mean(prices)), options.final_share, options.most_finals
-        )
-        self._probes = self._plan_probes()
+        self._offers = self._plan_finals(self._price_at, options.final_share, options.most_finals)
         probing = sum(problem.price(p.candidate) for p in self._probes)
         for_steps = context.budget - self._reserve - self.relaxed.teacher_price() - probing
         self.rounds = Rounds(for_steps, options.restarts, options.average_share)
@@ -114,17 +127,31 @@ class LagrangianSearch(GradientStrategy):
         with torch.no_grad():
             return self.coordinates.ratios(self.x)
 
-    def _plan_probes(self) -> list[Probe]:
-        """Starts to try; none where the options, the kernel, the problem or the budget say so."""
-        options, problem = self.options, self.problem
-        if options.start == "constant" or not problem.has_shares:
-            return []
-        if self.space_name != self.relaxed.space:
-            return []
-        share = min(1.0, options.start_samples / self.relaxed.samples)
-        probes = probes_of(self.relaxed, self.budgets, share)
+    def _price_at(self, budget: float) -> float:
+        """What evaluating a configuration of this budget will cost, nearly."""
+        return self.problem.price(self.relaxed.candidate(self.relaxed.constant(budget)))
+
+    def _plan_starts(self) -> tuple[Knots, list[Probe]]:
+        """The knots, and starts to try; none where options, kernel, problem or budget say so."""
+        options, problem, relaxed = self.options, self.problem, self.relaxed
+        knots = self._knots(options.knots, options.highest_budget, options.bend)
+        affordable = MOST_FOR_STARTS * self.context.budget
+        share = min(1.0, options.start_samples / relaxed.samples)
+        tried = problem.has_shares and self.space_name == relaxed.space
+        if options.start == "spread":
+            low, high = relaxed.reachable
+            rows = spread_drops(relaxed, low + TRIED_BELOW * (high - low), MOST_STARTS)
+            probes = affordable_probes(relaxed, problem, rows, share, affordable) if tried else []
+            if len(probes) >= FEWEST_STARTS:
+                return knots, probes
+            # near knots with poor starts only share out the samples
+            few = min(options.knots, FEW_KNOTS)
+            knots = self._knots(few, options.highest_budget, options.bend)
+        if options.start == "constant" or not tried:
+            return knots, []
+        probes = probes_of(relaxed, knots.budgets, share)
         price = sum(problem.price(p.candidate) for p in probes)
-        return probes if price <= MOST_FOR_STARTS * self.context.budget else []
+        return knots, probes if price <= affordable else []
 
     @property
     def progress(self) -> float:
@@ -151,7 +178,8 @@ class LagrangianSearch(GradientStrategy):
         for probe, evaluation in zip(open_, evaluations, strict=False):
             told(probe, evaluation, self.options.loss)
         if all(p.lost is not None for p in self._probes):
-            self.x = torch.from_numpy(best(self._probes, self.x.numpy()))
+            start = best(self.relaxed, self._probes, self.budgets, self.x.numpy())
+            self.x = torch.from_numpy(start)
             self.best = BestIterates(self.x)
 
     @property
@@ -237,11 +265,13 @@ class LagrangianSearch(GradientStrategy):
     def _descend(self, x: Tensor, direction: Tensor) -> None:
         """One step, x <- project(x - lr v), no coordinate farther than allowed."""
         options = self.options
-        reach = options.farthest / options.learning_rate
+        # the more knots, the fewer samples each hears
+        highest = options.learning_rate * min(1.0, FEW_KNOTS / len(self.knots))
+        reach = options.farthest / highest
         self.velocity = options.momentum * self.velocity + self.coordinates.limited(
             direction, reach
         )
-        rate = options.learning_rate * (1 - 0.8 * self.rounds.progress_of_round)
+        rate = highest * (1 - 0.8 * self.rounds.progress_of_round)
         self.x = self.coordinates.project(x - rate * self.velocity)
         if self.rounds.averaging:
             self._sum += self.x
@@ -276,12 +306,15 @@ class LagrangianSearch(GradientStrategy):
     # --- what comes out
 
     def _round(self) -> list[Candidate]:
-        """Rounded configurations at evenly spaced budgets, cheapest first, each once.
+        """Rounded configurations just below round budgets, cheapest first, each once.
 
         Each carries what it was before rounding.
         """
         x = self._sum / self._summed if self._summed else self.x
-        points = self.knots.weights(self.knots.even(self._finals)) @ self.coordinates.project(x)
+        points = self.knots.weights(self.knots.even(CURVE)) @ self.coordinates.project(x)
+        rounded = [self.coordinates.candidate(point) for point in points.numpy()]
+        compute = np.array([self.relaxed.rounded_compute(each) for each in rounded])
+        points = points[torch.from_numpy(below(compute, self._offers))]
         with torch.no_grad():
             ratios = self.coordinates.ratios(points).numpy()
         tau = self._annealed()

@@ -110,6 +110,9 @@ class Relaxation(Protocol):
     def candidate(self, ratios: Sequence[float] | NDArray[np.float64]) -> Candidate:
         """The candidate that one row rounds to."""
 
+    def rounded_compute(self, candidate: Candidate) -> float:
+        """Relative compute that the evaluation of a candidate will report, ranking included."""
+
 
 @runtime_checkable
 class AdaptiveRelaxation(Relaxation, Protocol):

@@ -103,6 +103,10 @@ class ToyRelaxation:
         values = {f"keep_{i}": float(np.clip(ratios[i], 0, 1)) for i in range(1, self.layers)}
         return self.problem.candidate(values, "free")
 
+    def rounded_compute(self, candidate: Candidate) -> float:
+        """Mean ratio."""
+        return float(self.problem.rows(candidate).mean())
+
 
 class ToyPruning(Problem):
     """The rounded problem, with every kernel's space and a coarser one, `small`."""

@@ -23,7 +23,8 @@ class Told(ToyPruning):
         needed = np.where(np.arange(16) % 2 == 0, 0.3, 0.8)
         for evaluation in found:
             rows = self.rows(evaluation.candidate)
-            outcomes = (rows.mean(1) >= needed).astype(np.float32)
+            asked = self.relaxation().part(evaluation.candidate.share)
+            outcomes = (rows.mean(1) >= needed)[asked].astype(np.float32)
             object.__setattr__(evaluation, "outcomes", outcomes)
         return found
 
@@ -81,7 +82,9 @@ def test_every_kind_starts_from_what_it_needs_and_starts_are_paid_for():
     problem = Told(step_cost=0.5, factors=(0.1, 3.0))
     search = AdaptiveSearch(kinds=2, knots=4, batch=8, inner_steps=2, most_finals=3)
     search.start(problem, SearchContext(seed=0, budget=120.0))
+    # 16 or 8 samples of each kind would be all of them, and pay for 42 schedules: too few
     assert len(search._probes) == 42
+    assert {p.candidate.share for p in search._probes} == {0.5}
     assert search.policy.kinds == 1  # 16 samples are too few for two kinds
     result = run_study(problem, search, budget=120.0)
     tried = [e for e in result.evaluations if e.candidate.policy is None]
@@ -89,6 +92,15 @@ def test_every_kind_starts_from_what_it_needs_and_starts_are_paid_for():
     assert result.spent_at[len(tried) - 1] == pytest.approx(float(len(tried)))
     assert search.history
     assert search.trace().rounds[-1].kept
+
+
+def test_the_more_can_be_paid_the_more_samples_starts_are_tried_on():
+    tried = []
+    for budget in (200.0, 100.0):
+        search = AdaptiveSearch(kinds=2, knots=4)
+        search.start(Told(), SearchContext(seed=0, budget=budget))
+        tried.append((search._probes[0].candidate.share, len(search._probes)))
+    assert tried == [(1.0, 70), (0.5, 35)]  # 8 and 4 of a kind, for 0.35 of the budget
 
 
 def test_a_search_killed_amid_its_starts_knows_what_was_tried():

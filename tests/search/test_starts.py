@@ -59,7 +59,7 @@ def test_the_best_is_the_one_that_loses_least_and_failures_never_win():
     probes = probes_of(relaxed, BUDGETS, 0.5)
     assert {p.candidate.share for p in probes} == {0.5}
     constant = np.stack([relaxed.constant(b) for b in BUDGETS])
-    assert (best(probes, constant) == constant).all()  # nothing is known yet
+    assert (best(relaxed, probes, BUDGETS, constant) == constant).all()  # nothing is known yet
     for probe in probes:
         failed = probe is probes[0]
         evaluation = (
@@ -71,11 +71,26 @@ def test_the_best_is_the_one_that_loses_least_and_failures_never_win():
             )
         )  # fmt: skip
         told(probe, evaluation, "retention")
-    start = best(probes, constant)
-    for knot in range(len(BUDGETS)):
-        mine = [p for p in probes if p.knot == knot and p is not probes[0]]
-        if mine:
-            assert lost(start[knot]) == min(lost(p.ratios) for p in mine)
+    start = best(relaxed, probes, BUDGETS, constant)
+    for knot, budget in enumerate(BUDGETS):
+        fitting = [p for p in probes[1:] if p.ratios.mean() <= budget + 1e-6]  # the toy's compute
+        if fitting:
+            assert lost(start[knot]) == min(lost(p.ratios) for p in fitting)
+        else:
+            assert (start[knot] == constant[knot]).all()
+    far = np.append(BUDGETS, 0.999)
+    above = np.vstack([constant, relaxed.constant(0.999)])
+    assert (best(relaxed, probes, far, above)[-1] == above[-1]).all()  # nothing near was tried
+
+
+def test_many_starts_are_spread_and_few_are_drops_at_fewer_knots():
+    search = LagrangianSearch(batch=8, inner_steps=2, start_samples=8, most_finals=4)
+    search.start(Shared(step_cost=0.5), SearchContext(seed=0, budget=1000.0))
+    assert len(search.knots) == 16 and len(search._probes) >= 48
+    assert any(len(set(p.ratios)) == 3 for p in search._probes)  # two drops
+    search.start(Shared(step_cost=0.5), SearchContext(seed=0, budget=60.0))
+    assert len(search.knots) == 5 and 0 < len(search._probes) < 48
+    assert all(len(set(np.round(p.ratios, 9))) == 2 for p in search._probes)
 
 
 def test_a_search_tries_starts_first_pays_for_them_and_begins_at_the_best():

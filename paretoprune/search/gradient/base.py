@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import Optimizer
 
 from paretoprune.problem import Problem
 from paretoprune.search.base import SearchContext, SearchStrategy
 from paretoprune.search.gradient.coordinates import kernel_spaces, reachable_by
+from paretoprune.search.gradient.finals import round_budgets
 from paretoprune.search.gradient.knots import Knots
 from paretoprune.search.relaxation import Relaxation
 from paretoprune.search.trace import Round, SearchTrace
 
-ROOM = 0.03
+ROOM = 0.02
 """Of the reachable range, below the lowest knot: at the lower end only one schedule exists."""
 
 
@@ -30,6 +32,7 @@ class GradientStrategy(SearchStrategy):
     requires_gradient: ClassVar[bool] = True
     most_objectives: ClassVar[int | None] = 2
     relaxed: Relaxation
+    knots: Knots
     kernel_asked: str
     """Name of the kernel in the options."""
     history: list[dict[str, Any]]
@@ -58,6 +61,19 @@ class GradientStrategy(SearchStrategy):
         count = max(1, min(int(share * self.context.budget / price), most))
         self._reserve = 1.1 * count * price
         return count
+
+    def _plan_finals(
+        self, price: Callable[[float], float], share: float, most: int
+    ) -> NDArray[np.float64]:
+        """Round budgets to offer configurations at, for at most `share` of the budget.
+
+        What they cost, and a tenth more, is kept for them.
+        """
+        low, high = self.knots.budgets[0], self.knots.budgets[-1]
+        affordable = share * self.context.budget
+        offers = round_budgets(low, high, price=price, affordable=affordable, most=most)
+        self._reserve = 1.1 * sum(map(price, offers))
+        return offers
 
     def _before_steps(self) -> float:
         """What is paid for once, before the first step: the dense model's answers."""

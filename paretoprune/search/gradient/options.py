@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from paretoprune.errors import InvalidValueError, UnknownNameError
 
-STARTS = ("drops", "constant")
+STARTS = ("spread", "drops", "constant")
 LOSSES = ("kl", "retention")
 ESTIMATORS = ("straight-through", "soft", "gumbel", "gumbel-straight-through")
 AT_LEAST = {
@@ -35,19 +35,23 @@ class LagrangianOptions:
     `slope_end` the steepness of a kernel's steps per layer, both annealed over the run; `batch` is
     samples per gradient step, of which `micro_batch` are in memory at a time; with `checkpoint` the
     backward pass runs each layer once more instead of keeping what it did; `inner_steps` are
-    gradient steps between two multiplier updates; no keep ratio moves more than `farthest` in a
-    step; `sharing` is the weight that a knot's neighbours get in its gradient, 0 for none, because
-    near budgets want near schedules. `start` is where the knots start: `drops`, the single drop
-    that loses least at each budget, by evaluations on `start_samples` samples, or `constant`;
-    kernels have starts of their own, and small budgets start constant. `restarts` times the knots
-    go back to their best iterates and the step size to its start. Steps end early once every knot
-    is within `stop_within` of its constraint for `patience` outer iterations in a row (0: never).
+    gradient steps between two multiplier updates; `learning_rate` is that of 5 knots or fewer, and
+    falls with their number, since each then hears fewer samples; no keep ratio moves more than
+    `farthest` in a step; `sharing` is the weight that a knot's neighbours get in its gradient, 0
+    for none, because near budgets want near schedules. `start` is where the knots start, by
+    evaluations on `start_samples` samples: `spread`, at what loses least at each budget among
+    schedules of one or two drops that are spread over the space, as many as a quarter of the budget
+    pays for; where those are few there are 5 knots at most, and they start at `drops`: the single
+    drop that loses least of those that meet the budget exactly; `constant` tries nothing. Kernels
+    have starts of their own, and the smallest budgets start constant. `restarts` times the knots go
+    back to their best iterates and the step size to its start. Steps end early once every knot is
+    within `stop_within` of its constraint for `patience` outer iterations in a row (0: never).
     `final_share` is the share of the budget kept for evaluating the rounded configurations, at most
     `most_finals` of them; iterates are averaged over the last `average_share` of the run.
     """
 
     kernel: str = "free"
-    knots: int = 5
+    knots: int = 16
     bend: float = 1.0
     batch: int = 16
     micro_batch: int = 16
@@ -65,7 +69,7 @@ class LagrangianOptions:
     tau_end: float = 2.0
     slope_start: float = 2.0
     slope_end: float = 10.0
-    start: str = "drops"
+    start: str = "spread"
     start_samples: int = 32
     restarts: int = 0
     stop_within: float = 0.0

@@ -1,15 +1,17 @@
-"""Where a gradient search starts: the drop that loses least at each budget, by a quick probe.
+"""Where a gradient search starts: at what loses least at each budget, by a quick probe.
 
 A gradient only sees what one more token changes. Whether a budget is better spent by dropping many
 tokens late or few early is a choice between valleys, and a search that starts from the constant
-schedule stays in its own. So every single drop that meets a budget exactly is evaluated on a few
-samples first, really pruned and paid for like any evaluation, and each knot starts at its best.
+schedule stays in its own. So schedules with one or two drops, spread over the space, are evaluated
+on a few samples first, really pruned and paid for like any evaluation, and each knot starts at the
+best that fits its budget. Small budgets pay for few: there the search has few knots, and tries the
+single drops that meet their budgets exactly.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from paretoprune.problem import Candidate, Evaluation
+from paretoprune.problem import Candidate, Evaluation, Problem
 from paretoprune.search.grid import farthest_first
 from paretoprune.search.relaxation import Relaxation
 
@@ -27,16 +29,19 @@ NINTHS = 9
 """Keep ratios of the drops that are spread over the space."""
 DROPPING = 8
 """Layers at which they drop, at most."""
+SLACK = 1e-6
+"""How far a drop that meets a budget may exceed it by rounding."""
+FAR = 0.05
+"""How far above all that was tried a knot may lie to start there."""
 
 
 @dataclass
 class Probe:
-    """One start that is tried: its knot, its keep ratios `[layers]`, and what it loses.
+    """One start that is tried: its keep ratios `[layers]`, and what it loses.
 
     Or the `outcomes` of the samples that it is tried on, where samples are told apart.
     """
 
-    knot: int
     ratios: NDArray[np.float64]
     candidate: Candidate
     lost: float | None = None
@@ -46,8 +51,8 @@ class Probe:
 def probes_of(relaxed: Relaxation, budgets: NDArray[np.float64], share: float) -> list[Probe]:
     """Every drop at one layer that meets a budget, to be evaluated on a share of the samples."""
     return [
-        Probe(knot, ratios, replace(relaxed.candidate(ratios), share=share))
-        for knot, budget in enumerate(budgets)
+        Probe(ratios, replace(relaxed.candidate(ratios), share=share))
+        for budget in budgets
         for ratios in drops(relaxed, float(budget))
     ]
 
@@ -96,11 +101,40 @@ def told(probe: Probe, evaluation: Evaluation, loss: str) -> None:
     probe.lost = evaluation.metrics.get(name, np.inf) if evaluation.failure is None else np.inf
 
 
-def best(probes: Iterable[Probe], constant: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The start of each knot, `[knots, layers]`; where nothing was tried, the `constant` one."""
+def affordable_probes(
+    relaxed: Relaxation,
+    problem: Problem,
+    rows: Iterable[NDArray[np.float64]],
+    share: float,
+    affordable: float,
+) -> list[Probe]:
+    """The first of these schedules, as many as may be evaluated on a share of the samples."""
+    probes: list[Probe] = []
+    for ratios in rows:
+        probe = Probe(ratios, replace(relaxed.candidate(ratios), share=share))
+        affordable -= problem.price(probe.candidate)
+        if affordable < 0:
+            break
+        probes.append(probe)
+    return probes
+
+
+def best(
+    relaxed: Relaxation,
+    probes: Sequence[Probe],
+    budgets: NDArray[np.float64],
+    constant: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """The start of each knot, `[knots, layers]`: of what fits its budget, what loses least.
+
+    Where nothing that was tried fits, and above all that was tried, the `constant` one.
+    """
     start = constant.copy()
-    least = np.full(len(constant), np.inf)
-    for probe in probes:
-        if probe.lost is not None and probe.lost < least[probe.knot]:
-            least[probe.knot], start[probe.knot] = probe.lost, probe.ratios
+    rows = np.stack([p.ratios for p in probes])
+    compute = relaxed.compute(torch.from_numpy(rows)).numpy()
+    lost = np.array([np.inf if p.lost is None else p.lost for p in probes])
+    for knot, budget in enumerate(budgets):
+        fitting = np.where(compute <= budget + SLACK, lost, np.inf)
+        if np.isfinite(fitting).any() and budget <= compute.max() + FAR:
+            start[knot] = rows[fitting.argmin()]
     return start

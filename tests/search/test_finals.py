@@ -1,0 +1,49 @@
+"""Round budgets for final configurations."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paretoprune.search.gradient.finals import below, round_budgets
+
+
+def at_price(low, high, affordable, most=99):
+    return round_budgets(low, high, price=float, affordable=affordable, most=most).tolist()
+
+
+def test_all_multiples_then_those_between_from_the_cheapest_on():
+    assert at_price(0.14, 0.31, 0.91) == pytest.approx([0.15, 0.2, 0.25, 0.3])
+    assert at_price(0.14, 0.31, 1.1) == pytest.approx([0.15, 0.175, 0.2, 0.25, 0.3])
+    assert at_price(0.14, 0.31, 99, most=6) == pytest.approx([0.15, 0.175, 0.2, 0.225, 0.25, 0.3])
+
+
+def test_thinned_evenly_where_not_all_can_be_paid():
+    assert at_price(0.1, 0.5, 0.95) == pytest.approx([0.15, 0.3, 0.45])
+    assert at_price(0.1, 0.5, 99, most=2) == pytest.approx([0.2, 0.4])
+
+
+def test_one_alone_is_the_middle_one():
+    assert at_price(0.1, 0.5, 0.35) == pytest.approx([0.3])
+    assert at_price(0.1, 0.5, 0.2) == pytest.approx([0.3])  # one, whatever it costs
+
+
+def test_a_narrow_range_has_its_low_end():
+    assert at_price(0.51, 0.54, 9) == [0.51]
+
+
+@given(
+    low=st.floats(0.02, 0.6), width=st.floats(0.06, 0.4), affordable=st.floats(0.05, 20.0),
+    most=st.integers(1, 40),
+)  # fmt: skip
+def test_invariants(low, width, affordable, most):
+    found = at_price(low, low + width, affordable, most)
+    assert 1 <= len(found) <= most
+    assert found == sorted(set(found))
+    assert low - 1e-9 <= found[0] and found[-1] <= low + width + 1e-9
+    assert len(found) == 1 or sum(found) <= affordable + 1e-9
+
+
+def test_below_takes_the_dearest_that_fits_and_each_once():
+    prices = np.array([0.12, 0.3, 0.21, 0.199, 0.5])
+    assert below(prices, np.array([0.1, 0.2, 0.22, 0.25, 0.5])).tolist() == [0, 3, 2, 4]
