@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from paretoprune.gradients import GradientStudy, read_gradients
 from paretoprune.pruning.soft import soft_mask
 from paretoprune.report.gap_figure import gap_figure
+from paretoprune.report.gradient_plots import drawn_budgets
 from paretoprune.report.palette import COLOURS
 
 FOLDER = Path(__file__).resolve().parent / "images" / "gradient"
@@ -55,15 +56,15 @@ def curves(study: GradientStudy) -> Figure:
         (panels[1, 0], "multiplier", "multiplier"),
         (panels[1, 1], "kept", "mean keep ratio"),
     ):
-        for number, (budget, colour) in enumerate(zip(study.budgets, COLOURS, strict=False)):
-            values = [getattr(r, name)[number] for r in study.rounds]
-            panel.plot(cost, values, ".-", color=colour, label=f"budget {budget:.2f}")
+        for place, colour in zip(drawn_budgets(len(study.budgets)), COLOURS, strict=False):
+            values = [getattr(r, name)[place] for r in study.rounds]
+            panel.plot(cost, values, ".-", color=colour, label=f"budget {study.budgets[place]:.2f}")
         panel.set_ylabel(title)
     panels[0, 1].axhline(0, color="0.6", linewidth=1)
     for panel in panels[1]:
         panel.set_xlabel("search cost, dense-pass equivalents")
     handles, labels = panels[0, 1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     return figure
 
 

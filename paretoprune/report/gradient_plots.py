@@ -8,13 +8,15 @@ from typing import Any
 
 from paretoprune.gradients import GapPoint, Gradients, GradientStudy, RoundRow
 from paretoprune.report import words
-from paretoprune.report.palette import look
+from paretoprune.report.palette import COLOURS, look
 
 Spec = dict[str, Any]
 
 HOVER = "%{hovertext}<extra></extra>"
 GREY = "rgba(128,128,128,0.7)"
 COST = "search cost (dense-pass equivalents)"
+MOST_LINES = len(COLOURS)
+"""Budgets that are drawn, at most: each has a colour and a marker of its own."""
 
 
 def shown_studies(found: Gradients | None) -> list[GradientStudy]:
@@ -112,14 +114,21 @@ def loss_plot(study: GradientStudy) -> Spec:
 def per_budget(
     study: GradientStudy, values: Callable[[RoundRow], Sequence[float]], title: str
 ) -> Spec:
-    """One line per budget, or a single one where there is one value for all."""
-    count = len(values(study.rounds[0]))
-    names = [f"budget {b:.2f}" for b in study.budgets] if count > 1 else ["all budgets"]
+    """One line per drawn budget, or a single one where there is one value for all."""
+    places = drawn_budgets(len(values(study.rounds[0])))
+    one = len(places) == 1
+    names = ["all budgets" if one else f"budget {study.budgets[p]:.2f}" for p in places]
     traces = [
-        _line(name, study.rounds, [values(r)[number] for r in study.rounds], number)
-        for number, name in enumerate(names)
+        _line(name, study.rounds, [values(r)[place] for r in study.rounds], number)
+        for number, (name, place) in enumerate(zip(names, places, strict=True))
     ]
     return _over_cost(traces, title)
+
+
+def drawn_budgets(count: int) -> list[int]:
+    """Places of the budgets that get a line: at most so many, evenly spaced, with both ends."""
+    drawn = min(count, MOST_LINES)
+    return [round(i * (count - 1) / max(drawn - 1, 1)) for i in range(drawn)]
 
 
 def _line(name: str, rounds: Sequence[RoundRow], values: Sequence[float], number: int) -> Spec:

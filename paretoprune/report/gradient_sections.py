@@ -9,7 +9,7 @@ from paretoprune.gradients import Gradients, GradientStudy
 from paretoprune.report import words
 from paretoprune.report.blocks import Head, figure, section, table
 from paretoprune.report.gap_table import explanation, gap_columns, gap_sentence, warnings_of
-from paretoprune.report.gradient_plots import shown_studies
+from paretoprune.report.gradient_plots import MOST_LINES, shown_studies
 
 CURVES = {
     "loss": ("Loss", "Mean KL to the dense model over the steps of each round."),
@@ -41,6 +41,9 @@ def gradient_sections(found: Gradients | None, plotted: Collection[str]) -> list
             plot = f"plot-{name}-{number}"
             if plot in plotted:
                 who = f"{words.plain(study.label)}, seed {study.seed}"
+                knots = len(study.budgets)
+                if name != "loss" and knots > MOST_LINES:
+                    told += f" {MOST_LINES} of the {knots} budgets are drawn."
                 alt = f"Line plot over search cost of {len(study.rounds)} rounds: {told}"
                 parts.append(figure(f"{title} of {who}", plot, alt, told))
     warned = warnings_of(found.studies)
