@@ -7,9 +7,9 @@ at which the front's hypervolume on the search split reaches 99 % of the grid's.
 FLOPs, gradient steps and final evaluations included, in dense-pass equivalents, and in passes of
 one sample, so that nobody wins by the size of the split.
 
-A black box has a front after every ask, so one long run tells at which cost it was good enough. The
-gradient search has one at its end only: it runs once per budget of a ladder, and each run counts
-for itself. `hybrid` and `adaptive`, which are asked for quality, run at the ladder's end. On large
+A black box has a front after every ask, so one long run tells at which cost it was good enough.
+`gradient` and `adaptive` have one at their end only: they run once per budget of a ladder, and
+each run counts for itself. `hybrid`, which is asked for quality, runs at the ladder's end. On large
 splits the ladder ends where a run costs `MOST_PASSES` of one sample.
 
 Work is shared: the grid's outcomes are kept, and a schedule that a search asks for again is charged
@@ -37,10 +37,12 @@ from paretoprune.bench.versions import machine, told
 from paretoprune.errors import InvalidValueError
 from paretoprune.zoo.catalogue import names as embedded
 
-GRADIENT = ("gradient",)
-LADDERED = ("gradient", "vispco")
+GRADIENT = ("gradient", "adaptive")
+LADDERED = ("gradient", "adaptive", "vispco")
 """Names of strategies that have a front at their end only."""
-AT_THE_END = ("hybrid", "adaptive")
+AT_THE_END = ("hybrid",)
+SHORTER = {"gp": 0.5}
+"""Parts of the longest budget: choosing by a Gaussian process costs the cube of what it knows."""
 MOST_PASSES = 40_000
 """Passes of one sample that the longest gradient run of a ladder costs."""
 FEWEST_RUNGS = 2
@@ -57,7 +59,7 @@ class Plan:
     heldout: int = 512
     grid: str = "grid:fine"
     ladder: tuple[float, ...] = (5.0, 10.0, 20.0, 40.0)
-    longest: float = 100.0
+    longest: float = 200.0
     gradient: tuple[str, ...] = GRADIENT
     at_the_end: tuple[str, ...] = AT_THE_END
     black_boxes: tuple[str, ...] = BLACK_BOXES
@@ -81,7 +83,7 @@ class Plan:
     def _budgets(self, split: int) -> list[tuple[str, tuple[float, ...]]]:
         rungs = self.rungs(split)
         return [
-            *((strategy, (self.longest,)) for strategy in self.black_boxes),
+            *((s, (self.longest * SHORTER.get(_name(s), 1.0),)) for s in self.black_boxes),
             *((strategy, rungs) for strategy in self.gradient),
             *((strategy, rungs[-1:]) for strategy in self.at_the_end),
         ]

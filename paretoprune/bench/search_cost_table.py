@@ -156,36 +156,34 @@ def verdicts(rows: Sequence[CostRow]) -> list[str]:
 
     And an adaptive area of at least 1.05 of the grid's, which is static.
     """
-    gradient = next((row for row in rows if row.strategy == "gradient"), None)
     others = [row for row in rows if row.strategy.partition(":")[0] not in NO_BLACK_BOXES]
-    adaptive = [
-        f"adaptive reaches {row.area_ratio:.3f} of the grid's held-out area (goal {BEYOND:g}: "
-        f"{'reached' if row.area_ratio >= BEYOND else 'not reached'})."
-        for row in rows
-        if row.strategy == "adaptive"
+    told = []
+    for name, goal in (("gradient", ENOUGH), ("adaptive", BEYOND)):
+        row = next((row for row in rows if row.strategy == name), None)
+        if row is not None:
+            met = "reached" if row.area_ratio >= goal else "not reached"
+            area = f"{name} reaches {row.area_ratio:.3f} of the grid's held-out area"
+            parts = [f"{area} (goal {goal:g}: {met})", *_cheaper(row, others)]
+            told.append("; ".join(parts) + ".")
+    return told
+
+
+def _cheaper(row: CostRow, others: Sequence[CostRow]) -> list[str]:
+    """What a strategy's cost is beside that of the best black box; nothing without one."""
+    if not others:
+        return []
+    if not math.isfinite(row.cost):
+        return ["it does not reach 99 % of the grid's hypervolume in half of its seeds"]
+    best = min(others, key=lambda other: (other.cost, -other.longest))
+    if math.isfinite(best.cost):
+        return [
+            f"its cost to 99 % is {row.cost:.1f}, {row.cost / best.cost:.2f} of that of "
+            f"{best.strategy} (goal 0.2)"
+        ]
+    return [
+        f"its cost to 99 % is {row.cost:.1f}; no black box gets there within {best.longest:g}, so "
+        f"it is cheaper by a factor of {best.longest / row.cost:.1f} or more"
     ]
-    if gradient is None:
-        return adaptive
-    told = [
-        f"gradient reaches {gradient.area_ratio:.3f} of the grid's held-out area "
-        f"(goal 0.99: {'reached' if gradient.area_ratio >= ENOUGH else 'not reached'})"
-    ]
-    if others:
-        best = min(others, key=lambda row: row.cost)
-        if not math.isfinite(gradient.cost):
-            told.append("it does not reach 99 % of the grid's hypervolume in half of its seeds")
-        elif not math.isfinite(best.cost):
-            least = best.longest / gradient.cost
-            told.append(
-                f"its cost to 99 % is {gradient.cost:.1f}; no black box gets there within "
-                f"{best.longest:g}, so it is cheaper by a factor of {least:.1f} or more"
-            )
-        else:
-            told.append(
-                f"its cost to 99 % is {gradient.cost:.1f}, {gradient.cost / best.cost:.2f} of "
-                f"that of {best.strategy} (goal 0.2)"
-            )
-    return ["; ".join(told) + ".", *adaptive]
 
 
 def _cost(value: float, longest: float) -> str:

@@ -38,7 +38,7 @@ FULL = Scale(
     rivals=("random", "tpe", "nsga2"),
     search_size=256,
     heldout_size=512,
-    budget=15.0,
+    budget=20.0,
     grid="grid:medium",
 )
 QUICK = Scale(

@@ -88,7 +88,7 @@ def test_large_splits_have_shorter_ladders():
     assert plan.rungs(200) == (5.0, 10.0, 20.0, 40.0)
     assert plan.rungs(2000) == (5.0, 10.0, 20.0)
     assert plan.rungs(100_000) == (5.0, 10.0)
-    ends = {(c.split, c.budget) for c in plan.cells() if c.strategy == "adaptive"}
+    ends = {(c.split, c.budget) for c in plan.cells() if c.strategy == "hybrid"}
     assert ends == {(200, 40.0), (500, 40.0), (2000, 20.0)}
 
 
@@ -111,12 +111,18 @@ def test_the_adaptive_claim_is_told_apart_from_black_boxes(rows):
     assert told[1].startswith("adaptive reaches 1.060")
     assert "goal 1.05: reached" in told[1]
     assert "of tpe" in told[0]
+    assert "0.02 of that of tpe" in told[1]
     assert len(verdicts([adaptive])) == 1
+
+
+def test_a_slow_chooser_has_a_shorter_budget():
+    longest = {c.strategy: c.budget for c in Plan(("a",)).cells() if c.strategy in ("gp", "tpe")}
+    assert longest == {"gp": 100.0, "tpe": 200.0}
 
 
 def test_shards_share_all_runs():
     every = Plan(("a", "b"), splits=(200,)).cells()
-    assert len(every) == len(set(every)) == 2 * 5 * (6 + 4 + 2)
+    assert len(every) == len(set(every)) == 2 * 5 * (6 + 2 * 4 + 1)
     assert [parse_shard(f"{n}/3") for n in (1, 2, 3)] == [(0, 3), (1, 3), (2, 3)]
     assert parse_shard(None) == (0, 1)
     for wrong in ("0/3", "4/3", "x", "1/0"):
