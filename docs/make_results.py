@@ -142,7 +142,7 @@ def search_cost(found: dict[str, Any]) -> str:
             f"{r['hypervolume_ratio']:.3f}", f"{r['reached']} of {r['seeds']}",
             "not reached" if r["cost"] is None else f"{r['cost']:.0f}",
         ]
-        for r in found["rows"]
+        for r in sorted(found["rows"], key=lambda r: (r["model"], r["split"], -r["area_ratio"]))
     ]  # fmt: skip
     heads = [
         "strategy", "model", "search samples", "seeds", "budget", "held-out area over the grid's",

@@ -43,6 +43,8 @@ def layer_patterns(pieces: Pieces) -> tuple[Finding, Figure]:
         for place, (name, profile) in enumerate(lines.items()):
             style = look(place)
             shares = [np.nan if share is None else share for share in profile]
+            if np.isnan(shares).all():  # its front may end below: more compute adds nothing
+                name = f"{name}: none there"
             panel.plot(
                 range(len(shares)), shares, f"{style.marker}-", color=style.colour,
                 label=name, markersize=4,
