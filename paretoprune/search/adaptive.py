@@ -140,7 +140,7 @@ class AdaptiveOptions:
 
 
 class AdaptiveSearch(GradientStrategy):
-    """One predictor for all inputs and budgets; then policies at evenly spaced budgets.
+    """One predictor for all inputs and budgets; then policies at round budgets.
 
     Each `ask` runs one outer iteration (`inner_steps` gradient steps and a multiplier update) and
     returns nothing; once the budget left is what the final evaluations cost, it offers policies,
@@ -397,7 +397,7 @@ class AdaptiveSearch(GradientStrategy):
     # --- what comes out
 
     def _policies(self) -> list[Candidate]:
-        """Policies at evenly spaced budgets, cheapest first, each corrected to reach its own."""
+        """Policies at round budgets, cheapest first, each corrected to reach its own."""
         if self._averaged:
             with torch.no_grad():
                 for name, x in self.net.named_parameters():

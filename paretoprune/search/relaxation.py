@@ -111,7 +111,7 @@ class Relaxation(Protocol):
         """The candidate that one row rounds to."""
 
     def rounded_compute(self, candidate: Candidate) -> float:
-        """Relative compute that the evaluation of a candidate will report, ranking included."""
+        """At least the relative compute that a candidate's evaluation will report."""
 
 
 @runtime_checkable

@@ -157,6 +157,15 @@ class Vispco(GradientStrategy):
         flops = token_predictor_flops(tokens, self.policy.hidden, parameters, self.policy.width)
         return self.relaxed.passes(passes * float(flops.sum()))
 
+    def _keep_for_finals(self, price: float, share: float, most: int) -> int:
+        """How many final evaluations of this mean price `share` of the budget pays for.
+
+        At least one and at most `most`; a tenth more than they should cost is kept for them.
+        """
+        count = max(1, min(int(share * self.context.budget / price), most))
+        self._reserve = 1.1 * count * price
+        return count
+
     def ask(self, n: int) -> list[Candidate]:
         """One epoch; or, at the end, up to `n` of the policies."""
         if self._finals is None:

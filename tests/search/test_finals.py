@@ -5,7 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paretoprune import load_problem
 from paretoprune.search.gradient.finals import below, round_budgets
+from paretoprune.search.lagrangian import LagrangianSearch
+from paretoprune.search.relaxation import adaptive
+from paretoprune.study import run_study
+from paretoprune.testing.relaxations import ToyPruning
 
 
 def at_price(low, high, affordable, most=99):
@@ -47,3 +52,21 @@ def test_invariants(low, width, affordable, most):
 def test_below_takes_the_dearest_that_fits_and_each_once():
     prices = np.array([0.12, 0.3, 0.21, 0.199, 0.5])
     assert below(prices, np.array([0.1, 0.2, 0.22, 0.25, 0.5])).tolist() == [0, 3, 2, 4]
+
+
+def test_what_a_search_returns_fills_round_budgets_from_below():
+    search = LagrangianSearch(knots=4, batch=16, inner_steps=4)
+    result = run_study(ToyPruning(step_cost=0.05), search, budget=80.0)
+    found = sorted(e.objectives["compute"] for e in result.evaluations)
+    assert len(search._offers) == len(found) > 10
+    short = search._offers - np.array(found)
+    assert short.min() >= -1e-9  # none above its budget
+    assert short.max() < 0.02
+
+
+def test_rounded_compute_is_never_less_than_what_the_evaluation_reports():
+    problem = load_problem("mini-llava", search_size=8, heldout_size=0)
+    relaxed = adaptive(problem)
+    candidate = relaxed.candidate(np.linspace(1.0, 0.2, relaxed.layers))
+    told = problem.evaluate([candidate])[0].objectives["compute"]
+    assert told <= relaxed.rounded_compute(candidate) <= told + 0.03

@@ -53,15 +53,6 @@ class GradientStrategy(SearchStrategy):
         low, high = self.relaxed.reachable
         return Knots.within(low + ROOM * (high - low), max(highest, low + 0.1), count, bend)
 
-    def _keep_for_finals(self, price: float, share: float, most: int) -> int:
-        """How many final evaluations of this mean price `share` of the budget pays for.
-
-        At least one and at most `most`; a tenth more than they should cost is kept for them.
-        """
-        count = max(1, min(int(share * self.context.budget / price), most))
-        self._reserve = 1.1 * count * price
-        return count
-
     def _plan_finals(
         self, price: Callable[[float], float], share: float, most: int
     ) -> NDArray[np.float64]:

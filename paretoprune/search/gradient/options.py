@@ -24,8 +24,8 @@ POSITIVE = (
 class LagrangianOptions:
     """Settings of the gradient search; the defaults are those that the docs' figures use.
 
-    `kernel` is whose parameters are searched; `bend` above 1 puts knots, and what is returned,
-    closer together at low budgets (see `Knots.within`). `loss` is what is minimised per sample:
+    `kernel` is whose parameters are searched; `bend` above 1 puts knots closer together at
+    low budgets (see `Knots.within`). `loss` is what is minimised per sample:
     `kl`, the divergence from dense in nats, or `retention`, 1 - exp(-KL): where the dense model is
     sure, exp(-KL) is the probability that its answer is kept, so lost samples no longer drown those
     that one more token would save. `estimator` is how a step sees the mask: `straight-through`
