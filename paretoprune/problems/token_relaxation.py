@@ -283,11 +283,9 @@ class TokenRelaxation:
         return self.problem.candidate(values, self.space)
 
     def rounded_compute(self, candidate: Candidate) -> float:
-        """FLOPs of a candidate in parts of the dense model's, ranking included.
-
-        Text counts in both, so that is up to 0.03 above the relative compute u of its evaluation.
-        """
-        return self.problem.price(candidate)
+        """Relative compute u of a candidate as its evaluation reports it, ranking included."""
+        chosen = self.problem.configuration(candidate)
+        return self.problem.relative_compute(chosen.ratios, chosen.pruner)
 
 
 def _joined(

@@ -111,7 +111,7 @@ class Relaxation(Protocol):
         """The candidate that one row rounds to."""
 
     def rounded_compute(self, candidate: Candidate) -> float:
-        """At least the relative compute that a candidate's evaluation will report."""
+        """The relative compute that a candidate's evaluation will report."""
 
 
 @runtime_checkable

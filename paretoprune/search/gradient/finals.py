@@ -1,8 +1,7 @@
 """Which budgets a gradient search offers its final configurations at.
 
 Whoever deploys one names a budget such as 0.5. A configuration that costs 0.504 is of no use there,
-so each is meant for a round budget and stays below it. How far it is from there is judged by
-`Relaxation.rounded_compute`, which may be a little more than its evaluation will say.
+so each is meant for a round budget and stays below it, as `Relaxation.rounded_compute` tells.
 """
 
 from __future__ import annotations
