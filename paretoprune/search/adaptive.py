@@ -54,11 +54,12 @@ from paretoprune.search.gradient.base import (
     restore_moments,
     with_prefix,
 )
-from paretoprune.search.gradient.coordinates import coordinates_of
-from paretoprune.search.gradient.kinds import Kinds, best_per_kind, kinds_of
+from paretoprune.search.gradient.coordinates import FreeRatios, coordinates_of
+from paretoprune.search.gradient.kinds import Kinds, best_per_kind, kinds_of, means_per_kind
 from paretoprune.search.gradient.sampling import distinct
-from paretoprune.search.gradient.starts import Probe, affordable_probes, spread_drops
+from paretoprune.search.gradient.starts import Probe, Starts, plan_starts
 from paretoprune.search.gradient.state import GradientState
+from paretoprune.search.gradient.surrogate import expected
 from paretoprune.search.relaxation import AdaptiveRelaxation, adaptive, loss_and_slope
 from paretoprune.search.trace import SearchTrace
 
@@ -67,9 +68,7 @@ CORRECTION = 65
 """Budgets at which the mean compute of the trained predictor is looked up."""
 PER_KIND = (16, 8, 4)
 """Samples of each kind that schedules are tried on, on average: as many as the budget allows."""
-STARTS_PER_SAMPLE = 6
-"""So many schedules per sample of a kind are to be tried, or they are tried on fewer samples."""
-MOST_STARTS = 150
+MOST_STARTS = 60
 """Schedules that are tried, at most."""
 TRIED_BELOW = 0.6
 """Of the reachable range: dearer schedules hardly lose anything, whatever the kind."""
@@ -161,7 +160,7 @@ class AdaptiveSearch(GradientStrategy):
         options = self.options
         self.relaxed = adaptive(problem)
         self.knots = self._knots(options.knots, options.highest_budget, options.bend)
-        self._probes = self._plan_probes(problem, context)
+        self._starts = self._plan_starts(problem, context)
         self.policy, self._kinds = self._untrained(problem, context)
         self.net = self.policy.net
         base = [self.net.base]
@@ -187,20 +186,22 @@ class AdaptiveSearch(GradientStrategy):
         self._for_steps = context.budget - self._reserve - self._before_steps() - starts
         self.history: list[dict[str, Any]] = []
 
-    def _plan_probes(self, problem: Problem, context: SearchContext) -> list[Probe]:
+    def _plan_starts(self, problem: Problem, context: SearchContext) -> Starts | None:
         """Schedules to try on a part of the samples, as many as may be paid for; or none."""
         options, relaxed = self.options, self.relaxed
         if options.kinds == 1 or self.space_name != relaxed.space or not problem.has_shares:
-            return []
+            return None
         low, high = relaxed.reachable
-        affordable = options.start_share * context.budget
-        for per_kind in PER_KIND:
-            share = min(1.0, options.kinds * per_kind / relaxed.samples)
-            rows = spread_drops(relaxed, low + TRIED_BELOW * (high - low), MOST_STARTS)
-            probes = affordable_probes(relaxed, problem, rows, share, affordable)
-            if len(probes) >= STARTS_PER_SAMPLE * per_kind:
-                return probes
-        return []
+        return plan_starts(
+            FreeRatios(relaxed), relaxed, problem,
+            below=low + TRIED_BELOW * (high - low),
+            samples=[options.kinds * per_kind for per_kind in PER_KIND],
+            affordable=options.start_share * context.budget, most=MOST_STARTS,
+        )  # fmt: skip
+
+    @property
+    def _probes(self) -> Sequence[Probe]:
+        return self._starts.probes if self._starts is not None else ()
 
     def _untrained(self, problem: Problem, context: SearchContext) -> tuple[Predicted, Kinds]:
         """The policy with a constant start, and the kinds of questions that it tells apart."""
@@ -269,20 +270,21 @@ class AdaptiveSearch(GradientStrategy):
             missing = np.zeros(len(self.relaxed.part(probe.candidate.share)))
             given = None if evaluation.failure is not None else evaluation.outcomes
             probe.outcomes = missing if given is None else np.asarray(given, dtype=np.float64)
-        if all(p.outcomes is not None for p in self._probes):
-            self._begin()
+        if self._starts is not None and all(p.outcomes is not None for p in self._probes):
+            self._begin(self._starts)
 
-    def _begin(self) -> None:
-        """Every kind of question starts from the best of what was tried, at every knot."""
-        rows = torch.from_numpy(np.stack([p.ratios for p in self._probes]))
+    def _begin(self, starts: Starts) -> None:
+        """Every kind of question starts from what should be best for it, at every knot."""
+        rows = starts.points
         scores = np.stack([p.outcomes for p in self._probes if p.outcomes is not None])
         numbers = self.relaxed.part(self._probes[0].candidate.share)
         compute = np.stack(
             [self.relaxed.sample_compute(row.expand(len(numbers), -1), numbers) for row in rows]
         )
-        chosen = best_per_kind(
-            scores, compute, self._kinds.labels[numbers], self.policy.kinds, self.knots.budgets
-        )
+        labels = self._kinds.labels[numbers]
+        known = means_per_kind(scores, labels, self.policy.kinds)
+        means = np.stack([expected(starts.tried, own, starts.ratios) for own in known])
+        chosen = best_per_kind(means, compute, labels, self.knots.budgets)
         with torch.no_grad():
             self.net.base.copy_(_logits(rows[torch.from_numpy(chosen)][..., self.relaxed.first :]))
 

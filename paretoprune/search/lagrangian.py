@@ -42,14 +42,7 @@ from paretoprune.search.gradient.knots import Knots, over_neighbours
 from paretoprune.search.gradient.options import LagrangianOptions
 from paretoprune.search.gradient.rounds import BestIterates, Rounds
 from paretoprune.search.gradient.sampling import distinct
-from paretoprune.search.gradient.starts import (
-    Probe,
-    affordable_probes,
-    best,
-    probes_of,
-    spread_drops,
-    told,
-)
+from paretoprune.search.gradient.starts import Probe, Starts, plan_starts, told
 from paretoprune.search.gradient.state import GradientState
 from paretoprune.search.relaxation import loss_and_slope
 from paretoprune.search.trace import SearchTrace
@@ -58,12 +51,10 @@ CURVE = 301
 """Budgets along the knots whose rounded configurations are looked at, for those to evaluate."""
 MOST_FOR_STARTS = 0.25
 """Share of the budget that trying starts may cost."""
-FEWEST_STARTS = 48
-"""Schedules that are spread over the space, at least, if any are."""
-MOST_STARTS = 400
-"""The same, at most."""
+MOST_STARTS = 100
+"""Starts that are tried, at most: more samples of each are worth more then."""
 FEW_KNOTS = 5
-"""Knots, at most, where fewer can be paid, and in the spaces of kernels."""
+"""Knots, at most, where no starts can be paid for: near knots then only share out the samples."""
 TRIED_BELOW = 0.75
 """Of the reachable range: there a dearer start hardly loses anything."""
 
@@ -99,7 +90,10 @@ class LagrangianSearch(GradientStrategy):
         if options.checkpoint:
             self.relaxed = self.relaxed.checkpointed()
         self.coordinates = coordinates_of(self.relaxed, problem, self.space_name)
-        self.knots, self._probes = self._plan_starts()
+        self._starts = self._plan_starts()
+        few = options.start != "constant" and self._starts is None
+        knots = min(options.knots, FEW_KNOTS) if few else options.knots
+        self.knots = self._knots(knots, options.highest_budget, options.bend)
         count = len(self.knots)
         self.x = self.coordinates.start(self.budgets)
         self.velocity = torch.zeros_like(self.x)
@@ -131,27 +125,23 @@ class LagrangianSearch(GradientStrategy):
         """What evaluating a configuration of this budget will cost, nearly."""
         return self.problem.price(self.relaxed.candidate(self.relaxed.constant(budget)))
 
-    def _plan_starts(self) -> tuple[Knots, list[Probe]]:
-        """The knots, and starts to try; none where options, kernel, problem or budget say so."""
-        options, problem, relaxed = self.options, self.problem, self.relaxed
-        knots = self._knots(options.knots, options.highest_budget, options.bend)
-        affordable = MOST_FOR_STARTS * self.context.budget
-        share = min(1.0, options.start_samples / relaxed.samples)
-        tried = problem.has_shares and self.space_name == relaxed.space
-        if options.start == "spread":
-            low, high = relaxed.reachable
-            rows = spread_drops(relaxed, low + TRIED_BELOW * (high - low), MOST_STARTS)
-            probes = affordable_probes(relaxed, problem, rows, share, affordable) if tried else []
-            if len(probes) >= FEWEST_STARTS:
-                return knots, probes
-            # near knots with poor starts only share out the samples
-            few = min(options.knots, FEW_KNOTS)
-            knots = self._knots(few, options.highest_budget, options.bend)
-        if options.start == "constant" or not tried:
-            return knots, []
-        probes = probes_of(relaxed, knots.budgets, share)
-        price = sum(problem.price(p.candidate) for p in probes)
-        return knots, probes if price <= affordable else []
+    def _plan_starts(self) -> Starts | None:
+        """Starts to try; none where options, problem or budget say so."""
+        options, relaxed = self.options, self.relaxed
+        if options.start == "constant" or not self.problem.has_shares:
+            return None
+        low, high = relaxed.reachable
+        self.coordinates.slope = options.slope_end
+        return plan_starts(
+            self.coordinates, relaxed, self.problem,
+            below=low + TRIED_BELOW * (high - low),
+            samples=(options.start_samples, -(-options.start_samples // 2)),
+            affordable=MOST_FOR_STARTS * self.context.budget, most=MOST_STARTS,
+        )  # fmt: skip
+
+    @property
+    def _probes(self) -> Sequence[Probe]:
+        return self._starts.probes if self._starts is not None else ()
 
     @property
     def progress(self) -> float:
@@ -177,9 +167,8 @@ class LagrangianSearch(GradientStrategy):
             return
         for probe, evaluation in zip(open_, evaluations, strict=False):
             told(probe, evaluation, self.options.loss)
-        if all(p.lost is not None for p in self._probes):
-            start = best(self.relaxed, self._probes, self.budgets, self.x.numpy())
-            self.x = torch.from_numpy(start)
+        if self._starts is not None and all(p.lost is not None for p in self._probes):
+            self.x = self._starts.best(self.budgets, self.x)
             self.best = BestIterates(self.x)
 
     @property

@@ -18,6 +18,12 @@ from paretoprune.search.relaxation import Relaxation
 
 STARTS = 8
 """Base-two logarithm of the points that a kernel's start is chosen from."""
+SPREAD = 10
+"""The same of the points all over a kernel's space."""
+NINTHS = 9
+"""Keep ratios of the drops all over the free space."""
+DROPPING = 8
+"""Layers at which they drop, at most."""
 CONTINUITY = 0.2
 """What an unlike neighbour costs in that choice, next to what missing the budget costs."""
 DAMPING = 0.1
@@ -32,6 +38,9 @@ class Coordinates(Protocol):
 
     def start(self, budgets: NDArray[np.float64]) -> Tensor:
         """A point per budget whose relative compute is near it: float64 `[budgets, n]`."""
+
+    def spread(self, highest: float) -> Tensor:
+        """Points all over the space, of at most this relative compute: float64 `[points, n]`."""
 
     def ratios(self, x: Tensor) -> Tensor:
         """Keep ratios `[..., layers]`, differentiable."""
@@ -60,6 +69,21 @@ class FreeRatios:
     def start(self, budgets: NDArray[np.float64]) -> Tensor:
         """Constant schedules that meet their budgets exactly."""
         return torch.from_numpy(np.stack([self.relaxed.constant(float(b)) for b in budgets]))
+
+    def spread(self, highest: float) -> Tensor:
+        """Schedules of one or two drops: ratios are ninths; of many layers, eight even ones drop."""
+        relaxed = self.relaxed
+        count = min(DROPPING, relaxed.layers - relaxed.first)
+        layers = np.rint(np.linspace(relaxed.first, relaxed.layers - 1, count)).astype(int)
+        pairs = itertools.combinations_with_replacement(np.unique(layers).tolist(), 2)
+        rows = []
+        for first, second in pairs:
+            for less, more in itertools.combinations_with_replacement(range(NINTHS), 2):
+                if (first == second) == (more == less):
+                    row = np.ones(relaxed.layers)
+                    row[first:], row[second:] = more / NINTHS, less / NINTHS
+                    rows.append(row)
+        return _below(torch.from_numpy(np.unique(np.stack(rows), axis=0)), self, highest)
 
     def ratios(self, x: Tensor) -> Tensor:
         """The parameters are the ratios."""
@@ -115,6 +139,11 @@ class KernelParameters:
             found.append(before)
         return torch.from_numpy(np.stack(found[::-1]))
 
+    def spread(self, highest: float) -> Tensor:
+        """Points of a Sobol sequence, as they are in the kernel's own order."""
+        points = qmc.Sobol(len(self._low), scramble=False).random_base2(SPREAD)
+        return _below(self.project(torch.from_numpy(points)), self, highest)
+
     def ratios(self, x: Tensor) -> Tensor:
         """The kernel's smooth form at this steepness."""
         return self.kernel.ratios(self._low + x * self._span, slope=self.slope)
@@ -150,6 +179,12 @@ class KernelParameters:
         """The nearest point of the kernel's space."""
         real = self._low.numpy() + x * self._span.numpy()
         return self.problem.candidate(self.kernel.values(real), self.kernel.name)
+
+
+def _below(x: Tensor, coordinates: FreeRatios | KernelParameters, highest: float) -> Tensor:
+    with torch.no_grad():
+        compute = coordinates.relaxed.compute(coordinates.ratios(x))
+    return x[compute <= highest]
 
 
 def coordinates_of(relaxed: Relaxation, problem: Problem, kernel: str) -> Coordinates:

@@ -56,30 +56,42 @@ def kinds_of(questions: NDArray[np.float64], count: int, seed: int) -> Kinds:
     )  # fmt: skip
 
 
+def means_per_kind(
+    scores: NDArray[np.float64], labels: NDArray[np.int64], kinds: int
+) -> NDArray[np.float64]:
+    """Mean score of each schedule on each kind, `[kinds, schedules]`, from `[schedules, samples]`.
+
+    Drawn towards the mean over all kinds, the more the fewer samples a kind has.
+    """
+    overall = scores.mean(axis=1)
+    means = []
+    for kind in range(kinds):
+        mine = labels == kind
+        trust = mine.sum() / (mine.sum() + PRIOR)
+        own = scores[:, mine].mean(axis=1) if mine.any() else overall
+        means.append(trust * own + (1 - trust) * overall)
+    return np.array(means)
+
+
 def best_per_kind(
-    scores: NDArray[np.float64],
+    means: NDArray[np.float64],
     compute: NDArray[np.float64],
     labels: NDArray[np.int64],
-    kinds: int,
     budgets: NDArray[np.float64],
 ) -> NDArray[np.int64]:
     """Which schedule each kind starts from at each budget, int64 `[kinds, budgets]`.
 
-    `scores` and `compute` are `[schedules, samples]`. Where no schedule fits, the cheapest.
+    `means` are scores `[kinds, schedules]`, `compute` is `[schedules, samples]`. Where no schedule
+    fits, the cheapest.
     """
-    overall = scores.mean(axis=1)
-    mean, cost, share = [], [], []
-    for kind in range(kinds):
-        mine = labels == kind
-        if not mine.any():  # none of a part of the samples: as all others
-            mine = np.ones_like(mine)
-        trust = mine.sum() / (mine.sum() + PRIOR)
-        mean.append(trust * scores[:, mine].mean(axis=1) + (1 - trust) * overall)
-        cost.append(compute[:, mine].mean(axis=1))
-        share.append((labels == kind).mean())
-    m, u, p = np.array(mean), np.array(cost), np.array(share)
-    chosen = (m[None] - PRICES[:, None, None] * u[None]).argmax(2)  # [prices, kinds]
-    spent = (u[np.arange(kinds), chosen] * p).sum(1)
+    kinds = np.arange(len(means))
+    share = np.array([(labels == kind).mean() for kind in kinds])
+    # a kind of which no sample is there costs what all others do
+    cost = np.stack(
+        [compute[:, labels == kind if share[kind] else slice(None)].mean(1) for kind in kinds]
+    )
+    chosen = (means[None] - PRICES[:, None, None] * cost[None]).argmax(2)  # [prices, kinds]
+    spent = (cost[kinds, chosen] * share).sum(1)
     # the first price, from the lowest up, at which the mean fits
     fits = spent[:, None] <= budgets + 1e-9  # [prices, budgets]
     place = np.where(fits.any(0), fits.argmax(0), len(PRICES) - 1)

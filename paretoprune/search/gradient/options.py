@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from paretoprune.errors import InvalidValueError, UnknownNameError
 
-STARTS = ("spread", "drops", "constant")
+STARTS = ("spread", "constant")
 LOSSES = ("kl", "retention")
 ESTIMATORS = ("straight-through", "soft", "gumbel", "gumbel-straight-through")
 AT_LEAST = {
