@@ -68,7 +68,9 @@ CORRECTION = 65
 """Budgets at which the mean compute of the trained predictor is looked up."""
 PER_KIND = (16, 8, 4)
 """Samples of each kind that schedules are tried on, on average: as many as the budget allows."""
-MOST_STARTS = 60
+ENOUGH_STARTS = 60
+"""Schedules that are to be tried, or they are tried on fewer samples."""
+MOST_STARTS = 150
 """Schedules that are tried, at most."""
 TRIED_BELOW = 0.6
 """Of the reachable range: dearer schedules hardly lose anything, whatever the kind."""
@@ -196,7 +198,8 @@ class AdaptiveSearch(GradientStrategy):
             FreeRatios(relaxed), relaxed, problem,
             below=low + TRIED_BELOW * (high - low),
             samples=[options.kinds * per_kind for per_kind in PER_KIND],
-            affordable=options.start_share * context.budget, most=MOST_STARTS,
+            affordable=options.start_share * context.budget,
+            enough=ENOUGH_STARTS, most=MOST_STARTS,
         )  # fmt: skip
 
     @property

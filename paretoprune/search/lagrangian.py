@@ -51,8 +51,10 @@ CURVE = 301
 """Budgets along the knots whose rounded configurations are looked at, for those to evaluate."""
 MOST_FOR_STARTS = 0.25
 """Share of the budget that trying starts may cost."""
+ENOUGH_STARTS = 40
+"""Starts that are to be tried, or they are tried on fewer samples."""
 MOST_STARTS = 100
-"""Starts that are tried, at most: more samples of each are worth more then."""
+"""Starts that are tried, at most."""
 FEW_KNOTS = 5
 """Knots, at most, where no starts can be paid for: near knots then only share out the samples."""
 TRIED_BELOW = 0.75
@@ -136,7 +138,8 @@ class LagrangianSearch(GradientStrategy):
             self.coordinates, relaxed, self.problem,
             below=low + TRIED_BELOW * (high - low),
             samples=(options.start_samples, -(-options.start_samples // 2)),
-            affordable=MOST_FOR_STARTS * self.context.budget, most=MOST_STARTS,
+            affordable=MOST_FOR_STARTS * self.context.budget,
+            enough=ENOUGH_STARTS, most=MOST_STARTS,
         )  # fmt: skip
 
     @property

@@ -89,13 +89,14 @@ def plan_starts(
     below: float,
     samples: Sequence[int],
     affordable: float,
+    enough: int,
     most: int,
 ) -> Starts | None:
     """Starts below a relative compute, and which of them to try: as many as may be paid for.
 
-    On the first of these numbers of `samples` that leaves room for `most`, or on the last; None if
-    that leaves room for fewer than `FEWEST`. Each is the farthest from those before it, from the
-    middle outwards, so that any first part covers the space.
+    Up to `most`, on the first of these numbers of `samples` on which `enough` can be paid, or on
+    the last; None if fewer than `FEWEST` can be there. Each is the farthest from those before it,
+    from the middle outwards, so that any first part covers the space.
     """
     points = coordinates.spread(below)
     if len(points) < FEWEST:
@@ -114,7 +115,7 @@ def plan_starts(
             if left < 0:
                 break
             probes.append(Probe(place, candidate))
-        if len(probes) == most:
+        if len(probes) >= min(enough, most):
             break
     if len(probes) < FEWEST:
         return None
