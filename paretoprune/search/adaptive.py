@@ -285,8 +285,9 @@ class AdaptiveSearch(GradientStrategy):
             [self.relaxed.sample_compute(row.expand(len(numbers), -1), numbers) for row in rows]
         )
         labels = self._kinds.labels[numbers]
+        tried = np.stack([p.ratios for p in starts.probes])
         known = means_per_kind(scores, labels, self.policy.kinds)
-        means = np.stack([expected(starts.tried, own, starts.ratios) for own in known])
+        means = np.stack([expected(tried, own, starts.ratios) for own in known])
         chosen = best_per_kind(means, compute, labels, self.knots.budgets)
         with torch.no_grad():
             self.net.base.copy_(_logits(rows[torch.from_numpy(chosen)][..., self.relaxed.first :]))

@@ -37,12 +37,19 @@ from paretoprune.search.base import SearchContext
 from paretoprune.search.gradient.augmented import Multipliers, SavedLoss
 from paretoprune.search.gradient.base import GradientStrategy, geometric
 from paretoprune.search.gradient.coordinates import coordinates_of, project
-from paretoprune.search.gradient.finals import below
-from paretoprune.search.gradient.knots import Knots, over_neighbours
+from paretoprune.search.gradient.finals import below, least
+from paretoprune.search.gradient.knots import over_neighbours
 from paretoprune.search.gradient.options import LagrangianOptions
 from paretoprune.search.gradient.rounds import BestIterates, Rounds
 from paretoprune.search.gradient.sampling import distinct
-from paretoprune.search.gradient.starts import Probe, Starts, plan_starts, told
+from paretoprune.search.gradient.starts import (
+    Probe,
+    Starts,
+    expected_loss,
+    plan_starts,
+    probes_of,
+    told,
+)
 from paretoprune.search.gradient.state import GradientState
 from paretoprune.search.relaxation import loss_and_slope
 from paretoprune.search.trace import SearchTrace
@@ -93,6 +100,8 @@ class LagrangianSearch(GradientStrategy):
             self.relaxed = self.relaxed.checkpointed()
         self.coordinates = coordinates_of(self.relaxed, problem, self.space_name)
         self._starts = self._plan_starts()
+        self._checks: list[Probe] = []
+        self._stepping = True
         few = options.start != "constant" and self._starts is None
         knots = min(options.knots, FEW_KNOTS) if few else options.knots
         self.knots = self._knots(knots, options.highest_budget, options.bend)
@@ -107,6 +116,7 @@ class LagrangianSearch(GradientStrategy):
         self._summed = 0
         self._pending: list[Candidate] | None = None
         self._offers = self._plan_finals(self._price_at, options.final_share, options.most_finals)
+        self._reserve += 1.1 * self._tried_share * sum(map(self._price_at, self.budgets))
         probing = sum(problem.price(p.candidate) for p in self._probes)
         for_steps = context.budget - self._reserve - self.relaxed.teacher_price() - probing
         self.rounds = Rounds(for_steps, options.restarts, options.average_share)
@@ -143,8 +153,14 @@ class LagrangianSearch(GradientStrategy):
         )  # fmt: skip
 
     @property
-    def _probes(self) -> Sequence[Probe]:
-        return self._starts.probes if self._starts is not None else ()
+    def _probes(self) -> list[Probe]:
+        """Starts that are tried, and where the steps ended, once they have."""
+        return [*self._starts.probes, *self._checks] if self._starts is not None else []
+
+    @property
+    def _tried_share(self) -> float:
+        """Of the samples, that starts are tried on, and the knots where steps end; 0 for none."""
+        return self._probes[0].candidate.share if self._probes else 0.0
 
     @property
     def progress(self) -> float:
@@ -153,26 +169,30 @@ class LagrangianSearch(GradientStrategy):
 
     def ask(self, n: int) -> list[Candidate]:
         """Starts to try; then one outer iteration; at the end, the rounded configurations."""
-        untried = [p.candidate for p in self._probes if p.lost is None]
-        if untried:
-            return untried[:n]
+        if self._untried:
+            return [p.candidate for p in self._untried[:n]]
         if self._pending is None:
-            if self._iterate():
+            if self._stepping and self._iterate():
                 return []
+            if self._stepping and self._starts is not None:
+                self._end_steps()
+                return self.ask(n)
             self._pending = self._round()
         ready, self._pending = self._pending[:n], self._pending[n:]
         return ready
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
-        """Learn what the tried starts lose; the last one's evaluation sets the knots."""
-        open_ = [p for p in self._probes if p.lost is None]
-        if not open_:
-            return
-        for probe, evaluation in zip(open_, evaluations, strict=False):
+        """Learn what is lost by starts, the last of which sets the knots, and where steps end."""
+        untried = self._untried
+        for probe, evaluation in zip(untried, evaluations, strict=False):
             told(probe, evaluation, self.options.loss)
-        if self._starts is not None and all(p.lost is not None for p in self._probes):
+        if untried and self._starts is not None and not (self._untried or self._checks):
             self.x = self._starts.best(self.budgets, self.x)
             self.best = BestIterates(self.x)
+
+    @property
+    def _untried(self) -> list[Probe]:
+        return [p for p in self._probes if p.lost is None]
 
     @property
     def finished(self) -> bool:
@@ -297,19 +317,35 @@ class LagrangianSearch(GradientStrategy):
 
     # --- what comes out
 
+    def _averaged(self) -> Tensor:
+        """Where the steps ended: the mean of the last iterates, `[knots, n]`."""
+        x = self._sum / self._summed if self._summed else self.x
+        return self.coordinates.project(x)
+
+    def _end_steps(self) -> None:
+        """Take no more steps; try where they ended on the samples that the starts were tried on."""
+        self._stepping = False
+        self._annealed()
+        self._checks = probes_of(self.coordinates, self._averaged(), self._tried_share)
+
     def _round(self) -> list[Candidate]:
         """Rounded configurations just below round budgets, cheapest first, each once.
 
         Each carries what it was before rounding.
         """
-        x = self._sum / self._summed if self._summed else self.x
-        points = self.knots.weights(self.knots.even(CURVE)) @ self.coordinates.project(x)
+        points = self.knots.weights(self.knots.even(CURVE)) @ self._averaged()
+        if self._starts is not None:
+            points = torch.cat([points, self._starts.points])
         rounded = [self.coordinates.candidate(point) for point in points.numpy()]
         compute = np.array([self.relaxed.rounded_compute(each) for each in rounded])
-        points = points[torch.from_numpy(below(compute, self._offers))]
+        tau = self._annealed()
         with torch.no_grad():
             ratios = self.coordinates.ratios(points).numpy()
-        tau = self._annealed()
+        if self._starts is not None:
+            places = least(compute, expected_loss(self._probes, ratios), self._offers)
+        else:
+            places = below(compute, self._offers)
+        points, ratios = points[torch.from_numpy(places)], ratios[places]
         once: dict[str, Candidate] = {}
         for point, row in zip(points.numpy(), ratios, strict=True):
             candidate = self.coordinates.candidate(point)
@@ -331,6 +367,7 @@ class LagrangianSearch(GradientStrategy):
                 "saved_steps": self.saved.steps, "summed": self._summed, "taught": self._taught,
                 "stepped": self.rounds.spent, "restarted": self.rounds.restarted, "met": self.met,
                 "history": self.history, "probed": [p.lost for p in self._probes],
+                "stepping": self._stepping,
                 "pending": None if self._pending is None else [
                     {"space": c.space, "values": dict(c.values), "relaxed": dict(c.relaxed or {})}
                     for c in self._pending
@@ -349,6 +386,8 @@ class LagrangianSearch(GradientStrategy):
         self._taught, self.met = values["taught"], values["met"]
         self.rounds.spent, self.rounds.restarted = values["stepped"], values["restarted"]
         self.history = list(values["history"])
+        if not values["stepping"]:
+            self._end_steps()
         for probe, lost in zip(self._probes, values["probed"], strict=True):
             probe.lost = lost
         pending = values["pending"]

@@ -71,7 +71,7 @@ class FreeRatios:
         return torch.from_numpy(np.stack([self.relaxed.constant(float(b)) for b in budgets]))
 
     def spread(self, highest: float) -> Tensor:
-        """Schedules of one or two drops: ratios are ninths; of many layers, eight even ones drop."""
+        """Schedules of one or two drops to ninths; of many layers, eight even ones drop."""
         relaxed = self.relaxed
         count = min(DROPPING, relaxed.layers - relaxed.first)
         layers = np.rint(np.linspace(relaxed.first, relaxed.layers - 1, count)).astype(int)

@@ -66,5 +66,22 @@ def below(compute: NDArray[np.float64], budgets: NDArray[np.float64]) -> NDArray
     return np.asarray(list(dict.fromkeys(found)), dtype=np.int64)
 
 
+def least(
+    compute: NDArray[np.float64], lost: NDArray[np.float64], budgets: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """For each budget, of what fits it and not the one before, the place of what loses least.
+
+    Where nothing fits any, the cheapest. Int64.
+    """
+    found = []
+    before = -np.inf
+    for budget in budgets:
+        fits = (compute > before + SLACK) & (compute <= budget + SLACK)
+        if fits.any():
+            found.append(int(np.where(fits, lost, np.inf).argmin()))
+        before = budget
+    return np.asarray(found or [compute.argmin()], dtype=np.int64)
+
+
 def _multiples(step: float, low: float, high: float) -> NDArray[np.float64]:
     return step * np.arange(np.ceil(low / step - SLACK), np.floor(high / step + SLACK) + 1)

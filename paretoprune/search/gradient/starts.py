@@ -35,12 +35,12 @@ FAR = 0.05
 
 @dataclass
 class Probe:
-    """A start that is tried: its place among all, and what it loses.
+    """A point that is tried: its keep ratios `[layers]`, and what it loses.
 
     Or the `outcomes` of the samples that it is tried on, where samples are told apart.
     """
 
-    place: int
+    ratios: NDArray[np.float64]
     candidate: Candidate
     lost: float | None = None
     outcomes: NDArray[np.float64] | None = None
@@ -58,21 +58,13 @@ class Starts:
     compute: NDArray[np.float64]
     probes: Sequence[Probe] = ()
 
-    @property
-    def tried(self) -> NDArray[np.float64]:
-        """Keep ratios of those that are tried, `[probes, layers]`."""
-        return self.ratios[[p.place for p in self.probes]]
-
     def best(self, budgets: NDArray[np.float64], otherwise: Tensor) -> Tensor:
         """The point of each knot: of the starts that fit its budget, what should lose least.
 
         Where none fits, above all of them, and where every probe failed, that of `otherwise`
         `[knots, coordinates]`.
         """
-        lost = expected(
-            self.tried,
-            np.array([np.inf if p.lost is None else p.lost for p in self.probes]), self.ratios,
-        )  # fmt: skip
+        lost = expected_loss(self.probes, self.ratios)
         found = otherwise.clone()
         for knot, budget in enumerate(budgets):
             fitting = np.where(self.compute <= budget + SLACK, lost, np.inf)
@@ -107,19 +99,35 @@ def plan_starts(
     order = list(itertools.islice(farthest_first(ratios.numpy()), most))
     probes: list[Probe] = []
     for count in samples:
-        share = min(1.0, count / relaxed.samples)
-        probes, left = [], affordable
-        for place in order:
-            candidate = replace(coordinates.candidate(points[place].numpy()), share=share)
-            left -= problem.price(candidate)
+        left = affordable
+        probes = []
+        for probe in probes_of(coordinates, points[order], count / relaxed.samples):
+            left -= problem.price(probe.candidate)
             if left < 0:
                 break
-            probes.append(Probe(place, candidate))
+            probes.append(probe)
         if len(probes) >= min(enough, most):
             break
     if len(probes) < FEWEST:
         return None
     return Starts(points, ratios.numpy(), compute.numpy(), probes)
+
+
+def probes_of(coordinates: Coordinates, points: Tensor, share: float) -> list[Probe]:
+    """Points `[n, coordinates]`, to be tried on a share of the samples."""
+    with torch.no_grad():
+        ratios = coordinates.ratios(points).numpy()
+    share = min(1.0, share)
+    return [
+        Probe(row, replace(coordinates.candidate(point), share=share))
+        for point, row in zip(points.numpy(), ratios, strict=True)
+    ]
+
+
+def expected_loss(probes: Sequence[Probe], ratios: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What schedules `[n, layers]` should lose, by what was tried, `[n]`; infinite if nothing."""
+    lost = np.array([np.inf if p.lost is None else p.lost for p in probes])
+    return expected(np.stack([p.ratios for p in probes]), lost, ratios)
 
 
 def told(probe: Probe, evaluation: Evaluation, loss: str) -> None:
