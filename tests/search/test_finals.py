@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paretoprune import load_problem
-from paretoprune.search.gradient.finals import below, round_budgets
+from paretoprune.search.gradient.finals import below, least, round_budgets
 from paretoprune.search.lagrangian import LagrangianSearch
 from paretoprune.search.relaxation import adaptive
 from paretoprune.study import run_study
@@ -52,6 +52,13 @@ def test_invariants(low, width, affordable, most):
 def test_below_takes_the_dearest_that_fits_and_each_once():
     prices = np.array([0.12, 0.3, 0.21, 0.199, 0.5])
     assert below(prices, np.array([0.1, 0.2, 0.22, 0.25, 0.5])).tolist() == [0, 3, 2, 4]
+
+
+def test_least_takes_what_loses_least_between_a_budget_and_the_one_before():
+    compute = np.array([0.1, 0.15, 0.21, 0.25, 0.4])
+    lost = np.array([0.5, 0.6, 0.4, 0.3, 0.1])
+    assert least(compute, lost, np.array([0.2, 0.3, 0.35, 0.4])).tolist() == [0, 3, 4]
+    assert least(compute, lost, np.array([0.05])).tolist() == [0]  # nothing fits: the cheapest
 
 
 def test_what_a_search_returns_fills_round_budgets_from_below():

@@ -1,13 +1,22 @@
-"""Where knots start: every drop that meets a budget, the best of those that were tried."""
+"""Where knots start, and where they end: what was tried tells what to expect of the rest."""
 
 import numpy as np
 import pytest
+import torch
 
 from paretoprune.errors import UnknownNameError
 from paretoprune.problem import Evaluation
 from paretoprune.search.base import SearchContext
-from paretoprune.search.gradient.starts import best, drops, probes_of, spread_drops, told
-from paretoprune.search.lagrangian import LagrangianSearch
+from paretoprune.search.gradient.coordinates import coordinates_of
+from paretoprune.search.gradient.starts import (
+    FEWEST,
+    Starts,
+    expected_loss,
+    plan_starts,
+    probes_of,
+    told,
+)
+from paretoprune.search.lagrangian import ENOUGH_STARTS, MOST_STARTS, LagrangianSearch
 from paretoprune.study import run_study
 from paretoprune.testing.relaxations import WEIGHTS, ToyPruning
 
@@ -24,86 +33,163 @@ class Shared(ToyPruning):
 
 
 def lost(ratios):
-    return float((WEIGHTS * (1 - np.asarray(ratios)) ** 2).sum())
+    return (WEIGHTS * (1 - np.asarray(ratios)) ** 2).sum(-1)
 
 
-def test_every_start_meets_its_budget_with_one_drop():
-    relaxed = ToyPruning().relaxation()
-    for budget in BUDGETS:
-        rows = list(drops(relaxed, budget))
-        assert rows
-        for row in rows:
-            assert row.mean() == pytest.approx(budget, abs=1e-9)  # the toy's compute
-            assert len(set(np.round(row, 9))) == 2
-            assert (np.diff(row) <= 0).all()
-    # at 0.7 the drop may come before any of layers 1 and 2; before layer 3 no ratio is low enough
-    assert len(list(drops(relaxed, 0.7))) == 2
-    assert list(drops(relaxed, 0.2)) == []
+def planned(affordable, *, samples=(8, 4), enough=40, most=60, space="free"):
+    problem = Shared()
+    relaxed = problem.relaxation()
+    return plan_starts(
+        coordinates_of(relaxed, problem, space), relaxed, problem, below=0.7, samples=samples,
+        affordable=affordable, enough=enough, most=most,
+    )  # fmt: skip
 
 
-def test_spread_drops_are_valid_distinct_and_below_the_bound():
-    relaxed = ToyPruning().relaxation()
-    rows = np.stack(list(spread_drops(relaxed, 0.7, 30)))
-    assert len(np.unique(rows, axis=0)) == len(rows) == 30
+def evaluated(probe):
+    """As the toy would, but with what is lost in nats as the share that is lost."""
+    metrics = {"lost_to_dense": float(lost(probe.ratios))}
+    return Evaluation(probe.candidate, {"score": 0.5}, cost=1.0, metrics=metrics)
+
+
+def test_the_free_spread_has_one_or_two_drops_below_the_bound():
+    problem = Shared()
+    rows = coordinates_of(problem.relaxation(), problem, "free").spread(0.7).numpy()
+    assert len(np.unique(rows, axis=0)) == len(rows) > 80
     assert (np.diff(rows, axis=1) <= 0).all()
     assert (rows[:, 0] == 1).all()
     assert rows.mean(1).max() <= 0.7
     assert ((np.diff(rows, axis=1) < 0).sum(1) <= 2).all()
-    assert np.array_equal(np.stack(list(spread_drops(relaxed, 0.7, 10))), rows[:10])
+
+
+@pytest.mark.parametrize("space", ["single-step", "linear", "sigmoid"])
+def test_the_spread_of_a_kernel_has_schedules_of_it_below_the_bound(space):
+    problem = Shared()
+    coordinates = coordinates_of(problem.relaxation(), problem, space)
+    points = coordinates.spread(0.7)
+    assert len(points) > 50
+    assert ((points >= 0) & (points <= 1)).all()
+    assert float(coordinates.ratios(points).mean(1).max()) <= 0.7  # the toy's compute
+    assert {coordinates.candidate(point).space for point in points.numpy()} == {space}
+
+
+def test_what_is_tried_covers_the_space_and_any_first_part_does():
+    starts, fewer = planned(1000.0, most=30), planned(1000.0, most=25)
+    rows = np.stack([p.ratios for p in starts.probes])
+    assert len(np.unique(rows, axis=0)) == len(rows) == 30
+    assert np.array_equal(np.stack([p.ratios for p in fewer.probes]), rows[:25])
     away = [np.abs(rows[i] - rows[:i]).max(1).min() for i in range(1, 10)]
     assert min(away) > 0.1  # ninths apart would be neighbours
 
 
-def test_the_best_is_the_one_that_loses_least_and_failures_never_win():
-    relaxed = ToyPruning().relaxation()
-    probes = probes_of(relaxed, BUDGETS, 0.5)
-    assert {p.candidate.share for p in probes} == {0.5}
-    constant = np.stack([relaxed.constant(b) for b in BUDGETS])
-    assert (best(relaxed, probes, BUDGETS, constant) == constant).all()  # nothing is known yet
-    for probe in probes:
-        failed = probe is probes[0]
-        evaluation = (
-            Evaluation(probe.candidate, {}, cost=1.0, failure="on purpose")
-            if failed
-            else Evaluation(
-                probe.candidate, {"score": 0.5}, cost=1.0,
-                metrics={"lost_to_dense": lost(probe.ratios)},
-            )
-        )  # fmt: skip
-        told(probe, evaluation, "retention")
-    start = best(relaxed, probes, BUDGETS, constant)
-    for knot, budget in enumerate(BUDGETS):
-        fitting = [p for p in probes[1:] if p.ratios.mean() <= budget + 1e-6]  # the toy's compute
-        if fitting:
-            assert lost(start[knot]) == min(lost(p.ratios) for p in fitting)
-        else:
-            assert (start[knot] == constant[knot]).all()
-    far = np.append(BUDGETS, 0.999)
-    above = np.vstack([constant, relaxed.constant(0.999)])
-    assert (best(relaxed, probes, far, above)[-1] == above[-1]).all()  # nothing near was tried
+@pytest.mark.parametrize(
+    ("affordable", "tried"),
+    [(100.0, (0.5, 60)), (25.0, (0.5, 50)), (19.9, (0.25, 60)), (6.0, (0.25, 24)), (4.9, None)],
+    ids=["the most", "as many as can be paid", "fewer samples", "at least a few", "none"],
+)
+def test_as_many_are_tried_on_as_many_samples_as_the_budget_allows(affordable, tried):
+    starts = planned(affordable)
+    if tried is None:
+        assert starts is None
+        return
+    assert (starts.probes[0].candidate.share, len(starts.probes)) == tried
+    assert sum(p.candidate.share for p in starts.probes) <= affordable
 
 
-def test_many_starts_are_spread_and_few_are_drops_at_fewer_knots():
+def test_the_best_start_is_what_should_lose_least_within_the_budget():
+    starts = planned(1000.0)
+    for number, probe in enumerate(starts.probes):
+        failed = Evaluation(probe.candidate, {}, cost=1.0, failure="on purpose")
+        told(probe, evaluated(probe) if number % 7 else failed, "retention")
+    assert sum(np.isinf(p.lost) for p in starts.probes) == 9
+    constant = torch.full((3, 4), 0.123, dtype=torch.float64)
+    found = starts.best(np.array([0.2, 0.5, 0.99]), constant)
+    assert (found[0] == 0.123).all()  # nothing fits
+    assert (found[2] == 0.123).all()  # nothing near was tried
+    row = found[1].numpy()
+    fitting = starts.ratios[starts.compute <= 0.5 + 1e-6]
+    assert row.mean() <= 0.5 + 1e-6
+    assert lost(row) <= np.quantile(lost(fitting), 0.01)
+    tried = [p for p in starts.probes if p.ratios.mean() <= 0.5 + 1e-6]
+    assert lost(row) <= min(lost(p.ratios) for p in tried) + 0.02
+
+
+def test_where_every_probe_failed_the_knots_stay():
+    starts = planned(1000.0)
+    for probe in starts.probes:
+        told(probe, Evaluation(probe.candidate, {}, cost=1.0, failure="on purpose"), "retention")
+    otherwise = torch.rand(2, 4, dtype=torch.float64)
+    assert starts.best(BUDGETS, otherwise).equal(otherwise)
+    assert np.isinf(expected_loss(starts.probes, starts.ratios)).all()
+
+
+def test_points_are_tried_as_they_are_rounded():
+    problem = Shared()
+    coordinates = coordinates_of(problem.relaxation(), problem, "free")
+    (probe,) = probes_of(coordinates, torch.tensor([[1.0, 0.804, 0.5, 0.2]], dtype=torch.float64), 2.0)
+    assert probe.candidate.share == 1.0
+    assert problem.rows(probe.candidate)[0].tolist() == [1.0, 0.8, 0.5, 0.2]
+    assert probe.ratios.tolist() == pytest.approx([1.0, 0.804, 0.5, 0.2])
+    assert isinstance(planned(1000.0), Starts)
+
+
+def test_many_knots_where_starts_can_be_paid_for_and_few_where_not():
     search = LagrangianSearch(batch=8, inner_steps=2, start_samples=8, most_finals=4)
     search.start(Shared(step_cost=0.5), SearchContext(seed=0, budget=1000.0))
-    assert len(search.knots) == 16 and len(search._probes) >= 48
-    assert any(len(set(p.ratios)) == 3 for p in search._probes)  # two drops
+    assert (len(search.knots), len(search._probes)) == (16, MOST_STARTS)
+    assert search._probes[0].candidate.share == 0.5
     search.start(Shared(step_cost=0.5), SearchContext(seed=0, budget=60.0))
-    assert len(search.knots) == 5 and 0 < len(search._probes) < 48
-    assert all(len(set(np.round(p.ratios, 9))) == 2 for p in search._probes)
+    assert len(search.knots) == 16 and FEWEST <= len(search._probes)
+    assert search._probes[0].candidate.share == 0.25  # 15 pays for 30 on eight: not enough
+    assert ENOUGH_STARTS <= len(search._probes)
+    search.start(Shared(step_cost=0.5), SearchContext(seed=0, budget=15.0))
+    assert len(search.knots) == 5 and search._probes == []
+
+
+def played(budget=60.0, **options):
+    search = LagrangianSearch(
+        knots=3, batch=8, inner_steps=2, start_samples=8, most_finals=4, **options
+    )
+    return search, run_study(Shared(step_cost=0.5), search, budget=budget)
 
 
 def test_a_search_tries_starts_first_pays_for_them_and_begins_at_the_best():
-    search = LagrangianSearch(knots=3, batch=8, inner_steps=2, start_samples=8, most_finals=4)
-    problem = Shared(step_cost=0.5)
-    result = run_study(problem, search, budget=60.0)
+    search, result = played()
+    count = len(search._starts.probes)
     tried = [e for e in result.evaluations if e.candidate.share < 1]
-    assert tried
-    assert tried == result.evaluations[: len(tried)]
-    assert {e.candidate.share for e in tried} == {0.5}  # 8 of 16 samples
-    assert result.spent_at[len(tried) - 1] == pytest.approx(0.5 * len(tried))
+    assert tried[:count] == result.evaluations[:count]
+    assert {e.candidate.share for e in tried} == {0.25}
+    assert result.spent_at[count - 1] == pytest.approx(0.25 * count)
     assert result.spent <= 60.0 + 1e-9
     assert all(p.lost is not None for p in search._probes)
+
+
+def test_where_the_steps_end_is_tried_on_the_same_samples_before_the_finals():
+    search, result = played()
+    count = len(search._starts.probes)
+    shares = [e.candidate.share for e in result.evaluations]
+    assert shares == [0.25] * (count + 3) + [1.0] * (len(shares) - count - 3)
+    ended = search.coordinates.candidate(search._averaged()[0].numpy())
+    assert result.evaluations[count].candidate.values == ended.values
+
+
+def test_steps_that_only_lose_are_not_returned():
+    """Where steps went uphill, what is returned is what the starts promise."""
+    search = LagrangianSearch(
+        knots=5, batch=8, inner_steps=2, start_samples=8, most_finals=6, most_multiplier=1e-9,
+    )  # fmt: skip
+    descend = search._descend
+    search._descend = lambda x, direction: descend(x, -direction)
+    result = run_study(Shared(step_cost=0.5), search, budget=80.0)
+    starts = search._starts
+    begun = starts.best(search.budgets, search._averaged())
+    assert lost(search._averaged().numpy()).mean() > 1.2 * lost(begun.numpy()).mean()
+    returned = [e for e in result.evaluations if e.candidate.share == 1]
+    assert len(returned) > 2
+    for evaluation in returned:
+        row = np.array(evaluation.candidate.relaxed["keep"])
+        if row.mean() <= starts.compute.max():
+            cheaper = starts.ratios[starts.compute <= row.mean() - 0.05]
+            assert lost(row) <= lost(cheaper).min() + 0.05
 
 
 @pytest.mark.parametrize(
@@ -116,16 +202,16 @@ def test_otherwise_it_starts_constant(options, budget):
 
 
 def test_a_restored_search_knows_what_was_tried():
-    options = {"knots": 3, "batch": 8, "inner_steps": 2, "most_finals": 4}
-    search = LagrangianSearch(**options)
-    run_study(Shared(step_cost=0.5), search, budget=60.0)
-    again = LagrangianSearch(**options)
+    search, _ = played()
+    again = LagrangianSearch(knots=3, batch=8, inner_steps=2, start_samples=8, most_finals=4)
     again.start(Shared(step_cost=0.5), SearchContext(seed=0, budget=60.0))
     again.restore(search.state())
+    assert len(again._probes) == len(again._starts.probes) + 3
     assert [p.lost for p in again._probes] == [p.lost for p in search._probes]
+    assert [p.candidate for p in again._probes] == [p.candidate for p in search._probes]
     assert again.x.equal(search.x)
 
 
 def test_a_start_of_another_name_is_refused():
-    with pytest.raises(UnknownNameError, match="start 'drop'"):
-        LagrangianSearch(start="drop")
+    with pytest.raises(UnknownNameError, match="start 'drops'"):
+        LagrangianSearch(start="drops")

@@ -1,0 +1,60 @@
+"""What is expected of what was not tried: a Gaussian process, checked against its definition."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from paretoprune.search.gradient.surrogate import expected
+
+
+def smooth(rows):
+    return np.sin(3 * rows[:, 0]) + rows[:, 1] ** 2
+
+
+def tried(count=60, noise=0.0, seed=0):
+    rng = np.random.default_rng(seed)
+    rows = rng.random((count, 2))
+    return rows, smooth(rows) + noise * rng.standard_normal(count)
+
+
+def test_without_noise_it_interpolates_and_is_near_in_between():
+    rows, values = tried()
+    assert expected(rows, values, rows) == pytest.approx(values, abs=0.02)
+    asked, truth = tried(seed=1)
+    assert np.abs(expected(rows, values, asked) - truth).mean() < 0.05
+
+
+def test_with_noise_it_is_nearer_to_the_truth_than_the_values_are():
+    rows, values = tried(noise=0.15)
+    error = np.abs(expected(rows, values, rows) - smooth(rows)).mean()
+    assert error < 0.7 * np.abs(values - smooth(rows)).mean()
+
+
+def test_values_shift_and_scale():
+    rows, values = tried(noise=0.1)
+    asked, _ = tried(seed=1)
+    found = expected(rows, values, asked)
+    assert expected(rows, 7 + 5 * values, asked) == pytest.approx(7 + 5 * found, rel=1e-4)
+
+
+def test_what_failed_says_nothing():
+    rows, values = tried()
+    asked, _ = tried(seed=1)
+    values[:5] = np.inf
+    found = expected(rows, values, asked)
+    assert found.tolist() == expected(rows[5:], values[5:], asked).tolist()
+
+
+def test_one_value_is_expected_everywhere_and_nothing_known_is_infinite():
+    rows, _ = tried()
+    assert expected(rows, np.full(60, 0.25), rows).tolist() == [0.25] * 60
+    assert np.isinf(expected(rows, np.full(60, np.inf), rows)).all()
+
+
+def test_no_warning_is_shown_and_the_same_is_found_again():
+    rows, values = tried(noise=3.0)  # the fit ends at its bounds
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        once = expected(rows, values, rows)
+    assert once.tolist() == expected(rows, values, rows).tolist()
