@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from paretoprune.errors import InvalidValueError
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from paretoprune.errors import InvalidValueError, UnknownNameError
 
 
 def read_option(owner: str, text: str) -> tuple[str, float | int | str | bool]:
@@ -23,3 +28,44 @@ def read_value(text: str) -> float | int | str | bool:
         except ValueError:
             continue
     return text
+
+
+def defaults_of(factory: Callable[..., Any]) -> dict[str, Any] | None:
+    """Options that a constructor takes by name, and their defaults; None if it takes any.
+
+    Those behind `**` are the fields of the dataclass that the attribute `options_class` names.
+    """
+    behind = getattr(factory, "options_class", None)
+    found: dict[str, Any] = {}
+    for name, parameter in inspect.signature(factory).parameters.items():
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            if behind is None:
+                return None
+            found |= {field.name: field.default for field in dataclasses.fields(behind)}
+        elif parameter.kind is not inspect.Parameter.VAR_POSITIONAL and name != "options":
+            found[name] = parameter.default
+    return found
+
+
+def check_options(owner: str, given: Mapping[str, Any], factory: Callable[..., Any]) -> None:
+    """Refuse options that a constructor does not take, and words or fractions in place of numbers.
+
+    `owner` is whose they are, for the error.
+    """
+    defaults = defaults_of(factory)
+    if defaults is None:
+        return
+    for name, value in given.items():
+        if not defaults:
+            raise InvalidValueError(f"{owner} takes no options, got {name!r}")
+        if name not in defaults:
+            raise UnknownNameError(f"option of {owner}:", name, defaults)
+        default = defaults[name]
+        if isinstance(default, bool) or not isinstance(default, int | float):
+            continue
+        if isinstance(value, bool | str):
+            raise InvalidValueError(f"option {name} of {owner} must be a number, got {value!r}")
+        if isinstance(default, int) and isinstance(value, float):
+            raise InvalidValueError(
+                f"option {name} of {owner} must be a whole number, got {value!r}"
+            )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from paretoprune.errors import InvalidValueError
-from paretoprune.options import read_option
+from paretoprune.options import check_options, read_option
 from paretoprune.problem import Problem
 from paretoprune.registry import strategies as registered
 from paretoprune.search.base import SearchStrategy
@@ -86,6 +86,7 @@ class StrategySpec:
     def build(self) -> SearchStrategy:
         """A fresh strategy; raises `InvalidValueError` for options it does not take."""
         factory = self.factory or registered.load(self.name)
+        check_options(f"strategy {self.name!r}", dict(self.options), factory)
         try:
             strategy: SearchStrategy = factory(**dict(self.options))
         except TypeError as error:

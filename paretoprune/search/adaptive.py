@@ -33,7 +33,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -149,6 +149,8 @@ class AdaptiveSearch(GradientStrategy):
     """
 
     relaxed: AdaptiveRelaxation
+
+    options_class: ClassVar[type | None] = AdaptiveOptions
 
     def __init__(self, options: AdaptiveOptions | None = None, **overrides: Any) -> None:
         if overrides:

@@ -93,6 +93,9 @@ class SearchStrategy(ABC):
     depends_on_seed: ClassVar[bool] = True
     """Whether another seed asks for other candidates; one that does not is run once."""
 
+    options_class: ClassVar[type | None] = None
+    """Dataclass whose fields are options, too, where the constructor passes `**` on to it."""
+
     label: str | None = None
     """How the comparison that built it names it; None where it was built by hand."""
 

@@ -16,6 +16,7 @@ from paretoprune.frontier import front_of
 from paretoprune.problem import Candidate, Evaluation, Problem
 from paretoprune.search.base import SearchContext, SearchStrategy
 from paretoprune.search.gradient.coordinates import kernel_spaces
+from paretoprune.search.gradient.options import LagrangianOptions
 from paretoprune.search.gradient.state import GradientState
 from paretoprune.search.lagrangian import LagrangianSearch
 from paretoprune.search.optuna_samplers import TPE
@@ -63,6 +64,7 @@ class Hybrid(SearchStrategy):
 
     requires_gradient: ClassVar[bool] = True
     most_objectives: ClassVar[int | None] = 2
+    options_class: ClassVar[type | None] = LagrangianOptions
 
     def __init__(
         self,

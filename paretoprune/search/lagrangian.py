@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -78,6 +78,8 @@ class LagrangianSearch(GradientStrategy):
     configurations of round budgets. The kernel is the option `kernel`, or the space that
     the study names.
     """
+
+    options_class: ClassVar[type | None] = LagrangianOptions
 
     def __init__(self, options: LagrangianOptions | None = None, **overrides: Any) -> None:
         if overrides:

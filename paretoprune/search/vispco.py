@@ -22,7 +22,7 @@ budgets; an epoch is `inner_steps` steps.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -104,6 +104,8 @@ class Vispco(GradientStrategy):
     """
 
     relaxed: AdaptiveRelaxation
+
+    options_class: ClassVar[type | None] = VispcoOptions
 
     def __init__(self, options: VispcoOptions | None = None, **overrides: Any) -> None:
         if overrides:

@@ -1,0 +1,73 @@
+"""Options as users write them: what a strategy does not take is named, with what it takes."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from paretoprune.errors import InvalidValueError, UnknownNameError
+from paretoprune.options import check_options, defaults_of
+from paretoprune.registry import strategies
+from paretoprune.specs import StrategySpec
+
+
+def build(text):
+    return StrategySpec.parse(text).build()
+
+
+@pytest.mark.parametrize(
+    ("text", "nearest"),
+    [("gradient:knotz=3", "knots"), ("nsga2:popul=3", "population"), ("hybrid:knotz=3", "knots"),
+     ("hybrid:poulation=3", "population"), ("adaptive:kind=3", "kinds")],
+)  # fmt: skip
+def test_a_misspelt_option_is_answered_with_the_nearest(text, nearest):
+    with pytest.raises(UnknownNameError) as caught:
+        build(text)
+    said = str(caught.value)
+    assert said.startswith(f"unknown option of strategy '{text.split(':')[0]}': ")
+    assert "known: " in said and f"Did you mean {nearest!r}?" in said
+
+
+def test_a_strategy_without_options_says_so():
+    with pytest.raises(InvalidValueError, match="strategy 'random' takes no options, got 'x'"):
+        build("random:x=1")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("gradient:knots=few", "option knots of strategy 'gradient' must be a number, got 'few'"),
+        ("gradient:knots=2.5", "option knots of strategy 'gradient' must be a whole number, got"),
+        ("gradient:sigma=true", "option sigma of strategy 'gradient' must be a number, got True"),
+        ("tpe:startup=1.5", "option startup of strategy 'tpe' must be a whole number, got 1.5"),
+    ],
+)
+def test_numbers_are_numbers(text, said):
+    with pytest.raises(InvalidValueError, match=said):
+        build(text)
+
+
+def test_whole_numbers_are_taken_for_real_ones():
+    assert build("gradient:sigma=3,knots=4").options.sigma == 3
+
+
+def test_every_strategy_says_what_it_takes_and_is_built_from_it():
+    for name in strategies.names():
+        defaults = defaults_of(strategies.load(name))
+        assert defaults is not None, name
+        options = tuple((key, value) for key, value in defaults.items() if value is not None)
+        StrategySpec(name, None, options).build()
+
+
+def test_a_constructor_that_takes_anything_is_asked():
+    def anything(**options):
+        return options
+
+    check_options("it", {"a": 1}, anything)
+
+    @dataclass
+    class Options:
+        a: int = 1
+
+    anything.options_class = Options
+    with pytest.raises(UnknownNameError, match="unknown option of it: 'b'; known: a"):
+        check_options("it", {"b": 1}, anything)
