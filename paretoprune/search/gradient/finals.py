@@ -80,7 +80,7 @@ def least(
         if fits.any():
             found.append(int(np.where(fits, lost, np.inf).argmin()))
         before = budget
-    return np.asarray(found or [compute.argmin()], dtype=np.int64)
+    return np.asarray(found or [int(compute.argmin())], dtype=np.int64)
 
 
 def _multiples(step: float, low: float, high: float) -> NDArray[np.float64]:
