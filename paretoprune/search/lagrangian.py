@@ -101,10 +101,10 @@ class LagrangianSearch(GradientStrategy):
         if options.checkpoint:
             self.relaxed = self.relaxed.checkpointed()
         self.coordinates = coordinates_of(self.relaxed, problem, self.space_name)
-        self._starts = self._plan_starts()
+        self.starts = self._plan_starts()
         self._checks: list[Probe] = []
         self._stepping = True
-        few = options.start != "constant" and self._starts is None
+        few = options.start != "constant" and self.starts is None
         knots = min(options.knots, FEW_KNOTS) if few else options.knots
         self.knots = self._knots(knots, options.highest_budget, options.bend)
         count = len(self.knots)
@@ -157,7 +157,7 @@ class LagrangianSearch(GradientStrategy):
     @property
     def _probes(self) -> list[Probe]:
         """Starts that are tried, and where the steps ended, once they have."""
-        return [*self._starts.probes, *self._checks] if self._starts is not None else []
+        return [*self.starts.probes, *self._checks] if self.starts is not None else []
 
     @property
     def _tried_share(self) -> float:
@@ -176,7 +176,7 @@ class LagrangianSearch(GradientStrategy):
         if self._pending is None:
             if self._stepping and self._iterate():
                 return []
-            if self._stepping and self._starts is not None:
+            if self._stepping and self.starts is not None:
                 self._end_steps()
                 return self.ask(n)
             self._pending = self._round()
@@ -188,8 +188,8 @@ class LagrangianSearch(GradientStrategy):
         untried = self._untried
         for probe, evaluation in zip(untried, evaluations, strict=False):
             told(probe, evaluation, self.options.loss)
-        if untried and self._starts is not None and not (self._untried or self._checks):
-            self.x = self._starts.best(self.budgets, self.x)
+        if untried and self.starts is not None and not (self._untried or self._checks):
+            self.x = self.starts.best(self.budgets, self.x)
             self.best = BestIterates(self.x)
 
     @property
@@ -336,14 +336,14 @@ class LagrangianSearch(GradientStrategy):
         Each carries what it was before rounding.
         """
         points = self.knots.weights(self.knots.even(CURVE)) @ self._averaged()
-        if self._starts is not None:
-            points = torch.cat([points, self._starts.points])
+        if self.starts is not None:
+            points = torch.cat([points, self.starts.points])
         rounded = [self.coordinates.candidate(point) for point in points.numpy()]
         compute = np.array([self.relaxed.rounded_compute(each) for each in rounded])
         tau = self._annealed()
         with torch.no_grad():
             ratios = self.coordinates.ratios(points).numpy()
-        if self._starts is not None:
+        if self.starts is not None:
             places = least(compute, expected_loss(self._probes, ratios), self._offers)
         else:
             places = below(compute, self._offers)

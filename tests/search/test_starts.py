@@ -156,7 +156,7 @@ def played(budget=60.0, **options):
 
 def test_a_search_tries_starts_first_pays_for_them_and_begins_at_the_best():
     search, result = played()
-    count = len(search._starts.probes)
+    count = len(search.starts.probes)
     tried = [e for e in result.evaluations if e.candidate.share < 1]
     assert tried[:count] == result.evaluations[:count]
     assert {e.candidate.share for e in tried} == {0.25}
@@ -167,7 +167,7 @@ def test_a_search_tries_starts_first_pays_for_them_and_begins_at_the_best():
 
 def test_where_the_steps_end_is_tried_on_the_same_samples_before_the_finals():
     search, result = played()
-    count = len(search._starts.probes)
+    count = len(search.starts.probes)
     shares = [e.candidate.share for e in result.evaluations]
     assert shares == [0.25] * (count + 3) + [1.0] * (len(shares) - count - 3)
     ended = search.coordinates.candidate(search._averaged()[0].numpy())
@@ -182,7 +182,7 @@ def test_steps_that_only_lose_are_not_returned():
     descend = search._descend
     search._descend = lambda x, direction: descend(x, -direction)
     result = run_study(Shared(step_cost=0.5), search, budget=80.0)
-    starts = search._starts
+    starts = search.starts
     begun = starts.best(search.budgets, search._averaged())
     assert lost(search._averaged().numpy()).mean() > 1.2 * lost(begun.numpy()).mean()
     returned = [e for e in result.evaluations if e.candidate.share == 1]
@@ -208,7 +208,7 @@ def test_a_restored_search_knows_what_was_tried():
     again = LagrangianSearch(knots=3, batch=8, inner_steps=2, start_samples=8, most_finals=4)
     again.start(Shared(step_cost=0.5), SearchContext(seed=0, budget=60.0))
     again.restore(search.state())
-    assert len(again._probes) == len(again._starts.probes) + 3
+    assert len(again._probes) == len(again.starts.probes) + 3
     assert [p.lost for p in again._probes] == [p.lost for p in search._probes]
     assert [p.candidate for p in again._probes] == [p.candidate for p in search._probes]
     assert again.x.equal(search.x)

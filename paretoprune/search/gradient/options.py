@@ -38,12 +38,11 @@ class LagrangianOptions:
     gradient steps between two multiplier updates; `learning_rate` is that of 5 knots or fewer, and
     falls with their number, since each then hears fewer samples; no keep ratio moves more than
     `farthest` in a step; `sharing` is the weight that a knot's neighbours get in its gradient, 0
-    for none, because near budgets want near schedules. `start` is where the knots start, by
-    evaluations on `start_samples` samples: `spread`, at what loses least at each budget among
-    schedules of one or two drops that are spread over the space, as many as a quarter of the budget
-    pays for; where those are few there are 5 knots at most, and they start at `drops`: the single
-    drop that loses least of those that meet the budget exactly; `constant` tries nothing. Kernels
-    have starts of their own, and the smallest budgets start constant. `restarts` times the knots go
+    for none, because near budgets want near schedules. `start` is where the knots start: `spread`,
+    at what should lose least at each budget, by evaluations of schedules all over the space on
+    `start_samples` samples, or half as many, for a quarter of the budget at most; they judge, too,
+    where the steps end (`gradient.starts`). `constant` tries nothing; nor do the smallest budgets,
+    where there are 5 knots at most. `restarts` times the knots go
     back to their best iterates and the step size to its start. Steps end early once every knot is
     within `stop_within` of its constraint for `patience` outer iterations in a row (0: never).
     `final_share` is the share of the budget kept for evaluating the rounded configurations, at most
