@@ -14,7 +14,12 @@ from paretoprune.judging import hypervolume_of
 from paretoprune.problems.load import load_problem
 from paretoprune.reference import reference_front
 from paretoprune.report.gap_table import gap_columns, gap_sentence
-from paretoprune.report.gradient_plots import gradient_plots, shown_studies
+from paretoprune.report.gradient_plots import (
+    MOST_LINES,
+    drawn_budgets,
+    gradient_plots,
+    shown_studies,
+)
 from paretoprune.report.html import render_html
 from paretoprune.results import ReferenceFront
 from paretoprune.testing.relaxations import ToyPruning
@@ -199,3 +204,11 @@ def test_the_reference_of_a_comparison_is_used(toy):
     assert found.reference == "grid:fine"
     # the grid's lattice has ten levels, the search's a hundred: close, and never far ahead
     assert all(p.grid.distance < 0.1 for s in found.studies for p in s.points)
+
+
+@pytest.mark.parametrize("count", [1, 2, MOST_LINES, 16, 33])
+def test_lines_of_many_budgets_are_thinned_evenly_with_both_ends(count):
+    drawn = drawn_budgets(count)
+    assert len(drawn) == len(set(drawn)) == min(count, MOST_LINES)
+    assert (drawn[0], drawn[-1]) == (0, count - 1)
+    assert len(drawn) < 3 or np.ptp(np.diff(drawn)) <= 1

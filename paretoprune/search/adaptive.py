@@ -21,8 +21,8 @@ loss that one unit of compute saves, so that the multiplier to expect is 1.
 A gradient stays in its valley, and a kind of question that needs another valley than most is a few
 percent of the samples. So the predictor starts from a static front per kind of question
 (`gradient.kinds`): schedules spread over the space (`gradient.starts`) are evaluated on a part of
-the samples first, paid for like any evaluation, and every kind starts at its best. Many schedules
-on few samples tell more than few on many.
+the samples first, paid for like any evaluation, and every kind starts at what should be best for it
+by what they tell (`gradient.surrogate`).
 
 After training, the budgets to ask for are corrected on the search split, so that the mean compute
 there is at most the one aimed at, lattice included. On new data it is not forced; evaluations

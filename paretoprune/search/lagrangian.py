@@ -18,6 +18,9 @@ their constraint.)
 
 Between knots parameters are linear: every gradient step draws one budget per sample, so all samples
 teach the two knots around their budget.
+
+Knots start where the loss should be least by what a few samples tell of schedules all over the
+space, and the same samples judge where the steps end (`gradient.starts`).
 """
 
 from __future__ import annotations
@@ -73,10 +76,10 @@ __all__ = ["LagrangianOptions", "LagrangianSearch", "project"]
 class LagrangianSearch(GradientStrategy):
     """Static schedules of one kernel, for all budgets at once, by gradient descent.
 
-    Each `ask` runs one outer iteration (`inner_steps` gradient steps and a multiplier update) and
-    returns nothing; once the budget left is what the final evaluations cost, it offers the rounded
-    configurations of round budgets. The kernel is the option `kernel`, or the space that
-    the study names.
+    The first `ask`s return starts to try. Each further one runs one outer iteration (`inner_steps`
+    gradient steps and a multiplier update) and returns nothing; once the budget left is what the
+    rest costs, the knots are tried, and then the rounded configurations of round budgets come out.
+    The kernel is the option `kernel`, or the space that the study names.
     """
 
     options_class: ClassVar[type | None] = LagrangianOptions

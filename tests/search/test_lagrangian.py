@@ -288,3 +288,15 @@ def test_constant_schedules_meet_their_budget(mini):
     for budget in np.linspace(low, high, 7):
         row = relaxed.constant(float(budget))
         assert float(relaxed.compute(torch.from_numpy(row[None]))) == pytest.approx(budget)
+
+
+def test_the_more_knots_the_smaller_are_their_steps():
+    def moved(knots):
+        search = LagrangianSearch(knots=knots, start="constant", farthest=1.0)
+        search.start(ToyPruning(), SearchContext(seed=0, budget=10.0))
+        before = search.x.clone()
+        search._descend(before, torch.full_like(before, 0.1))
+        return float((before - search.x)[-1, 1:].mean())
+
+    assert moved(2) == pytest.approx(moved(5))
+    assert moved(10) == pytest.approx(moved(5) / 2)
