@@ -159,7 +159,13 @@ BENCHMARKS: dict[str, tuple[str, str, Callable[[dict[str, Any]], str]]] = {
     "search-cost": (
         "What a front costs",
         "search-cost --model all --search-size 200 -s gradient -s adaptive -s hybrid -s tpe -s gp "
-        "-s pymoo-nsga2",
+        "-s pymoo-nsga2 -s halving",
+        search_cost,
+    ),
+    "search-cost-500": (
+        "What a front costs: 500 search samples",
+        "search-cost --model mini-qwen2.5-vl --search-size 500 -s gradient -s adaptive -s tpe "
+        "-s pymoo-nsga2 -s halving",
         search_cost,
     ),
     "operators": ("Operators at equal compute", "operators --model all", operators),
