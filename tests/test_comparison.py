@@ -164,7 +164,11 @@ def test_interruption_leaves_a_partial_comparison(tmp_path):
     [
         (["randm"], UnknownNameError, "Did you mean 'random'"),
         (["random:popluation"], InvalidValueError, "written as name=value, got 'popluation'"),
-        (["nsga2:popsize=3"], UnknownNameError, "option of strategy .nsga2.: .popsize.; known: pop"),
+        (
+            ["nsga2:popsize=3"],
+            UnknownNameError,
+            "option of strategy .nsga2.: .popsize.; known: pop",
+        ),
         (["random:space=fre"], UnknownNameError, "Did you mean"),
         (["random", "random"], InvalidValueError, "named twice"),
         ([], InvalidValueError, "at least one strategy"),

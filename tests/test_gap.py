@@ -13,6 +13,7 @@ from paretoprune.gradients import Figures, read_gradients, write_gradients
 from paretoprune.judging import hypervolume_of
 from paretoprune.problems.load import load_problem
 from paretoprune.reference import reference_front
+from paretoprune.report.gap_figure import gap_figure
 from paretoprune.report.gap_table import gap_columns, gap_sentence
 from paretoprune.report.gradient_plots import (
     MOST_LINES,
@@ -58,6 +59,20 @@ def test_the_report_draws_the_seed_whose_gap_was_measured(toy):
         shown = shown_studies(found.model_copy(update={"studies": studies}))
         assert shown == [measured]
         assert "plot-gap-0" in gradient_plots(found.model_copy(update={"studies": studies}))
+
+
+@pytest.mark.parametrize("panels", [1, 2, 4])
+def test_the_legend_of_the_picture_is_not_cut_off(toy, panels):
+    problem, compared, _ = toy
+    reference = reference_front(problem, "grid:coarse")
+    found = gradients_of(problem, compared.studies, reference=reference)
+    (measured,) = [study for study in found.studies if study.points]
+    figure = gap_figure(found.model_copy(update={"studies": [measured] * panels}))
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    assert len(legend.get_texts()) == 3
+    box, page = legend.get_window_extent(), figure.bbox
+    assert 0 <= box.x0 < box.x1 <= page.x1
 
 
 def test_the_gap_is_what_rounding_does(toy):

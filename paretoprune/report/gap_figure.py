@@ -61,8 +61,9 @@ def gap_figure(found: Gradients) -> Figure:
     for panel in panels[len(studies) :]:
         panel.set_axis_off()
     figure.legend(
-        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False
-    )
+        *panels[0].get_legend_handles_labels(), loc="outside lower center",
+        ncols=3 if columns > 1 else 2, frameon=False,
+    )  # fmt: skip
     return figure
 
 
