@@ -1,9 +1,11 @@
 """The relaxation gap: both figures of each returned point, the nearest grid point, the file."""
 
+import io
 import json
 
 import numpy as np
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from paretoprune.comparison import compare
@@ -14,7 +16,7 @@ from paretoprune.judging import hypervolume_of
 from paretoprune.problems.load import load_problem
 from paretoprune.reference import reference_front
 from paretoprune.report.gap_figure import gap_figure
-from paretoprune.report.gap_table import gap_columns, gap_sentence
+from paretoprune.report.gap_table import gap_columns, gap_sentence, print_gap
 from paretoprune.report.gradient_plots import (
     MOST_LINES,
     drawn_budgets,
@@ -139,6 +141,19 @@ def test_table_sentence_and_page_say_the_same(toy):
     assert render_html(compared.summary) == render_html(compared.summary, gradients=None)
 
 
+def test_no_cell_is_cut_at_eighty_columns(toy):
+    """With a grid, compute ended in an ellipsis, and the keep schedules had no room at all."""
+    _, _, found = toy
+    gridded = against(found, grid([[0.5, 0.5]]))
+    console = Console(width=80, file=io.StringIO())
+    print_gap(console, gridded)
+    told = console.file.getvalue()
+    assert "…" not in told
+    (study,) = [study for study in gridded.studies if study.points]
+    for column in gap_columns(study, gridded=True).values():
+        assert all(cell in told for cell in column)
+
+
 def test_warnings_reach_the_page_escaped(toy):
     _, compared, found = toy
     study = found.studies[0].model_copy(
@@ -189,9 +204,9 @@ def test_the_command_prints_the_table_and_measures_a_grid(tmp_path, monkeypatch)
     assert found.exit_code == 0, found.output
     before = runner.invoke(app, ["gap", "r"], catch_exceptions=False)
     assert "hard minus soft score" in before.output
-    assert "to grid" not in before.output
+    assert "nearest point of the exhaustive front" not in before.output
     after = runner.invoke(app, ["gap", "r", "--reference", "grid:coarse"], catch_exceptions=False)
-    assert "to grid" in after.output
+    assert "nearest point of the exhaustive front" in after.output
     stored = json.loads((tmp_path / "r" / "gradients.json").read_text())
     assert stored["reference"] == "grid:coarse"
     assert (tmp_path / "r" / "gap.png").stat().st_size > 1000

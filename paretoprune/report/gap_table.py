@@ -99,8 +99,9 @@ def print_gap(console: Console, found: Gradients, note: str = "") -> None:
         columns = gap_columns(study, gridded=gridded)
         for name in columns:
             wide = name.startswith("keep")
+            head = name if wide else name.strip().replace(" ", "\n")  # 80 columns are few
             table.add_column(
-                name, justify="left" if wide else "right", no_wrap=not wide,
+                head, justify="left" if wide else "right", no_wrap=not wide,
                 overflow="fold" if wide else "ellipsis",
             )  # fmt: skip
         for row in zip(*columns.values(), strict=True):
