@@ -98,9 +98,9 @@ def _missed(trace: SearchTrace) -> Iterator[str]:
     if soft:
         excess = max(last[-1].constraint[number] for number in soft)
         yield (
-            f"{_named(trace, soft)} exceeded by up to {excess:.2f} when the budget for gradient "
-            "steps was spent: the multiplier was still rising; give the search more budget, larger "
-            "steps (learning_rate, farthest) or a larger sigma"
+            f"the steps for {_named(trace, soft)} ended up to {excess:.2f} above: the multiplier "
+            "was still rising; give the search more budget, larger steps (learning_rate, "
+            "farthest) or a larger sigma"
         )
 
 

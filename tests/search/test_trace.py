@@ -75,7 +75,7 @@ def test_a_clamp_that_is_too_low_is_found_in_a_real_run():
 
 def test_a_missed_budget_is_told_with_its_excess():
     (told,) = causes(trace(constraint=(0.3, 0.0), multiplier=(5.0, 1.0)))
-    assert "budget 0.30 exceeded by up to 0.30" in told
+    assert "the steps for budget 0.30 ended up to 0.30 above" in told
 
 
 def test_collapsed_masks_are_told_apart():
