@@ -164,8 +164,14 @@ BENCHMARKS: dict[str, tuple[str, str, Callable[[dict[str, Any]], str]]] = {
     ),
     "search-cost-500": (
         "What a front costs: 500 search samples",
-        "search-cost --model mini-qwen2.5-vl --search-size 500 -s gradient -s adaptive -s tpe "
-        "-s pymoo-nsga2 -s halving",
+        "search-cost --model mini-internvl,mini-qwen2.5-vl --search-size 500 -s gradient "
+        "-s adaptive -s tpe -s pymoo-nsga2 -s halving",
+        search_cost,
+    ),
+    "search-cost-2000": (
+        "What a front costs: 2,000 search samples",
+        "search-cost --model mini-qwen2.5-vl --search-size 2000 --seeds 1 --reference grid:medium "
+        "-s gradient -s adaptive",
         search_cost,
     ),
     "operators": ("Operators at equal compute", "operators --model all", operators),
