@@ -171,7 +171,7 @@ BENCHMARKS: dict[str, tuple[str, str, Callable[[dict[str, Any]], str]]] = {
     "search-cost-2000": (
         "What a front costs: 2,000 search samples",
         "search-cost --model mini-qwen2.5-vl --search-size 2000 --seeds 3 --reference grid:medium "
-        "-s gradient -s adaptive",
+        "-s gradient -s adaptive -s tpe -s halving",
         search_cost,
     ),
     "operators": ("Operators at equal compute", "operators --model all", operators),
