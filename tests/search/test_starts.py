@@ -166,12 +166,14 @@ def test_a_search_tries_starts_first_pays_for_them_and_begins_at_the_best():
 
 
 def test_where_the_steps_end_is_tried_on_the_same_samples_before_the_finals():
-    search, result = played()
+    search, result = played(budget=150.0)
     count = len(search.starts.probes)
     shares = [e.candidate.share for e in result.evaluations]
-    assert shares == [0.25] * (count + 3) + [1.0] * (len(shares) - count - 3)
-    ended = search.coordinates.candidate(search._averaged()[0].numpy())
-    assert result.evaluations[count].candidate.values == ended.values
+    assert shares == [0.5] * (count + 3) + [1.0] * (len(shares) - count - 3)
+    ended = [search.coordinates.candidate(x).values for x in search._averaged().numpy()]
+    assert [e.candidate.values for e in result.evaluations[count : count + 3]] == ended
+    last = [search.coordinates.candidate(x).values for x in search.x.numpy()]
+    assert last != ended  # the mean of the last iterates, not the last one
 
 
 def test_steps_that_only_lose_are_not_returned():
@@ -189,9 +191,8 @@ def test_steps_that_only_lose_are_not_returned():
     assert len(returned) > 2
     for evaluation in returned:
         row = np.array(evaluation.candidate.relaxed["keep"])
-        if row.mean() <= starts.compute.max():
-            cheaper = starts.ratios[starts.compute <= row.mean() - 0.05]
-            assert lost(row) <= lost(cheaper).min() + 0.05
+        fitting = starts.ratios[starts.compute <= row.mean() + 1e-9]
+        assert lost(row) <= lost(fitting).min() + 0.02
 
 
 @pytest.mark.parametrize(
