@@ -192,7 +192,7 @@ def test_steps_that_only_lose_are_not_returned():
     for evaluation in returned:
         row = np.array(evaluation.candidate.relaxed["keep"])
         fitting = starts.ratios[starts.compute <= row.mean() + 1e-9]
-        assert lost(row) <= lost(fitting).min() + 0.02
+        assert lost(row) <= lost(fitting).min() + 0.05
 
 
 @pytest.mark.parametrize(

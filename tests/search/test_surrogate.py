@@ -25,6 +25,15 @@ def test_without_noise_it_interpolates_and_is_near_in_between():
     assert np.abs(expected(rows, values, asked) - truth).mean() < 0.05
 
 
+def test_schedules_are_as_far_apart_as_their_square_roots():
+    """Halfway between two schedules, both say as much."""
+    rows = np.array([[0.04, 0.04], [1.0, 1.0]])
+    between = np.array([[0.36, 0.36], [0.25, 0.25]])
+    middle, nearer_the_first = expected(rows, np.array([0.8, 0.2]), between)
+    assert middle == pytest.approx(0.5, abs=1e-9)
+    assert nearer_the_first > 0.5
+
+
 def test_with_noise_it_is_nearer_to_the_truth_than_the_values_are():
     rows, values = tried(noise=0.15)
     error = np.abs(expected(rows, values, rows) - smooth(rows)).mean()

@@ -4,7 +4,8 @@ Each schedule is tried on a few samples, so that what it loses is known with muc
 best of many is mostly the luckiest. But like schedules lose alike. The posterior mean of a Gaussian
 process (Rasmussen and Williams, *Gaussian Processes for Machine Learning*, eq. 2.23) averages over
 neighbours, and says what those between them should lose: Matern's covariance with nu = 3/2, since
-counts make steps, one length for all layers, noise and length by maximum likelihood.
+counts make steps, between square roots of keep ratios, since one more token matters the less the
+more there are, one length for all layers, noise and length by maximum likelihood.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 LENGTH = (1.0, (0.1, 10.0))
-"""Of the covariance, in keep ratios: where its fit starts, and its bounds."""
+"""Of the covariance, in roots of keep ratios: where its fit starts, and its bounds."""
 HEIGHT = (0.3, (1e-5, 1e5))
 NOISE = (0.01, (1e-5, 0.1))
 """Variances in parts of that of the values."""
@@ -43,5 +44,5 @@ def expected(
     )  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a fit at its bounds is a fit
-        process.fit(tried[known], values[known])
-    return np.asarray(process.predict(asked), dtype=np.float64)
+        process.fit(np.sqrt(tried[known]), values[known])
+    return np.asarray(process.predict(np.sqrt(asked)), dtype=np.float64)
