@@ -92,10 +92,11 @@ class Evaluation:
     """What evaluating one candidate found.
 
     `objectives`, `standard_errors` and `metrics` (auxiliary figures, such as the KL to dense) are
-    by name; `outcomes` float32 `[samples]` are the per-sample scores; `cost` is the nominal price
-    in dense-pass equivalents, `executed` what was really computed after sharing, same unit;
-    `seconds` is this candidate's share of the wall time; `detail` is JSON-ready extra knowledge
-    such as the keep schedule. With `failure` set the objectives are empty.
+    by name; `outcomes` float32 `[samples]` are the per-sample scores, and `retained`, where there
+    is a dense model, exp(-KL(dense || pruned)) in 0..1 of the same samples, which says more of few;
+    `cost` is the nominal price in dense-pass equivalents, `executed` what was really computed after
+    sharing, same unit; `seconds` is this candidate's share of the wall time; `detail` is JSON-ready
+    extra knowledge such as the keep schedule. With `failure` set the objectives are empty.
     """
 
     candidate: Candidate
@@ -106,6 +107,7 @@ class Evaluation:
     standard_errors: Mapping[str, float] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     outcomes: NDArray[np.float32] | None = None
+    retained: NDArray[np.float32] | None = None
     detail: Mapping[str, Any] = field(default_factory=dict)
     failure: str | None = None
 

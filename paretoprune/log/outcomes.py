@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from paretoprune.errors import BrokenFileError
 
 OUTCOMES = "outcomes"
+PER_SAMPLE = ("outcomes", "retained")
+"""Fields of an evaluation that are kept as files, each named in the attribute of its name."""
 
 
 def read_outcomes(folder: Path, name: str) -> NDArray[np.float32]:

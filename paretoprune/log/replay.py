@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
-from paretoprune.log.outcomes import read_outcomes
+from paretoprune.log.outcomes import PER_SAMPLE, read_outcomes
 from paretoprune.problem import Candidate, Evaluation, Objective
 
 
@@ -62,9 +62,9 @@ def evaluation_of(
 ) -> Evaluation:
     """What was found of a candidate; raises `BrokenFileError` where its outcomes are missing."""
     known = trial.user_attrs
-    outcomes: NDArray[np.float32] | None = None
-    if "outcomes" in known:
-        outcomes = read_outcomes(folder, known["outcomes"])
+    per_sample: dict[str, NDArray[np.float32]] = {
+        name: read_outcomes(folder, known[name]) for name in PER_SAMPLE if name in known
+    }
     return Evaluation(
         candidate,
         objectives_of(trial, objectives),
@@ -73,9 +73,9 @@ def evaluation_of(
         seconds=known["seconds"],
         standard_errors=known["standard_errors"],
         metrics=known["metrics"],
-        outcomes=outcomes,
         detail=known["detail"],
         failure=known.get("failure"),
+        **per_sample,
     )
 
 
@@ -92,8 +92,8 @@ def objectives_of(trial: FrozenTrial, objectives: Sequence[Objective]) -> Mappin
 def told_attributes() -> frozenset[str]:
     """Names of the attributes that a trial gets once it is evaluated."""
     return frozenset(
-        ("cost", "executed", "seconds", "standard_errors", "metrics", "detail", "outcomes",
-         "failure", "objectives", "study_seconds", "study_evaluating")
+        ("cost", "executed", "seconds", "standard_errors", "metrics", "detail", "failure",
+         "objectives", "study_seconds", "study_evaluating", *PER_SAMPLE)
     )  # fmt: skip
 
 

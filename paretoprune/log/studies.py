@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from paretoprune.errors import BrokenFileError
 from paretoprune.log.checkpoints import checkpoint_file, read_checkpoint, write_checkpoint
-from paretoprune.log.outcomes import write_outcomes
+from paretoprune.log.outcomes import PER_SAMPLE, write_outcomes
 from paretoprune.log.policies import store_policy
 from paretoprune.log.replay import (
     RecordedAsk,
@@ -201,8 +201,10 @@ class LoggedStudy(Recorder):
             **figures,
         }
         store_policy(self._log.folder, self._problem, evaluation)
-        if evaluation.outcomes is not None:
-            attributes["outcomes"] = write_outcomes(self._log.folder, evaluation.outcomes)
+        for name in PER_SAMPLE:
+            values = getattr(evaluation, name)
+            if values is not None:
+                attributes[name] = write_outcomes(self._log.folder, values)
         if evaluation.failure is not None:
             return Told(TrialState.FAIL, None, attributes | {"failure": evaluation.failure})
         if not evaluation.complete:

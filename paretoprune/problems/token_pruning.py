@@ -497,6 +497,7 @@ class TokenPruning(Problem):
                 **(self.task_metrics(outcomes) if chosen.all() else {}),
             },
             outcomes=outcomes,
+            retained=np.exp(-divergence.clip(min=0)),
             detail=detail,
         )
 

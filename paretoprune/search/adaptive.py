@@ -66,12 +66,10 @@ from paretoprune.search.trace import SearchTrace
 LOSSES = ("kl", "retention")
 CORRECTION = 65
 """Budgets at which the mean compute of the trained predictor is looked up."""
-PER_KIND = (16, 8, 4)
-"""Samples of each kind that schedules are tried on, on average: as many as the budget allows."""
-ENOUGH_STARTS = 60
-"""Schedules that are to be tried, or they are tried on fewer samples."""
-MOST_STARTS = 150
-"""Schedules that are tried, at most."""
+PER_START = 2.0
+"""Samples that schedules are tried on, for each that is tried: every kind has its part of them."""
+PER_KIND = 4
+"""Samples of each kind that schedules are tried on, on average, at least."""
 TRIED_BELOW = 0.6
 """Of the reachable range: dearer schedules hardly lose anything, whatever the kind."""
 KEPT_BELOW = 0.005
@@ -199,9 +197,8 @@ class AdaptiveSearch(GradientStrategy):
         return plan_starts(
             FreeRatios(relaxed), relaxed, problem,
             below=low + TRIED_BELOW * (high - low),
-            samples=[options.kinds * per_kind for per_kind in PER_KIND],
             affordable=options.start_share * context.budget,
-            enough=ENOUGH_STARTS, most=MOST_STARTS,
+            per_start=PER_START, least=options.kinds * PER_KIND,
         )  # fmt: skip
 
     @property
@@ -254,7 +251,7 @@ class AdaptiveSearch(GradientStrategy):
 
     def ask(self, n: int) -> list[Candidate]:
         """Starts to try; then one outer iteration; at the end, up to `n` of the policies."""
-        untried = [p.candidate for p in self._probes if p.outcomes is None]
+        untried = [p.candidate for p in self._probes if p.kept is None]
         if untried:
             return untried[:n]
         if self._finals is None:
@@ -267,21 +264,27 @@ class AdaptiveSearch(GradientStrategy):
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         """Learn what the tried schedules score; after the last one the knots are set."""
-        open_ = [p for p in self._probes if p.outcomes is None]
+        open_ = [p for p in self._probes if p.kept is None]
         if not open_:
             return
         for probe, evaluation in zip(open_, evaluations, strict=False):
             # a failed one loses everything
             missing = np.zeros(len(self.relaxed.part(probe.candidate.share)))
-            given = None if evaluation.failure is not None else evaluation.outcomes
-            probe.outcomes = missing if given is None else np.asarray(given, dtype=np.float64)
-        if self._starts is not None and all(p.outcomes is not None for p in self._probes):
+            given = None if evaluation.failure is not None else self._kept(evaluation)
+            probe.kept = missing if given is None else np.asarray(given, dtype=np.float64)
+        if self._starts is not None and all(p.kept is not None for p in self._probes):
             self._begin(self._starts)
+
+    def _kept(self, evaluation: Evaluation) -> NDArray[np.float32] | None:
+        """What a schedule keeps of each sample: what is minimised says more of few than scores."""
+        if self.options.loss == "retention" and evaluation.retained is not None:
+            return evaluation.retained
+        return evaluation.outcomes
 
     def _begin(self, starts: Starts) -> None:
         """Every kind of question starts from what should be best for it, at every knot."""
         rows = starts.points
-        scores = np.stack([p.outcomes for p in self._probes if p.outcomes is not None])
+        scores = np.stack([p.kept for p in self._probes if p.kept is not None])
         numbers = self.relaxed.part(self._probes[0].candidate.share)
         compute = np.stack(
             [self.relaxed.sample_compute(row.expand(len(numbers), -1), numbers) for row in rows]
@@ -289,7 +292,8 @@ class AdaptiveSearch(GradientStrategy):
         labels = self._kinds.labels[numbers]
         tried = np.stack([p.ratios for p in starts.probes])
         known = means_per_kind(scores, labels, self.policy.kinds)
-        means = np.stack([expected(tried, own, starts.ratios) for own in known])
+        top = max(1.0, float(known.max()))
+        means = np.stack([top - expected(tried, top - own, starts.ratios) for own in known])
         chosen = best_per_kind(means, compute, labels, self.knots.budgets)
         with torch.no_grad():
             self.net.base.copy_(_logits(rows[torch.from_numpy(chosen)][..., self.relaxed.first :]))
@@ -440,7 +444,7 @@ class AdaptiveSearch(GradientStrategy):
         tensors |= {f"average.{name}": x for name, x in self._average.items()}
         tensors |= moments_of(self.optimizer)
         tensors |= {"multipliers": self.multipliers.values, "saved": self.saved.sum}
-        told = [p.outcomes for p in self._probes if p.outcomes is not None]
+        told = [p.kept for p in self._probes if p.kept is not None]
         if told:
             tensors["told"] = torch.from_numpy(np.stack(told))
         return GradientState(
@@ -458,8 +462,8 @@ class AdaptiveSearch(GradientStrategy):
         self.net.load_state_dict(with_prefix(tensors, "net."))
         self._average = with_prefix(tensors, "average.")
         restore_moments(self.optimizer, tensors)
-        for probe, outcomes in zip(self._probes, tensors.get("told", ()), strict=False):
-            probe.outcomes = outcomes.numpy()
+        for probe, kept in zip(self._probes, tensors.get("told", ()), strict=False):
+            probe.kept = kept.numpy()
         self.multipliers.values = tensors["multipliers"].clone()
         self.saved.sum, self.saved.steps = tensors["saved"].clone(), values["saved_steps"]
         self._averaged, self._given = values["averaged"], values["given"]

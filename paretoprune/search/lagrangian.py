@@ -59,12 +59,10 @@ from paretoprune.search.trace import SearchTrace
 
 CURVE = 301
 """Budgets along the knots whose rounded configurations are looked at, for those to evaluate."""
-MOST_FOR_STARTS = 0.25
-"""Share of the budget that trying starts may cost."""
-ENOUGH_STARTS = 40
-"""Starts that are to be tried, or they are tried on fewer samples."""
-MOST_STARTS = 100
-"""Starts that are tried, at most."""
+PER_START = 1.0
+"""Samples that starts are tried on, for each start that is tried."""
+FEWEST_SAMPLES = 8
+"""Samples that starts are tried on, at least."""
 FEW_KNOTS = 5
 """Knots, at most, where no starts can be paid for: near knots then only share out the samples."""
 TRIED_BELOW = 0.75
@@ -152,9 +150,8 @@ class LagrangianSearch(GradientStrategy):
         return plan_starts(
             self.coordinates, relaxed, self.problem,
             below=low + TRIED_BELOW * (high - low),
-            samples=(options.start_samples, -(-options.start_samples // 2)),
-            affordable=MOST_FOR_STARTS * self.context.budget,
-            enough=ENOUGH_STARTS, most=MOST_STARTS,
+            affordable=options.start_share * self.context.budget,
+            per_start=PER_START, least=FEWEST_SAMPLES,
         )  # fmt: skip
 
     @property

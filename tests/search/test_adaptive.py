@@ -68,8 +68,8 @@ def test_easy_samples_pay_for_hard_ones_as_the_closed_form_says():
     """Minimum of mean_z f_z sum_l a_l d_zl^2 under mean d = 1 - b: d_zl = lambda / (f_z a_l)."""
     factors = np.array([0.5, 1.5])
     problem = ToyPruning(step_cost=0.02, factors=(0.5, 1.5))
-    search = AdaptiveSearch(width=8, knots=4, batch=16, loss="kl", bend=1.0, final_share=0.35)
-    result = run_study(problem, search, budget=12.0)
+    search = AdaptiveSearch(width=8, knots=4, batch=16, loss="kl", bend=1.0, final_share=0.45)
+    result = run_study(problem, search, budget=14.0)
     weight = (1 / WEIGHTS[1:]).sum()
     checked, losses, fixed = 0, 0.0, 0.0
     for found in result.evaluations:

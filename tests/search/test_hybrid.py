@@ -105,8 +105,8 @@ class Shared(ToyPruning):
 def test_starts_are_tried_once_and_are_nothing_to_breed_from():
     """They were asked for again and again: the gradient search was never told of them."""
     problem = Shared(step_cost=0.1)
-    strategy = Hybrid(population=8, start_samples=8, gradient_share=0.5, **GRADIENT)
-    result = run_study(problem, strategy, budget=60.0)
+    strategy = Hybrid(population=8, gradient_share=0.5, **GRADIENT)
+    result = run_study(problem, strategy, budget=120.0)
     tried = [e for e in result.evaluations if e.candidate.share < 1]
     assert len(tried) == len(strategy.gradient._probes) > 0
     assert strategy.gradient.history
@@ -120,13 +120,13 @@ def test_a_killed_study_goes_on_without_repeating_its_gradient_steps(tmp_path, p
     """Killed while starts are tried or in the polish: the log is that of a study left alone."""
 
     def play(folder, problem):
-        strategy = Hybrid(polish, population=8, start_samples=2, **GRADIENT)
+        strategy = Hybrid(polish, population=8, **GRADIENT)
         rounds = []
         iterate = strategy.gradient._iterate
         strategy.gradient._iterate = lambda: rounds.append(1) or iterate()
         with StudyLog(folder) as log:
-            recorder = log.study("one", problem, {"seed": 0, "budget": 60.0}, resume=True)
-            run_study(problem, strategy, budget=60.0, recorder=recorder)
+            recorder = log.study("one", problem, {"seed": 0, "budget": 120.0}, resume=True)
+            run_study(problem, strategy, budget=120.0, recorder=recorder)
         return len(rounds)
 
     alone = play(tmp_path / "alone", Shared(step_cost=0.1))

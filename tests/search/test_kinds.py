@@ -126,9 +126,9 @@ def test_a_search_killed_amid_its_starts_knows_what_was_tried():
     again = AdaptiveSearch(knots=4, batch=8, inner_steps=2, most_finals=3)
     again.start(Told(step_cost=0.5), SearchContext(seed=0, budget=120.0))
     again.restore(half.state())
-    known = [None if p.outcomes is None else p.outcomes.tolist() for p in half._probes]
+    known = [None if p.kept is None else p.kept.tolist() for p in half._probes]
     assert sum(k is not None for k in known) == 4
-    assert [None if p.outcomes is None else p.outcomes.tolist() for p in again._probes] == known
+    assert [None if p.kept is None else p.kept.tolist() for p in again._probes] == known
 
 
 @pytest.mark.parametrize(("options", "budget"), [({"kinds": 1}, 120.0), ({}, 50.0)])

@@ -10,13 +10,15 @@ from paretoprune.search.base import SearchContext
 from paretoprune.search.gradient.coordinates import coordinates_of
 from paretoprune.search.gradient.starts import (
     FEWEST,
+    MOST,
     Starts,
     expected_loss,
     plan_starts,
     probes_of,
+    shared_out,
     told,
 )
-from paretoprune.search.lagrangian import ENOUGH_STARTS, MOST_STARTS, LagrangianSearch
+from paretoprune.search.lagrangian import LagrangianSearch
 from paretoprune.study import run_study
 from paretoprune.testing.relaxations import WEIGHTS, ToyPruning
 
@@ -36,12 +38,12 @@ def lost(ratios):
     return (WEIGHTS * (1 - np.asarray(ratios)) ** 2).sum(-1)
 
 
-def planned(affordable, *, samples=(8, 4), enough=40, most=60, space="free"):
+def planned(affordable, *, per_start=1.0, least=4, space="free"):
     problem = Shared()
     relaxed = problem.relaxation()
     return plan_starts(
-        coordinates_of(relaxed, problem, space), relaxed, problem, below=0.7, samples=samples,
-        affordable=affordable, enough=enough, most=most,
+        coordinates_of(relaxed, problem, space), relaxed, problem, below=0.7,
+        affordable=affordable, per_start=per_start, least=least,
     )  # fmt: skip
 
 
@@ -73,7 +75,7 @@ def test_the_spread_of_a_kernel_has_schedules_of_it_below_the_bound(space):
 
 
 def test_what_is_tried_covers_the_space_and_any_first_part_does():
-    starts, fewer = planned(1000.0, most=30), planned(1000.0, most=25)
+    starts, fewer = planned(30.0), planned(25.0)
     rows = np.stack([p.ratios for p in starts.probes])
     assert len(np.unique(rows, axis=0)) == len(rows) == 30
     assert np.array_equal(np.stack([p.ratios for p in fewer.probes]), rows[:25])
@@ -82,9 +84,28 @@ def test_what_is_tried_covers_the_space_and_any_first_part_does():
 
 
 @pytest.mark.parametrize(
+    ("passes", "samples", "per_start", "tried"),
+    [
+        (18.0, 200, 1.0, (60, 60)),  # 60 on 60 of 200
+        (18.0, 200, 4.0, (30, 120)),
+        (18.0, 20000, 1.0, (200, 1800)),
+        (18.0, 40, 1.0, (26, 26)),
+        (50.0, 16, 1.0, (50, 16)),
+        (1000.0, 16, 1.0, (200, 16)),
+        (1.0, 200, 1.0, (20, 10)),
+    ],
+    ids=["equal", "more samples", "most starts", "a small split", "all samples", "all", "fewest"],
+)
+def test_passes_are_shared_out_between_starts_and_samples(passes, samples, per_start, tried):
+    count, on = shared_out(passes, samples, per_start)
+    assert (count, on) == tried
+    assert count * on <= passes * samples
+
+
+@pytest.mark.parametrize(
     ("affordable", "tried"),
-    [(100.0, (0.5, 60)), (25.0, (0.5, 50)), (19.9, (0.25, 60)), (6.0, (0.25, 24)), (4.9, None)],
-    ids=["the most", "as many as can be paid", "fewer samples", "at least a few", "none"],
+    [(60.0, (1.0, 60)), (15.0, (0.75, 20)), (5.0, (0.25, 20)), (4.9, None)],
+    ids=["all samples", "as many as can be paid", "at least a few", "none"],
 )
 def test_as_many_are_tried_on_as_many_samples_as_the_budget_allows(affordable, tried):
     starts = planned(affordable)
@@ -100,7 +121,7 @@ def test_the_best_start_is_what_should_lose_least_within_the_budget():
     for number, probe in enumerate(starts.probes):
         failed = Evaluation(probe.candidate, {}, cost=1.0, failure="on purpose")
         told(probe, evaluated(probe) if number % 7 else failed, "retention")
-    assert sum(np.isinf(p.lost) for p in starts.probes) == 9
+    assert sum(np.isinf(p.lost) for p in starts.probes) == -(-len(starts.probes) // 7)
     constant = torch.full((3, 4), 0.123, dtype=torch.float64)
     found = starts.best(np.array([0.2, 0.5, 0.99]), constant)
     assert (found[0] == 0.123).all()  # nothing fits
@@ -135,22 +156,19 @@ def test_points_are_tried_as_they_are_rounded():
 
 
 def test_many_knots_where_starts_can_be_paid_for_and_few_where_not():
-    search = LagrangianSearch(batch=8, inner_steps=2, start_samples=8, most_finals=4)
-    search.start(Shared(step_cost=0.5), SearchContext(seed=0, budget=1000.0))
-    assert (len(search.knots), len(search._probes)) == (16, MOST_STARTS)
-    assert search._probes[0].candidate.share == 0.5
+    search = LagrangianSearch(batch=8, inner_steps=2, most_finals=4)
+    search.start(Shared(step_cost=0.5), SearchContext(seed=0, budget=4000.0))
+    assert len(search.knots) == 16
+    assert len(search._probes) == min(MOST, len(search.starts.points))
     search.start(Shared(step_cost=0.5), SearchContext(seed=0, budget=60.0))
-    assert len(search.knots) == 16 and len(search._probes) >= FEWEST
-    assert search._probes[0].candidate.share == 0.25  # 15 pays for 30 on eight: not enough
-    assert len(search._probes) >= ENOUGH_STARTS
+    assert (len(search.knots), len(search._probes)) == (16, FEWEST)
+    assert search._probes[0].candidate.share == 0.75  # a quarter of 60, for 20 starts of 1
     search.start(Shared(step_cost=0.5), SearchContext(seed=0, budget=15.0))
     assert len(search.knots) == 5 and search._probes == []
 
 
 def played(budget=60.0, **options):
-    search = LagrangianSearch(
-        knots=3, batch=8, inner_steps=2, start_samples=8, most_finals=4, **options
-    )
+    search = LagrangianSearch(knots=3, batch=8, inner_steps=2, most_finals=4, **options)
     return search, run_study(Shared(step_cost=0.5), search, budget=budget)
 
 
@@ -159,17 +177,17 @@ def test_a_search_tries_starts_first_pays_for_them_and_begins_at_the_best():
     count = len(search.starts.probes)
     tried = [e for e in result.evaluations if e.candidate.share < 1]
     assert tried[:count] == result.evaluations[:count]
-    assert {e.candidate.share for e in tried} == {0.25}
-    assert result.spent_at[count - 1] == pytest.approx(0.25 * count)
+    assert {e.candidate.share for e in tried} == {0.75}
+    assert result.spent_at[count - 1] == pytest.approx(0.75 * count)
     assert result.spent <= 60.0 + 1e-9
     assert all(p.lost is not None for p in search._probes)
 
 
 def test_where_the_steps_end_is_tried_on_the_same_samples_before_the_finals():
-    search, result = played(budget=150.0)
+    search, result = played(budget=150.0, start_share=0.1)
     count = len(search.starts.probes)
     shares = [e.candidate.share for e in result.evaluations]
-    assert shares == [0.5] * (count + 3) + [1.0] * (len(shares) - count - 3)
+    assert shares == [0.75] * (count + 3) + [1.0] * (len(shares) - count - 3)
     ended = [search.coordinates.candidate(x).values for x in search._averaged().numpy()]
     assert [e.candidate.values for e in result.evaluations[count : count + 3]] == ended
     last = [search.coordinates.candidate(x).values for x in search.x.numpy()]
@@ -179,11 +197,11 @@ def test_where_the_steps_end_is_tried_on_the_same_samples_before_the_finals():
 def test_steps_that_only_lose_are_not_returned():
     """Where steps went uphill, what is returned is what the starts promise."""
     search = LagrangianSearch(
-        knots=5, batch=8, inner_steps=2, start_samples=8, most_finals=6, most_multiplier=1e-9,
+        knots=5, batch=8, inner_steps=2, most_finals=6, most_multiplier=1e-9,
     )  # fmt: skip
     descend = search._descend
     search._descend = lambda x, direction: descend(x, -direction)
-    result = run_study(Shared(step_cost=0.5), search, budget=80.0)
+    result = run_study(Shared(step_cost=0.5), search, budget=70.0)
     starts = search.starts
     begun = starts.best(search.budgets, search._averaged())
     assert lost(search._averaged().numpy()).mean() > 1.2 * lost(begun.numpy()).mean()
@@ -206,7 +224,7 @@ def test_otherwise_it_starts_constant(options, budget):
 
 def test_a_restored_search_knows_what_was_tried():
     search, _ = played()
-    again = LagrangianSearch(knots=3, batch=8, inner_steps=2, start_samples=8, most_finals=4)
+    again = LagrangianSearch(knots=3, batch=8, inner_steps=2, most_finals=4)
     again.start(Shared(step_cost=0.5), SearchContext(seed=0, budget=60.0))
     again.restore(search.state())
     assert len(again._probes) == len(again.starts.probes) + 3

@@ -29,29 +29,38 @@ def round_budgets(
     """Rising round budgets within `low..high`, at least one and at most `most`, float64.
 
     `price` is what evaluating a configuration of a budget costs; together they cost no more than
-    `affordable`, unless a single one does. Thinned evenly where not all multiples of `ROUND` fit;
-    where none lies within, `low` alone.
+    `affordable`, unless a single one does. As many multiples of `ROUND` as can be paid, the closer
+    the cheaper, then multiples of `BETWEEN`, the cheapest first. Where no multiple lies within,
+    `low` alone.
     """
     every = _multiples(ROUND, low, high)
     if not len(every):
         return np.array([low])
-    for count in range(min(most, len(every)), 0, -1):
-        # the middles of equal parts: few at the ends would say nothing of what lies between
-        chosen = every[((np.arange(count) + 0.5) / count * len(every)).astype(int)]
+    chosen = every[:1]
+    for count in range(most, 0, -1):
+        chosen = every[_bent(count, len(every))]
         if sum(map(price, chosen)) <= affordable:
             break
-    if len(chosen) < len(every):
-        return np.asarray(chosen)
     left = affordable - sum(map(price, chosen))
     found = list(chosen)
     for budget in _multiples(BETWEEN, low, high):
-        if np.abs(every - budget).min() < BETWEEN / 2:
+        if np.abs(chosen - budget).min() < BETWEEN / 2:
             continue
         left -= price(budget)
         if left < 0 or len(found) >= most:
             break
         found.append(budget)
     return np.sort(found)
+
+
+def _bent(count: int, places: int) -> NDArray[np.int64]:
+    """Up to `count` of the first `places` numbers, close at first: even in their square roots.
+
+    There a front is steep, and what lies between two of its points is lost. Each is the middle of
+    its part: few at the ends would say nothing of what lies between.
+    """
+    middles = (np.arange(count) + 0.5) / count
+    return np.unique((middles**2 * places).astype(np.int64))
 
 
 def below(compute: NDArray[np.float64], budgets: NDArray[np.float64]) -> NDArray[np.int64]:

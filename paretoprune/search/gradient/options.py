@@ -11,9 +11,9 @@ LOSSES = ("kl", "retention")
 ESTIMATORS = ("straight-through", "soft", "gumbel", "gumbel-straight-through")
 AT_LEAST = {
     "knots": 2, "batch": 1, "inner_steps": 1, "most_finals": 1, "micro_batch": 1, "restarts": 0,
-    "patience": 1, "start_samples": 1,
+    "patience": 1,
 }  # fmt: skip
-SHARES = ("final_share", "average_share", "highest_budget")
+SHARES = ("start_share", "final_share", "average_share", "highest_budget")
 POSITIVE = (
     "bend", "learning_rate", "sigma", "most_multiplier", "tau_start", "tau_end", "slope_start",
     "slope_end",
@@ -39,9 +39,9 @@ class LagrangianOptions:
     falls with their number, since each then hears fewer samples; no keep ratio moves more than
     `farthest` in a step; `sharing` is the weight that a knot's neighbours get in its gradient, 0
     for none, because near budgets want near schedules. `start` is where the knots start: `spread`,
-    at what should lose least at each budget, by evaluations of schedules all over the space on
-    `start_samples` samples, or half as many, for a quarter of the budget at most; they judge, too,
-    where the steps end (`gradient.starts`). `constant` tries nothing; nor do the smallest budgets,
+    at what should lose least at each budget, by evaluations of schedules all over the space on a
+    part of the samples, for at most `start_share` of the budget; they judge, too, where the steps
+    end (`gradient.starts`). `constant` tries nothing; nor do the smallest budgets,
     where there are 5 knots at most. `restarts` times the knots go
     back to their best iterates and the step size to its start. Steps end early once every knot is
     within `stop_within` of its constraint for `patience` outer iterations in a row (0: never).
@@ -69,7 +69,7 @@ class LagrangianOptions:
     slope_start: float = 2.0
     slope_end: float = 10.0
     start: str = "spread"
-    start_samples: int = 32
+    start_share: float = 0.25
     restarts: int = 0
     stop_within: float = 0.0
     patience: int = 3

@@ -27,6 +27,8 @@ from paretoprune.search.relaxation import Relaxation
 
 FEWEST = 20
 """Schedules that are tried, at least, if any are: fewer say nothing of their neighbours."""
+MOST = 200
+"""Schedules that are tried, at most: what a Gaussian process costs grows with their cube."""
 SLACK = 1e-6
 """How far a start may exceed its budget by rounding."""
 FAR = 0.05
@@ -37,13 +39,13 @@ FAR = 0.05
 class Probe:
     """A point that is tried: its keep ratios `[layers]`, and what it loses.
 
-    Or the `outcomes` of the samples that it is tried on, where samples are told apart.
+    Or what it keeps of each sample that it is tried on, where samples are told apart.
     """
 
     ratios: NDArray[np.float64]
     candidate: Candidate
     lost: float | None = None
-    outcomes: NDArray[np.float64] | None = None
+    kept: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -79,15 +81,14 @@ def plan_starts(
     problem: Problem,
     *,
     below: float,
-    samples: Sequence[int],
     affordable: float,
-    enough: int,
-    most: int,
+    per_start: float,
+    least: int,
 ) -> Starts | None:
-    """Starts below a relative compute, and which of them to try: as many as may be paid for.
+    """Starts below a relative compute, and which of them to try for what is `affordable`.
 
-    Up to `most`, on the first of these numbers of `samples` on which `enough` can be paid, or on
-    the last; None if fewer than `FEWEST` can be there. Each is the farthest from those before it,
+    On `per_start` times as many samples as starts are tried (see `shared_out`); None where that
+    is fewer than `FEWEST` starts on `least` samples. Each is the farthest from those before it,
     from the middle outwards, so that any first part covers the space.
     """
     points = coordinates.spread(below)
@@ -96,21 +97,35 @@ def plan_starts(
     with torch.no_grad():
         ratios = coordinates.ratios(points)
         compute = relaxed.compute(ratios)
-    order = list(itertools.islice(farthest_first(ratios.numpy()), most))
+    order = list(itertools.islice(farthest_first(ratios.numpy()), MOST))
+    whole = probes_of(coordinates, points[order], 1.0)
+    price = float(np.mean([problem.price(p.candidate) for p in whole]))
+    count, samples = shared_out(affordable / price, relaxed.samples, per_start)
+    if samples < min(least, relaxed.samples):
+        return None
+    left = affordable
     probes: list[Probe] = []
-    for count in samples:
-        left = affordable
-        probes = []
-        for probe in probes_of(coordinates, points[order], count / relaxed.samples):
-            left -= problem.price(probe.candidate)
-            if left < 0:
-                break
-            probes.append(probe)
-        if len(probes) >= min(enough, most):
+    for probe in probes_of(coordinates, points[order[:count]], samples / relaxed.samples):
+        left -= problem.price(probe.candidate)
+        if left < 0:
             break
+        probes.append(probe)
     if len(probes) < FEWEST:
         return None
     return Starts(points, ratios.numpy(), compute.numpy(), probes)
+
+
+def shared_out(passes: float, samples: int, per_start: float) -> tuple[int, int]:
+    """How many starts can be tried for so many passes of the split, and on how many samples each.
+
+    `per_start` times as many samples as starts, as far as `FEWEST`, `MOST` and the split allow.
+    What a start loses is uncertain by how few samples it is tried on, what others lose by how few
+    starts there are: with either alone the other error stays.
+    """
+    pairs = passes * samples
+    count = min(max(np.sqrt(pairs / per_start), FEWEST), MOST)
+    tried_on = min(pairs / count, samples)
+    return int(min(pairs / tried_on, MOST) + SLACK), int(tried_on + SLACK)
 
 
 def probes_of(coordinates: Coordinates, points: Tensor, share: float) -> list[Probe]:
