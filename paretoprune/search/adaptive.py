@@ -292,8 +292,7 @@ class AdaptiveSearch(GradientStrategy):
         labels = self._kinds.labels[numbers]
         tried = np.stack([p.ratios for p in starts.probes])
         known = means_per_kind(scores, labels, self.policy.kinds)
-        top = max(1.0, float(known.max()))
-        means = np.stack([top - expected(tried, top - own, starts.ratios) for own in known])
+        means = np.stack([expected(tried, own, starts.ratios) for own in known])
         chosen = best_per_kind(means, compute, labels, self.knots.budgets)
         with torch.no_grad():
             self.net.base.copy_(_logits(rows[torch.from_numpy(chosen)][..., self.relaxed.first :]))

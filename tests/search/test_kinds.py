@@ -91,9 +91,9 @@ def test_every_kind_starts_from_what_it_needs_and_starts_are_paid_for():
     problem = Told(step_cost=0.5, factors=(0.1, 3.0))
     search = AdaptiveSearch(kinds=2, knots=4, batch=8, inner_steps=2, most_finals=3)
     search.start(problem, SearchContext(seed=0, budget=120.0))
-    # 16 or 8 samples of each kind would be all of them, and pay for 42 schedules: too few
+    # twice as many samples as starts would be more than all 16
     assert len(search._probes) == 42
-    assert {p.candidate.share for p in search._probes} == {0.5}
+    assert {p.candidate.share for p in search._probes} == {1.0}
     assert search.policy.kinds == 1  # 16 samples are too few for two kinds
     result = run_study(problem, search, budget=120.0)
     tried = [e for e in result.evaluations if e.candidate.policy is None]
@@ -103,13 +103,15 @@ def test_every_kind_starts_from_what_it_needs_and_starts_are_paid_for():
     assert search.trace().rounds[-1].kept
 
 
-def test_the_more_can_be_paid_the_more_samples_starts_are_tried_on():
+def test_the_more_can_be_paid_the_more_samples_starts_are_tried_on(monkeypatch):
+    monkeypatch.setattr(Told, "price", lambda _, candidate: candidate.share)
     tried = []
-    for budget in (200.0, 100.0):
+    for budget in (200.0, 40.0, 20.0):
         search = AdaptiveSearch(kinds=2, knots=4)
         search.start(Told(), SearchContext(seed=0, budget=budget))
-        tried.append((search._probes[0].candidate.share, len(search._probes)))
-    assert tried == [(1.0, 70), (0.5, 35)]  # 16 or 8, and 4 of a kind, for 0.35 of the budget
+        tried.append([(p.candidate.share, len(search._probes)) for p in search._probes[:1]])
+    # 0.35 of the budget pays for 14 passes, then 7: 20 starts on 11 samples, then on 5: too few
+    assert tried == [[(1.0, 70)], [(0.6875, 20)], []]
 
 
 def test_a_search_killed_amid_its_starts_knows_what_was_tried():

@@ -4,9 +4,8 @@ Each schedule is tried on a few samples, so that what it loses is known with muc
 best of many is mostly the luckiest. But like schedules lose alike. The posterior mean of a Gaussian
 process (Rasmussen and Williams, *Gaussian Processes for Machine Learning*, eq. 2.23) averages over
 neighbours, and says what those between them should lose. Distances are those between square roots
-of keep ratios, since one more token matters the less the more there are; losses are logarithms,
-since what is lost matters in parts of itself and its noise grows with it; Matern's covariance with
-nu = 3/2, since counts make steps, and one length for all layers; noise and length by maximum
+of keep ratios, since one more token matters the less the more there are; Matern's covariance with
+nu = 3/2, since counts make steps; one length for all layers; noise and length by maximum
 likelihood.
 """
 
@@ -26,31 +25,26 @@ HEIGHT = (0.3, (1e-5, 1e5))
 NOISE = (0.01, (1e-5, 0.1))
 """Variances in parts of that of the values."""
 JITTER = 1e-8
-FLOOR = 0.1
-"""Part of the mean loss below which differences matter no more than in itself."""
 
 
 def expected(
-    tried: NDArray[np.float64], lost: NDArray[np.float64], asked: NDArray[np.float64]
+    tried: NDArray[np.float64], values: NDArray[np.float64], asked: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Loss to expect at `asked` `[m, layers]`, from that of `tried` `[n, layers]`: `[m]`.
+    """Values to expect at keep ratios `asked` `[m, layers]`, from those `tried` `[n, layers]`.
 
-    Losses are 0 or more; those that are not finite say nothing. Where all others are one value,
-    that is expected.
+    Float64 `[m]`. Values that are not finite say nothing. Where all others are one value, that is
+    expected.
     """
-    known = np.isfinite(lost)
+    known = np.isfinite(values)
     if not known.any():
         return np.full(len(asked), np.inf)
-    values = lost[known].clip(min=0.0)
-    if np.ptp(values) == 0:
-        return np.full(len(asked), values[0])
+    if np.ptp(values[known]) == 0:
+        return np.full(len(asked), values[known][0])
     process = GaussianProcessRegressor(
         ConstantKernel(*HEIGHT) * Matern(*LENGTH, nu=1.5) + WhiteKernel(*NOISE),
         alpha=JITTER, normalize_y=True,
     )  # fmt: skip
-    floor = FLOOR * values.mean()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a fit at its bounds is a fit
-        process.fit(np.sqrt(tried[known]), np.log(values + floor))
-    found = np.exp(process.predict(np.sqrt(asked))) - floor
-    return np.asarray(found, dtype=np.float64)
+        process.fit(np.sqrt(tried[known]), values[known])
+    return np.asarray(process.predict(np.sqrt(asked)), dtype=np.float64)
