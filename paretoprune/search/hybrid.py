@@ -112,8 +112,8 @@ class Hybrid(SearchStrategy):
             self._black_box.tell(evaluations)
             return
         self.gradient.tell(evaluations)
-        # starts that were tried on a few samples are nothing to breed from
-        self._returned += [e for e in evaluations if e.candidate.share == 1]
+        if self.gradient.returning:  # starts, often tried on few samples, are nothing to breed from
+            self._returned += evaluations
 
     @property
     def finished(self) -> bool:

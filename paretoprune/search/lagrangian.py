@@ -197,6 +197,11 @@ class LagrangianSearch(GradientStrategy):
         return [p for p in self._probes if p.lost is None]
 
     @property
+    def returning(self) -> bool:
+        """Whether it takes no more steps, and hands out final configurations."""
+        return self._pending is not None
+
+    @property
     def finished(self) -> bool:
         """Whether all final configurations have been handed out."""
         return self._pending is not None and not self._pending
