@@ -1,14 +1,15 @@
 """What the starts of a gradient search lose: the table of docs/explanation/gradient-search.md.
 
 Run `python docs/measure_starts.py`; it takes minutes. All schedules of one or two drops are
-evaluated on the whole search split, which is the truth, and on parts of it, which is what a search
-tries. Per knot the best is chosen by what was tried, or by what that lets expect of all; printed is
-what the chosen lose in truth, mean over knots.
+evaluated on every sample. Then the samples are halved at random, again and again: on a few of the
+one half some schedules are tried, as a search does, and per knot the best is chosen by what was
+tried, or by what that lets expect of all; printed is what the chosen lose on the other half, mean
+over knots and halvings.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,15 +21,21 @@ from paretoprune.search.gradient.surrogate import expected
 from paretoprune.search.grid import farthest_first
 from paretoprune.search.lagrangian import LagrangianSearch
 
-SAMPLES = 200
-PASSES = 10.0
-TRIES = ((32, 40), (32, None), (16, 60), (16, None))
-"""On how many samples, and how many schedules: None for as many as `PASSES` pay for."""
+SAMPLES = 400
+HALVINGS = 16
+TRIES = ((100, 16), (40, 40), (20, 80), (200, 32), (80, 80), (40, 160))
+"""How many schedules, on how many samples of the half each."""
+
+Row = NDArray[np.float64]
 
 
-def chosen(
-    lost: NDArray[np.float64], compute: NDArray[np.float64], budgets: NDArray[np.float64]
-) -> list[int]:
+WAYS: dict[str, Callable[[Row, Row, Row], Row]] = {
+    "between ratios": lambda tried, lost, asked: expected(tried**2, lost, asked**2),  # of roots
+    "between roots": expected,
+}
+
+
+def chosen(lost: Row, compute: Row, budgets: Row) -> list[int]:
     """Of each budget that starts reach, the place of what loses least within it."""
     within = [b for b in budgets if compute.min() <= b <= compute.max() + 0.05]
     return [int(np.where(compute <= b + SLACK, lost, np.inf).argmin()) for b in within]
@@ -38,31 +45,37 @@ def measure(model: str) -> None:
     """Print the rows of one model."""
     problem = load_problem(model, search_size=SAMPLES, heldout_size=0)
     search = LagrangianSearch()
-    search.start(problem, SearchContext(seed=0, budget=4 * PASSES))
+    search.start(problem, SearchContext(seed=0, budget=40.0))
     starts, budgets = search.starts, search.budgets
     assert starts is not None
     candidates = [search.coordinates.candidate(point) for point in starts.points.numpy()]
-    prices = np.array([problem.price(c) for c in candidates])
-
-    def lost(samples: int) -> NDArray[np.float64]:
-        asked = [replace(c, share=samples / SAMPLES) for c in candidates]
-        return np.array([e.metrics["lost_to_dense"] for e in problem.evaluate(asked)])
-
-    truth = lost(SAMPLES)
-
-    def told(name: str, places: list[int], cost: float) -> None:
-        print(f"{model:16} {name:28} {cost:6.1f} passes  {truth[places].mean():.3f}")
-
+    retained = [e.retained for e in problem.evaluate(candidates)]
+    lost = 1 - np.stack([r for r in retained if r is not None]).astype(np.float64)
+    price = np.mean([problem.price(c) for c in candidates])
     order = np.array(list(farthest_first(starts.ratios)))
-    for samples, count in TRIES:
-        known, costs = lost(samples), (prices[order] * samples / SAMPLES).cumsum()
-        tried = order[: count or int((costs <= PASSES).sum())]
-        cost = float(costs[len(tried) - 1])
-        best = chosen(known[tried], starts.compute[tried], budgets)
-        told(f"best of {len(tried)} on {samples}", tried[best].tolist(), cost)
-        hoped = expected(starts.ratios[tried], known[tried], starts.ratios)
-        told(f"expected, {len(tried)} on {samples}", chosen(hoped, starts.compute, budgets), cost)
-    told("truth", chosen(truth, starts.compute, budgets), float(prices.sum()))
+    found: dict[str, list[float]] = {}
+    for halving in range(HALVINGS):
+        samples = np.random.default_rng(halving).permutation(SAMPLES)
+        one, other = samples[: SAMPLES // 2], samples[SAMPLES // 2 :]
+        truth = lost[:, other].mean(1)
+
+        def told(name: str, places: list[int], truth: Row = truth) -> None:
+            found.setdefault(name, []).append(float(truth[places].mean()))
+
+        for count, on in TRIES:
+            tried = order[:count]
+            known = lost[tried][:, one[:on]].mean(1)
+            cost = price * count * on / len(one)
+            of = f"{count} on {on}, {cost:.1f} passes: "
+            best = chosen(known, starts.compute[tried], budgets)
+            told(f"{of}the best", tried[best].tolist())
+            for name, way in WAYS.items():
+                hoped = way(starts.ratios[tried], known, starts.ratios)
+                told(f"{of}expected, {name}", chosen(hoped, starts.compute, budgets))
+        told("all on all", chosen(lost[:, one].mean(1), starts.compute, budgets))
+    for name, values in found.items():
+        error = np.std(values) / np.sqrt(HALVINGS)
+        print(f"{model:16} {name:55} {np.mean(values):.3f} ± {error:.3f}")
 
 
 if __name__ == "__main__":

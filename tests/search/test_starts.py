@@ -5,13 +5,12 @@ import pytest
 import torch
 
 from paretoprune.errors import UnknownNameError
-from paretoprune.problem import Candidate, Evaluation
+from paretoprune.problem import Evaluation
 from paretoprune.search.base import SearchContext
 from paretoprune.search.gradient.coordinates import coordinates_of
 from paretoprune.search.gradient.starts import (
     FEWEST,
     MOST,
-    Probe,
     Starts,
     expected_loss,
     plan_starts,
@@ -142,31 +141,6 @@ def test_where_every_probe_failed_the_knots_stay():
     otherwise = torch.rand(2, 4, dtype=torch.float64)
     assert starts.best(BUDGETS, otherwise).equal(otherwise)
     assert np.isinf(expected_loss(starts.probes, starts.ratios)).all()
-
-
-def test_losses_are_expected_in_parts_of_themselves():
-    """Halfway between two schedules lies their geometric mean, floors on both."""
-    ends = np.array([[0.04, 0.04], [1.0, 1.0]])
-    probes = [
-        Probe(row, Candidate("free", {}), lost=x) for row, x in zip(ends, (0.9, 0.1), strict=True)
-    ]
-    (between,) = expected_loss(probes, np.array([[0.36, 0.36]]))
-    assert between == pytest.approx(np.sqrt(0.95 * 0.15) - 0.05)
-    for probe in probes:
-        probe.lost *= 7
-    assert expected_loss(probes, np.array([[0.36, 0.36]])) == pytest.approx(7 * between)
-
-
-def test_a_loss_below_zero_by_rounding_is_none():
-    rows = np.array([[0.04], [0.36], [1.0]])
-    probes = [
-        Probe(r, Candidate("free", {}), lost=x)
-        for r, x in zip(rows, (0.5, 0.2, -1e-6), strict=True)
-    ]
-    assert np.isfinite(expected_loss(probes, rows)).all()
-    for probe in probes:
-        probe.lost = 0.0
-    assert expected_loss(probes, rows) == pytest.approx(np.zeros(3))
 
 
 def test_points_are_tried_as_they_are_rounded():

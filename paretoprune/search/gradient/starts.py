@@ -31,8 +31,6 @@ MOST = 200
 """Schedules that are tried, at most: what a Gaussian process costs grows with their cube."""
 SLACK = 1e-6
 """How far a start may exceed its budget by rounding."""
-FLOOR = 0.1
-"""Part of the mean loss below which a part more or less no longer matters."""
 FAR = 0.05
 """How far above all starts a knot may lie to begin there."""
 
@@ -142,16 +140,9 @@ def probes_of(coordinates: Coordinates, points: Tensor, share: float) -> list[Pr
 
 
 def expected_loss(probes: Sequence[Probe], ratios: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What schedules `[n, layers]` should lose, by what was tried, `[n]`; infinite if nothing.
-
-    In logarithms: of schedules for one budget, which loses a tenth less is the same question at
-    all budgets, and noise grows with what is lost.
-    """
-    lost = np.array([np.inf if p.lost is None else max(p.lost, 0.0) for p in probes])
-    known = lost[np.isfinite(lost)]
-    floor = FLOOR * known.mean() if known.any() else 1.0
-    logs = expected(np.stack([p.ratios for p in probes]), np.log(lost + floor), ratios)
-    return np.asarray(np.exp(logs) - floor, dtype=np.float64)
+    """What schedules `[n, layers]` should lose, by what was tried, `[n]`; infinite if nothing."""
+    lost = np.array([np.inf if p.lost is None else p.lost for p in probes])
+    return expected(np.stack([p.ratios for p in probes]), lost, ratios)
 
 
 def told(probe: Probe, evaluation: Evaluation, loss: str) -> None:
