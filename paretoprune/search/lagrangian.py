@@ -176,7 +176,7 @@ class LagrangianSearch(GradientStrategy):
         if self._pending is None:
             if self._stepping and self._iterate():
                 return []
-            if self._stepping and self.starts is not None:
+            if self._stepping and self.starts is not None and self.history:
                 self._end_steps()
                 return self.ask(n)
             self._pending = self._round()

@@ -194,6 +194,15 @@ def test_where_the_steps_end_is_tried_on_the_same_samples_before_the_finals():
     assert last != ended  # the mean of the last iterates, not the last one
 
 
+def test_where_no_step_was_taken_nothing_is_tried_again():
+    search, result = played(budget=16.0, start_share=0.65, final_share=0.4)
+    assert search.starts is not None and not search.history
+    assert search._checks == []
+    shares = [e.candidate.share for e in result.evaluations]
+    assert shares.count(1.0) >= 2 and search.finished
+    assert [s for s in shares if s < 1] == [0.5] * FEWEST  # starts alone
+
+
 def test_steps_that_only_lose_are_not_returned():
     """Where steps went uphill, what is returned is what the starts promise."""
     search = LagrangianSearch(
