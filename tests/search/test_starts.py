@@ -162,7 +162,7 @@ def test_many_knots_where_starts_can_be_paid_for_and_few_where_not():
     assert len(search._probes) == min(MOST, len(search.starts.points))
     search.start(Shared(step_cost=0.5), SearchContext(seed=0, budget=60.0))
     assert (len(search.knots), len(search._probes)) == (16, FEWEST)
-    assert search._probes[0].candidate.share == 0.75  # a quarter of 60, for 20 starts of 1
+    assert search._probes[0].candidate.share == 0.5625  # 12 of 60, for 20 starts on 9 of 16
     search.start(Shared(step_cost=0.5), SearchContext(seed=0, budget=15.0))
     assert len(search.knots) == 5 and search._probes == []
 
@@ -177,8 +177,8 @@ def test_a_search_tries_starts_first_pays_for_them_and_begins_at_the_best():
     count = len(search.starts.probes)
     tried = [e for e in result.evaluations if e.candidate.share < 1]
     assert tried[:count] == result.evaluations[:count]
-    assert {e.candidate.share for e in tried} == {0.75}
-    assert result.spent_at[count - 1] == pytest.approx(0.75 * count)
+    assert {e.candidate.share for e in tried} == {0.5625}
+    assert result.spent_at[count - 1] == pytest.approx(0.5625 * count)
     assert result.spent <= 60.0 + 1e-9
     assert all(p.lost is not None for p in search._probes)
 

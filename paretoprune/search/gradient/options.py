@@ -69,7 +69,7 @@ class LagrangianOptions:
     slope_start: float = 2.0
     slope_end: float = 10.0
     start: str = "spread"
-    start_share: float = 0.25
+    start_share: float = 0.2
     restarts: int = 0
     stop_within: float = 0.0
     patience: int = 3
