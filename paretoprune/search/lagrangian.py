@@ -102,12 +102,14 @@ class LagrangianSearch(GradientStrategy):
         if options.checkpoint:
             self.relaxed = self.relaxed.checkpointed()
         self.coordinates = coordinates_of(self.relaxed, problem, self.space_name)
+        self.knots = self._knots(options.knots, options.highest_budget, options.bend)
+        self._offers = self._plan_finals(self._price_at, options.final_share, options.most_finals)
         self.starts = self._plan_starts()
         self._checks: list[Probe] = []
         self._stepping = True
-        few = options.start != "constant" and self.starts is None
-        knots = min(options.knots, FEW_KNOTS) if few else options.knots
-        self.knots = self._knots(knots, options.highest_budget, options.bend)
+        if options.start != "constant" and self.starts is None:
+            few = min(options.knots, FEW_KNOTS)
+            self.knots = self._knots(few, options.highest_budget, options.bend)
         count = len(self.knots)
         self.x = self.coordinates.start(self.budgets)
         self.velocity = torch.zeros_like(self.x)
@@ -118,7 +120,6 @@ class LagrangianSearch(GradientStrategy):
         self._sum = torch.zeros_like(self.x)
         self._summed = 0
         self._pending: list[Candidate] | None = None
-        self._offers = self._plan_finals(self._price_at, options.final_share, options.most_finals)
         self._reserve += 1.1 * self._tried_share * sum(map(self._price_at, self.budgets))
         probing = sum(problem.price(p.candidate) for p in self._probes)
         for_steps = context.budget - self._reserve - self.relaxed.teacher_price() - probing
@@ -147,10 +148,11 @@ class LagrangianSearch(GradientStrategy):
             return None
         low, high = relaxed.reachable
         self.coordinates.slope = options.slope_end
+        left = self.context.budget - self._reserve - relaxed.teacher_price()
         return plan_starts(
             self.coordinates, relaxed, self.problem,
             below=low + TRIED_BELOW * (high - low),
-            affordable=options.start_share * self.context.budget,
+            affordable=options.start_share * left,
             per_start=PER_START, least=FEWEST_SAMPLES,
         )  # fmt: skip
 

@@ -40,9 +40,9 @@ class LagrangianOptions:
     `farthest` in a step; `sharing` is the weight that a knot's neighbours get in its gradient, 0
     for none, because near budgets want near schedules. `start` is where the knots start: `spread`,
     at what should lose least at each budget, by evaluations of schedules all over the space on a
-    part of the samples, for at most `start_share` of the budget; they judge, too, where the steps
-    end (`gradient.starts`). `constant` tries nothing; nor do the smallest budgets,
-    where there are 5 knots at most. `restarts` times the knots go
+    part of the samples, for at most `start_share` of what final evaluations leave of the budget;
+    they judge, too, where the steps end (`gradient.starts`). `constant` tries nothing; nor do the
+    smallest budgets, where there are 5 knots at most. `restarts` times the knots go
     back to their best iterates and the step size to its start. Steps end early once every knot is
     within `stop_within` of its constraint for `patience` outer iterations in a row (0: never).
     `final_share` is the share of the budget kept for evaluating the rounded configurations, at most
@@ -69,7 +69,7 @@ class LagrangianOptions:
     slope_start: float = 2.0
     slope_end: float = 10.0
     start: str = "spread"
-    start_share: float = 0.2
+    start_share: float = 0.6
     restarts: int = 0
     stop_within: float = 0.0
     patience: int = 3
