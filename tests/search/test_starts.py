@@ -160,14 +160,15 @@ def test_many_knots_where_starts_can_be_paid_for_and_few_where_not():
     search.start(Shared(step_cost=0.5), SearchContext(seed=0, budget=4000.0))
     assert len(search.knots) == 16
     assert len(search._probes) == min(MOST, len(search.starts.points))
-    search.start(Shared(step_cost=0.5), SearchContext(seed=0, budget=60.0))
+    # four finals cost 4.4 with what is kept for them, the teacher 1: 0.6 of the rest is 20 x 9 / 16
+    search.start(Shared(step_cost=0.5), SearchContext(seed=0, budget=24.5))
     assert (len(search.knots), len(search._probes)) == (16, FEWEST)
-    assert search._probes[0].candidate.share == 0.5625  # 12 of 60, for 20 starts on 9 of 16
-    search.start(Shared(step_cost=0.5), SearchContext(seed=0, budget=15.0))
+    assert search._probes[0].candidate.share == 0.5625
+    search.start(Shared(step_cost=0.5), SearchContext(seed=0, budget=10.0))
     assert len(search.knots) == 5 and search._probes == []
 
 
-def played(budget=60.0, **options):
+def played(budget=32.0, **options):
     search = LagrangianSearch(knots=3, batch=8, inner_steps=2, most_finals=4, **options)
     return search, run_study(Shared(step_cost=0.5), search, budget=budget)
 
@@ -177,25 +178,25 @@ def test_a_search_tries_starts_first_pays_for_them_and_begins_at_the_best():
     count = len(search.starts.probes)
     tried = [e for e in result.evaluations if e.candidate.share < 1]
     assert tried[:count] == result.evaluations[:count]
-    assert {e.candidate.share for e in tried} == {0.5625}
-    assert result.spent_at[count - 1] == pytest.approx(0.5625 * count)
-    assert result.spent <= 60.0 + 1e-9
+    (share,) = {e.candidate.share for e in tried}
+    assert result.spent_at[count - 1] == pytest.approx(share * count)
+    assert result.spent <= 32.0 + 1e-9
     assert all(p.lost is not None for p in search._probes)
 
 
 def test_where_the_steps_end_is_tried_on_the_same_samples_before_the_finals():
-    search, result = played(budget=150.0, start_share=0.1)
+    search, result = played(budget=45.0, start_share=0.4)
     count = len(search.starts.probes)
     shares = [e.candidate.share for e in result.evaluations]
-    assert shares == [0.75] * (count + 3) + [1.0] * (len(shares) - count - 3)
+    assert shares == [shares[0]] * (count + 3) + [1.0] * (len(shares) - count - 3)
+    assert shares[0] < 1
     ended = [search.coordinates.candidate(x).values for x in search._averaged().numpy()]
     assert [e.candidate.values for e in result.evaluations[count : count + 3]] == ended
-    last = [search.coordinates.candidate(x).values for x in search.x.numpy()]
-    assert last != ended  # the mean of the last iterates, not the last one
+    assert not search._averaged().equal(search.x)  # the mean of the last iterates, not the last one
 
 
 def test_where_no_step_was_taken_nothing_is_tried_again():
-    search, result = played(budget=16.0, start_share=0.65, final_share=0.4)
+    search, result = played(budget=16.0, start_share=0.95)
     assert search.starts is not None and not search.history
     assert search._checks == []
     shares = [e.candidate.share for e in result.evaluations]
@@ -210,7 +211,7 @@ def test_steps_that_only_lose_are_not_returned():
     )  # fmt: skip
     descend = search._descend
     search._descend = lambda x, direction: descend(x, -direction)
-    result = run_study(Shared(step_cost=0.5), search, budget=70.0)
+    result = run_study(Shared(step_cost=0.5), search, budget=40.0)
     starts = search.starts
     begun = starts.best(search.budgets, search._averaged())
     assert lost(search._averaged().numpy()).mean() > 1.2 * lost(begun.numpy()).mean()
@@ -234,7 +235,7 @@ def test_otherwise_it_starts_constant(options, budget):
 def test_a_restored_search_knows_what_was_tried():
     search, _ = played()
     again = LagrangianSearch(knots=3, batch=8, inner_steps=2, most_finals=4)
-    again.start(Shared(step_cost=0.5), SearchContext(seed=0, budget=60.0))
+    again.start(Shared(step_cost=0.5), SearchContext(seed=0, budget=32.0))
     again.restore(search.state())
     assert len(again._probes) == len(again.starts.probes) + 3
     assert [p.lost for p in again._probes] == [p.lost for p in search._probes]
