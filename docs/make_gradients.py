@@ -1,6 +1,6 @@
 """Draws docs/images/gradient/*.png: the soft mask, and the curves and gap of a real run.
 
-paretoprune search gradient --budget 40 --reference grid:coarse --out run
+paretoprune search gradient --budget 120 --reference grid:coarse --out run
 python docs/make_gradients.py run
 """
 
