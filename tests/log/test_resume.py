@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import optuna
@@ -104,6 +105,29 @@ def test_seconds_go_on_from_where_they_were(tmp_path):
     before = max(t.user_attrs.get("study_seconds", 0) for t in study.trials)
     problem.lives = None
     assert play(tmp_path, problem).seconds >= before > 0
+
+
+class WithRetained(WithOutcomes):
+    def evaluate(self, candidates):
+        return [
+            replace(e, retained=np.full(5, 0.5 * e.objectives["quality"], np.float32))
+            for e in super().evaluate(candidates)
+        ]
+
+
+def test_what_is_retained_is_known_again_and_evaluated_again_where_it_is_lost(tmp_path):
+    """Starts of `adaptive` are judged by it: without it a resumed search would go another way."""
+    problem = WithRetained()
+    first = play(tmp_path, problem)
+    mortal = Mortal(problem)
+    again = play(tmp_path, mortal)
+    assert mortal.evaluated == 0
+    for one, other in zip(first.evaluations, again.evaluations, strict=True):
+        assert other.retained.tolist() == one.retained.tolist() != other.outcomes.tolist()
+    study = optuna.load_study(study_name="one", storage=f"sqlite:///{tmp_path / 'study.db'}")
+    (tmp_path / "outcomes" / f"{study.trials[3].user_attrs['retained']}.npy").unlink()
+    assert len(play(tmp_path, mortal).evaluations) == 30
+    assert mortal.evaluated == 8  # its ask, and no other
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated"])

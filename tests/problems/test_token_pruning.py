@@ -22,6 +22,20 @@ def constant(problem, ratio):
     return exact_candidate(KeepSchedule.constant(ratio, problem.adapter.spec.layers))
 
 
+def test_what_is_retained_of_each_sample_is_what_is_not_lost(mini):
+    thin = exact_candidate(KeepSchedule((1.0, *[0.3] * (mini.adapter.spec.layers - 1))))
+    dense, half = mini.evaluate([constant(mini, 1.0), thin])
+    assert dense.retained == pytest.approx(np.ones(len(mini.samples)), abs=1e-4)
+    for found in (dense, half):
+        assert found.retained.dtype == np.float32
+        assert found.retained.shape == found.outcomes.shape
+        assert found.retained.min() >= 0 and found.retained.max() <= 1
+        lost = found.metrics["lost_to_dense"]
+        assert 1 - found.retained.mean() == pytest.approx(lost, abs=1e-5)
+    part = mini.evaluate([dataclasses.replace(half.candidate, share=0.5)])[0]
+    assert set(part.retained.tolist()) <= set(half.retained.tolist())
+
+
 def test_dense_and_blind_are_the_ends_of_both_scales(mini):
     dense, blind = mini.evaluate([constant(mini, 1.0), constant(mini, 0.0)])
     assert dense.objectives == {"score": pytest.approx(1.0), "compute": pytest.approx(1.0)}

@@ -1,6 +1,7 @@
 """Kinds of questions: found where they are, and the best schedules of each at a mean budget."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -112,6 +113,23 @@ def test_the_more_can_be_paid_the_more_samples_starts_are_tried_on(monkeypatch):
         tried.append([(p.candidate.share, len(search._probes)) for p in search._probes[:1]])
     # 0.35 of the budget pays for 14 passes, then 7: 20 starts on 11 samples, then on 5: too few
     assert tried == [[(1.0, 70)], [(0.6875, 20)], []]
+
+
+@pytest.mark.parametrize(
+    ("loss", "told", "kept"),
+    [("retention", True, "retained"), ("kl", True, "outcomes"), ("retention", False, "outcomes")],
+)
+def test_starts_are_judged_by_what_is_retained_where_that_is_minimised_and_known(loss, told, kept):
+    problem = Told(step_cost=0.5)
+    search = AdaptiveSearch(kinds=2, knots=4, loss=loss)
+    search.start(problem, SearchContext(seed=0, budget=200.0))
+    found = problem.evaluate(search.ask(3))
+    rng = np.random.default_rng(0)
+    given = [replace(e, retained=rng.random(16, dtype=np.float32) if told else None) for e in found]
+    search.tell(given)
+    for probe, evaluation in zip(search._probes[:3], given, strict=True):
+        assert probe.kept.tolist() == getattr(evaluation, kept).tolist()
+    assert search._probes[3].kept is None
 
 
 def test_a_search_killed_amid_its_starts_knows_what_was_tried():
