@@ -6,10 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from paretoprune.problems.load import load_problem
 from paretoprune.search.adaptive import AdaptiveSearch
 from paretoprune.search.base import SearchContext
 from paretoprune.search.gradient.kinds import PRIOR, best_per_kind, kinds_of, means_per_kind
 from paretoprune.search.gradient.knots import Knots
+from paretoprune.specs import StrategySpec
 from paretoprune.study import run_study
 from paretoprune.testing.relaxations import ToyPruning
 
@@ -113,6 +115,16 @@ def test_the_more_can_be_paid_the_more_samples_starts_are_tried_on(monkeypatch):
         tried.append([(p.candidate.share, len(search._probes)) for p in search._probes[:1]])
     # 0.35 of the budget pays for 14 passes, then 7: 20 starts on 11 samples, then on 5: too few
     assert tried == [[(1.0, 70)], [(0.6875, 20)], []]
+
+
+@pytest.mark.parametrize(("strategy", "per_start"), [("gradient", 1), ("adaptive", 2)])
+def test_kinds_have_twice_as_many_samples_per_start_as_a_static_search(strategy, per_start):
+    problem = load_problem("mini-llava", search_size=120, heldout_size=0)
+    search = StrategySpec.parse(strategy).build()
+    search.start(problem, SearchContext(seed=0, budget=30.0))
+    samples = 120 * search._probes[0].candidate.share
+    assert len(search._probes) > 30
+    assert samples / len(search._probes) == pytest.approx(per_start, rel=0.1)
 
 
 @pytest.mark.parametrize(
