@@ -116,6 +116,16 @@ def test_as_many_are_tried_on_as_many_samples_as_the_budget_allows(affordable, t
     assert sum(p.candidate.share for p in starts.probes) <= affordable
 
 
+@pytest.mark.parametrize("budget", [0.3, 1.0, 1.6])
+def test_a_budget_that_final_evaluations_use_up_pays_for_no_starts(budget):
+    """What was left for starts was below zero, and its square root no number: a traceback."""
+    search = LagrangianSearch()
+    result = run_study(Shared(step_cost=0.5), search, budget=budget)
+    assert search.starts is None
+    assert result.spent <= budget
+    assert planned(0.0) is planned(-0.5) is None
+
+
 def test_the_best_start_is_what_should_lose_least_within_the_budget():
     starts = planned(1000.0)
     for number, probe in enumerate(starts.probes):

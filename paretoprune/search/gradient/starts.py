@@ -92,7 +92,7 @@ def plan_starts(
     from the middle outwards, so that any first part covers the space.
     """
     points = coordinates.spread(below)
-    if len(points) < FEWEST:
+    if len(points) < FEWEST or affordable <= 0:
         return None
     with torch.no_grad():
         ratios = coordinates.ratios(points)
