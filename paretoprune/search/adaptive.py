@@ -85,17 +85,18 @@ class AdaptiveOptions:
     """Settings of the adaptive search; those that it shares with `gradient` mean the same.
 
     `kinds` is how many kinds of questions have a front of their own to start from, which is sought
-    for at most `start_share` of the budget; where that pays for too few schedules, or with 1, there
-    is one, constant start. `width` is that of the predictor's layers; `learning_rate` and
-    `weight_decay` are AdamW's for the predictor, `base_rate` the learning rate of the parameters at
-    the knots; rates fall by a cosine. Weights are averaged over the last `average_share`.
+    for at most `start_share` of what `final_share` leaves of the budget; where that pays for too
+    few schedules, or with one kind, there is one, constant start. `width` is that of the
+    predictor's layers; `learning_rate` and `weight_decay` are AdamW's for the predictor,
+    `base_rate` the learning rate of the parameters at the knots; rates fall by a cosine. Weights
+    are averaged over the last `average_share`.
     """
 
     kernel: str = "free"
     knots: int = 16
     bend: float = 2.0
     kinds: int = 8
-    start_share: float = 0.35
+    start_share: float = 0.5
     batch: int = 32
     micro_batch: int = 16
     inner_steps: int = 8
@@ -197,7 +198,7 @@ class AdaptiveSearch(GradientStrategy):
         return plan_starts(
             FreeRatios(relaxed), relaxed, problem,
             below=low + TRIED_BELOW * (high - low),
-            affordable=options.start_share * context.budget,
+            affordable=options.start_share * (1 - options.final_share) * context.budget,
             per_start=PER_START, least=options.kinds * PER_KIND,
         )  # fmt: skip
 

@@ -69,7 +69,7 @@ class Hybrid(SearchStrategy):
     def __init__(
         self,
         polish: str = "nsga2",
-        gradient_share: float = 0.7,
+        gradient_share: float = 0.9,
         population: int = 16,
         **options: Any,
     ) -> None:

@@ -106,7 +106,7 @@ class LagrangianSearch(GradientStrategy):
         self._offers = self._plan_finals(self._price_at, options.final_share, options.most_finals)
         self.starts = self._plan_starts()
         self._checks: list[Probe] = []
-        self._stepping = True
+        self._stepping = options.start_share < 1
         if options.start != "constant" and self.starts is None:
             few = min(options.knots, FEW_KNOTS)
             self.knots = self._knots(few, options.highest_budget, options.bend)
@@ -120,7 +120,8 @@ class LagrangianSearch(GradientStrategy):
         self._sum = torch.zeros_like(self.x)
         self._summed = 0
         self._pending: list[Candidate] | None = None
-        self._reserve += 1.1 * self._tried_share * sum(map(self._price_at, self.budgets))
+        if self._stepping:
+            self._reserve += 1.1 * self._tried_share * sum(map(self._price_at, self.budgets))
         probing = sum(problem.price(p.candidate) for p in self._probes)
         for_steps = context.budget - self._reserve - self.relaxed.teacher_price() - probing
         self.rounds = Rounds(for_steps, options.restarts, options.average_share)
@@ -148,7 +149,9 @@ class LagrangianSearch(GradientStrategy):
             return None
         low, high = relaxed.reachable
         self.coordinates.slope = options.slope_end
-        left = self.context.budget - self._reserve - relaxed.teacher_price()
+        left = self.context.budget - self._reserve
+        if options.start_share < 1:
+            left -= relaxed.teacher_price()
         return plan_starts(
             self.coordinates, relaxed, self.problem,
             below=low + TRIED_BELOW * (high - low),
@@ -395,7 +398,7 @@ class LagrangianSearch(GradientStrategy):
         self._taught, self.met = values["taught"], values["met"]
         self.rounds.spent, self.rounds.restarted = values["stepped"], values["restarted"]
         self.history = list(values["history"])
-        if not values["stepping"]:
+        if self._stepping and not values["stepping"]:
             self._end_steps()
         for probe, lost in zip(self._probes, values["probed"], strict=True):
             probe.lost = lost

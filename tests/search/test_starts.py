@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from paretoprune.errors import UnknownNameError
+from paretoprune.errors import InvalidValueError, UnknownNameError
 from paretoprune.problem import Evaluation
 from paretoprune.search.base import SearchContext
 from paretoprune.search.gradient.coordinates import coordinates_of
@@ -212,6 +212,24 @@ def test_where_no_step_was_taken_nothing_is_tried_again():
     shares = [e.candidate.share for e in result.evaluations]
     assert shares.count(1.0) >= 2 and search.finished
     assert [s for s in shares if s < 1] == [0.5] * FEWEST  # starts alone
+
+
+@pytest.mark.parametrize("budget", [4.0, 32.0, 4000.0])
+def test_with_all_for_the_starts_no_step_is_taken(budget):
+    search, result = played(budget=budget, start_share=1.0)
+    assert search.history == [] and search.finished
+    assert result.spent == pytest.approx(sum(e.cost for e in result.evaluations))
+    assert result.spent <= budget + 1e-9
+    if budget == 32.0:  # nothing is kept for a teacher's pass or for steps
+        tried = sum(e.cost for e in result.evaluations[: len(search.starts.probes)])
+        assert budget - search._reserve - tried < 1.0
+
+
+def test_the_share_for_starts_goes_up_to_one():
+    with pytest.raises(InvalidValueError, match="start_share must be above 0 and at most 1"):
+        LagrangianSearch(start_share=1.1)
+    with pytest.raises(InvalidValueError, match="got 0"):
+        LagrangianSearch(start_share=0)
 
 
 def test_steps_that_only_lose_are_not_returned():

@@ -13,7 +13,7 @@ AT_LEAST = {
     "knots": 2, "batch": 1, "inner_steps": 1, "most_finals": 1, "micro_batch": 1, "restarts": 0,
     "patience": 1,
 }  # fmt: skip
-SHARES = ("start_share", "final_share", "average_share", "highest_budget")
+SHARES = ("final_share", "average_share", "highest_budget")
 POSITIVE = (
     "bend", "learning_rate", "sigma", "most_multiplier", "tau_start", "tau_end", "slope_start",
     "slope_end",
@@ -41,8 +41,9 @@ class LagrangianOptions:
     for none, because near budgets want near schedules. `start` is where the knots start: `spread`,
     at what should lose least at each budget, by evaluations of schedules all over the space on a
     part of the samples, for at most `start_share` of what final evaluations leave of the budget;
-    they judge, too, where the steps end (`gradient.starts`). `constant` tries nothing; nor do the
-    smallest budgets, where there are 5 knots at most. `restarts` times the knots go
+    they judge, too, where the steps end (`gradient.starts`). With a `start_share` of 1 there are no
+    steps: what is returned shows what starts and finals do alone. `constant` tries nothing; nor do
+    the smallest budgets, where there are 5 knots at most. `restarts` times the knots go
     back to their best iterates and the step size to its start. Steps end early once every knot is
     within `stop_within` of its constraint for `patience` outer iterations in a row (0: never).
     `final_share` is the share of the budget kept for evaluating the rounded configurations, at most
@@ -87,6 +88,10 @@ class LagrangianOptions:
                 raise InvalidValueError(
                     f"option {name} must be between 0 and 1, got {getattr(self, name)}"
                 )
+        if not 0 < self.start_share <= 1:
+            raise InvalidValueError(
+                f"option start_share must be above 0 and at most 1, got {self.start_share}"
+            )
         if self.loss not in LOSSES:
             raise UnknownNameError("loss", self.loss, LOSSES)
         if self.start not in STARTS:
