@@ -55,6 +55,7 @@ from paretoprune.search.gradient.base import (
     with_prefix,
 )
 from paretoprune.search.gradient.coordinates import FreeRatios, coordinates_of
+from paretoprune.search.gradient.finals import fine_budgets
 from paretoprune.search.gradient.kinds import Kinds, best_per_kind, kinds_of, means_per_kind
 from paretoprune.search.gradient.sampling import distinct
 from paretoprune.search.gradient.starts import Probe, Starts, plan_starts
@@ -112,7 +113,7 @@ class AdaptiveOptions:
     slope_start: float = 2.0
     slope_end: float = 10.0
     final_share: float = 0.3
-    most_finals: int = 32
+    most_finals: int = 48
     average_share: float = 0.33
     highest_budget: float = 0.9
 
@@ -184,7 +185,8 @@ class AdaptiveSearch(GradientStrategy):
         self._stepped = 0.0
         self._given = 0
         self._finals: list[Candidate] | None = None
-        self._offers = self._plan_finals(self._price_at, options.final_share, options.most_finals)
+        self._offered: NDArray[np.float64] | None = None
+        self._plan_finals(self._price_at, options.final_share, options.most_finals)
         starts = sum(problem.price(p.candidate) for p in self._probes)
         self._for_steps = context.budget - self._reserve - self._before_steps() - starts
         self.history: list[dict[str, Any]] = []
@@ -284,6 +286,16 @@ class AdaptiveSearch(GradientStrategy):
 
     def _begin(self, starts: Starts) -> None:
         """Every kind of question starts from what should be best for it, at every knot."""
+        chosen, _ = self._best_for_kinds(starts)
+        rows = starts.points[torch.from_numpy(chosen)]
+        with torch.no_grad():
+            self.net.base.copy_(_logits(rows[..., self.relaxed.first :]))
+
+    def _best_for_kinds(self, starts: Starts) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """What each kind should start from at each knot, `[kinds, knots]`.
+
+        And what is kept of all samples then, to be expected at each knot, `[knots]`.
+        """
         rows = starts.points
         scores = np.stack([p.kept for p in self._probes if p.kept is not None])
         numbers = self.relaxed.part(self._probes[0].candidate.share)
@@ -295,8 +307,8 @@ class AdaptiveSearch(GradientStrategy):
         known = means_per_kind(scores, labels, self.policy.kinds)
         means = np.stack([expected(tried, own, starts.ratios) for own in known])
         chosen = best_per_kind(means, compute, labels, self.knots.budgets)
-        with torch.no_grad():
-            self.net.base.copy_(_logits(rows[torch.from_numpy(chosen)][..., self.relaxed.first :]))
+        of_kinds = np.bincount(labels, minlength=len(means)) / len(labels)
+        return chosen, of_kinds @ np.take_along_axis(means, chosen, axis=1)
 
     @property
     def finished(self) -> bool:
@@ -416,8 +428,26 @@ class AdaptiveSearch(GradientStrategy):
                     x.copy_(self._average[name] / self._averaged)
         self.policy.slope = self.options.slope_end
         stored = Predicted.restore(self.policy.settings, self.policy.tensors)
-        corrected = Predicted(**{**stored.settings, **self._correction(stored)}, net=stored.net)
-        return [self.relaxed.policy(corrected.at(float(b))) for b in self._offers]
+        correction = self._correction(stored)
+        corrected = Predicted(**{**stored.settings, **correction}, net=stored.net)
+        if self._offered is None:  # else of a checkpoint: evaluations may have been paid for since
+            told = self._told(correction.get("reached", []))
+            self._offered = self._offers(self._price_at, self.options.most_finals, told)
+        return [self.relaxed.policy(corrected.at(float(b))) for b in self._offered]
+
+    def _told(
+        self, reached: Sequence[float]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """Budgets, up to the dearest that policies `reached`, and what to expect at each, 0..1.
+
+        By what starts promise; None where none were tried.
+        """
+        if self._starts is None:
+            return None
+        knots = self.knots.budgets
+        budgets = fine_budgets(knots[0], min(max(reached, default=knots[-1]), knots[-1]))
+        _, kept = self._best_for_kinds(self._starts)
+        return budgets, np.minimum.accumulate(1 - np.interp(budgets, knots, kept)).clip(0, 1)
 
     def _correction(self, policy: Predicted) -> dict[str, list[float]]:
         """Budgets to ask for, and the mean compute on the search split that each gives, rounded."""
@@ -452,7 +482,7 @@ class AdaptiveSearch(GradientStrategy):
             {
                 "saved_steps": self.saved.steps, "averaged": self._averaged, "given": self._given,
                 "taught": self._taught, "stepped": self._stepped, "history": self.history,
-                "trained": self._finals is not None,
+                "offered": None if self._offered is None else self._offered.tolist(),
             },
         )  # fmt: skip
 
@@ -469,7 +499,8 @@ class AdaptiveSearch(GradientStrategy):
         self._averaged, self._given = values["averaged"], values["given"]
         self._taught, self._stepped = values["taught"], values["stepped"]
         self.history = list(values["history"])
-        self._finals = self._policies() if values["trained"] else None
+        self._offered = None if values["offered"] is None else np.array(values["offered"])
+        self._finals = None if self._offered is None else self._policies()
 
 
 def standardised(features: Tensor) -> Tensor:

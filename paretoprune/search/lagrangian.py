@@ -40,7 +40,7 @@ from paretoprune.search.base import SearchContext
 from paretoprune.search.gradient.augmented import Multipliers, SavedLoss
 from paretoprune.search.gradient.base import GradientStrategy, geometric
 from paretoprune.search.gradient.coordinates import coordinates_of, project
-from paretoprune.search.gradient.finals import below, least
+from paretoprune.search.gradient.finals import below, fine_budgets, least, lost_within
 from paretoprune.search.gradient.knots import over_neighbours
 from paretoprune.search.gradient.options import LagrangianOptions
 from paretoprune.search.gradient.rounds import BestIterates, Rounds
@@ -103,7 +103,7 @@ class LagrangianSearch(GradientStrategy):
             self.relaxed = self.relaxed.checkpointed()
         self.coordinates = coordinates_of(self.relaxed, problem, self.space_name)
         self.knots = self._knots(options.knots, options.highest_budget, options.bend)
-        self._offers = self._plan_finals(self._price_at, options.final_share, options.most_finals)
+        self._plan_finals(self._price_at, options.final_share, options.most_finals)
         self.starts = self._plan_starts()
         self._checks: list[Probe] = []
         self._stepping = options.start_share < 1
@@ -353,10 +353,12 @@ class LagrangianSearch(GradientStrategy):
         tau = self._annealed()
         with torch.no_grad():
             ratios = self.coordinates.ratios(points).numpy()
+        told = lost = None
         if self.starts is not None:
-            places = least(compute, expected_loss(self._probes, ratios), self._offers)
-        else:
-            places = below(compute, self._offers)
+            lost = expected_loss(self._probes, ratios)
+            told = self._told(compute, lost)
+        offers = self._offers(self._price_at, self.options.most_finals, told)
+        places = below(compute, offers) if lost is None else least(compute, lost, offers)
         points, ratios = points[torch.from_numpy(places)], ratios[places]
         once: dict[str, Candidate] = {}
         for point, row in zip(points.numpy(), ratios, strict=True):
@@ -364,6 +366,17 @@ class LagrangianSearch(GradientStrategy):
             relaxed = {"keep": [float(r) for r in row], "tau": tau}
             once[self.problem.identity(candidate)] = replace(candidate, relaxed=relaxed)
         return list(once.values())
+
+    def _told(
+        self, compute: NDArray[np.float64], lost: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """Budgets, and what the best within each should lose, 0..1; points are `[n]`."""
+        if not np.isfinite(lost).any():
+            return None
+        budgets = fine_budgets(self.relaxed.reachable[0], self.budgets[-1])
+        best = lost_within(compute, lost, budgets)
+        part = best if self.options.loss == "retention" else 1 - np.exp(-best)
+        return budgets, part.clip(0, 1)
 
     # --- checkpoints
 

@@ -1,12 +1,24 @@
 """Round budgets for final configurations."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from paretoprune import load_problem
-from paretoprune.search.gradient.finals import below, least, round_budgets
+from paretoprune.search.gradient.finals import (
+    BETWEEN,
+    FINE,
+    below,
+    fine_budgets,
+    least,
+    lost_within,
+    round_budgets,
+    staircase,
+)
 from paretoprune.search.lagrangian import LagrangianSearch
 from paretoprune.search.relaxation import adaptive
 from paretoprune.study import run_study
@@ -63,14 +75,31 @@ def test_least_takes_what_loses_least_between_a_budget_and_the_one_before():
     assert least(compute, lost, np.array([0.05])).tolist() == [0]  # nothing fits: the cheapest
 
 
-def test_what_a_search_returns_fills_round_budgets_from_below():
+@pytest.mark.parametrize("budget", [1.5, 6.0, 80.0])
+def test_what_a_search_returns_fills_round_budgets_from_below(budget):
     search = LagrangianSearch(knots=4, batch=16, inner_steps=4)
-    result = run_study(ToyPruning(step_cost=0.05), search, budget=80.0)
+    result = run_study(ToyPruning(step_cost=0.05), search, budget=budget)
     found = sorted(e.objectives["compute"] for e in result.evaluations)
-    assert len(search._offers) == len(found) > 10
-    short = search._offers - np.array(found)
-    assert short.min() >= -1e-9  # none above its budget
+    short = np.ceil(np.array(found) / BETWEEN - 1e-9) * BETWEEN - np.array(found)
     assert short.max() < 0.02
+    assert len(set(np.round((found + short) / BETWEEN))) == len(found)  # a budget each
+    if budget < 80:  # whatever it pays for is evaluated
+        assert budget - result.spent < 0.2 + max(found)
+    else:
+        assert len(found) > 10
+
+
+def test_what_a_search_that_tried_starts_returns_stays_below_percents_and_uses_up_the_budget():
+    problem = load_problem("mini-llava", search_size=64, heldout_size=0)
+    search = LagrangianSearch(inner_steps=2)
+    result = run_study(problem, search, budget=12.0)
+    finals = [e for e in result.evaluations if e.complete]
+    places = np.ceil([e.objectives["compute"] / FINE - 1e-9 for e in finals])
+    assert len(set(places)) == len(finals) > 8
+    assert (np.diff(places) > 0).all()
+    assert 12.0 - result.spent < max(e.cost for e in finals)
+    cheap = sum(e.objectives["compute"] < 0.4 for e in finals)
+    assert cheap > 0.6 * len(finals)
 
 
 def test_rounded_compute_is_what_the_evaluation_reports():
@@ -79,3 +108,50 @@ def test_rounded_compute_is_what_the_evaluation_reports():
     candidate = relaxed.candidate(np.linspace(1.0, 0.2, relaxed.layers))
     told = problem.evaluate([candidate])[0].objectives["compute"]
     assert relaxed.rounded_compute(candidate) == pytest.approx(told, abs=1e-12)
+
+
+def area(budgets, lost, chosen):
+    """Between the staircase of the chosen places and a front that loses nothing."""
+    ends = [*budgets[chosen][1:], 1.0]
+    return budgets[chosen][0] + sum(lost[chosen] * (ends - budgets[chosen]))
+
+
+@given(data=st.data(), affordable=st.floats(0.1, 3.0), most=st.integers(1, 8))
+def test_no_staircase_of_the_same_cost_loses_less(data, affordable, most):
+    count = data.draw(st.integers(1, 8))
+    budgets = np.sort(data.draw(arrays(float, count, elements=st.floats(0.05, 0.95), unique=True)))
+    lost = np.sort(data.draw(arrays(float, count, elements=st.floats(0.0, 1.0))))[::-1]
+    found = staircase(budgets, lost, budgets, affordable=affordable, most=most)
+    places = np.searchsorted(budgets, found)
+    cost = budgets[places].sum()
+    assert 1 <= len(found) <= most
+    assert cost <= affordable + 1e-9 or len(found) == 1
+    for size in range(1, count + 1):
+        for other in map(list, itertools.combinations(range(count), size)):
+            if budgets[other].sum() <= cost:
+                assert area(budgets, lost, places) <= area(budgets, lost, other) + 1e-9
+
+
+def test_a_staircase_has_its_steps_where_the_front_is_steep():
+    budgets = fine_budgets(0.1, 0.9)
+    lost = np.where(budgets < 0.3, 1 - 4 * (budgets - 0.1), 0.2 - (budgets - 0.3) / 10)
+    found = staircase(budgets, lost, budgets, affordable=4.0, most=99)
+    assert 3.5 < found.sum() <= 4.0
+    assert np.diff(found[found < 0.3]).max() < 0.3 * np.diff(found[found > 0.29]).min()
+
+
+def test_a_flat_front_needs_its_cheapest_point_alone():
+    budgets = fine_budgets(0.1, 0.9)
+    found = staircase(budgets, np.full(len(budgets), 0.4), budgets, affordable=99.0, most=99)
+    assert found == pytest.approx([0.1])
+
+
+def test_lost_within_is_the_least_of_what_fits():
+    compute, lost = np.array([0.3, 0.1, 0.2]), np.array([0.2, 0.5, 0.6])
+    found = lost_within(compute, lost, np.array([0.05, 0.1, 0.25, 0.3]))
+    assert found.tolist() == [np.inf, 0.5, 0.5, 0.2]
+
+
+def test_a_narrow_range_has_its_low_end_among_fine_budgets_too():
+    assert fine_budgets(0.511, 0.514).tolist() == [0.511]
+    assert fine_budgets(0.5, 0.52) == pytest.approx([0.5, 0.51, 0.52])

@@ -181,3 +181,26 @@ def test_knots_are_denser_at_low_budgets_and_weights_follow():
     )
     drawn = knots.draw(64, np.random.default_rng(0))
     assert ((drawn < 0.3).sum(), (drawn >= 0.3).sum()) == (32, 32)
+
+
+def test_a_search_killed_amid_its_finals_offers_the_same_ones():
+    """What is left of the budget chose them, and less is left by then."""
+
+    def started(spent):
+        search = AdaptiveSearch(knots=4, batch=8, inner_steps=2, most_finals=6)
+        problem, context = Told(step_cost=0.5), SearchContext(seed=0, budget=120.0)
+        search.start(problem, context)
+        context.spent = spent
+        return search, problem, context
+
+    search, problem, context = started(0.0)
+    while search._finals is None:
+        context.asks += 1
+        for evaluation in problem.evaluate(found := search.ask(2)):
+            context.charge(evaluation.cost)
+            search.tell([evaluation])
+    context.charge(sum(problem.price(c) for c in found))
+    again, *_ = started(context.spent)
+    again.restore(search.state())
+    assert [c.policy.settings for c in search.ask(9)] == [c.policy.settings for c in again.ask(9)]
+    assert len(search._finals) > 3

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from paretoprune.problem import Problem
 from paretoprune.search.base import SearchContext, SearchStrategy
 from paretoprune.search.gradient.coordinates import kernel_spaces, reachable_by
-from paretoprune.search.gradient.finals import round_budgets
+from paretoprune.search.gradient.finals import round_budgets, staircase
 from paretoprune.search.gradient.knots import Knots
 from paretoprune.search.relaxation import Relaxation
 from paretoprune.search.trace import Round, SearchTrace
@@ -53,18 +53,36 @@ class GradientStrategy(SearchStrategy):
         low, high = self.relaxed.reachable
         return Knots.within(low + ROOM * (high - low), max(highest, low + 0.1), count, bend)
 
-    def _plan_finals(
-        self, price: Callable[[float], float], share: float, most: int
-    ) -> NDArray[np.float64]:
-        """Round budgets to offer configurations at, for at most `share` of the budget.
+    def _plan_finals(self, price: Callable[[float], float], share: float, most: int) -> None:
+        """Keep what final evaluations at round budgets cost, for at most `share` of the budget.
 
-        What they cost, and a tenth more, is kept for them.
+        And a tenth more.
         """
-        low, high = self.knots.budgets[0], self.knots.budgets[-1]
-        affordable = share * self.context.budget
-        offers = round_budgets(low, high, price=price, affordable=affordable, most=most)
+        offers = self._round_budgets(price, share * self.context.budget, most)
         self._reserve = 1.1 * sum(map(price, offers))
-        return offers
+
+    def _round_budgets(
+        self, price: Callable[[float], float], affordable: float, most: int
+    ) -> NDArray[np.float64]:
+        low, high = self.knots.budgets[0], self.knots.budgets[-1]
+        return round_budgets(low, high, price=price, affordable=affordable, most=most)
+
+    def _offers(
+        self,
+        price: Callable[[float], float],
+        most: int,
+        told: tuple[NDArray[np.float64], NDArray[np.float64]] | None,
+    ) -> NDArray[np.float64]:
+        """Budgets to offer configurations at, for all that is left of the search's budget.
+
+        `told` is rising budgets and what to expect at each, 0..1, where anything is known of that.
+        """
+        left = self.context.budget - self.context.spent
+        if told is None:
+            return self._round_budgets(price, left, most)
+        budgets, lost = told
+        prices = np.array([price(b) for b in budgets])
+        return staircase(budgets, lost, prices, affordable=left, most=most)
 
     def _before_steps(self) -> float:
         """What is paid for once, before the first step: the dense model's answers."""

@@ -2,6 +2,9 @@
 
 Whoever deploys one names a budget such as 0.5. A configuration that costs 0.504 is of no use there,
 so each is meant for a round budget and stays below it, as `Relaxation.rounded_compute` tells.
+
+A front of few points is a staircase, and what lies between two of them is lost. Where starts have
+told what to expect at each budget, the points go where that loses least for what they cost.
 """
 
 from __future__ import annotations
@@ -15,6 +18,10 @@ ROUND = 0.05
 """Configurations are offered at multiples of this relative compute, as far as they can be paid."""
 BETWEEN = 0.025
 """Where more can be paid, at multiples of this between them, the cheapest first."""
+FINE = 0.01
+"""Where it is known what to expect, at multiples of this."""
+HALVINGS = 50
+"""Of the range of prices of compute, to find the one at which all that can be paid is bought."""
 SLACK = 1e-9
 
 
@@ -63,6 +70,63 @@ def _bent(count: int, places: int) -> NDArray[np.int64]:
     return np.unique((middles**2 * places).astype(np.int64))
 
 
+def fine_budgets(low: float, high: float) -> NDArray[np.float64]:
+    """Rising multiples of `FINE` within `low..high`, float64; where there is none, `low`."""
+    every = _multiples(FINE, low, high)
+    return every if len(every) else np.array([low])
+
+
+def staircase(
+    budgets: NDArray[np.float64],
+    lost: NDArray[np.float64],
+    prices: NDArray[np.float64],
+    *,
+    affordable: float,
+    most: int,
+) -> NDArray[np.float64]:
+    """Of rising budgets `[n]`, those to evaluate so that the front's staircase loses least.
+
+    `lost`, 0..1, is what the best within each budget should lose, `prices` what evaluating it
+    costs; all are float64. The area between staircase and ideal,
+
+        b_1 + sum_i l_i (b_{i+1} - b_i),    b_{n+1} = 1, and all is lost below b_1,
+
+    is least among choices of its cost for some price of compute (Everett, as in `kinds`), and found
+    for a given one by going backwards (Bellman). The price is the lowest at which at most `most`
+    are chosen, for at most `affordable`; but one, at least.
+    """
+    low, high = 1e-12, 1e3
+    chosen = _cheapest_staircase(budgets, lost, high * prices)
+    for _ in range(HALVINGS):
+        middle = float(np.sqrt(low * high))
+        found = _cheapest_staircase(budgets, lost, middle * prices)
+        if len(found) <= most and prices[found].sum() <= affordable:
+            chosen, high = found, middle
+        else:
+            low = middle
+    return budgets[chosen]
+
+
+def _cheapest_staircase(
+    budgets: NDArray[np.float64], lost: NDArray[np.float64], prices: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Places of the budgets whose area and price together are least."""
+    count = len(budgets)
+    to_go = lost * (1 - budgets)  # from each on, if it is the last
+    after = np.full(count, -1)
+    for i in range(count - 2, -1, -1):
+        on = lost[i] * (budgets[i + 1 :] - budgets[i]) + prices[i + 1 :] + to_go[i + 1 :]
+        best = int(on.argmin())
+        if on[best] < to_go[i]:
+            to_go[i], after[i] = on[best], i + 1 + best
+    place = int((budgets + prices + to_go).argmin())
+    found = []
+    while place >= 0:
+        found.append(place)
+        place = int(after[place])
+    return np.asarray(found, dtype=np.int64)
+
+
 def below(compute: NDArray[np.float64], budgets: NDArray[np.float64]) -> NDArray[np.int64]:
     """For each budget the place of the dearest that fits it; where none does, the cheapest.
 
@@ -90,6 +154,15 @@ def least(
             found.append(int(np.where(fits, lost, np.inf).argmin()))
         before = budget
     return np.asarray(found or [int(compute.argmin())], dtype=np.int64)
+
+
+def lost_within(
+    compute: NDArray[np.float64], lost: NDArray[np.float64], budgets: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The least that is lost within each budget, float64; infinite where nothing fits it."""
+    fits = compute[None] <= budgets[:, None] + SLACK
+    found: NDArray[np.float64] = np.where(fits, lost, np.inf).min(axis=1)
+    return found
 
 
 def _multiples(step: float, low: float, high: float) -> NDArray[np.float64]:
