@@ -76,7 +76,7 @@ class LagrangianSearch(GradientStrategy):
 
     The first `ask`s return starts to try. Each further one runs one outer iteration (`inner_steps`
     gradient steps and a multiplier update) and returns nothing; once the budget left is what the
-    rest costs, the knots are tried, and then the rounded configurations of round budgets come out.
+    rest costs, the knots are tried, and then rounded configurations below round budgets come out.
     The kernel is the option `kernel`, or the space that the study names.
     """
 
