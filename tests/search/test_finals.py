@@ -111,9 +111,18 @@ def test_rounded_compute_is_what_the_evaluation_reports():
 
 
 def area(budgets, lost, chosen):
-    """Between the staircase of the chosen places and a front that loses nothing."""
-    ends = [*budgets[chosen][1:], 1.0]
-    return budgets[chosen][0] + sum(lost[chosen] * (ends - budgets[chosen]))
+    """What is lost, counted out: half of all ask for anything, half for a multiple of 0.05."""
+
+    def within(budget):
+        fitting = [lost[i] for i in chosen if budgets[i] <= budget + 1e-9]
+        return fitting[-1] if fitting else 1.0
+
+    starts = [0.0, *budgets[chosen]]
+    anything = sum(
+        within(low) * (high - low)
+        for low, high in zip(starts, [*budgets[chosen], 1.0], strict=True)
+    )
+    return (anything + np.mean([within(budget) for budget in np.arange(1, 21) / 20])) / 2
 
 
 @given(data=st.data(), affordable=st.floats(0.1, 3.0), most=st.integers(1, 8))
@@ -138,6 +147,13 @@ def test_a_staircase_has_its_steps_where_the_front_is_steep():
     found = staircase(budgets, lost, budgets, affordable=4.0, most=99)
     assert 3.5 < found.sum() <= 4.0
     assert np.diff(found[found < 0.3]).max() < 0.3 * np.diff(found[found > 0.29]).min()
+
+
+def test_where_few_can_be_paid_they_are_multiples_as_people_ask_for():
+    budgets = fine_budgets(0.1, 0.9)
+    found = staircase(budgets, 1 - budgets, np.ones(len(budgets)), affordable=9.0, most=99)
+    assert len(found) == 9
+    assert found / 0.05 == pytest.approx(np.round(found / 0.05))
 
 
 def test_a_flat_front_needs_its_cheapest_point_alone():

@@ -87,19 +87,21 @@ def staircase(
     """Of rising budgets `[n]`, those to evaluate so that the front's staircase loses least.
 
     `lost`, 0..1, is what the best within each budget should lose, `prices` what evaluating it
-    costs; all are float64. The area between staircase and ideal,
+    costs; all are float64. What is lost on average by those who ask for a budget, `a(b)` of them
+    for less than b (see `asked_below`),
 
-        b_1 + sum_i l_i (b_{i+1} - b_i),    b_{n+1} = 1, and all is lost below b_1,
+        a(b_1) + sum_i l_i (a(b_{i+1}) - a(b_i)),    a(b_{n+1}) = 1: all is lost below b_1,
 
     is least among choices of its cost for some price of compute (Everett, as in `kinds`), and found
     for a given one by going backwards (Bellman). The price is the lowest at which at most `most`
     are chosen, for at most `affordable`; but one, at least.
     """
     low, high = 1e-12, 1e3
-    chosen = _cheapest_staircase(budgets, lost, high * prices)
+    asked = asked_below(budgets)
+    chosen = _cheapest_staircase(asked, lost, high * prices)
     for _ in range(HALVINGS):
         middle = float(np.sqrt(low * high))
-        found = _cheapest_staircase(budgets, lost, middle * prices)
+        found = _cheapest_staircase(asked, lost, middle * prices)
         if len(found) <= most and prices[found].sum() <= affordable:
             chosen, high = found, middle
         else:
@@ -107,19 +109,29 @@ def staircase(
     return budgets[chosen]
 
 
+def asked_below(budgets: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Share of those who ask for less than each budget, float64.
+
+    Half of them ask for anything in 0..1, as hypervolume has it, and half for a multiple of
+    `ROUND`, as people do, and as held-out front area is read off.
+    """
+    multiples = np.ceil(budgets / ROUND - SLACK) - 1
+    return np.asarray((budgets + ROUND * multiples) / 2)
+
+
 def _cheapest_staircase(
-    budgets: NDArray[np.float64], lost: NDArray[np.float64], prices: NDArray[np.float64]
+    asked: NDArray[np.float64], lost: NDArray[np.float64], prices: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """Places of the budgets whose area and price together are least."""
-    count = len(budgets)
-    to_go = lost * (1 - budgets)  # from each on, if it is the last
+    """Places of the budgets whose loss and price together are least."""
+    count = len(asked)
+    to_go = lost * (1 - asked)  # from each on, if it is the last
     after = np.full(count, -1)
     for i in range(count - 2, -1, -1):
-        on = lost[i] * (budgets[i + 1 :] - budgets[i]) + prices[i + 1 :] + to_go[i + 1 :]
+        on = lost[i] * (asked[i + 1 :] - asked[i]) + prices[i + 1 :] + to_go[i + 1 :]
         best = int(on.argmin())
         if on[best] < to_go[i]:
             to_go[i], after[i] = on[best], i + 1 + best
-    place = int((budgets + prices + to_go).argmin())
+    place = int((asked + prices + to_go).argmin())
     found = []
     while place >= 0:
         found.append(place)
