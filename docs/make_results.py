@@ -164,8 +164,8 @@ BENCHMARKS: dict[str, tuple[str, str, Callable[[dict[str, Any]], str]]] = {
     ),
     "search-cost-500": (
         "What a front costs: 500 search samples",
-        "search-cost --model mini-internvl,mini-qwen2.5-vl --search-size 500 -s gradient "
-        "-s adaptive -s tpe -s pymoo-nsga2 -s halving",
+        "search-cost --model all --search-size 500 -s gradient -s adaptive -s tpe -s pymoo-nsga2 "
+        "-s halving",
         search_cost,
     ),
     "search-cost-2000": (
@@ -190,7 +190,7 @@ CHOOSERS = (
     "random", "qmc", "tpe", "gp", "nsga2", "nsga3", "pymoo-nsga2", "pymoo-nsga3", "pymoo-moead",
     "pymoo-sms-emoa", "pymoo-rvea", "halving", "grid:space=single-step", "grid:space=multi-step",
     "g-search", "p-sigmoid", "fitprune", "vtw", "autoprune", "vispco", "gradient", "hybrid",
-    "adaptive",
+    "adaptive", "gradient:start_share=1",
 )  # fmt: skip
 COMPARISONS: dict[str, tuple[str, str]] = {
     "mini-qwen2.5-vl": ("The default comparison on mini-Qwen2.5-VL", "--model mini-qwen2.5-vl"),
