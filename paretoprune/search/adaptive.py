@@ -445,7 +445,9 @@ class AdaptiveSearch(GradientStrategy):
         if self._starts is None:
             return None
         knots = self.knots.budgets
-        budgets = fine_budgets(knots[0], min(max(reached, default=knots[-1]), knots[-1]))
+        highest = min(max(reached, default=knots[-1]), knots[-1])
+        planned = self._planned[self._planned <= highest]
+        budgets = fine_budgets(knots[0], highest, planned)
         _, kept = self._best_for_kinds(self._starts)
         return budgets, np.minimum.accumulate(1 - np.interp(budgets, knots, kept)).clip(0, 1)
 

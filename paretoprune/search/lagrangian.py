@@ -373,7 +373,7 @@ class LagrangianSearch(GradientStrategy):
         """Budgets, and what the best within each should lose, 0..1; points are `[n]`."""
         if not np.isfinite(lost).any():
             return None
-        budgets = fine_budgets(self.relaxed.reachable[0], self.budgets[-1])
+        budgets = fine_budgets(self.relaxed.reachable[0], self.budgets[-1], self._planned)
         best = lost_within(compute, lost, budgets)
         part = best if self.options.loss == "retention" else 1 - np.exp(-best)
         return budgets, part.clip(0, 1)

@@ -11,7 +11,6 @@ from hypothesis.extra.numpy import arrays
 from paretoprune import load_problem
 from paretoprune.search.gradient.finals import (
     BETWEEN,
-    FINE,
     below,
     fine_budgets,
     least,
@@ -94,9 +93,10 @@ def test_what_a_search_that_tried_starts_returns_stays_below_percents_and_uses_u
     search = LagrangianSearch(inner_steps=2)
     result = run_study(problem, search, budget=12.0)
     finals = [e for e in result.evaluations if e.complete]
-    places = np.ceil([e.objectives["compute"] / FINE - 1e-9 for e in finals])
-    assert len(set(places)) == len(finals) > 8
-    assert (np.diff(places) > 0).all()
+    compute = np.array([e.objectives["compute"] for e in finals])
+    assert (np.diff(compute) > 0).all() and len(finals) > 8
+    for planned in search._planned:  # each has something of its own
+        assert ((compute <= planned + 1e-9) & (compute > planned - 0.1)).any()
     assert 12.0 - result.spent < max(e.cost for e in finals)
     cheap = sum(e.objectives["compute"] < 0.4 for e in finals)
     assert cheap > 0.6 * len(finals)
@@ -125,41 +125,50 @@ def area(budgets, lost, chosen):
     return (anything + np.mean([within(budget) for budget in np.arange(1, 21) / 20])) / 2
 
 
+def bought(budgets, lost, affordable, most=99, planned=()):
+    places = np.isin(np.arange(len(budgets)), planned)
+    return staircase(budgets, lost, budgets, places, affordable=affordable, most=most)
+
+
 @given(data=st.data(), affordable=st.floats(0.1, 3.0), most=st.integers(1, 8))
 def test_no_staircase_of_the_same_cost_loses_less(data, affordable, most):
     count = data.draw(st.integers(1, 8))
     budgets = np.sort(data.draw(arrays(float, count, elements=st.floats(0.05, 0.95), unique=True)))
     lost = np.sort(data.draw(arrays(float, count, elements=st.floats(0.0, 1.0))))[::-1]
-    found = staircase(budgets, lost, budgets, affordable=affordable, most=most)
+    planned = data.draw(st.sets(st.integers(0, count - 1), min_size=1))
+    found = bought(budgets, lost, affordable, most, sorted(planned))
     places = np.searchsorted(budgets, found)
     cost = budgets[places].sum()
-    assert 1 <= len(found) <= most
-    assert cost <= affordable + 1e-9 or len(found) == 1
+    assert planned <= set(places)
+    assert (cost <= affordable + 1e-9 and len(found) <= most) or set(places) == planned
     for size in range(1, count + 1):
         for other in map(list, itertools.combinations(range(count), size)):
-            if budgets[other].sum() <= cost:
+            if planned <= set(other) and budgets[other].sum() <= cost:
                 assert area(budgets, lost, places) <= area(budgets, lost, other) + 1e-9
 
 
-def test_a_staircase_has_its_steps_where_the_front_is_steep():
-    budgets = fine_budgets(0.1, 0.9)
+def test_what_is_added_lies_where_the_front_is_steep():
+    planned = np.array([0.2, 0.5, 0.8])
+    budgets = fine_budgets(0.1, 0.9, planned)
     lost = np.where(budgets < 0.3, 1 - 4 * (budgets - 0.1), 0.2 - (budgets - 0.3) / 10)
-    found = staircase(budgets, lost, budgets, affordable=4.0, most=99)
-    assert 3.5 < found.sum() <= 4.0
+    found = bought(budgets, lost, 5.0, planned=np.searchsorted(budgets, planned))
+    assert 4.5 < found.sum() <= 5.0
+    assert np.isin(planned, found).all()
     assert np.diff(found[found < 0.3]).max() < 0.3 * np.diff(found[found > 0.29]).min()
 
 
 def test_where_few_can_be_paid_they_are_multiples_as_people_ask_for():
-    budgets = fine_budgets(0.1, 0.9)
-    found = staircase(budgets, 1 - budgets, np.ones(len(budgets)), affordable=9.0, most=99)
+    budgets = fine_budgets(0.1, 0.9, np.array([0.5]))
+    planned = budgets == 0.5
+    ones = np.ones(len(budgets))
+    found = staircase(budgets, 1 - budgets, ones, planned, affordable=9.0, most=99)
     assert len(found) == 9
     assert found / 0.05 == pytest.approx(np.round(found / 0.05))
 
 
-def test_a_flat_front_needs_its_cheapest_point_alone():
-    budgets = fine_budgets(0.1, 0.9)
-    found = staircase(budgets, np.full(len(budgets), 0.4), budgets, affordable=99.0, most=99)
-    assert found == pytest.approx([0.1])
+def test_to_a_flat_front_nothing_is_added_but_what_is_cheaper():
+    budgets = fine_budgets(0.1, 0.9, np.array([0.5]))
+    assert bought(budgets, np.full(len(budgets), 0.4), 99.0, planned=[40]).tolist() == [0.1, 0.5]
 
 
 def test_lost_within_is_the_least_of_what_fits():
@@ -168,6 +177,7 @@ def test_lost_within_is_the_least_of_what_fits():
     assert found.tolist() == [np.inf, 0.5, 0.5, 0.2]
 
 
-def test_a_narrow_range_has_its_low_end_among_fine_budgets_too():
-    assert fine_budgets(0.511, 0.514).tolist() == [0.511]
-    assert fine_budgets(0.5, 0.52) == pytest.approx([0.5, 0.51, 0.52])
+def test_fine_budgets_are_percents_and_what_is_planned():
+    found = fine_budgets(0.5, 0.52, np.array([0.51 + 1e-12, 0.525]))
+    assert found.tolist() == [0.5, 0.51, 0.52, 0.525]
+    assert fine_budgets(0.511, 0.514, np.array([0.511])).tolist() == [0.511]

@@ -166,7 +166,7 @@ def test_points_are_tried_as_they_are_rounded():
 
 
 def test_many_knots_where_starts_can_be_paid_for_and_few_where_not():
-    search = LagrangianSearch(batch=8, inner_steps=2, most_finals=4)
+    search = LagrangianSearch(batch=8, inner_steps=2, most_finals=8)
     search.start(Shared(step_cost=0.5), SearchContext(seed=0, budget=4000.0))
     assert len(search.knots) == 16
     assert len(search._probes) == min(MOST, len(search.starts.points))
@@ -179,7 +179,7 @@ def test_many_knots_where_starts_can_be_paid_for_and_few_where_not():
 
 
 def played(budget=32.0, **options):
-    search = LagrangianSearch(knots=3, batch=8, inner_steps=2, most_finals=4, **options)
+    search = LagrangianSearch(knots=3, batch=8, inner_steps=2, most_finals=8, **options)
     return search, run_study(Shared(step_cost=0.5), search, budget=budget)
 
 
@@ -235,7 +235,7 @@ def test_the_share_for_starts_goes_up_to_one():
 def test_steps_that_only_lose_are_not_returned():
     """Where steps went uphill, what is returned is what the starts promise."""
     search = LagrangianSearch(
-        knots=5, batch=8, inner_steps=2, most_finals=6, most_multiplier=1e-9,
+        knots=5, batch=8, inner_steps=2, most_finals=12, most_multiplier=1e-9,
     )  # fmt: skip
     descend = search._descend
     search._descend = lambda x, direction: descend(x, -direction)
@@ -262,7 +262,7 @@ def test_otherwise_it_starts_constant(options, budget):
 
 def test_a_restored_search_knows_what_was_tried():
     search, _ = played()
-    again = LagrangianSearch(knots=3, batch=8, inner_steps=2, most_finals=4)
+    again = LagrangianSearch(knots=3, batch=8, inner_steps=2, most_finals=8)
     again.start(Shared(step_cost=0.5), SearchContext(seed=0, budget=32.0))
     again.restore(search.state())
     assert len(again._probes) == len(again.starts.probes) + 3

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from paretoprune.problem import Problem
 from paretoprune.search.base import SearchContext, SearchStrategy
 from paretoprune.search.gradient.coordinates import kernel_spaces, reachable_by
-from paretoprune.search.gradient.finals import round_budgets, staircase
+from paretoprune.search.gradient.finals import DIGITS, round_budgets, staircase
 from paretoprune.search.gradient.knots import Knots
 from paretoprune.search.relaxation import Relaxation
 from paretoprune.search.trace import Round, SearchTrace
@@ -54,12 +54,12 @@ class GradientStrategy(SearchStrategy):
         return Knots.within(low + ROOM * (high - low), max(highest, low + 0.1), count, bend)
 
     def _plan_finals(self, price: Callable[[float], float], share: float, most: int) -> None:
-        """Keep what final evaluations at round budgets cost, for at most `share` of the budget.
+        """Plan final evaluations at round budgets, for at most `share` of the budget.
 
-        And a tenth more.
+        At most half of `most`. What they cost, and a tenth more, is kept.
         """
-        offers = self._round_budgets(price, share * self.context.budget, most)
-        self._reserve = 1.1 * sum(map(price, offers))
+        self._planned = self._round_budgets(price, share * self.context.budget, (most + 1) // 2)
+        self._reserve = 1.1 * sum(map(price, self._planned))
 
     def _round_budgets(
         self, price: Callable[[float], float], affordable: float, most: int
@@ -75,14 +75,17 @@ class GradientStrategy(SearchStrategy):
     ) -> NDArray[np.float64]:
         """Budgets to offer configurations at, for all that is left of the search's budget.
 
-        `told` is rising budgets and what to expect at each, 0..1, where anything is known of that.
+        `told` is rising budgets, with those that are planned, and what to expect at each, 0..1,
+        where anything is known of that.
         """
         left = self.context.budget - self.context.spent
         if told is None:
             return self._round_budgets(price, left, most)
         budgets, lost = told
-        prices = np.array([price(b) for b in budgets])
-        return staircase(budgets, lost, prices, affordable=left, most=most)
+        return staircase(
+            budgets, lost, np.array([price(b) for b in budgets]),
+            np.isin(budgets, self._planned.round(DIGITS)), affordable=left, most=most,
+        )  # fmt: skip
 
     def _before_steps(self) -> float:
         """What is paid for once, before the first step: the dense model's answers."""

@@ -4,7 +4,7 @@ Whoever deploys one names a budget such as 0.5. A configuration that costs 0.504
 so each is meant for a round budget and stays below it, as `Relaxation.rounded_compute` tells.
 
 A front of few points is a staircase, and what lies between two of them is lost. Where starts have
-told what to expect at each budget, the points go where that loses least for what they cost.
+told what to expect at each budget, further points go where that loses least for what they cost.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ ROUND = 0.05
 BETWEEN = 0.025
 """Where more can be paid, at multiples of this between them, the cheapest first."""
 FINE = 0.01
-"""Where it is known what to expect, at multiples of this."""
+"""Where it is known what to expect, at multiples of this, too."""
 HALVINGS = 50
 """Of the range of prices of compute, to find the one at which all that can be paid is bought."""
 SLACK = 1e-9
+DIGITS = 9
 
 
 def round_budgets(
@@ -70,21 +71,21 @@ def _bent(count: int, places: int) -> NDArray[np.int64]:
     return np.unique((middles**2 * places).astype(np.int64))
 
 
-def fine_budgets(low: float, high: float) -> NDArray[np.float64]:
-    """Rising multiples of `FINE` within `low..high`, float64; where there is none, `low`."""
-    every = _multiples(FINE, low, high)
-    return every if len(every) else np.array([low])
+def fine_budgets(low: float, high: float, planned: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rising multiples of `FINE` within `low..high`, and what is `planned` anyway, float64."""
+    return np.unique(np.concatenate([_multiples(FINE, low, high), planned]).round(DIGITS))
 
 
 def staircase(
     budgets: NDArray[np.float64],
     lost: NDArray[np.float64],
     prices: NDArray[np.float64],
+    planned: NDArray[np.bool_],
     *,
     affordable: float,
     most: int,
 ) -> NDArray[np.float64]:
-    """Of rising budgets `[n]`, those to evaluate so that the front's staircase loses least.
+    """What is planned of rising budgets `[n]`, and what of the others makes it lose least.
 
     `lost`, 0..1, is what the best within each budget should lose, `prices` what evaluating it
     costs; all are float64. What is lost on average by those who ask for a budget, `a(b)` of them
@@ -94,15 +95,16 @@ def staircase(
 
     is least among choices of its cost for some price of compute (Everett, as in `kinds`), and found
     for a given one by going backwards (Bellman). The price is the lowest at which at most `most`
-    are chosen, for at most `affordable`; but one, at least.
+    are chosen, for at most `affordable`, unless what is planned is more.
     """
     low, high = 1e-12, 1e3
-    asked = asked_below(budgets)
-    chosen = _cheapest_staircase(asked, lost, high * prices)
+    asked, extra = asked_below(budgets), np.where(planned, 0.0, prices)
+    chosen = np.flatnonzero(planned)
+    affordable -= prices[planned].sum()
     for _ in range(HALVINGS):
         middle = float(np.sqrt(low * high))
-        found = _cheapest_staircase(asked, lost, middle * prices)
-        if len(found) <= most and prices[found].sum() <= affordable:
+        found = _cheapest_staircase(asked, lost, middle * extra, planned)
+        if len(found) <= most and extra[found].sum() <= affordable:
             chosen, high = found, middle
         else:
             low = middle
@@ -120,18 +122,24 @@ def asked_below(budgets: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _cheapest_staircase(
-    asked: NDArray[np.float64], lost: NDArray[np.float64], prices: NDArray[np.float64]
+    asked: NDArray[np.float64],
+    lost: NDArray[np.float64],
+    prices: NDArray[np.float64],
+    planned: NDArray[np.bool_],
 ) -> NDArray[np.int64]:
-    """Places of the budgets whose loss and price together are least."""
+    """Places of the budgets whose loss and price together are least; none planned is left out."""
     count = len(asked)
     to_go = lost * (1 - asked)  # from each on, if it is the last
     after = np.full(count, -1)
-    for i in range(count - 2, -1, -1):
-        on = lost[i] * (asked[i + 1 :] - asked[i]) + prices[i + 1 :] + to_go[i + 1 :]
-        best = int(on.argmin())
-        if on[best] < to_go[i]:
+    last, must = count, False  # one behind the next that is planned; whether there is one
+    for i in range(count - 1, -1, -1):
+        on = lost[i] * (asked[i + 1 : last] - asked[i]) + (prices + to_go)[i + 1 : last]
+        if len(on) and (must or on.min() < to_go[i]):
+            best = int(on.argmin())
             to_go[i], after[i] = on[best], i + 1 + best
-    place = int((asked + prices + to_go).argmin())
+        if planned[i]:
+            last, must = i + 1, True
+    place = int((asked + prices + to_go)[:last].argmin())
     found = []
     while place >= 0:
         found.append(place)

@@ -74,7 +74,7 @@ class LagrangianOptions:
     restarts: int = 0
     stop_within: float = 0.0
     patience: int = 3
-    final_share: float = 0.4
+    final_share: float = 0.5
     most_finals: int = 48
     average_share: float = 0.33
     highest_budget: float = 0.9
