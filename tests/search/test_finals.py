@@ -157,13 +157,11 @@ def test_what_is_added_lies_where_the_front_is_steep():
     assert np.diff(found[found < 0.3]).max() < 0.3 * np.diff(found[found > 0.29]).min()
 
 
-def test_where_few_can_be_paid_they_are_multiples_as_people_ask_for():
-    budgets = fine_budgets(0.1, 0.9, np.array([0.5]))
-    planned = budgets == 0.5
-    ones = np.ones(len(budgets))
-    found = staircase(budgets, 1 - budgets, ones, planned, affordable=9.0, most=99)
-    assert len(found) == 9
-    assert found / 0.05 == pytest.approx(np.round(found / 0.05))
+def test_what_people_ask_for_counts_more_than_what_is_a_little_better():
+    budgets, lost = np.array([0.1, 0.2, 0.21]), np.array([0.9, 0.31, 0.3])
+    prices, planned = np.ones(3), np.array([True, False, False])
+    found = staircase(budgets, lost, prices, planned, affordable=2.0, most=99)
+    assert found.tolist() == [0.1, 0.2]  # by area alone it would be 0.21: 0.6 x 0.79 > 0.59 x 0.8
 
 
 def test_to_a_flat_front_nothing_is_added_but_what_is_cheaper():
