@@ -1,12 +1,14 @@
 """What a schedule per kind of question is worth: the table of docs/explanation/gradient-search.md.
 
-Run `python docs/measure_kinds.py`; it takes minutes. An exhaustive grid is evaluated on a search
-and a held-out split. Every group of samples, by family or by kind, takes a schedule of its own at
-each price of compute; the mixtures are a front, and everything is chosen on the search split.
+Run `python docs/measure_kinds.py`, with a model's name if it is not to be mini-llava; it takes
+minutes. An exhaustive grid is evaluated on a search and a held-out split. Every group of samples,
+by family or by kind, takes a schedule of its own at each price of compute; the mixtures are a
+front, and everything is chosen on the search split.
 """
 
 from __future__ import annotations
 
+import sys
 from itertools import islice
 
 import numpy as np
@@ -85,7 +87,8 @@ def rows(search, heldout, compute, keep, families, questions):
 
 def main() -> None:
     """Evaluate, and print the table."""
-    problem = load_problem("mini-llava", search_size=500, heldout_size=512)
+    model = sys.argv[1] if len(sys.argv) > 1 else "mini-llava"
+    problem = load_problem(model, search_size=500, heldout_size=512)
     other = problem.heldout
     candidates = reference_candidates(problem, "medium")
     here, there = problem.evaluate(candidates), other.evaluate(candidates)
