@@ -1,0 +1,67 @@
+"""Settings of the adaptive search, validated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from paretoprune.errors import InvalidValueError, UnknownNameError
+from paretoprune.search.gradient.options import LOSSES
+
+
+@dataclass(frozen=True)
+class AdaptiveOptions:
+    """Settings of the adaptive search; those that it shares with `gradient` mean the same.
+
+    `kinds` is how many kinds of questions have a front of their own to start from, which is sought
+    for at most `start_share` of what `final_share` leaves of the budget; where that pays for too
+    few schedules, or with one kind, there is one, constant start. `width` is that of the
+    predictor's layers; `learning_rate` and `weight_decay` are AdamW's for the predictor,
+    `base_rate` the learning rate of the parameters at the knots; rates fall by a cosine. Weights
+    are averaged over the last `average_share`.
+    """
+
+    kernel: str = "free"
+    knots: int = 16
+    bend: float = 2.0
+    kinds: int = 8
+    start_share: float = 0.5
+    batch: int = 32
+    micro_batch: int = 16
+    inner_steps: int = 8
+    loss: str = "retention"
+    width: int = 16
+    learning_rate: float = 3e-3
+    base_rate: float = 0.05
+    weight_decay: float = 1e-2
+    sigma: float = 20.0
+    most_multiplier: float = 20.0
+    tau_start: float = 4.0
+    tau_end: float = 2.0
+    slope_start: float = 2.0
+    slope_end: float = 10.0
+    final_share: float = 0.3
+    most_finals: int = 48
+    average_share: float = 0.33
+    highest_budget: float = 0.9
+
+    def __post_init__(self) -> None:
+        least = {"knots": 2, "kinds": 1, "batch": 1, "micro_batch": 1, "inner_steps": 1, "width": 1,
+                 "most_finals": 1}  # fmt: skip
+        for name, low in least.items():
+            if getattr(self, name) < low:
+                raise InvalidValueError(f"option {name} is too small: {getattr(self, name)}")
+        for name in ("final_share", "start_share", "average_share", "highest_budget"):
+            if not 0 < getattr(self, name) < 1:
+                raise InvalidValueError(
+                    f"option {name} must be between 0 and 1, got {getattr(self, name)}"
+                )
+        for name in ("bend", "learning_rate", "base_rate", "sigma", "most_multiplier", "tau_start",
+                     "tau_end", "slope_start", "slope_end"):  # fmt: skip
+            if not getattr(self, name) > 0:
+                raise InvalidValueError(
+                    f"option {name} must be positive, got {getattr(self, name)}"
+                )
+        if not self.weight_decay >= 0:
+            raise InvalidValueError(f"option weight_decay must be 0 or more: {self.weight_decay}")
+        if self.loss not in LOSSES:
+            raise UnknownNameError("loss", self.loss, LOSSES)
