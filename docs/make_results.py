@@ -170,7 +170,7 @@ BENCHMARKS: dict[str, tuple[str, str, Callable[[dict[str, Any]], str]]] = {
     ),
     "search-cost-2000": (
         "What a front costs: 2,000 search samples",
-        "search-cost --model mini-qwen2.5-vl --search-size 2000 --seeds 3 --reference grid:medium "
+        "search-cost --model mini-qwen2.5-vl --search-size 2000 --seeds 1 --reference grid:medium "
         "-s gradient -s adaptive -s tpe -s halving",
         search_cost,
     ),
