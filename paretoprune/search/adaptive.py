@@ -26,7 +26,7 @@ by what they tell (`gradient.surrogate`).
 
 After training, the budgets to ask for are corrected on the search split, so that the mean compute
 there is at most the one aimed at, lattice included. On new data it is not forced; evaluations
-report it. Policies are offered at round budgets (`gradient.finals`).
+report it. Which budgets policies are offered at, `gradient.finals` says.
 """
 
 from __future__ import annotations
@@ -362,7 +362,7 @@ class AdaptiveSearch(GradientStrategy):
     # --- what comes out
 
     def _policies(self) -> list[Candidate]:
-        """Policies at round budgets, cheapest first, each corrected to reach its own."""
+        """Policies at the budgets offered, cheapest first, each corrected to reach its own."""
         if self._averaged:
             with torch.no_grad():
                 for name, x in self.net.named_parameters():
@@ -388,6 +388,8 @@ class AdaptiveSearch(GradientStrategy):
         knots = self.knots.budgets
         highest = min(max(reached, default=knots[-1]), knots[-1])
         planned = self._planned[self._planned <= highest]
+        if not len(planned):  # masks that collapsed reach none; what they are is worth one look
+            planned = self._planned[:1]
         budgets = fine_budgets(knots[0], highest, planned)
         _, kept = self._best_for_kinds(self._starts)
         return budgets, np.minimum.accumulate(1 - np.interp(budgets, knots, kept)).clip(0, 1)

@@ -341,7 +341,7 @@ class LagrangianSearch(GradientStrategy):
         self._checks = probes_of(self.coordinates, self._averaged(), self._tried_share)
 
     def _round(self) -> list[Candidate]:
-        """Rounded configurations just below round budgets, cheapest first, each once.
+        """Rounded configurations just below the budgets offered, cheapest first, each once.
 
         Each carries what it was before rounding.
         """

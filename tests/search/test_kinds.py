@@ -204,3 +204,16 @@ def test_a_search_killed_amid_its_finals_offers_the_same_ones():
     again.restore(search.state())
     assert [c.policy.settings for c in search.ask(9)] == [c.policy.settings for c in again.ask(9)]
     assert len(search._finals) > len(search._planned)
+
+
+def test_policies_that_reach_no_planned_budget_are_still_offered_once():
+    """Masks may collapse to the cheapest schedule, below the lowest knot."""
+    search = AdaptiveSearch(knots=4, batch=8, inner_steps=2, most_finals=20)
+    problem = Told(step_cost=4.0)
+    search.start(problem, SearchContext(seed=0, budget=120.0))
+    while any(p.kept is None for p in search._probes):
+        search.tell(problem.evaluate(search.ask(8)))
+    budgets, lost = search._told([0.01, 0.02])
+    assert budgets.tolist() == [search._planned[0]]
+    offered = search._offers(search._price_at, 20, (budgets, lost))
+    assert offered.tolist() == budgets.tolist()
