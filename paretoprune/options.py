@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
+import math
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from paretoprune.errors import InvalidValueError, UnknownNameError
@@ -69,3 +72,31 @@ def check_options(owner: str, given: Mapping[str, Any], factory: Callable[..., A
             raise InvalidValueError(
                 f"option {name} of {owner} must be a whole number, got {value!r}"
             )
+
+
+def check_ranges(
+    options: object,
+    *,
+    at_least: Mapping[str, float],
+    positive: Iterable[str] = (),
+    shares: Iterable[str] = (),
+) -> None:
+    """Refuse attributes of `options` below the least, not above 0, or not inside (0, 1).
+
+    Those with a bound must be finite, too. Raises `InvalidValueError`, which names the option, what
+    is allowed and what it got.
+    """
+
+    def check(name: str, allowed: str, fits: Callable[[float], bool]) -> None:
+        value = getattr(options, name)
+        if not fits(value):
+            raise InvalidValueError(f"option {name} must be {allowed}, got {value!r}")
+        if not math.isfinite(value):
+            raise InvalidValueError(f"option {name} must be finite, got {value!r}")
+
+    for name, least in at_least.items():
+        check(name, f"{least:g} or more", partial(operator.le, least))
+    for name in positive:
+        check(name, "positive", lambda value: value > 0)
+    for name in shares:
+        check(name, "between 0 and 1", lambda value: 0 < value < 1)

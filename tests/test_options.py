@@ -46,6 +46,24 @@ def test_numbers_are_numbers(text, said):
         build(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("gradient:batch=0", "option batch must be 1 or more, got 0"),
+        ("gradient:farthest=0", "option farthest must be positive, got 0"),
+        ("gradient:sigma=inf", "option sigma must be finite, got inf"),
+        ("gradient:restarts=-1", "option restarts must be 0 or more, got -1"),
+        ("adaptive:weight_decay=nan", "option weight_decay must be 0 or more, got nan"),
+        ("adaptive:final_share=1", "option final_share must be between 0 and 1, got 1"),
+        ("vispco:sigma=nan", "option sigma must be positive, got nan"),
+        ("vispco:final_share=0", "option final_share must be between 0 and 1, got 0"),
+    ],
+)
+def test_a_number_out_of_range_is_answered_with_what_is_allowed(text, said):
+    with pytest.raises(InvalidValueError, match=f"^{said}$"):
+        build(text)
+
+
 def test_whole_numbers_are_taken_for_real_ones():
     assert build("gradient:sigma=3,knots=4").options.sigma == 3
 

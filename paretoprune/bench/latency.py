@@ -34,13 +34,13 @@ def run(
     layers = problem.adapter.spec.layers
     rows: list[NDArray[np.float64]] = [np.ones(layers), np.zeros(layers)]
     rows += [np.asarray(problem.schedule(c).ratios) for c in two_step(problem, SCHEDULES)]
-    order = np.argsort([-problem.relative_compute(row) for row in rows], kind="stable")
+    order = np.argsort([-problem.sample_costs.relative_compute(row) for row in rows], kind="stable")
     stacked = np.stack([rows[i] for i in order])
-    timer = problem.timer
+    timer = problem.sample_costs.timer
     model_told = timer.describe(problem.pruner)
     predicted = timer.predict_ms(stacked, problem.pruner)
     measured = timer.measure(stacked, [problem.pruner] * len(stacked), repeats=repeats)
-    flops = np.array([problem.flops(r).mean() / problem.dense_flops for r in stacked])
+    flops = np.array([problem.sample_costs.flops(r).mean() / problem.dense_flops for r in stacked])
     result = {
         "machine": found,
         "model": model,

@@ -162,7 +162,7 @@ def nearest(problem: TokenPruning, layer: int, target: float) -> tuple[KeepSched
     best: tuple[KeepSchedule, float] | None = None
     for keep in (counts / most).tolist():
         schedule = KeepSchedule((1.0,) * layer + (keep,) * (layers - layer))
-        compute = problem.relative_compute(np.asarray(schedule.ratios))
+        compute = problem.sample_costs.relative_compute(np.asarray(schedule.ratios))
         if best is None or abs(compute - target) < abs(best[1] - target):
             best = schedule, compute
     assert best is not None
@@ -175,7 +175,7 @@ def withdrawn(problem: TokenPruning, target: float) -> tuple[int, float, KeepSch
     found = []
     for layer in range(problem.pruner.first_layer, layers):
         schedule = KeepSchedule((1.0,) * layer + (0.0,) * (layers - layer))
-        compute = problem.relative_compute(np.asarray(schedule.ratios))
+        compute = problem.sample_costs.relative_compute(np.asarray(schedule.ratios))
         found.append((layer, target, schedule, compute))
     return min(found, key=lambda one: abs(one[-1] - target))
 

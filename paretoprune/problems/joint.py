@@ -164,12 +164,14 @@ class JointCompression(Problem):
     def price(self, candidate: Candidate) -> float:
         """FLOPs in dense passes over the split; bits change none."""
         one = self.configuration(candidate).tokens
-        return float(self.tokens.flops(one.ratios, one.pruner).mean() / self.tokens.dense_flops)
+        return float(
+            self.tokens.sample_costs.flops(one.ratios, one.pruner).mean() / self.tokens.dense_flops
+        )
 
     def cost_value(self, name: str, one: Compressed) -> float:
         """A cost of a configuration; bytes of the cache are means over the split."""
         if name == "compute":
-            return self.tokens.relative_compute(one.tokens.ratios, one.tokens.pruner)
+            return self.tokens.sample_costs.relative_compute(one.tokens.ratios, one.tokens.pruner)
         if name == "weight_bytes":
             return float(self.runs.weight_bytes(one.bits))
         kept = keep_counts(one.tokens.ratios, self.tokens.visual_tokens)  # [layers, samples]

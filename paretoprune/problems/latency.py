@@ -19,6 +19,8 @@ from paretoprune.adapters.base import Adapter, Prefill
 from paretoprune.adapters.extras import prefill_for
 from paretoprune.cost.latency import LatencyModel, LayerPoint
 from paretoprune.cost.timing import Timing, interleaved, why_not_reported
+from paretoprune.problem import Measurement
+from paretoprune.problems.configuration import Configuration
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.decoder import run_population
 from paretoprune.pruning.tokens import Tokens, enter
@@ -99,6 +101,34 @@ class PrefillTimer:
             runs = [partial(self.run_from_picture, *one) for one in both]
             first = interleaved(runs, repeats=repeats, synchronize=self.synchronize)
         return MeasuredLatency(prefill, first, why_not_reported(prefill))
+
+    def measured_again(self, configurations: Sequence[Configuration]) -> Measurement | None:
+        """Values for the fixed schedules among these, or why there are none.
+
+        An adaptive policy has no single schedule to time, and gets no values.
+        """
+        fixed = [place for place, one in enumerate(configurations) if one.policy is None]
+        if not fixed:
+            return None
+        found = self.measure(
+            np.stack([configurations[i].ratios for i in fixed]),
+            [configurations[i].pruner for i in fixed],
+        )
+        if found.refusal is not None:
+            return Measurement([], f"Measured latencies are not reported: {found.refusal}.")
+        values: list[dict[str, float]] = [{} for _ in configurations]
+        for place, prefill, first in zip(fixed, found.prefill, found.first_token, strict=True):
+            values[place] = {
+                "measured_latency_ms": prefill.median_ms,
+                "measured_latency_spread_ms": prefill.spread_ms,
+                "measured_first_token_ms": first.median_ms,
+                "measured_first_token_spread_ms": first.spread_ms,
+            }
+        return Measurement(
+            values,
+            f"Latencies of the union front were measured again on {self.device}: medians of "
+            f"{found.prefill[0].repeats} interleaved runs of one sample.",
+        )
 
     # --- the model
 
@@ -188,6 +218,17 @@ class PrefillTimer:
             "prefill_error": self._models[pruner.name][1],
             "drop_ms": model.drop_ms,
         }
+
+    def note(self, pruners: Sequence[Pruner]) -> str:
+        """How latencies of schedules that these rank for come about, and how far they are off."""
+        told = [self.describe(pruner) for pruner in pruners]
+        worst = max(told, key=lambda one: one["prefill_error"])
+        several = "" if len(told) == 1 else " (of the worst predicted pruner)"
+        return (
+            f"Latency is predicted by a model fitted from {worst['points']} measured points on "
+            f"{worst['device']}; cross-validated error {worst['layer_error']:.1%} per layer, "
+            f"{worst['prefill_error']:.1%} per prefill{several}."
+        )
 
 
 def typical_sample(samples: Sequence[Sample], lengths: NDArray[np.int64]) -> Sample:

@@ -51,7 +51,7 @@ def attention_price(problem: TokenPruning, chosen: NDArray[np.int64]) -> float:
     layers = problem.adapter.spec.layers
     tokens = (problem.text_tokens + problem.visual_tokens)[chosen]
     queries = layers * tokens * attention_query_flops(problem.adapter.spec, tokens)
-    dense = problem.flops(np.ones(layers))[chosen]
+    dense = problem.sample_costs.flops(np.ones(layers))[chosen]
     return _passes(problem, float((dense + queries).sum()))
 
 
@@ -85,7 +85,9 @@ def withdrawal_price(problem: TokenPruning, chosen: NDArray[np.int64]) -> float:
     """A dense pass over the samples and one of each withdrawal, each charged as if run alone."""
     layers = problem.adapter.spec.layers
     schedules = [*_withdrawals(layers), np.ones(layers)]
-    return _passes(problem, float(sum(problem.flops(row)[chosen].sum() for row in schedules)))
+    return _passes(
+        problem, float(sum(problem.sample_costs.flops(row)[chosen].sum() for row in schedules))
+    )
 
 
 def _withdrawals(layers: int) -> NDArray[np.float64]:

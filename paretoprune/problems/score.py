@@ -102,7 +102,7 @@ def score_schedule(
         family=family_scores(problem.samples, evaluation.outcomes),
         dense_family=family_scores(problem.samples, problem.dense_outcomes),
         dense_gflops=problem.dense_flops / 1e9,
-        dense_kv_bytes=problem.cost_value("kv_bytes", np.ones(layers)),
+        dense_kv_bytes=problem.sample_costs.mean("kv_bytes", np.ones(layers)),
         policy=policy if policy.adaptive else None,
         preset=preset,
         measure=measure_of(problem.samples),

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from paretoprune.adapters.base import Adapter
 from paretoprune.adapters.lean import lean
-from paretoprune.cost import kv_bytes, layer_cost
 from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError
 from paretoprune.kept import Example
 from paretoprune.policies.base import Policy
@@ -36,20 +35,19 @@ from paretoprune.problems.fidelity import chosen_samples, stratified_order
 from paretoprune.problems.fingerprints import data_fingerprint, model_fingerprint
 from paretoprune.problems.kept_tokens import Question, Wanted, kept_tokens
 from paretoprune.problems.known import KnownOutcomes, Row
-from paretoprune.problems.latency import PrefillTimer, typical_sample
-from paretoprune.problems.memory import peak_prefill_bytes
+from paretoprune.problems.latency import PrefillTimer
 from paretoprune.problems.population import tabulate
 from paretoprune.problems.prefill_store import DEFAULT_BYTES, PrefillStore
 from paretoprune.problems.presets import guests_for, published
+from paretoprune.problems.sample_costs import SampleCosts
 from paretoprune.problems.split import DEFAULT_DENSE_BYTES, Scoring, Split
 from paretoprune.problems.teacher_forcing import batch_numbers
 from paretoprune.pruning.base import Pruner
-from paretoprune.pruning.cost import choosing_flops
 from paretoprune.pruning.decide import check_layers, decide_each
 from paretoprune.pruning.operators import Operators
 from paretoprune.pruning.tokens import enter
 from paretoprune.registry import policies
-from paretoprune.schedules import KeepSchedule, keep_counts
+from paretoprune.schedules import KeepSchedule
 from paretoprune.schedules.kernels import Kernel, Withdrawal, fitting_kernels
 from paretoprune.search.relaxation import Relaxation
 from paretoprune.space import SearchSpace
@@ -144,13 +142,11 @@ class TokenPruning(Problem):
         self.visual_tokens, self.text_tokens = measured.visual_tokens, measured.text_tokens
         self.dense_outcomes, self.blind_outcomes = measured.outcomes
         self.dense_score, self.blind_score = (float(row.mean()) for row in measured.outcomes)
-        layers = adapter.spec.layers
-        self.dense_flops, self.blind_flops = (
-            float(self.flops(np.full(layers, keep)).mean()) for keep in (1.0, 0.0)
-        )
+        self.sample_costs = SampleCosts(
+            adapter, self.samples, pruners, visual_tokens=self.visual_tokens,
+            text_tokens=self.text_tokens, question_tokens=self._question_tokens, timer=timer,
+        )  # fmt: skip
         self.known: KnownOutcomes | None = None
-        self._given_timer = timer
-        self._peaks: dict[tuple[str, bytes], int] = {}
         self._decisions: dict[str, NDArray[np.float64]] = {}
         visual = int(self.visual_tokens.min())
         if levels is None:
@@ -207,102 +203,35 @@ class TokenPruning(Problem):
 
     # --- cost
 
-    def flops(
-        self,
-        ratios: NDArray[np.float64],
-        pruner: Pruner | None = None,
-        policy: Policy | None = None,
-    ) -> NDArray[np.float64]:
-        """Decoder FLOPs of a keep schedule `[layers]` on each sample alone: float64 `[samples]`.
+    @property
+    def dense_flops(self) -> float:
+        """Decoder FLOPs of the dense model, mean over the split."""
+        return self.sample_costs.dense_flops
 
-        Those of choosing included, by `pruner` or the problem's own, and those of deciding, where a
-        `policy` gave each sample its ratios, `[samples, layers]`.
-        """
-        spec = self.adapter.spec
-        kept = keep_counts(ratios, self.visual_tokens)  # [layers, samples]
-        total = layer_cost(spec, kept + self.text_tokens).sum(0)
-        ranking = pruner or self.pruner
-        total += choosing_flops(ranking, spec, self.text_tokens, self.visual_tokens, kept)
-        if policy is not None:
-            total = total + self.deciding_flops(policy)
-        return np.asarray(total)
+    @property
+    def blind_flops(self) -> float:
+        """The same without visual tokens."""
+        return self.sample_costs.blind_flops
 
-    def deciding_flops(self, policy: Policy) -> NDArray[np.float64]:
-        """FLOPs that a policy itself costs on each sample: float64 `[samples]`."""
-        tokens = self.text_tokens + self.visual_tokens
-        return policy.flops(self.adapter.spec, tokens, self.visual_tokens, self.question_tokens)
-
-    @cached_property
-    def question_tokens(self) -> NDArray[np.int64]:
-        """Tokens of each sample's question, int64 `[samples]`."""
+    def _question_tokens(self) -> NDArray[np.int64]:
         found = np.zeros(len(self.samples), dtype=np.int64)
         for part in self.batches:
             _, there = enter(part.prefill, part.sample).context(self.adapter, 0).text
             found[part.sample.cpu().numpy()] = there.sum(1).cpu().numpy()
         return found
 
-    def relative_compute(self, ratios: NDArray[np.float64], pruner: Pruner | None = None) -> float:
-        """Relative compute u of a keep schedule, mean over the split."""
-        span = self.dense_flops - self.blind_flops
-        return float((self.flops(ratios, pruner).mean() - self.blind_flops) / span)
-
     def _cost_objective(self, name: str) -> Objective:
         """A cost with the dense model's value as reference and the blind one's as best."""
         layers = self.adapter.spec.layers
-        best, reference = (self.cost_value(name, np.full(layers, keep)) for keep in (0.0, 1.0))
+        best, reference = (self.sample_costs.mean(name, np.full(layers, k)) for k in (0.0, 1.0))
         return Objective(name, "min", COSTS[name], reference=reference, best=best)
-
-    def cost_value(
-        self, name: str, ratios: NDArray[np.float64], pruner: Pruner | None = None
-    ) -> float:
-        """Value of the cost `name` (see `problems.costs`) for a keep schedule `[layers]`."""
-        return float(self.sample_costs(name, Configuration(pruner or self.pruner, ratios)).mean())
-
-    def sample_costs(self, name: str, one: Configuration) -> NDArray[np.float64]:
-        """The cost `name` of a configuration on each sample: float64 `[samples]`.
-
-        Latency and memory are those of the typical sample under each sample's schedule.
-        """
-        if name == "compute":
-            span = self.dense_flops - self.blind_flops
-            flops = self.flops(one.ratios, one.pruner, one.policy)
-            return np.asarray((flops - self.blind_flops) / span)
-        if name in ("latency_ms", "peak_memory_bytes"):
-            distinct, which = np.unique(np.atleast_2d(one.ratios), axis=0, return_inverse=True)
-            values = np.array([self._typical_cost(name, row, one.pruner) for row in distinct])
-            return np.asarray(np.broadcast_to(values[which.reshape(-1)], len(self.samples)))
-        kept = keep_counts(one.ratios, self.visual_tokens)  # [layers, samples]
-        if name == "kv_bytes":
-            layers = self.adapter.spec.layers
-            each = kv_bytes(self.adapter.spec, np.ones(layers, dtype=np.int64)) / layers
-            return np.asarray(each * (kept + self.text_tokens).sum(0))
-        return np.asarray(kept.mean(0))
-
-    def _typical_cost(self, name: str, ratios: NDArray[np.float64], pruner: Pruner) -> float:
-        if name == "latency_ms":
-            return float(self.timer.predict_ms(ratios, pruner)[0])
-        return float(self._peak_bytes(ratios, pruner))
-
-    @cached_property
-    def timer(self) -> PrefillTimer:
-        """Times prefills of the sample of median length; the held-out split's is the same."""
-        if self._given_timer is not None:
-            return self._given_timer
-        lengths = self.text_tokens + self.visual_tokens
-        sample = typical_sample(self.samples, lengths)
-        return PrefillTimer(self.adapter, (*self.operators.pruners, *self.guests), sample)
-
-    def _peak_bytes(self, ratios: NDArray[np.float64], pruner: Pruner) -> int:
-        timer = self.timer
-        path = pruner.label, keep_counts(ratios, np.array([timer.visual])).tobytes()
-        if path not in self._peaks:
-            self._peaks[path] = peak_prefill_bytes(self.adapter, timer.prefill, ratios, pruner)
-        return self._peaks[path]
 
     def price(self, candidate: Candidate) -> float:
         """FLOPs of the candidate over the samples it asks for, in dense passes over the split."""
         configuration = self.configuration(candidate)
-        flops = self.flops(configuration.ratios, configuration.pruner, configuration.policy)
+        flops = self.sample_costs.flops(
+            configuration.ratios, configuration.pruner, configuration.policy
+        )
         if candidate.share < 1:
             flops = np.where(chosen_samples(self._order, candidate.share), flops, 0.0)
         return float(flops.mean() / self.dense_flops)
@@ -452,9 +381,9 @@ class TokenPruning(Problem):
         # what is lost against dense on the same samples: exact on all, least noisy on a part
         lost = float(self.dense_outcomes[chosen].mean() - outcomes.mean())
         one, count = configuration, len(self.samples)
-        each = {name: self.sample_costs(name, one) for name in self.costs}
+        each = {name: self.sample_costs.of(name, one) for name in self.costs}
         extra = {
-            name: float(self.sample_costs(name, one).mean())
+            name: float(self.sample_costs.of(name, one).mean())
             for name in ("kv_bytes", "visual_tokens", *(() if "compute" in each else ("compute",)))
         }
         detail: dict[str, Any] = {
@@ -466,8 +395,8 @@ class TokenPruning(Problem):
             detail["policy"] = one.policy.key
             extra |= policy_metrics(
                 one.policy,
-                self.sample_costs("compute", one),
-                float(self.deciding_flops(one.policy).mean() / self.dense_flops),
+                self.sample_costs.of("compute", one),
+                float(self.sample_costs.deciding_flops(one.policy).mean() / self.dense_flops),
             )
         return Evaluation(
             candidate,
@@ -492,7 +421,9 @@ class TokenPruning(Problem):
                 "accuracy": float(outcomes.mean()),
                 "kl_to_dense": float(divergence.mean()),
                 "lost_to_dense": float((1 - np.exp(-divergence)).mean()),
-                "gflops": float(self.flops(one.ratios, one.pruner, one.policy).mean() / 1e9),
+                "gflops": float(
+                    self.sample_costs.flops(one.ratios, one.pruner, one.policy).mean() / 1e9
+                ),
                 **extra,
                 **(self.task_metrics(outcomes) if chosen.all() else {}),
             },
@@ -514,29 +445,7 @@ class TokenPruning(Problem):
         """
         if "latency_ms" not in self.costs or not candidates:
             return None
-        each = [self.configuration(c) for c in candidates]
-        fixed = [place for place, c in enumerate(each) if c.policy is None]
-        if not fixed:
-            return None
-        found = self.timer.measure(
-            np.stack([each[i].ratios for i in fixed]), [each[i].pruner for i in fixed]
-        )
-        if found.refusal is not None:
-            return Measurement([], f"Measured latencies are not reported: {found.refusal}.")
-        values: list[dict[str, float]] = [{} for _ in each]
-        for place, prefill, first in zip(fixed, found.prefill, found.first_token, strict=True):
-            values[place] = {
-                "measured_latency_ms": prefill.median_ms,
-                "measured_latency_spread_ms": prefill.spread_ms,
-                "measured_first_token_ms": first.median_ms,
-                "measured_first_token_spread_ms": first.spread_ms,
-            }
-        repeats = found.prefill[0].repeats
-        return Measurement(
-            values,
-            f"Latencies of the union front were measured again on {self.timer.device}: medians of "
-            f"{repeats} interleaved runs of one sample.",
-        )
+        return self.sample_costs.timer.measured_again([self.configuration(c) for c in candidates])
 
     def examples(self, candidates: Mapping[str, Candidate], count: int) -> list[Example]:
         """What candidates keep of the first sample of each of `count` question families.
@@ -567,15 +476,7 @@ class TokenPruning(Problem):
         remarks = [*self._remarks, *self._dense_figures()]
         if "latency_ms" not in self.costs:
             return remarks
-        told = [self.timer.describe(pruner) for pruner in self.operators.pruners]
-        worst = max(told, key=lambda one: one["prefill_error"])
-        several = "" if len(told) == 1 else " (of the worst predicted pruner)"
-        return [
-            *remarks,
-            f"Latency is predicted by a model fitted from {worst['points']} measured points on "
-            f"{worst['device']}; cross-validated error {worst['layer_error']:.1%} per layer, "
-            f"{worst['prefill_error']:.1%} per prefill{several}.",
-        ]
+        return [*remarks, self.sample_costs.timer.note(self.operators.pruners)]
 
     def _dense_figures(self) -> list[str]:
         figures = self.task_metrics(self.dense_outcomes)
@@ -638,13 +539,14 @@ class TokenPruning(Problem):
     def _heldout(self) -> TokenPruning | None:
         if self._heldout_samples is None:
             return None
+        timed = not {"latency_ms", "peak_memory_bytes"}.isdisjoint(self.costs)
         return TokenPruning(
             self.adapter, self._heldout_samples, self.operators, guests=self.guests,
             levels=self.levels, batch=self.batch, model_name=self.model_name,
             objectives=(SCORE, *self.costs), prefill_bytes=self._prefill_bytes,
             dense_bytes=self._dense_bytes, lean_layers=self._lean_layers, task=self._task,
             executor=self._executor, split="heldout",
-            timer=self.timer if {"latency_ms", "peak_memory_bytes"} & set(self.costs) else None,
+            timer=self.sample_costs.timer if timed else None,
         )  # fmt: skip
 
     @property

@@ -285,7 +285,7 @@ class TokenRelaxation:
     def rounded_compute(self, candidate: Candidate) -> float:
         """Relative compute u of a candidate as its evaluation reports it, ranking included."""
         chosen = self.problem.configuration(candidate)
-        return self.problem.relative_compute(chosen.ratios, chosen.pruner)
+        return self.problem.sample_costs.relative_compute(chosen.ratios, chosen.pruner)
 
 
 def _joined(

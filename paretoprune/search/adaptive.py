@@ -54,7 +54,7 @@ from paretoprune.search.gradient.base import (
     with_prefix,
 )
 from paretoprune.search.gradient.coordinates import FreeRatios, coordinates_of
-from paretoprune.search.gradient.finals import fine_budgets
+from paretoprune.search.gradient.finals import Foretold, fine_budgets
 from paretoprune.search.gradient.kinds import Kinds, best_per_kind, kinds_of, means_per_kind
 from paretoprune.search.gradient.sampling import distinct
 from paretoprune.search.gradient.starts import Probe, Starts, plan_starts
@@ -376,13 +376,8 @@ class AdaptiveSearch(GradientStrategy):
             self._offered = self._offers(self._price_at, self.options.most_finals, told)
         return [self.relaxed.policy(corrected.at(float(b))) for b in self._offered]
 
-    def _told(
-        self, reached: Sequence[float]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-        """Budgets, up to the dearest that policies `reached`, and what to expect at each, 0..1.
-
-        By what starts promise; None where none were tried.
-        """
+    def _told(self, reached: Sequence[float]) -> Foretold | None:
+        """What starts promise up to the dearest budget that policies `reached`."""
         if self._starts is None:
             return None
         knots = self.knots.budgets
@@ -392,7 +387,8 @@ class AdaptiveSearch(GradientStrategy):
             planned = self._planned[:1]
         budgets = fine_budgets(knots[0], highest, planned)
         _, kept = self._best_for_kinds(self._starts)
-        return budgets, np.minimum.accumulate(1 - np.interp(budgets, knots, kept)).clip(0, 1)
+        lost = np.minimum.accumulate(1 - np.interp(budgets, knots, kept))
+        return Foretold(budgets, lost.clip(0, 1))
 
     def _correction(self, policy: Predicted) -> dict[str, list[float]]:
         """Budgets to ask for, and the mean compute on the search split that each gives, rounded."""

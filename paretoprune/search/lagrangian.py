@@ -40,7 +40,7 @@ from paretoprune.search.base import SearchContext
 from paretoprune.search.gradient.augmented import Multipliers, SavedLoss
 from paretoprune.search.gradient.base import GradientStrategy, geometric
 from paretoprune.search.gradient.coordinates import coordinates_of, project
-from paretoprune.search.gradient.finals import below, fine_budgets, least, lost_within
+from paretoprune.search.gradient.finals import Foretold, below, fine_budgets, least, lost_within
 from paretoprune.search.gradient.knots import over_neighbours
 from paretoprune.search.gradient.options import LagrangianOptions
 from paretoprune.search.gradient.rounds import BestIterates, Rounds
@@ -367,16 +367,14 @@ class LagrangianSearch(GradientStrategy):
             once[self.problem.identity(candidate)] = replace(candidate, relaxed=relaxed)
         return list(once.values())
 
-    def _told(
-        self, compute: NDArray[np.float64], lost: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-        """Budgets, and what the best within each should lose, 0..1; points are `[n]`."""
+    def _told(self, compute: NDArray[np.float64], lost: NDArray[np.float64]) -> Foretold | None:
+        """What to expect of points `[n]` that cost `compute` and should lose `lost`."""
         if not np.isfinite(lost).any():
             return None
         budgets = fine_budgets(self.relaxed.reachable[0], self.budgets[-1], self._planned)
         best = lost_within(compute, lost, budgets)
         part = best if self.options.loss == "retention" else 1 - np.exp(-best)
-        return budgets, part.clip(0, 1)
+        return Foretold(budgets, part.clip(0, 1))
 
     # --- checkpoints
 

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from paretoprune.errors import InvalidValueError
+from paretoprune.options import check_ranges
 from paretoprune.policies.vispco import VispcoPolicy, seeded_token_predictor, token_predictor_flops
 from paretoprune.problem import Candidate, Problem
 from paretoprune.search.base import SearchContext
@@ -45,6 +46,12 @@ from paretoprune.search.gradient.state import GradientState
 from paretoprune.search.relaxation import AdaptiveRelaxation, adaptive, loss_and_slope
 from paretoprune.search.trace import SearchTrace
 
+AT_LEAST = {
+    "batch": 1, "inner_steps": 1, "patience": 1, "width": 1, "most_finals": 1, "weight_decay": 0,
+    "alpha": 1,
+}  # fmt: skip
+SHARES = ("final_share",)
+POSITIVE = ("learning_rate", "sigma", "beta", "epsilon", "temperature")
 SHOWN = 5
 """Budgets that the report's curves are drawn for."""
 MOST_SIGMA = 1e6
@@ -74,20 +81,7 @@ class VispcoOptions:
     most_finals: int = 24
 
     def __post_init__(self) -> None:
-        for name in ("batch", "inner_steps", "patience", "width", "most_finals"):
-            if getattr(self, name) < 1:
-                raise InvalidValueError(f"option {name} is too small: {getattr(self, name)}")
-        for name in ("learning_rate", "sigma", "beta", "epsilon", "temperature"):
-            if not getattr(self, name) > 0:
-                raise InvalidValueError(
-                    f"option {name} must be positive, got {getattr(self, name)}"
-                )
-        if not self.alpha >= 1:
-            raise InvalidValueError(f"option alpha must be 1 or more, got {self.alpha}")
-        if not 0 < self.final_share < 1:
-            raise InvalidValueError(
-                f"option final_share must be between 0 and 1, got {self.final_share}"
-            )
+        check_ranges(self, at_least=AT_LEAST, positive=POSITIVE, shares=SHARES)
         if not 0 <= self.lowest_budget < self.highest_budget <= 1:
             raise InvalidValueError(
                 "budgets must satisfy 0 <= lowest_budget < highest_budget <= 1, got "

@@ -58,20 +58,20 @@ def test_bounds_are_the_dense_and_the_blind_value(mini):
 def test_peak_memory_holds_at_least_the_cache_and_grows_with_tokens(mini):
     problem = with_costs(mini, "peak_memory_bytes")
     rows = (np.zeros(8), np.array([1, *[0.5] * 7]), np.ones(8))
-    peaks = [problem.cost_value("peak_memory_bytes", row) for row in rows]
+    peaks = [problem.sample_costs.mean("peak_memory_bytes", row) for row in rows]
     assert peaks == sorted(peaks)
     assert peaks[0] < peaks[2]
     spec = problem.adapter.spec
-    tokens = problem.timer.visual + problem.timer.text
+    tokens = problem.sample_costs.timer.visual + problem.sample_costs.timer.text
     assert peaks[2] > kv_bytes(spec, np.full(8, tokens), bytes_per_value=4)
 
 
 def test_latency_is_predicted_and_the_front_measured(mini):
     problem = with_costs(mini, "latency_ms")
     blind, dense = problem.objectives[1].best, problem.objectives[1].reference
-    half = problem.cost_value("latency_ms", np.array([1, *[0.5] * 7]))
+    half = problem.sample_costs.mean("latency_ms", np.array([1, *[0.5] * 7]))
     assert 0 < blind < dense
-    assert blind <= half <= dense + 1e-9 + problem.timer.model(problem.pruner).drop_ms
+    assert blind <= half <= dense + 1e-9 + problem.sample_costs.timer.model(problem.pruner).drop_ms
     assert "cross-validated error" in problem.notes()[0]
     found = problem.measure([constant(problem, 1.0), constant(problem, 0.0)])
     assert found.note

@@ -247,7 +247,7 @@ def test_memory_is_weights_and_cache(tokens, joint):
         total = e.metrics["weight_bytes"] + joint.sequences * e.metrics["kv_bytes"]
         assert e.objectives["memory_bytes"] == pytest.approx(total)
     (plain,) = joint.evaluate([joint.candidate({"kv_bits": "16"}, "cache")])
-    dense = tokens.cost_value("kv_bytes", np.ones(tokens.adapter.spec.layers))
+    dense = tokens.sample_costs.mean("kv_bytes", np.ones(tokens.adapter.spec.layers))
     assert plain.metrics["kv_bytes"] == pytest.approx(dense)
     assert plain.objectives["memory_bytes"] == pytest.approx(joint.objectives[1].reference)
     assert plain.objectives["score"] == pytest.approx(1.0)

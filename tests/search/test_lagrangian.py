@@ -247,7 +247,7 @@ def test_a_pruner_without_scores_is_refused(mini):
 
 
 def test_bad_options_are_named():
-    with pytest.raises(InvalidValueError, match="knots is too small: 1"):
+    with pytest.raises(InvalidValueError, match="knots must be 2 or more, got 1"):
         LagrangianOptions(knots=1)
     with pytest.raises(UnknownNameError, match="unknown loss 'k'"):
         LagrangianOptions(loss="k")
@@ -267,7 +267,7 @@ def test_relaxed_compute_is_exact_at_lattice_points(mini):
         ratios = np.minimum.accumulate(rng.integers(0, 19, 8) / 18)
         ratios[0] = 1.0
         soft = float(relaxed.compute(torch.from_numpy(ratios[None])))
-        hard = mini.relative_compute(ratios)
+        hard = mini.sample_costs.relative_compute(ratios)
         assert soft <= hard + 1e-12
         assert hard - soft < 0.01
 

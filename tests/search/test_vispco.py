@@ -152,7 +152,7 @@ def test_a_stored_state_continues_identically(tmp_path, after):
 
 
 def test_bad_options_are_named():
-    with pytest.raises(InvalidValueError, match="batch is too small: 0"):
+    with pytest.raises(InvalidValueError, match="batch must be 1 or more, got 0"):
         Vispco(batch=0)
     with pytest.raises(InvalidValueError, match="sigma must be positive, got -1"):
         Vispco(sigma=-1)

@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from paretoprune.errors import InvalidValueError, UnknownNameError
+from paretoprune.errors import UnknownNameError
+from paretoprune.options import check_ranges
 from paretoprune.search.gradient.options import LOSSES
+
+AT_LEAST = {
+    "knots": 2, "kinds": 1, "batch": 1, "micro_batch": 1, "inner_steps": 1, "width": 1,
+    "most_finals": 1, "weight_decay": 0,
+}  # fmt: skip
+SHARES = ("final_share", "start_share", "average_share", "highest_budget")
+POSITIVE = (
+    "bend", "learning_rate", "base_rate", "sigma", "most_multiplier", "tau_start", "tau_end",
+    "slope_start", "slope_end",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,23 +56,6 @@ class AdaptiveOptions:
     highest_budget: float = 0.9
 
     def __post_init__(self) -> None:
-        least = {"knots": 2, "kinds": 1, "batch": 1, "micro_batch": 1, "inner_steps": 1, "width": 1,
-                 "most_finals": 1}  # fmt: skip
-        for name, low in least.items():
-            if getattr(self, name) < low:
-                raise InvalidValueError(f"option {name} is too small: {getattr(self, name)}")
-        for name in ("final_share", "start_share", "average_share", "highest_budget"):
-            if not 0 < getattr(self, name) < 1:
-                raise InvalidValueError(
-                    f"option {name} must be between 0 and 1, got {getattr(self, name)}"
-                )
-        for name in ("bend", "learning_rate", "base_rate", "sigma", "most_multiplier", "tau_start",
-                     "tau_end", "slope_start", "slope_end"):  # fmt: skip
-            if not getattr(self, name) > 0:
-                raise InvalidValueError(
-                    f"option {name} must be positive, got {getattr(self, name)}"
-                )
-        if not self.weight_decay >= 0:
-            raise InvalidValueError(f"option weight_decay must be 0 or more: {self.weight_decay}")
+        check_ranges(self, at_least=AT_LEAST, positive=POSITIVE, shares=SHARES)
         if self.loss not in LOSSES:
             raise UnknownNameError("loss", self.loss, LOSSES)

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from paretoprune.problem import Problem
 from paretoprune.search.base import SearchContext, SearchStrategy
 from paretoprune.search.gradient.coordinates import kernel_spaces, reachable_by
-from paretoprune.search.gradient.finals import DIGITS, round_budgets, staircase
+from paretoprune.search.gradient.finals import DIGITS, Foretold, round_budgets, staircase
 from paretoprune.search.gradient.knots import Knots
 from paretoprune.search.relaxation import Relaxation
 from paretoprune.search.trace import Round, SearchTrace
@@ -71,12 +71,11 @@ class GradientStrategy(SearchStrategy):
         self,
         price: Callable[[float], float],
         most: int,
-        told: tuple[NDArray[np.float64], NDArray[np.float64]] | None,
+        told: Foretold | None,
     ) -> NDArray[np.float64]:
         """Budgets to offer configurations at, for all that is left of the search's budget.
 
-        `told` is rising budgets, with those that are planned, and what to expect at each, 0..1,
-        where anything is known of that.
+        `told` has those that are planned among its budgets; None where nothing is known.
         """
         left = self.context.budget - self.context.spent
         if told is None:

@@ -10,6 +10,7 @@ told what to expect at each budget, further points go where that loses least for
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,13 @@ HALVINGS = 50
 """Of the range of prices of compute, to find the one at which all that can be paid is bought."""
 SLACK = 1e-9
 DIGITS = 9
+
+
+class Foretold(NamedTuple):
+    """What starts foretell at rising `budgets`: `lost` by the best within each, 0..1; float64."""
+
+    budgets: NDArray[np.float64]
+    lost: NDArray[np.float64]
 
 
 def round_budgets(

@@ -5,18 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from paretoprune.errors import InvalidValueError, UnknownNameError
+from paretoprune.options import check_ranges
 
 STARTS = ("spread", "constant")
 LOSSES = ("kl", "retention")
 ESTIMATORS = ("straight-through", "soft", "gumbel", "gumbel-straight-through")
 AT_LEAST = {
-    "knots": 2, "batch": 1, "inner_steps": 1, "most_finals": 1, "micro_batch": 1, "restarts": 0,
-    "patience": 1,
+    "knots": 2, "batch": 1, "inner_steps": 1, "most_finals": 1, "micro_batch": 1, "patience": 1,
+    "momentum": 0, "sharing": 0, "restarts": 0, "stop_within": 0,
 }  # fmt: skip
 SHARES = ("final_share", "average_share", "highest_budget")
 POSITIVE = (
-    "bend", "learning_rate", "sigma", "most_multiplier", "tau_start", "tau_end", "slope_start",
-    "slope_end",
+    "bend", "learning_rate", "farthest", "sigma", "most_multiplier", "tau_start", "tau_end",
+    "slope_start", "slope_end",
 )  # fmt: skip
 
 
@@ -80,14 +81,7 @@ class LagrangianOptions:
     highest_budget: float = 0.9
 
     def __post_init__(self) -> None:
-        for name, least in AT_LEAST.items():
-            if getattr(self, name) < least:
-                raise InvalidValueError(f"option {name} is too small: {getattr(self, name)}")
-        for name in SHARES:
-            if not 0 < getattr(self, name) < 1:
-                raise InvalidValueError(
-                    f"option {name} must be between 0 and 1, got {getattr(self, name)}"
-                )
+        check_ranges(self, at_least=AT_LEAST, positive=POSITIVE, shares=SHARES)
         if not 0 < self.start_share <= 1:
             raise InvalidValueError(
                 f"option start_share must be above 0 and at most 1, got {self.start_share}"
@@ -98,13 +92,6 @@ class LagrangianOptions:
             raise UnknownNameError("start", self.start, STARTS)
         if self.estimator not in ESTIMATORS:
             raise UnknownNameError("estimator", str(self.estimator), ESTIMATORS)
-        for name in POSITIVE:
-            if not getattr(self, name) > 0:
-                raise InvalidValueError(
-                    f"option {name} must be positive, got {getattr(self, name)}"
-                )
-        if not self.stop_within >= 0:
-            raise InvalidValueError(f"option stop_within must be 0 or more, got {self.stop_within}")
 
     @property
     def hard(self) -> bool:
