@@ -19,6 +19,7 @@ from paretoprune.judging import Study, hypervolume_of
 from paretoprune.problem import Evaluation, Problem
 from paretoprune.reference import Reference
 from paretoprune.results import ReferenceFront
+from paretoprune.search.relaxation import adaptive
 from paretoprune.search.trace import SearchTrace, causes
 
 
@@ -60,15 +61,22 @@ def gradients_of(
 
 
 def gap_point(problem: Problem, evaluation: Evaluation, trial: int) -> GapPoint:
-    """Run one returned configuration as it was before rounding."""
-    relaxed = evaluation.candidate.relaxed or {}
-    keep = np.asarray(relaxed["keep"], dtype=np.float64)
+    """Run one returned configuration as it was before rounding.
+
+    What a policy keeps, it is asked for anew; keep ratios are then means over the samples.
+    """
+    policy, relaxed = evaluation.candidate.policy, evaluation.candidate.relaxed or {}
+    keep = (
+        adaptive(problem).decisions(policy)
+        if policy is not None
+        else np.asarray(relaxed["keep"], dtype=np.float64)
+    )
     soft = problem.relaxation().figures(
         keep, tau=float(relaxed.get("tau", 1.0)), mask=relaxed.get("mask", "rank")
     )
     return GapPoint(
         trial=trial,
-        relaxed_keep=keep.tolist(),
+        relaxed_keep=np.atleast_2d(keep).mean(0).tolist(),
         keep=list(evaluation.detail.get("keep", [])),
         soft=Figures(score=soft.score, compute=soft.compute, kl=soft.divergence, lost=soft.lost),
         hard=Figures(
@@ -114,7 +122,7 @@ def nearest(point: Figures, grid: NDArray[np.float64]) -> GridPoint:
 
 
 def _is_relaxed(evaluation: Evaluation) -> bool:
-    return evaluation.complete and "keep" in (evaluation.candidate.relaxed or {})
+    return evaluation.complete and bool(evaluation.candidate.relaxed)
 
 
 def _study(study: Study, trace: SearchTrace, points: list[GapPoint]) -> GradientStudy:

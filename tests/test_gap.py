@@ -97,6 +97,25 @@ def test_the_gap_is_what_rounding_does(toy):
         assert np.abs(before - after).max() <= 0.005 + 1e-9  # a lattice of 100 levels
 
 
+@pytest.mark.parametrize("strategy", ["adaptive:most_finals=5", "vispco:most_finals=5"])
+def test_policies_have_a_gap_too(strategy):
+    """They had none: what they keep is of each sample, and was nowhere written down."""
+    problem = ToyPruning(step_cost=0.2)
+    compared = compare(problem, [strategy], budget=30, seeds=(0,))
+    (study,) = compared.studies
+    found = measured(gradients_of(problem, compared.studies))
+    assert [p.trial for p in found.points] == sorted(study.front)
+    for point in found.points:
+        policy = study.evaluations[point.trial].candidate.policy
+        before, after = (problem.relaxation().asked(policy, rounded=r) for r in (False, True))
+        assert np.abs(before - after).max() > 0
+        lost = problem.losses(after).mean() - problem.losses(before).mean()
+        assert point.score_gap == pytest.approx(-lost / 4.5, abs=1e-9)
+        assert point.compute_gap == pytest.approx(after.mean() - before.mean(), abs=1e-9)
+        assert point.relaxed_keep == pytest.approx(before.mean(0).tolist())
+        assert point.keep == pytest.approx(after.mean(0).tolist())
+
+
 def test_no_gradient_study_has_no_record():
     compared = compare(ToyPruning(), ["random"], budget=5, seeds=(0,))
     assert gradients_of(compared.problem, compared.studies) is None
@@ -192,6 +211,20 @@ def test_sharp_masks_on_the_lattice_are_the_pruned_decoder(problem):
     assert soft.lost == pytest.approx(hard.metrics["lost_to_dense"], abs=0.02)
     ranking = hard.objectives["compute"] - soft.compute
     assert 0 < ranking < 0.02  # the relaxed compute leaves ranking out
+
+
+def test_each_sample_may_have_ratios_of_its_own(problem):
+    """Half of the samples under one schedule and half under another: the mean of both halves."""
+    relaxed = problem.relaxation()
+    cheap, dear = (np.array([1.0, *[keep] * 7]) for keep in (0.2, 0.7))
+    first = np.arange(relaxed.samples) < relaxed.samples // 2
+    mixed = relaxed.figures(np.where(first[:, None], cheap, dear), tau=2.0)
+    other = relaxed.figures(np.where(first[:, None], dear, cheap), tau=2.0)
+    alone = [relaxed.figures(row, tau=2.0) for row in (cheap, dear)]
+    assert mixed.score != other.score
+    for name in ("score", "compute", "divergence", "lost"):
+        both = (getattr(mixed, name) + getattr(other, name)) / 2
+        assert both == pytest.approx(sum(getattr(a, name) for a in alone) / 2, abs=1e-5), name
 
 
 @pytest.mark.slow

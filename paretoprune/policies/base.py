@@ -96,13 +96,13 @@ class Policy(ABC):
             raise UnsupportedError(f"policy {self.name!r} has no budget to choose")
         return self.restore({**self.settings, BUDGET: float(budget)}, self.tensors)
 
-    def schedules(self, context: PruningContext) -> NDArray[np.float64]:
-        """What each sample keeps, float64 `[B, layers]`, checked and on the lattice.
+    def schedules(self, context: PruningContext, *, rounded: bool = True) -> NDArray[np.float64]:
+        """What each sample keeps, float64 `[B, layers]`, checked and, if `rounded`, on the lattice.
 
         Raises `InvalidValueError` for ratios that are no keep schedules.
         """
         found = np.asarray(self.ratios(context).detach().cpu().double().numpy())
-        return checked(self, found, len(context.hidden))
+        return checked(self, found, len(context.hidden), rounded=rounded)
 
     @cached_property
     def key(self) -> str:
@@ -123,8 +123,13 @@ class Policy(ABC):
         return f"{self.name}{aim} ({self.key[:8]})"
 
 
-def checked(policy: Policy, ratios: NDArray[np.float64], samples: int) -> NDArray[np.float64]:
-    """Ratios `[samples, layers]` of a policy as schedules on its lattice; raises what is wrong."""
+def checked(
+    policy: Policy, ratios: NDArray[np.float64], samples: int, *, rounded: bool = True
+) -> NDArray[np.float64]:
+    """Ratios `[samples, layers]` of a policy as schedules, if `rounded` on its lattice.
+
+    Raises `InvalidValueError` for what is wrong with them.
+    """
     shape = (samples, policy.layers)
     if ratios.shape != shape:
         raise InvalidValueError(
@@ -148,4 +153,6 @@ def checked(policy: Policy, ratios: NDArray[np.float64], samples: int) -> NDArra
         )
     falling = np.minimum.accumulate(ratios.clip(0.0, 1.0), axis=1)
     falling[:, : policy.layer] = 1.0
-    return falling if policy.levels is None else on_lattice(falling, policy.levels)
+    if policy.levels is None or not rounded:
+        return falling
+    return on_lattice(falling, policy.levels)

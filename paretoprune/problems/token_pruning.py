@@ -271,16 +271,25 @@ class TokenPruning(Problem):
             return Configuration(pruner, np.asarray(policy.schedule.ratios))
         name = f"{pruner.label} {policy.key}"
         if name not in self._decisions:
-            found = np.ones((len(self.samples), policy.layers))
-            with torch.inference_mode():
-                for part, trunk in zip(self.batches, self._split.trunks, strict=True):
-                    (rows,) = decide_each(
-                        self._engine, part.prefill, [(policy, pruner)],
-                        sample=part.sample, trunk=trunk,
-                    )  # fmt: skip
-                    found[part.sample.cpu().numpy()] = rows
-            self._decisions[name] = found
+            self._decisions[name] = self.decisions(policy, pruner)
         return Configuration(pruner, self._decisions[name], policy)
+
+    def decisions(
+        self, policy: Policy, pruner: Pruner, *, rounded: bool = True
+    ) -> NDArray[np.float64]:
+        """Ask a policy what to keep of each sample: float64 `[samples, layers]`.
+
+        On its lattice, if `rounded`, and such that `pruner` can follow.
+        """
+        found = np.ones((len(self.samples), policy.layers))
+        with torch.inference_mode():
+            for part, trunk in zip(self.batches, self._split.trunks, strict=True):
+                (rows,) = decide_each(
+                    self._engine, part.prefill, [(policy, pruner)],
+                    sample=part.sample, trunk=trunk, rounded=rounded,
+                )  # fmt: skip
+                found[part.sample.cpu().numpy()] = rows
+        return found
 
     @cached_property
     def _with_guests(self) -> Operators:

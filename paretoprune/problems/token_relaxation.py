@@ -156,18 +156,19 @@ class TokenRelaxation:
     def figures(
         self, ratios: NDArray[np.float64], *, tau: float, mask: Mask = "rank"
     ) -> RelaxedFigures:
-        """The split under the soft masks of ratios `[layers]`; one row fits a batch of any size.
+        """The split under the soft masks of ratios `[layers]`, or of each sample's own.
 
-        Raises `UnsupportedError` where the task decodes answers freely: soft masks have no cache.
+        Those are `[samples, layers]`. Raises `UnsupportedError` where the task decodes answers
+        freely: soft masks have no cache.
         """
         problem = self.problem
         if any(not isinstance(s.scoring, Exact | TokenShare) for s in problem.samples):
             raise UnsupportedError("a relaxed score is known for teacher-forced answers only")
-        row = torch.from_numpy(np.asarray(ratios, dtype=np.float64))
+        each = torch.from_numpy(np.asarray(ratios, dtype=np.float64)).expand(self.samples, -1)
         exact, divergence = [], []
         with torch.no_grad():
             for batch, dense in zip(problem.batches, problem.dense_log_probabilities, strict=True):
-                rows = row.to(problem.adapter.model.device).expand(len(batch.sample), -1)
+                rows = each[batch.sample.cpu()].to(problem.adapter.model.device)
                 student = self._student(batch, rows, tau=tau, straight_through=False, mask=mask)
                 exact.append(self._right(batch, student).double())
                 divergence.append(batch.divergence(dense, student).double())
@@ -175,7 +176,8 @@ class TokenRelaxation:
         score = float(torch.cat(exact).mean()) - problem.blind_score
         return RelaxedFigures(
             score / (problem.dense_score - problem.blind_score),
-            float(self.compute(row[None])), float(torch.cat(divergence).mean()), lost,
+            float(self.sample_compute(each, np.arange(self.samples)).mean()),
+            float(torch.cat(divergence).mean()), lost,
         )  # fmt: skip
 
     @cached_property
@@ -214,6 +216,10 @@ class TokenRelaxation:
     def policy(self, policy: Policy) -> Candidate:
         """The candidate that a policy is."""
         return policy_candidate(policy)
+
+    def decisions(self, policy: Policy) -> NDArray[np.float64]:
+        """What a policy keeps of each sample before rounding, float64 `[samples, layers]`."""
+        return self.problem.decisions(policy, self.problem.pruner, rounded=False)
 
     def _right(self, batch: AnsweredBatch, student: Tensor) -> Tensor:
         """Outcomes float [B], as the task scores teacher-forced answers."""

@@ -17,13 +17,15 @@ from paretoprune.pruning.tokens import enter
 from paretoprune.pruning.trunk import Trunk
 
 
-def decide(policy: Policy, context: PruningContext, pruner: Pruner) -> NDArray[np.float64]:
+def decide(
+    policy: Policy, context: PruningContext, pruner: Pruner, *, rounded: bool = True
+) -> NDArray[np.float64]:
     """Keep schedules of a batch's samples, float64 `[B, layers]`, such that `pruner` can follow.
 
-    Layers before the pruner's first one stay whole. Raises `InvalidValueError` for ratios that are
-    no schedules.
+    On the policy's lattice, if `rounded`. Layers before the pruner's first one stay whole. Raises
+    `InvalidValueError` for ratios that are no schedules.
     """
-    return pruner.fitted(policy.schedules(context))
+    return pruner.fitted(policy.schedules(context, rounded=rounded))
 
 
 def decide_each(
@@ -33,11 +35,13 @@ def decide_each(
     *,
     sample: torch.Tensor | None = None,
     trunk: Trunk | None = None,
+    rounded: bool = True,
 ) -> list[NDArray[np.float64]]:
     """What each policy, with the pruner that follows it, keeps of a batch: `[B, layers]` each.
 
-    Dense layers are run as far as the latest of them looks, or taken from the `trunk`. Raises
-    `InvalidValueError` for a policy made for another number of layers.
+    Dense layers are run as far as the latest of them looks, or taken from the `trunk`. Ratios are
+    on each policy's lattice, if `rounded`. Raises `InvalidValueError` for a policy made for another
+    number of layers.
     """
     layers = adapter.spec.layers
     for policy, _ in policies:
@@ -51,7 +55,7 @@ def decide_each(
         context = tokens.context(adapter, layer)
         for number, (policy, pruner) in enumerate(policies):
             if policy.layer == layer:
-                found[number] = decide(policy, context, pruner)
+                found[number] = decide(policy, context, pruner, rounded=rounded)
         if layer < deepest:
             if trunk is not None and layer in trunk.after:
                 tokens = replace(trunk.after[layer], extras=tokens.extras)

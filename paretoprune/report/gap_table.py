@@ -72,7 +72,8 @@ def gap_sentence(study: GradientStudy) -> str:
 EXPLANATION = (
     "Soft: real-valued keep ratios under soft masks, as the search saw the configuration at its "
     "end. Hard: the same rounded to the lattice and really pruned. Both on the whole search split. "
-    "Hard compute includes ranking the tokens. Lost is the mean of 1 - exp(-KL to dense)."
+    "Hard compute includes ranking the tokens, and a policy's own. Lost is the mean of "
+    "1 - exp(-KL to dense). A policy's keep schedule is the mean over the samples."
 )
 GRID = (
     "To grid: distance in (score, compute) to the nearest point of the exhaustive front. Grid "

@@ -32,6 +32,7 @@ report it. Which budgets policies are offered at, `gradient.finals` says.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -374,7 +375,11 @@ class AdaptiveSearch(GradientStrategy):
         if self._offered is None:  # else of a checkpoint: evaluations may have been paid for since
             told = self._told(correction.get("reached", []))
             self._offered = self._offers(self._price_at, self.options.most_finals, told)
-        return [self.relaxed.policy(corrected.at(float(b))) for b in self._offered]
+        seen = {"tau": self.options.tau_end}
+        return [
+            replace(self.relaxed.policy(corrected.at(float(b))), relaxed=seen)
+            for b in self._offered
+        ]
 
     def _told(self, reached: Sequence[float]) -> Foretold | None:
         """What starts promise up to the dearest budget that policies `reached`."""

@@ -85,7 +85,8 @@ class Relaxation(Protocol):
     ) -> RelaxedFigures:
         """The whole split under the soft masks of ratios `[layers]`, nothing rounded, no gradient.
 
-        For the relaxation gap; no strategy may search by it.
+        Ratios `[samples, layers]` are each sample's own. For the relaxation gap; no strategy may
+        search by it.
         """
 
     def constant(self, budget: float) -> NDArray[np.float64]:
@@ -142,6 +143,9 @@ class AdaptiveRelaxation(Relaxation, Protocol):
 
     def policy(self, policy: Policy) -> Candidate:
         """The candidate that a policy is."""
+
+    def decisions(self, policy: Policy) -> NDArray[np.float64]:
+        """What a policy keeps of each sample before rounding, float64 `[samples, layers]`."""
 
 
 def adaptive(problem: Problem) -> AdaptiveRelaxation:

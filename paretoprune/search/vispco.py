@@ -21,7 +21,7 @@ budgets; an epoch is `inner_steps` steps.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -266,7 +266,11 @@ class Vispco(GradientStrategy):
         """Policies at evenly spaced budgets, cheapest first, with weights as they are stored."""
         stored = VispcoPolicy.restore(self.policy.settings, self.policy.tensors)
         budgets = self._budgets(self._count)
-        return [self.relaxed.policy(stored.at(float(budget))) for budget in budgets]
+        seen = {"tau": self.options.temperature, "mask": "score"}
+        return [
+            replace(self.relaxed.policy(stored.at(float(budget))), relaxed=seen)
+            for budget in budgets
+        ]
 
     # --- checkpoints
 

@@ -75,11 +75,26 @@ class ToyRelaxation:
         """Mean ratio."""
         return ratios.mean(1)
 
+    def decisions(self, policy: Policy) -> NDArray[np.float64]:
+        """What it is asked for, off its lattice."""
+        return self.asked(policy, rounded=False)
+
+    def asked(self, policy: Policy, *, rounded: bool) -> NDArray[np.float64]:
+        """What a policy keeps of each sample, `[samples, layers]`."""
+        if isinstance(policy, Predicted):
+            found = policy.predict(self.features)
+        else:
+            assert isinstance(policy, VispcoPolicy)
+            with torch.no_grad():
+                found = policy.predict(*self.embeddings(np.arange(self.samples)))
+        return checked(policy, found.double().numpy(), self.samples, rounded=rounded)
+
     def figures(self, ratios: NDArray[np.float64], **_: Any) -> RelaxedFigures:
         """The score is 1 - loss / loss of nothing kept, as that of a rounded configuration."""
-        loss = float((WEIGHTS * (1 - ratios) ** 2).sum())
+        each = self.problem.losses(np.broadcast_to(ratios, (self.samples, self.layers)))
+        loss, lost = float(each.mean()), 1 - float(np.exp(-each).mean())
         score = 1 - loss / float(WEIGHTS.sum())
-        return RelaxedFigures(score, float(ratios.mean()), loss, 1 - float(np.exp(-loss)))
+        return RelaxedFigures(score, float(ratios.mean()), loss, lost)
 
     def constant(self, budget: float) -> NDArray[np.float64]:
         """The first layer keeps all, the others equally much."""
@@ -135,10 +150,14 @@ class ToyPruning(Problem):
         """Score and compute of each, at a cost of one."""
         return [self._one(c) for c in candidates]
 
+    def losses(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of each sample under its ratios `[samples, layers]`: `[samples]`."""
+        factor = self.factor(np.arange(ToyRelaxation.samples))
+        return np.asarray(factor * (WEIGHTS * (1 - rows) ** 2).sum(1))
+
     def _one(self, candidate: Candidate) -> Evaluation:
         rows = self.rows(candidate)
-        factor = self.factor(np.arange(ToyRelaxation.samples))
-        each = factor * (WEIGHTS * (1 - rows) ** 2).sum(1)
+        each = self.losses(rows)
         loss = float(each.mean())
         values = {"score": 1 - loss / float(WEIGHTS.sum()), "compute": float(rows.mean())}
         metrics = {"kl_to_dense": loss, "lost_to_dense": 1 - float(np.exp(-each).mean())}
@@ -149,14 +168,7 @@ class ToyPruning(Problem):
     def rows(self, candidate: Candidate) -> NDArray[np.float64]:
         """Keep ratios of each sample, `[samples, layers]`."""
         if candidate.policy is not None:
-            relaxed, policy = self.relaxation(), candidate.policy
-            if isinstance(policy, Predicted):
-                found = policy.predict(relaxed.features)
-            else:
-                assert isinstance(policy, VispcoPolicy)
-                with torch.no_grad():
-                    found = policy.predict(*relaxed.embeddings(np.arange(relaxed.samples)))
-            return checked(policy, found.double().numpy(), relaxed.samples)
+            return self.relaxation().asked(candidate.policy, rounded=True)
         ratios = np.array(self.kernels[candidate.space].schedule(candidate.values).ratios)
         return np.tile(ratios, (ToyRelaxation.samples, 1))
 
