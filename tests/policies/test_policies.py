@@ -149,7 +149,7 @@ def test_costs_are_means_over_samples_and_count_the_policy(small):
     policy = ByDetail(small.adapter.spec.layers, 18, 0.4)
     (found,) = small.evaluate([policy_candidate(policy)])
     rows = small.configuration(found.candidate).ratios
-    each = np.array([small.flops(row)[i] for i, row in enumerate(rows)])
+    each = np.array([small.sample_costs.flops(row)[i] for i, row in enumerate(rows)])
     each += 2.0 * small.adapter.spec.hidden * small.visual_tokens
     span = small.dense_flops - small.blind_flops
     u = (each - small.blind_flops) / span
