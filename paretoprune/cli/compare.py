@@ -177,13 +177,19 @@ def _plan(name: str, model: str, **options: Any) -> None:
     from paretoprune.errors import UnsupportedError
     from paretoprune.problems.step_plan import plan_step
     from paretoprune.report.step_plan import print_plan
-    from paretoprune.search.lagrangian import LagrangianSearch
+    from paretoprune.search.gradient.base import GradientStrategy
+    from paretoprune.search.hybrid import Hybrid
     from paretoprune.specs import StrategySpec
 
     strategy = StrategySpec.parse(name).build()
-    if not isinstance(strategy, LagrangianSearch):
-        raise UnsupportedError(f"--plan plans the strategy 'gradient', not {name!r}")
-    print_plan(new_console(), plan_step(model, strategy.options, **options))
+    if isinstance(strategy, Hybrid):
+        strategy = strategy.gradient
+    if not isinstance(strategy, GradientStrategy):
+        raise UnsupportedError(
+            "--plan plans strategies that take gradient steps, such as 'gradient' and 'adaptive', "
+            f"not {name!r}"
+        )
+    print_plan(new_console(), plan_step(model, strategy, **options))
 
 
 def _check_unchanged(context: typer.Context, folder: Path, study: StudyFile) -> None:

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForImageTextToText
@@ -24,7 +25,9 @@ from paretoprune.adapters.base import decoder_spec
 from paretoprune.adapters.load import DTYPES, find_checkpoint
 from paretoprune.cost import DecoderSpec, layer_cost
 from paretoprune.errors import BrokenFileError, UnknownNameError, UnsupportedError
-from paretoprune.search.gradient.options import LagrangianOptions
+from paretoprune.policies.base import Policy
+from paretoprune.search.gradient.base import GradientStrategy
+from paretoprune.search.lagrangian import LagrangianSearch
 
 BACKWARD = 2.0
 """A backward pass costs two forward passes."""
@@ -33,13 +36,35 @@ TOKENS = {"visual": 576, "text": 64}
 TIMED = 3
 
 
+class StepOptions(Protocol):
+    """What the settings of a gradient strategy say of its steps."""
+
+    @property
+    def batch(self) -> int:
+        """Samples of a step."""
+
+    @property
+    def micro_batch(self) -> int:
+        """Of them, those in memory at a time."""
+
+    @property
+    def checkpoint(self) -> bool:
+        """Whether the backward pass runs each layer once more."""
+
+    @property
+    def forward_passes(self) -> int:
+        """Of the decoder, per step."""
+
+
 @dataclass(frozen=True)
 class StepPlan:
     """What one gradient step needs. Bytes of device memory, FLOPs, and seconds on `device`.
 
     `saved` is what the backward pass keeps of one micro-batch at the dense end of the range of
     budgets, where it is most; `teraflops` is the measured speed. `step_seconds` is for a batch
-    whose budgets are spread over the range, at half of the dense compute on average.
+    whose budgets are spread over the range, at `average` of the dense compute. `predictor` is the
+    number of parameters of the network that is trained, None without one, and `deciding` what it
+    costs once, as a share of the dense decoder's compute.
     """
 
     model: str
@@ -55,8 +80,11 @@ class StepPlan:
     weights: int
     saved: int
     working: int
+    average: float
     step_flops: float
     teraflops: float
+    predictor: int | None
+    deciding: float
 
     @property
     def peak(self) -> int:
@@ -71,7 +99,7 @@ class StepPlan:
 
 def plan_step(
     model: str,
-    options: LagrangianOptions | None = None,
+    strategy: GradientStrategy | None = None,
     *,
     dtype: str = "bfloat16",
     device: str = "cpu",
@@ -80,13 +108,14 @@ def plan_step(
     teraflops: float | None = None,
     trust_remote_code: bool = False,
 ) -> StepPlan:
-    """Plan a gradient step of `model`, of which only the configuration is read.
+    """Plan a gradient step of `strategy`, by default `gradient`, on `model`.
 
-    `visual` tokens per sample default to what the configuration says, else to LLaVA-1.5's; with
-    `teraflops` given, nothing is timed. Raises `BrokenFileError` where there is no configuration
-    and `UnsupportedError` for a decoder that cannot be run by itself.
+    Of the model only the configuration is read. `visual` tokens per sample default to what it says,
+    else to LLaVA-1.5's; with `teraflops` given, nothing is timed. Raises `BrokenFileError` where
+    there is no configuration and `UnsupportedError` for a decoder that cannot be run by itself.
     """
-    options = options or LagrangianOptions()
+    strategy = strategy or LagrangianSearch()
+    options: StepOptions = strategy.options
     if dtype not in DTYPES:
         raise UnknownNameError("dtype", dtype, DTYPES)
     built = _on_meta(model, DTYPES[dtype], trust_remote_code)
@@ -99,21 +128,31 @@ def plan_step(
     kept_input = micro * tokens * spec.hidden * element
     saved = spec.layers * kept_input + layer if options.checkpoint else spec.layers * layer
     speed = teraflops or measured_teraflops(spec, tokens, DTYPES[dtype], device)
+    average = 0.5 if strategy.tokens_leave else 1.0
+    policy = strategy.untrained(spec)
     return StepPlan(
         model=model, parameters=sum(p.numel() for p in built.parameters()), dtype=dtype,
         device=device, layers=spec.layers, visual=tokens - text, text=text, batch=options.batch,
         micro_batch=micro, checkpoint=options.checkpoint,
         weights=sum(p.numel() * p.element_size() for p in built.parameters()),
-        saved=saved, working=layer, step_flops=step_flops(spec, options, tokens),
-        teraflops=speed,
+        saved=saved, working=layer, average=average,
+        step_flops=step_flops(spec, options, tokens, average), teraflops=speed,
+        predictor=None if policy is None else sum(p.numel() for p in policy.net.parameters()),
+        deciding=0.0 if policy is None else deciding_share(spec, policy, tokens - text, text),
     )  # fmt: skip
 
 
-def step_flops(spec: DecoderSpec, options: LagrangianOptions, tokens: int) -> float:
-    """FLOPs of a step whose samples cost half of dense on average."""
-    dense = spec.layers * float(layer_cost(spec, tokens))
-    passes = 1 + BACKWARD + options.hard + options.checkpoint
-    return options.batch * passes * 0.5 * dense
+def step_flops(spec: DecoderSpec, options: StepOptions, tokens: int, average: float) -> float:
+    """FLOPs of a step whose samples cost `average` of dense on average."""
+    passes = options.forward_passes + BACKWARD + options.checkpoint
+    return options.batch * passes * average * spec.layers * float(layer_cost(spec, tokens))
+
+
+def deciding_share(spec: DecoderSpec, policy: Policy, visual: int, text: int) -> float:
+    """What a policy costs on one sample, as a share of the dense decoder's compute."""
+    total = np.array([visual + text])
+    own = policy.flops(spec, total, np.array([visual]), np.array([text]))
+    return float(own[0]) / (spec.layers * float(layer_cost(spec, visual + text)))
 
 
 def saved_bytes(decoder: Any, batch: int, tokens: int, dtype: torch.dtype) -> int:

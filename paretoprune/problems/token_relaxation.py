@@ -119,7 +119,8 @@ class TokenRelaxation:
         if mask == "score":
             tokens = run_score_soft(
                 adapter, batch.prefill, ratios, pruner, temperature=tau,
-                straight_through=straight_through, sample=batch.sample,
+                straight_through=straight_through, checkpoint=self.checkpoint,
+                sample=batch.sample,
             )  # fmt: skip
         else:
             tokens = run_soft(
@@ -259,7 +260,8 @@ class TokenRelaxation:
         """
         if mask == "score":
             flops = self._flops(np.ones_like(ratios))
-            return (1 + BACKWARD) * flops / (self.problem.dense_flops * self.samples)
+            passes = 1 + BACKWARD + self.checkpoint
+            return passes * flops / (self.problem.dense_flops * self.samples)
         visual = self._mean[1]
         kept = np.minimum(np.ceil(ratios * visual) + math.ceil(BAND * tau), visual) / visual
         passes = 1 + BACKWARD + straight_through + self.checkpoint

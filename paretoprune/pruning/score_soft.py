@@ -27,7 +27,7 @@ from paretoprune.cost import layer_cost
 from paretoprune.errors import UnsupportedError
 from paretoprune.pruning.base import Pruner, ScorePruner
 from paretoprune.pruning.decoder import Executed, ranking_flops, remembered
-from paretoprune.pruning.soft import attention_mask
+from paretoprune.pruning.soft import run_weighted
 from paretoprune.pruning.tokens import Tokens, enter
 
 VARIANCE = 2.5
@@ -68,13 +68,15 @@ def run_score_soft(
     *,
     temperature: float,
     straight_through: bool = True,
+    checkpoint: bool = False,
     sample: Tensor | None = None,
     executed: Executed | None = None,
 ) -> Tokens:
     """Run one keep schedule per sample, ratios float [B, layers], through all decoder layers.
 
     With `straight_through` masks are hard forward and soft backward, otherwise soft in both
-    directions. Raises `UnsupportedError` for a pruner whose choice is not top-k of a score.
+    directions; `checkpoint` keeps no activations but each layer's input. Raises `UnsupportedError`
+    for a pruner whose choice is not top-k of a score.
     """
     if not isinstance(pruner, ScorePruner) or not pruner.relaxable:
         raise UnsupportedError(
@@ -107,5 +109,5 @@ def run_score_soft(
             tokens = replace(tokens, alive=standing & ~(gone & tokens.visual))
             weight = kept
         meter.flops += len(tokens.hidden) * float(layer_cost(adapter.spec, tokens.length))
-        tokens = tokens.run(adapter, layer, attention_mask(tokens, weight))
+        tokens = run_weighted(tokens, adapter, layer, weight, checkpoint=checkpoint)
     return tokens

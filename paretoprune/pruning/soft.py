@@ -38,7 +38,6 @@ Everything further behind is dropped for real: a pass costs about as much as the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -173,8 +172,7 @@ def run_soft(
             here = torch.where(tokens.visual, here, torch.zeros_like(here))
             soft = torch.where(tokens.visual, here, torch.ones_like(here))
             hard = alive.to(soft.dtype)
-        run = _checkpointed if checkpoint else _run
-        tokens = _run_layer(tokens, adapter, layer, soft, hard, straight_through, meter, run)
+        tokens = _run_layer(tokens, adapter, layer, soft, hard, straight_through, meter, checkpoint)
     return tokens
 
 
@@ -186,27 +184,36 @@ def _run_layer(
     hard: Tensor | None,
     straight_through: bool,
     meter: Executed,
-    run: Callable[[Tokens, Adapter, int, Tensor | None], Tokens],
+    checkpoint: bool,
 ) -> Tokens:
     """One layer under key weights [B, T]: soft ones, or hard forward and soft backward."""
     flops = len(tokens.hidden) * float(layer_cost(adapter.spec, tokens.length))
     meter.flops += flops
     if soft is None or not straight_through:
-        return run(tokens, adapter, layer, soft)
-    after = run(tokens, adapter, layer, soft)
+        return run_weighted(tokens, adapter, layer, soft, checkpoint=checkpoint)
+    after = run_weighted(tokens, adapter, layer, soft, checkpoint=checkpoint)
     with torch.no_grad():
         meter.flops += flops
-        exact = _run(tokens, adapter, layer, hard)
+        exact = run_weighted(tokens, adapter, layer, hard)
     hidden = exact.hidden + (after.hidden - after.hidden.detach())
     return replace(exact, hidden=hidden, query_before=after.query_before)
 
 
-def _run(tokens: Tokens, adapter: Adapter, layer: int, weight: Tensor | None) -> Tokens:
-    return tokens.run(adapter, layer, attention_mask(tokens, weight))
+def run_weighted(
+    tokens: Tokens,
+    adapter: Adapter,
+    layer: int,
+    weight: Tensor | None,
+    *,
+    checkpoint: bool = False,
+) -> Tokens:
+    """One layer whose keys count as much as `weight` [B, T] says (None: 1).
 
-
-def _checkpointed(tokens: Tokens, adapter: Adapter, layer: int, weight: Tensor | None) -> Tokens:
-    after: Tokens = recompute(_run, tokens, adapter, layer, weight, use_reentrant=False)
+    With `checkpoint` it keeps no activations but its input, and runs once more on the way back.
+    """
+    if not checkpoint:
+        return tokens.run(adapter, layer, attention_mask(tokens, weight))
+    after: Tokens = recompute(run_weighted, tokens, adapter, layer, weight, use_reentrant=False)
     return after
 
 

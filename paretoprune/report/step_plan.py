@@ -34,14 +34,19 @@ def print_plan(console: Console, plan: StepPlan) -> None:
     row("kept for backward", f"{plan.saved / GIB:.1f} GiB at the dense end of the budgets")
     row("working memory", f"{plan.working / GIB:.1f} GiB")
     row("peak", f"{plan.peak / GIB:.1f} GiB")
-    row("FLOPs per step", f"{plan.step_flops / 1e12:.1f} TFLOP at half of dense on average")
+    row(
+        "FLOPs per step",
+        f"{plan.step_flops / 1e12:.1f} TFLOP at {plan.average:.0%} of dense on average",
+    )
     row("speed", f"{plan.teraflops:.2f} TFLOP/s on {plan.device}")
     row("seconds per step", words.amount(plan.step_seconds))
+    if plan.predictor is not None:
+        row("predictor", f"{plan.predictor:,} parameters, {plan.deciding:.2g} of dense compute")
     show(console, table)
     ways = []
     if not plan.checkpoint:
-        ways.append("checkpoint=true (a quarter more FLOPs)")
+        ways.append("checkpoint=true (a forward pass more)")
     if plan.micro_batch > 1:
         ways.append("micro_batch=1")
     if ways:
-        show(console, Text(f"Less memory: {' or '.join(ways)}; neither changes a result."))
+        show(console, Text(f"Less memory: {' or '.join(ways)}; neither changes what a step finds."))

@@ -40,6 +40,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from paretoprune.cost import DecoderSpec
 from paretoprune.policies.base import checked
 from paretoprune.policies.predictor import Predicted, predictor_flops, seeded_net
 from paretoprune.problem import Candidate, Evaluation, Problem
@@ -100,11 +101,20 @@ class AdaptiveSearch(GradientStrategy):
         self.options = options or AdaptiveOptions()
         self.kernel_asked = self.options.kernel
 
+    def untrained(self, spec: DecoderSpec) -> Predicted:
+        """A predictor for all kinds of questions, at evenly spaced knots."""
+        options = self.options
+        return Predicted(
+            spec.layers, None, spec.hidden, options.kernel,
+            np.linspace(0, options.highest_budget, options.knots).tolist(), 0.5, options.width,
+            kinds=options.kinds,
+        )  # fmt: skip
+
     def start(self, problem: Problem, context: SearchContext) -> None:
         """Draw the predictor's weights; at every knot it starts near the budget."""
         super().start(problem, context)
         options = self.options
-        self.relaxed = adaptive(problem)
+        self.relaxed = adaptive(problem, checkpoint=options.checkpoint)
         self.knots = self._knots(options.knots, options.highest_budget, options.bend)
         self._starts = self._plan_starts(problem, context)
         self.policy, self._kinds = self._untrained(problem, context)

@@ -132,6 +132,9 @@ class AdaptiveRelaxation(Relaxation, Protocol):
     def part(self, share: float) -> NDArray[np.int64]:
         """The samples that a candidate of this share is evaluated on, in order."""
 
+    def checkpointed(self) -> AdaptiveRelaxation:
+        """The same with less memory: layers are run once more in the backward pass."""
+
     def sample_compute(self, ratios: Tensor, samples: NDArray[np.int64]) -> Tensor:
         """Relative compute of sample `samples[i]` under row i, `[rows]`, differentiable.
 
@@ -148,15 +151,18 @@ class AdaptiveRelaxation(Relaxation, Protocol):
         """What a policy keeps of each sample before rounding, float64 `[samples, layers]`."""
 
 
-def adaptive(problem: Problem) -> AdaptiveRelaxation:
-    """The problem's relaxation, if it tells inputs apart; raises `UnsupportedError` if not."""
+def adaptive(problem: Problem, *, checkpoint: bool = False) -> AdaptiveRelaxation:
+    """The problem's relaxation, if it tells inputs apart; raises `UnsupportedError` if not.
+
+    With `checkpoint`, the one with less memory.
+    """
     relaxed = problem.relaxation()
     if not isinstance(relaxed, AdaptiveRelaxation):
         raise UnsupportedError(
             f"problem {problem.name!r} has no features of its inputs, so no policy can be trained "
             "on them; choose 'gradient'"
         )
-    return relaxed
+    return relaxed.checkpointed() if checkpoint else relaxed
 
 
 def loss_and_slope(

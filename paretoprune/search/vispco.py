@@ -29,6 +29,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from paretoprune.cost import DecoderSpec
 from paretoprune.errors import InvalidValueError
 from paretoprune.options import check_ranges
 from paretoprune.policies.vispco import VispcoPolicy, seeded_token_predictor, token_predictor_flops
@@ -47,8 +48,8 @@ from paretoprune.search.relaxation import AdaptiveRelaxation, adaptive, loss_and
 from paretoprune.search.trace import SearchTrace
 
 AT_LEAST = {
-    "batch": 1, "inner_steps": 1, "patience": 1, "width": 1, "most_finals": 1, "weight_decay": 0,
-    "alpha": 1,
+    "batch": 1, "micro_batch": 1, "inner_steps": 1, "patience": 1, "width": 1, "most_finals": 1,
+    "weight_decay": 0, "alpha": 1,
 }  # fmt: skip
 SHARES = ("final_share",)
 POSITIVE = ("learning_rate", "sigma", "beta", "epsilon", "temperature")
@@ -60,10 +61,16 @@ MOST_SIGMA = 1e6
 
 @dataclass(frozen=True)
 class VispcoOptions:
-    """The paper's values where it gives them (section 4.1 and its code)."""
+    """The paper's values where it gives them (section 4.1 and its code).
+
+    `micro_batch` samples of a step's `batch` are in memory at a time; with `checkpoint` the
+    backward pass runs each layer once more instead of keeping what it did.
+    """
 
     kernel: str = "single-step"
     batch: int = 16
+    micro_batch: int = 16
+    checkpoint: bool = False
     inner_steps: int = 8
     learning_rate: float = 1e-4
     weight_decay: float = 1e-4
@@ -88,6 +95,11 @@ class VispcoOptions:
                 f"{self.lowest_budget} and {self.highest_budget}"
             )
 
+    @property
+    def forward_passes(self) -> int:
+        """Of the decoder, per step: hard and soft masks are one pass."""
+        return 1
+
 
 class Vispco(GradientStrategy):
     """One predictor for all inputs and budgets, trained by gradient; then its policies.
@@ -100,6 +112,7 @@ class Vispco(GradientStrategy):
     relaxed: AdaptiveRelaxation
 
     options_class: ClassVar[type | None] = VispcoOptions
+    tokens_leave: ClassVar[bool] = False
 
     def __init__(self, options: VispcoOptions | None = None, **overrides: Any) -> None:
         if overrides:
@@ -107,11 +120,16 @@ class Vispco(GradientStrategy):
         self.options = options or VispcoOptions()
         self.kernel_asked = self.options.kernel
 
+    def untrained(self, spec: DecoderSpec) -> VispcoPolicy:
+        """A predictor that reads every token."""
+        width = self.options.width
+        return VispcoPolicy(spec.layers, None, spec.hidden, self.kernel_asked, 0.5, width)
+
     def start(self, problem: Problem, context: SearchContext) -> None:
         """Draw the predictor's weights."""
         super().start(problem, context)
         options = self.options
-        self.relaxed = relaxed = adaptive(problem)
+        self.relaxed = relaxed = adaptive(problem, checkpoint=options.checkpoint)
         kernel = relaxed.kernels[self.space_name]
         hidden, parameters = relaxed.embeddings(np.arange(1))[0].shape[2], len(kernel.space.knobs)
         net = seeded_token_predictor(
@@ -212,8 +230,9 @@ class Vispco(GradientStrategy):
         self.context.charge(price)
         self._stepped += price
         divergence, slope = loss_and_slope(
-            relaxed, rows.detach(), samples, tau=options.temperature, mask="score"
-        )
+            relaxed, rows.detach(), samples, tau=options.temperature, mask="score",
+            micro_batch=options.micro_batch,
+        )  # fmt: skip
         gap = budgets - relaxed.sample_compute(rows, samples)
         penalty = (-self.w * gap + self.sigma / 2 * gap**2).mean()
         # the divergence's slope enters as a linear term: the same gradient, in small batches

@@ -9,7 +9,10 @@ from paretoprune.adapters.base import decoder_spec
 from paretoprune.cost.flops import LLAVA_1_5_7B
 from paretoprune.errors import BrokenFileError, UnsupportedError
 from paretoprune.problems.step_plan import plan_step, saved_bytes, step_flops
+from paretoprune.search.adaptive import AdaptiveSearch
 from paretoprune.search.gradient.options import LagrangianOptions
+from paretoprune.search.lagrangian import LagrangianSearch
+from paretoprune.search.vispco import Vispco
 from paretoprune.testing.models import tiny_llava
 
 
@@ -29,10 +32,10 @@ def test_a_7b_model_is_planned_from_its_configuration_alone(tmp_path):
     assert plan.parameters == pytest.approx(7.06e9, rel=0.01)
     assert plan.weights == 2 * plan.parameters
     assert plan.visual == 576
-    dense = step_flops(LLAVA_1_5_7B, LagrangianOptions(batch=16), 640)
+    dense = step_flops(LLAVA_1_5_7B, LagrangianOptions(batch=16), 640, 0.5)
     assert plan.step_flops == pytest.approx(dense)
     assert plan.step_seconds == pytest.approx(dense / 400e12)
-    small = plan_step(model, LagrangianOptions(checkpoint=True, micro_batch=1), teraflops=400.0)
+    small = plan_step(model, LagrangianSearch(checkpoint=True, micro_batch=1), teraflops=400.0)
     assert small.peak < 15 * 2**30 < plan.peak
     assert small.step_flops == pytest.approx(plan.step_flops * 5 / 4)
 
@@ -69,12 +72,38 @@ def test_what_is_kept_is_what_a_real_layer_keeps():
 def test_memory_grows_with_the_micro_batch_and_not_with_the_batch(tmp_path):
     model = llava_7b(tmp_path)
     one, two, more = (
-        plan_step(model, LagrangianOptions(batch=b, micro_batch=m), teraflops=1.0)
+        plan_step(model, LagrangianSearch(batch=b, micro_batch=m), teraflops=1.0)
         for b, m in ((16, 1), (16, 2), (32, 1))
     )
     assert two.saved == pytest.approx(2 * one.saved, rel=0.01)
     assert more.saved == one.saved
     assert more.step_flops == 2 * one.step_flops
+
+
+def test_a_predictor_is_sized_by_hidden_width_and_costs_next_to_nothing(tmp_path):
+    """Counted: a few thousand parameters for a mini-model, and below 1 % of dense for any."""
+    large, mini = llava_7b(tmp_path), "mini-llava"
+    for strategy in (AdaptiveSearch(), Vispco()):
+        small, big = (plan_step(m, strategy, teraflops=1.0) for m in (mini, large))
+        assert 1_000 < small.predictor < 20_000
+        assert big.predictor > 10 * small.predictor
+        assert 0 < big.deciding < 0.01
+        assert 0 < small.deciding < 0.01
+    assert plan_step(mini, teraflops=1.0).predictor is None
+
+
+def test_steps_of_each_strategy_run_as_many_passes_as_they_say():
+    """Soft and hard forward, two for the way back; VisPCO's masks leave no token out."""
+    plan = {
+        type(s): plan_step("mini-llava", s, teraflops=1.0)
+        for s in (LagrangianSearch(batch=8), AdaptiveSearch(batch=8), Vispco(batch=8))
+    }
+    ours, theirs = plan[LagrangianSearch].step_flops, plan[Vispco].step_flops
+    assert plan[AdaptiveSearch].step_flops == ours
+    assert theirs == pytest.approx(ours * 3 / (4 * 0.5))
+    again = plan_step("mini-llava", Vispco(batch=8, checkpoint=True), teraflops=1.0)
+    assert again.step_flops == pytest.approx(theirs * 4 / 3)
+    assert again.saved < plan[Vispco].saved
 
 
 def test_speed_is_measured_where_it_is_not_given():
@@ -98,5 +127,9 @@ def test_the_command_plans_and_stops(tmp_path, monkeypatch):
     assert found.exit_code == 0
     assert "seconds per step" in found.output
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(UnsupportedError, match="plans the strategy 'gradient', not 'tpe'"):
+    for name in ("adaptive", "hybrid", "vispco"):
+        found = runner.invoke(app, ["search", name, "--plan"], catch_exceptions=False)
+        assert "seconds per step" in found.output
+        assert ("predictor" in found.output) == (name != "hybrid")
+    with pytest.raises(UnsupportedError, match="such as 'gradient' and 'adaptive', not 'tpe'"):
         runner.invoke(app, ["search", "tpe", "--plan"], catch_exceptions=False)

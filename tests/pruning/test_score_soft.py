@@ -27,6 +27,22 @@ def logits(adapter, prefill, ratios, pruner=None, **options):
     return adapter.head(tokens.at(prefill.prompt_end[:, None]))[:, 0]
 
 
+@pytest.mark.parametrize("straight_through", [True, False])
+def test_checkpointing_changes_neither_value_nor_gradient(small, straight_through):
+    adapter, prefill = small
+    found = []
+    for checkpoint in (False, True):
+        ratios = torch.tensor([1.0, 0.6, 0.4, 0.3], dtype=torch.float64).requires_grad_()
+        told = logits(
+            adapter, prefill, ratios, straight_through=straight_through, checkpoint=checkpoint
+        )
+        (gradient,) = torch.autograd.grad(told.log_softmax(-1)[:, 7].sum(), ratios)
+        found.append((told.detach(), gradient))
+    assert torch.equal(found[0][0], found[1][0])
+    assert found[0][1].abs().max() > 0
+    assert torch.allclose(found[0][1], found[1][1], rtol=1e-6)
+
+
 def test_the_threshold_by_hand():
     """Scores 5, 4, 3, 2, 1 at n = 2: weights exp(-(i - 2)^2 / 5) over positions 1 to 5."""
     scores = torch.tensor([[3.0, 5.0, 1.0, 4.0, 2.0]], dtype=torch.float64)

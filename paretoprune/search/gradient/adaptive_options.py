@@ -38,6 +38,7 @@ class AdaptiveOptions:
     start_share: float = 0.5
     batch: int = 32
     micro_batch: int = 16
+    checkpoint: bool = False
     inner_steps: int = 8
     loss: str = "retention"
     width: int = 16
@@ -59,3 +60,8 @@ class AdaptiveOptions:
         check_ranges(self, at_least=AT_LEAST, positive=POSITIVE, shares=SHARES)
         if self.loss not in LOSSES:
             raise UnknownNameError("loss", self.loss, LOSSES)
+
+    @property
+    def forward_passes(self) -> int:
+        """Of the decoder, per step: a soft and a really pruned one."""
+        return 2

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import Optimizer
 
+from paretoprune.cost import DecoderSpec
+from paretoprune.policies.trained import TrainedPolicy
 from paretoprune.problem import Problem
 from paretoprune.search.base import SearchContext, SearchStrategy
 from paretoprune.search.gradient.coordinates import kernel_spaces, reachable_by
@@ -33,6 +35,10 @@ class GradientStrategy(SearchStrategy):
     most_objectives: ClassVar[int | None] = 2
     relaxed: Relaxation
     knots: Knots
+    tokens_leave: ClassVar[bool] = True
+    """Whether a soft pass leaves tokens out, so that cheap schedules make cheap steps."""
+    options: Any
+    """Its settings, a dataclass."""
     kernel_asked: str
     """Name of the kernel in the options."""
     history: list[dict[str, Any]]
@@ -41,6 +47,10 @@ class GradientStrategy(SearchStrategy):
     def own_spaces(self, problem: Problem) -> Sequence[str]:
         """The kernels of the relaxation, the one that the options name first."""
         return kernel_spaces(problem, self.kernel_asked)
+
+    def untrained(self, spec: DecoderSpec) -> TrainedPolicy | None:
+        """The policy that it would train for a decoder of this kind, to tell its size; if any."""
+        return None
 
     def start(self, problem: Problem, context: SearchContext) -> None:
         """Bind to the problem; nothing is paid for yet."""

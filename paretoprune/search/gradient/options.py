@@ -94,6 +94,11 @@ class LagrangianOptions:
             raise UnknownNameError("estimator", str(self.estimator), ESTIMATORS)
 
     @property
+    def forward_passes(self) -> int:
+        """Of the decoder, per step: one more where the forward pass is that of a pruned one."""
+        return 1 + self.hard
+
+    @property
     def hard(self) -> bool:
         """Whether the forward pass is that of a really pruned decoder."""
         return self.estimator.endswith("straight-through")
