@@ -15,14 +15,14 @@ SEARCH = """
 import json, sys
 from paretoprune import parallel
 parallel.join()
-from paretoprune.search.lagrangian import LagrangianSearch
+from paretoprune.specs import StrategySpec
 from paretoprune.study import run_study
 from paretoprune.testing.relaxations import ToyPruning
-search = LagrangianSearch(knots=3, batch=10, micro_batch=4, inner_steps=4, most_finals=6)
+search = StrategySpec.parse(sys.argv[2]).build()
 result = run_study(ToyPruning(step_cost=0.2), search, seed=3, budget=30.0)
 number, count = parallel.processes()
 found = {"history": search.history, "count": count,
-         "found": [dict(e.candidate.values) for e in result.evaluations]}
+         "found": [[dict(e.candidate.values), e.objectives] for e in result.evaluations]}
 open(f"{sys.argv[1]}/{number}.json", "w").write(json.dumps(found))
 parallel.leave()
 """
@@ -45,17 +45,20 @@ def launched(code, arguments, count):
 
 
 @pytest.mark.slow
-def test_two_processes_find_what_one_finds(tmp_path):
+@pytest.mark.parametrize("strategy", ["gradient:knots=3", "adaptive:knots=3", "vispco:width=8"])
+def test_two_processes_find_what_one_finds(tmp_path, strategy):
+    asked = f"{strategy},batch=10,micro_batch=4,inner_steps=4,most_finals=6"
     for count in (1, 2):
         folder = tmp_path / str(count)
         folder.mkdir()
-        for _, errors, code in launched(["-c", SEARCH], [str(folder)], count):
+        for _, errors, code in launched(["-c", SEARCH], [str(folder), asked], count):
             assert code == 0, errors
     one = json.loads((tmp_path / "1" / "0.json").read_text())
     first, second = (json.loads((tmp_path / "2" / f"{n}.json").read_text()) for n in (0, 1))
     assert (one["count"], first["count"]) == (1, 2)
     assert first == second
     assert first["history"] == one["history"]
+    assert first["history"]
     assert first["found"] == one["found"]
 
 
@@ -73,9 +76,10 @@ def test_half_a_launcher_is_named(monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_command_under_a_launcher_writes_once_and_finds_the_same(tmp_path):
+@pytest.mark.parametrize("strategy", ["gradient", "adaptive"])
+def test_the_command_under_a_launcher_writes_once_and_finds_the_same(tmp_path, strategy):
     """The real soft decoder and evaluations, shared by two processes."""
-    asked = ["-m", "paretoprune.cli", "search", "gradient:inner_steps=2,most_finals=4"]
+    asked = ["-m", "paretoprune.cli", "search", f"{strategy}:inner_steps=2,most_finals=4"]
     small = ["--budget", "12", "--search-size", "16", "--heldout-size", "8"]
     fronts = []
     for count in (1, 2):
