@@ -67,3 +67,11 @@ def test_no_warning_is_shown_and_the_same_is_found_again():
         warnings.simplefilter("error")
         once = expected(rows, values, rows)
     assert once.tolist() == expected(rows, values, rows).tolist()
+
+
+def test_a_ratio_a_hair_below_zero_counts_as_zero():
+    """Three steps that add up to -1e-17 had no root: the search ended in a traceback."""
+    rows = np.array([[1.0, 0.5, 0.0], [1.0, 0.2, 0.0], [1.0, 0.9, 0.4], [1.0, 0.7, 0.1]])
+    values = np.array([0.3, 0.6, 0.05, 0.2])
+    below = np.where(rows == 0, -1.0408340855860843e-17, rows)
+    assert np.array_equal(expected(below, values, below), expected(rows, values, rows))

@@ -46,5 +46,10 @@ def expected(
     )  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a fit at its bounds is a fit
-        process.fit(np.sqrt(tried[known]), values[known])
-    return np.asarray(process.predict(np.sqrt(asked)), dtype=np.float64)
+        process.fit(_roots(tried[known]), values[known])
+    return np.asarray(process.predict(_roots(asked)), dtype=np.float64)
+
+
+def _roots(ratios: NDArray[np.float64]) -> NDArray[np.float64]:
+    # where a kernel adds its steps up, nothing kept may come out as -1e-17
+    return np.asarray(np.sqrt(np.maximum(ratios, 0.0)))
