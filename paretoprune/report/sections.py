@@ -11,6 +11,7 @@ from paretoprune.gradients import Gradients
 from paretoprune.kept import Examples
 from paretoprune.report import presets, ranking, shapes, words
 from paretoprune.report.blocks import Head, figure, section, table
+from paretoprune.report.budgets import budgets_section
 from paretoprune.report.comparisons import attainment_section, pairs_section
 from paretoprune.report.downloads import downloads_section
 from paretoprune.report.gradient_sections import gradient_sections
@@ -39,6 +40,7 @@ def sections(
         _schedules_plot(summary) if "plot-schedules" in plotted else "",
         _parts_plot(summary) if "plot-parts" in plotted else "",
         _best_front(summary),
+        budgets_section(summary),
         _presets(summary),
         pairs_section(summary),
         attainment_section(summary) if "plot-attainment" in plotted else "",

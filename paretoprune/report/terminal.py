@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from paretoprune.report import FIGURE_NAME, HTML_NAME, TABLE_NAME, presets, ranking, words
+from paretoprune.report.budgets import budget_sentences
 from paretoprune.report.console import show
 from paretoprune.report.progress import SearchProgress
 from paretoprune.report.scored import print_scored
@@ -166,6 +167,8 @@ def print_summary(console: Console, summary: Summary, folder: Path) -> None:
     show(console, Text(words.finding(summary), style="bold"))
     if summary.presets:
         show(console, Text(presets.finding(summary)))
+    for told in budget_sentences(summary):
+        show(console, Text(told))
     for note in summary.notes:
         show(console, Text(words.plain(note, 400)))
     written = [HTML_NAME, FIGURE_NAME, TABLE_NAME, SUMMARY_NAME, FRONT_NAME]
