@@ -20,7 +20,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from paretoprune.reproduce.claims import CLAIMS
 from paretoprune.reproduce.finding import FINDING_NAME, Finding, read_finding
@@ -155,35 +155,56 @@ def search_cost(found: dict[str, Any]) -> str:
     return f"{about}\n\n{table(heads, rows)}"
 
 
-BENCHMARKS: dict[str, tuple[str, str, Callable[[dict[str, Any]], str]]] = {
-    "search-cost": (
+class Benchmark(NamedTuple):
+    """A section: its title, the benchmark with its options, what draws its figures.
+
+    `before` is a command that makes what the benchmark needs.
+    """
+
+    title: str
+    options: str
+    draw: Callable[[dict[str, Any]], str]
+    before: str = ""
+
+
+BENCHMARKS: dict[str, Benchmark] = {
+    "search-cost": Benchmark(
         "What a front costs",
         "search-cost --model all --search-size 200 -s gradient -s adaptive -s hybrid -s tpe -s gp "
         "-s pymoo-nsga2 -s halving",
         search_cost,
     ),
-    "search-cost-500": (
+    "search-cost-500": Benchmark(
         "What a front costs: 500 search samples",
         "search-cost --model all --search-size 500 -s gradient -s adaptive -s tpe -s pymoo-nsga2 "
         "-s halving",
         search_cost,
     ),
-    "search-cost-2000": (
+    "search-cost-2000": Benchmark(
         "What a front costs: 2,000 search samples",
-        "search-cost --model mini-qwen2.5-vl --search-size 2000 --seeds 1 --reference grid:medium "
-        "-s gradient -s adaptive -s tpe -s halving",
+        "search-cost --model all --search-size 2000 --reference grid:medium -s gradient "
+        "-s adaptive -s tpe -s halving",
         search_cost,
     ),
-    "operators": ("Operators at equal compute", "operators --model all", operators),
-    "evaluation": ("How fast a population is evaluated", "evaluation", evaluation),
-    "prefill": ("Pruned prefill: time against FLOPs", "prefill", prefill),
+    "search-cost-untuned": Benchmark(
+        "What a front costs: a model that nothing was tuned on",
+        "search-cost --model untuned --search-size 200 -s gradient -s adaptive -s tpe "
+        "-s pymoo-nsga2 -s halving",
+        search_cost,
+        before="paretoprune zoo train mini-llava --seed 1 --steps 2000 --out untuned",
+    ),
+    "operators": Benchmark("Operators at equal compute", "operators --model all", operators),
+    "evaluation": Benchmark("How fast a population is evaluated", "evaluation", evaluation),
+    "prefill": Benchmark("Pruned prefill: time against FLOPs", "prefill", prefill),
 }
-"""By name: the section's title, the benchmark and its options, and what draws its figures."""
+"""By name."""
 
 
-def command(name: str) -> str:
-    """The command that measures a benchmark anew."""
-    return f"paretoprune bench {BENCHMARKS[name][1]} --out {name}.json"
+def commands(name: str) -> list[str]:
+    """The commands that measure a benchmark anew."""
+    one = BENCHMARKS[name]
+    measure = f"paretoprune bench {one.options} --out {name}.json"
+    return [one.before, measure] if one.before else [measure]
 
 
 CHOOSERS = (
@@ -233,14 +254,15 @@ MISSING = "Not measured for this page yet."
 def page(stored: Path) -> str:
     """The page, from a folder as docs/results/ is one."""
     parts = [claims(stored), *comparisons(stored), "## Benchmarks"]
-    for name, (title, _, draw) in BENCHMARKS.items():
-        shown = f"<!-- not run: it takes long -->\n```console\n$ {command(name)}\n```"
+    for name, one in BENCHMARKS.items():
+        lines = "\n".join(f"$ {command}" for command in commands(name))
+        shown = f"<!-- not run: it takes long -->\n```console\n{lines}\n```"
         file = stored / "bench" / f"{name}.json"
-        parts += [f"### {title}", shown]
+        parts += [f"### {one.title}", shown]
         if file.exists():
             found = json.loads(file.read_text(encoding="utf-8"))
             told = ", ".join(f"{key} {value}" for key, value in found["machine"].items())
-            parts += [draw(found), f"Measured with {told}."]
+            parts += [one.draw(found), f"Measured with {told}."]
         else:
             parts.append(MISSING)
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
@@ -298,7 +320,7 @@ def take_benchmark(name: str, file: Path, stored: Path) -> None:
         raise SystemExit(f"no section shows {name!r}; known: {', '.join(BENCHMARKS)}")
     text = file.read_text(encoding="utf-8")
     found = json.loads(text, parse_float=lambda number: round(float(number), DIGITS))
-    BENCHMARKS[name][2](found)
+    BENCHMARKS[name].draw(found)
     place = stored / "bench" / f"{name}.json"
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
@@ -310,7 +332,8 @@ def run_all(stored: Path) -> None:
     take_reproduction(Path(FOLDER), stored)
     for name in BENCHMARKS:
         if not (stored / "bench" / f"{name}.json").exists():
-            subprocess.run(command(name).split(), check=True)
+            for command in commands(name):
+                subprocess.run(command.split(), check=True)
             take_benchmark(name, Path(f"{name}.json"), stored)
     for name, (_, options) in COMPARISONS.items():
         if not (stored / "compare" / f"{name}.txt").exists():
