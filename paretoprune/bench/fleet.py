@@ -174,6 +174,9 @@ def run(
     each ask (nsga2). `storage` is where the log lies.
     """
     size = workers or WORKERS
+    names = strategy or ("random", "nsga2")
+    for name in names:
+        strategies.load(name)  # an unknown one is refused before anything runs
     with ExitStack() as stack:
         if storage == "postgresql":
             from paretoprune.testing.postgresql import PostgresServer
@@ -188,10 +191,7 @@ def run(
         ]
         driver = own[-1].seconds
         alone = model_ms / 1e3 * samples * BATCH
-        found = [
-            _simulate(name, size, samples, model_ms, asks, storage, driver)
-            for name in strategy or ("random", "nsga2")
-        ]
+        found = [_simulate(name, size, samples, model_ms, asks, storage, driver) for name in names]
     figures = {
         "workers": size,
         "samples": samples,
@@ -229,13 +229,15 @@ def _simulate(
         with StudyLog(Path(folder), storage=storage) as log:
             recorder = log.study("fleet", problem, {})
             started = time.perf_counter()
-            result = run_study(
-                problem, strategies.load(name)(), budget=float(BATCH * asks), batch=BATCH,
-                recorder=recorder,
-            )  # fmt: skip
+            try:
+                result = run_study(
+                    problem, strategies.load(name)(), budget=float(BATCH * asks), batch=BATCH,
+                    recorder=recorder,
+                )  # fmt: skip
+            finally:
+                if dying is not None:
+                    dying.cancel()
             seconds = time.perf_counter() - started
-        if dying is not None:
-            dying.cancel()
         count = len(result.evaluations)
         done = max(result.asks)
         slowest = _slowest(alone, workers) if model_ms else 0.0

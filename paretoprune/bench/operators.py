@@ -21,7 +21,7 @@ from rich.progress import track
 from rich.table import Table
 
 from paretoprune.adapters.base import Adapter
-from paretoprune.adapters.load import load_adapter
+from paretoprune.adapters.load import find_checkpoint, load_adapter
 from paretoprune.bench.versions import machine, told
 from paretoprune.errors import UnsupportedError
 from paretoprune.problems.token_pruning import TokenPruning, exact_candidate
@@ -82,10 +82,13 @@ def run(
 
     Pruners that a family has not what they need for are left out, with the reason.
     """
+    models = embedded() if model == "all" else model.split(",")
+    for one in models:
+        find_checkpoint(one)  # an unknown one is refused before the first is measured
     found = machine(device)
     console.print(told(found))
     result: dict[str, Any] = {"machine": found, "heldout_size": heldout_size, "models": {}}
-    for one in embedded() if model == "all" else model.split(","):
+    for one in models:
         adapter = load_adapter(one, device=device)
         samples = tasks.load(default_task(one))("heldout", heldout_size, seed=0)
         figures, left_out, dense = measure(console, one, adapter, samples, names)

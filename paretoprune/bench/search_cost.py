@@ -31,10 +31,13 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
+from paretoprune.adapters.load import find_checkpoint
 from paretoprune.bench.search_cost_runs import Cell, Grid, Workbench
 from paretoprune.bench.search_cost_table import print_tables, rows_of
 from paretoprune.bench.versions import machine, told
 from paretoprune.errors import InvalidValueError
+from paretoprune.reference import parse_reference
+from paretoprune.specs import StrategySpec
 from paretoprune.zoo.catalogue import names as embedded
 
 GRADIENT = ("gradient", "adaptive")
@@ -130,6 +133,7 @@ def run(
             black_boxes=tuple(s for s in strategy if _name(s) not in (*LADDERED, *AT_THE_END)),
         )
     number, of = parse_shard(shard)
+    _check(plan)
     out = out or Path("search-cost.json")
     folder = out.with_suffix(".runs")
     folder.mkdir(parents=True, exist_ok=True)
@@ -160,6 +164,15 @@ def run(
     }  # fmt: skip
     out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return result
+
+
+def _check(plan: Plan) -> None:
+    """Refuse what no run could be made of before the first, which may take an hour."""
+    parse_reference(plan.grid)
+    for model in plan.models:
+        find_checkpoint(model)
+    for strategy in (*plan.gradient, *plan.at_the_end, *plan.black_boxes):
+        StrategySpec.parse(strategy).build()
 
 
 def _tell(bar: Progress, line: TaskID, item: str, far: str) -> None:

@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from paretoprune.bench import fleet
+from paretoprune.errors import UnknownNameError
 
 
 def test_counts_and_plan():
@@ -22,6 +23,13 @@ def test_counts_and_plan():
         assert run["seconds"] >= 0.5e-3 * 256 * 8 / 4 * 0.8
         assert 0.2 < run["busy"] <= 1.05
     assert "model busy" in console.file.getvalue()
+
+
+def test_an_unknown_strategy_is_refused_before_anything_runs(monkeypatch):
+    """It was found out with workers waiting, and the program did not end."""
+    monkeypatch.setattr(fleet, "_simulate", lambda *_: pytest.fail("it ran"))
+    with pytest.raises(UnknownNameError, match="unknown strategy 'foo'"):
+        fleet.run(Console(file=io.StringIO()), workers=2, strategy=["random", "foo"])
 
 
 def test_the_slowest_of_many_is_later_than_the_mean():

@@ -1,5 +1,6 @@
 """The benchmark of pruning operators, small."""
 
+import io
 import json
 
 import numpy as np
@@ -7,8 +8,15 @@ import pytest
 from rich.console import Console
 
 from paretoprune.bench import operators
+from paretoprune.errors import UnknownNameError
 from paretoprune.problems.load import load_problem
 from paretoprune.registry import pruners
+
+
+def test_an_unknown_model_is_refused_before_the_first_is_measured(monkeypatch):
+    monkeypatch.setattr(operators, "measure", lambda *_: pytest.fail("it ran"))
+    with pytest.raises(UnknownNameError, match="unknown model.*'foo'"):
+        operators.run(Console(file=io.StringIO()), model="mini-llava,foo", heldout_size=8)
 
 
 def test_the_nearest_schedule_is_the_nearest():

@@ -1,5 +1,6 @@
 """The search-cost benchmark: figures by hand, resumption, shards, and a run at a small size."""
 
+import io
 import json
 import math
 import sys
@@ -19,7 +20,7 @@ from paretoprune.bench.search_cost_table import (
     rows_of,
     verdicts,
 )
-from paretoprune.errors import InvalidValueError
+from paretoprune.errors import InvalidValueError, ParetopruneError
 
 
 class Made:
@@ -128,6 +129,22 @@ def test_shards_share_all_runs():
     for wrong in ("0/3", "4/3", "x", "1/0"):
         with pytest.raises(InvalidValueError, match="--shard must be such as 1/4"):
             parse_shard(wrong)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"model": "mini-llava,mini-qwen"}, "unknown model.*'mini-qwen2.5-vl'"),
+        ({"strategy": ["tpe", "gradiant"]}, "unknown strategy 'gradiant'.*'gradient'"),
+        ({"strategy": ["adaptive:knots=1"]}, "knots must be 2 or more, got 1"),
+        ({"reference": "grid:huge"}, "unknown reference grid 'huge'"),
+    ],
+)
+def test_what_no_run_could_be_made_of_is_refused_before_the_first(tmp_path, asked, said):
+    """A misspelt strategy was found out after the grid, an hour later."""
+    with pytest.raises(ParetopruneError, match=said):
+        search_cost.run(Console(file=io.StringIO()), out=tmp_path / "cost.json", **asked)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow
