@@ -155,6 +155,11 @@ def search_cost(found: dict[str, Any]) -> str:
     return f"{about}\n\n{table(heads, rows)}"
 
 
+UNTUNED = "paretoprune zoo train mini-llava --seed 1 --steps 2000 --out untuned"
+"""Makes the model that no setting was chosen with; run again, it goes on where it stopped."""
+ON_UNTUNED = "compare-untuned"
+
+
 class Benchmark(NamedTuple):
     """A section: its title, the benchmark with its options, what draws its figures.
 
@@ -191,7 +196,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         "search-cost --model untuned --search-size 200 -s gradient -s adaptive -s tpe "
         "-s pymoo-nsga2 -s halving",
         search_cost,
-        before="paretoprune zoo train mini-llava --seed 1 --steps 2000 --out untuned",
+        before=UNTUNED,
     ),
     "operators": Benchmark("Operators at equal compute", "operators --model all", operators),
     "evaluation": Benchmark("How fast a population is evaluated", "evaluation", evaluation),
@@ -216,6 +221,10 @@ CHOOSERS = (
 COMPARISONS: dict[str, tuple[str, str]] = {
     "mini-qwen2.5-vl": ("The default comparison on mini-Qwen2.5-VL", "--model mini-qwen2.5-vl"),
     "mini-internvl": ("The default comparison on mini-InternVL", "--model mini-internvl"),
+    ON_UNTUNED: (
+        "The default comparison on a model that nothing was tuned on",
+        "--model untuned",
+    ),
     "choosers": (
         "Choosers at equal cost",
         " ".join(["--seeds 3", *(f"-s {name}" for name in CHOOSERS)]),
@@ -230,6 +239,8 @@ def comparisons(stored: Path) -> list[str]:
     parts = ["## Comparisons"]
     for name, (title, options) in COMPARISONS.items():
         shown = f"$ paretoprune compare {options} --out {name}"
+        if name == ON_UNTUNED:
+            shown = f"$ {UNTUNED}\n{shown}"
         parts += [f"### {title}", f"<!-- not run: it takes long -->\n```console\n{shown}\n```"]
         file = stored / "compare" / f"{name}.txt"
         parts.append(file.read_text(encoding="utf-8") if file.exists() else MISSING)
@@ -337,6 +348,8 @@ def run_all(stored: Path) -> None:
             take_benchmark(name, Path(f"{name}.json"), stored)
     for name, (_, options) in COMPARISONS.items():
         if not (stored / "compare" / f"{name}.txt").exists():
+            if name == ON_UNTUNED:
+                subprocess.run(UNTUNED.split(), check=True)
             words = ["paretoprune", "compare", *options.split(), "--out", name]
             subprocess.run(words, check=True)
             take_comparison(name, Path(name), stored)
