@@ -181,8 +181,8 @@ BENCHMARKS: dict[str, Benchmark] = {
     ),
     "search-cost-500": Benchmark(
         "What a front costs: 500 search samples",
-        "search-cost --model all --search-size 500 -s gradient -s adaptive -s tpe -s pymoo-nsga2 "
-        "-s halving",
+        "search-cost --model all --search-size 500 -s gradient -s adaptive -s tpe -s gp "
+        "-s pymoo-nsga2 -s halving",
         search_cost,
     ),
     "search-cost-2000": Benchmark(
