@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -25,6 +26,7 @@ from paretoprune.report.gradient_plots import (
 )
 from paretoprune.report.html import render_html
 from paretoprune.results import ReferenceFront
+from paretoprune.schedules.kernels.base import on_lattice
 from paretoprune.testing.relaxations import ToyPruning
 
 
@@ -213,11 +215,18 @@ def test_sharp_masks_on_the_lattice_are_the_pruned_decoder(problem):
     assert 0 < ranking < 0.02  # the relaxed compute leaves ranking out
 
 
-def test_each_sample_may_have_ratios_of_its_own(problem):
+def test_each_sample_may_have_ratios_of_its_own():
     """Half of the samples under one schedule and half under another: the mean of both halves."""
+    problem = load_problem(search_size=16, heldout_size=0, batch=3)  # rows meet their own sample
     relaxed = problem.relaxation()
     cheap, dear = (np.array([1.0, *[keep] * 7]) for keep in (0.2, 0.7))
     first = np.arange(relaxed.samples) < relaxed.samples // 2
+    one = relaxed.figures(np.where(np.arange(16)[:, None] == 15, cheap, dear), tau=2.0)
+    rows = torch.from_numpy(np.stack([cheap, dear]))
+    each = relaxed.loss(
+        rows.repeat(16, 1), np.repeat(np.arange(16), 2), tau=2.0, straight_through=False
+    ).reshape(16, 2)
+    assert one.divergence == pytest.approx(float(each[:15, 1].sum() + each[15, 0]) / 16, abs=1e-4)
     mixed = relaxed.figures(np.where(first[:, None], cheap, dear), tau=2.0)
     other = relaxed.figures(np.where(first[:, None], dear, cheap), tau=2.0)
     alone = [relaxed.figures(row, tau=2.0) for row in (cheap, dear)]
@@ -225,6 +234,16 @@ def test_each_sample_may_have_ratios_of_its_own(problem):
     for name in ("score", "compute", "divergence", "lost"):
         both = (getattr(mixed, name) + getattr(other, name)) / 2
         assert both == pytest.approx(sum(getattr(a, name) for a in alone) / 2, abs=1e-5), name
+
+
+def test_a_policy_is_asked_off_its_lattice(problem):
+    """Rounded, its decisions are those that it is evaluated by."""
+    found = problem.policy_candidate("autoprune", tokens=0.6)
+    fine = problem.relaxation().decisions(found.policy)
+    assert fine.shape == (16, 8)
+    assert np.abs(fine * problem.levels - np.round(fine * problem.levels)).max() > 0.05
+    rounded = problem.configuration(found).ratios
+    assert np.array_equal(on_lattice(fine, problem.levels), rounded)
 
 
 @pytest.mark.slow
