@@ -172,11 +172,11 @@ def run_soft(
             here = torch.where(tokens.visual, here, torch.zeros_like(here))
             soft = torch.where(tokens.visual, here, torch.ones_like(here))
             hard = alive.to(soft.dtype)
-        tokens = _run_layer(tokens, adapter, layer, soft, hard, straight_through, meter, checkpoint)
+        tokens = run_masked(tokens, adapter, layer, soft, hard, straight_through, meter, checkpoint)
     return tokens
 
 
-def _run_layer(
+def run_masked(
     tokens: Tokens,
     adapter: Adapter,
     layer: int,
@@ -186,7 +186,10 @@ def _run_layer(
     meter: Executed,
     checkpoint: bool,
 ) -> Tokens:
-    """One layer under key weights [B, T]: soft ones, or hard forward and soft backward."""
+    """One layer under key weights [B, T]: soft ones, or hard forward and soft backward.
+
+    Without `soft` weights all tokens count fully.
+    """
     flops = len(tokens.hidden) * float(layer_cost(adapter.spec, tokens.length))
     meter.flops += flops
     if soft is None or not straight_through:
@@ -212,7 +215,12 @@ def run_weighted(
     With `checkpoint` it keeps no activations but its input, and runs once more on the way back.
     """
     if not checkpoint:
-        return tokens.run(adapter, layer, attention_mask(tokens, weight))
+        bias = attention_mask(tokens, weight)
+        if bias.requires_grad and not tokens.hidden.requires_grad:
+            # else PyTorch's memory-efficient attention on CUDA, not knowing that a mask alone may
+            # need a gradient, keeps too little for its backward pass (pytorch/pytorch#188302)
+            tokens = replace(tokens, hidden=tokens.hidden.detach().requires_grad_())
+        return tokens.run(adapter, layer, bias)
     after: Tokens = recompute(run_weighted, tokens, adapter, layer, weight, use_reentrant=False)
     return after
 

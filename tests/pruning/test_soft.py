@@ -187,6 +187,26 @@ def test_checkpointing_changes_neither_value_nor_gradient(small, straight_throug
     assert torch.allclose(found[0][1], found[1][1], rtol=1e-9)
 
 
+@pytest.mark.parametrize("checkpoint", [False, True])
+def test_no_mask_needs_a_gradient_alone_pytorch_188302(small, monkeypatch, checkpoint):
+    """Else attention on CUDA fails in its backward pass, or reads what it did not keep."""
+    adapter, prefill = small
+    seen = []
+    whole = adapter.run_layer
+
+    def watched(index, hidden, rotary, mask, cache=None):
+        if torch.is_grad_enabled():
+            seen.append((mask.requires_grad, hidden.requires_grad))
+        return whole(index, hidden, rotary, mask, cache)
+
+    monkeypatch.setattr(adapter, "run_layer", watched)
+    ratios = RATIOS.clone().requires_grad_()
+    logits = run(adapter, prefill, ratios.expand(2, -1), checkpoint=checkpoint)
+    torch.autograd.grad(logits.sum(), ratios)
+    assert (True, True) in seen
+    assert (True, False) not in seen
+
+
 def test_in_bf16_the_gradient_points_the_same_way():
     """Masks stay float64; weights and activations of the decoder are rounded to eight bits."""
     found = []
