@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from paretoprune.adapters.base import Adapter
+from paretoprune.out_of_memory import give_back, is_out_of_memory
 from paretoprune.parallel import processes, summed
 from paretoprune.problems.configuration import Configuration
 from paretoprune.problems.outcomes import Scorer
@@ -110,8 +111,7 @@ def score_population(
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error) or rows.sum() == 1:
                 raise
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        give_back()
         first = rows & (rows.cumsum() <= rows.sum() // 2)
         return run_rows(number, first) + run_rows(number, rows & ~first)
 
@@ -155,13 +155,6 @@ def score_population(
         summed(torch.from_numpy(divergence))
         flops = float(summed(torch.tensor(flops, dtype=torch.float64)))
     return Outcomes(score, divergence, flops)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch, on any device, or Python ran out of memory."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "allocate memory" in str(error)
 
 
 def _in_threads(run: Callable[[int], float], sizes: Mapping[int, int], threads: int) -> float:

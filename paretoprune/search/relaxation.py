@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretoprune.errors import UnsupportedError
+from paretoprune.out_of_memory import give_back, is_out_of_memory
 from paretoprune.parallel import processes, summed
 from paretoprune.problem import Candidate, Problem
 
@@ -179,8 +180,9 @@ def loss_and_slope(
     """Loss `[rows]` and its derivative in each row's own ratios, `[rows, layers]`.
 
     Rows do not depend on each other, so that `micro_batch` of them are in memory at a time, those
-    of similar length together, and the result is the same. Where several processes take part
-    (`parallel`), each does its share of the rows.
+    of similar length together, and the result is the same; so it is in halves, where they need more
+    memory than there is. Where several processes take part (`parallel`), each does its share of the
+    rows.
     """
     import torch
 
@@ -189,7 +191,19 @@ def loss_and_slope(
     losses = torch.zeros(len(ratios), dtype=ratios.dtype)
     slopes = torch.zeros_like(ratios)
     size = min(micro_batch or len(ratios), -(-len(ratios) // count))
-    for part in order.split(size)[number::count]:
+
+    def run(part: Tensor) -> None:
+        try:
+            run_at_once(part)
+            return
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or len(part) == 1:
+                raise
+        give_back()
+        for half in part.tensor_split(2):
+            run(half)
+
+    def run_at_once(part: Tensor) -> None:
         rows = ratios[part].detach().requires_grad_()
         chosen = part.numpy()
         loss = relaxed.loss(
@@ -198,4 +212,7 @@ def loss_and_slope(
         )  # fmt: skip
         (slopes[part],) = torch.autograd.grad(loss.sum(), rows)
         losses[part] = loss.detach()
+
+    for part in order.split(size)[number::count]:
+        run(part)
     return summed(losses), summed(slopes)

@@ -1,13 +1,14 @@
-"""A batch of samples that needs too much memory is halved; the figures stay."""
+"""What needs too much memory at once is halved; the figures stay."""
 
 import numpy as np
 import pytest
 import torch
 
+from paretoprune.out_of_memory import is_out_of_memory
 from paretoprune.problems import population
+from paretoprune.search.relaxation import loss_and_slope
 
-
-@pytest.mark.parametrize(
+out_of_memory = pytest.mark.parametrize(
     "error",
     [
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
@@ -15,6 +16,9 @@ from paretoprune.problems import population
         MemoryError(),
     ],
 )
+
+
+@out_of_memory
 def test_halves_of_samples_give_the_same(mini, monkeypatch, error):
     whole = population.run_population
     most = 20
@@ -48,5 +52,38 @@ def test_what_does_not_fit_alone_is_not_tried_again(mini, monkeypatch):
 
 
 def test_other_errors_are_not_taken_for_it():
-    assert not population.is_out_of_memory(RuntimeError("shapes do not match"))
-    assert not population.is_out_of_memory(ValueError("out of memory"))
+    assert not is_out_of_memory(RuntimeError("shapes do not match"))
+    assert not is_out_of_memory(ValueError("out of memory"))
+
+
+@out_of_memory
+def test_halves_of_a_gradient_step_give_the_same(mini, monkeypatch, error):
+    relaxed = mini.relaxation()
+    whole, most, sizes = relaxed.loss, 3, []
+
+    def tight(ratios, samples, **options):
+        sizes.append(len(ratios))
+        if len(ratios) > most:
+            raise error
+        return whole(ratios, samples, **options)
+
+    ratios = torch.from_numpy(np.random.default_rng(0).uniform(0.1, 1, (8, relaxed.layers)))
+    expected = loss_and_slope(relaxed, ratios, np.arange(8), tau=2.0)
+    monkeypatch.setattr(relaxed, "loss", tight)
+    found = loss_and_slope(relaxed, ratios, np.arange(8), tau=2.0)
+    assert max(sizes) > most >= min(sizes)
+    for one, other in zip(found, expected, strict=True):
+        assert one == pytest.approx(other, rel=1e-4, abs=1e-6)
+
+
+def test_a_single_row_that_is_too_large_and_other_errors_are_raised(mini, monkeypatch):
+    relaxed = mini.relaxation()
+    ratios = torch.full((4, relaxed.layers), 0.5, dtype=torch.float64)
+    for error in (torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("a bug")):
+
+        def tight(*_, error=error, **__):
+            raise error
+
+        monkeypatch.setattr(relaxed, "loss", tight)
+        with pytest.raises(type(error), match=str(error)):
+            loss_and_slope(relaxed, ratios, np.arange(4), tau=2.0)
