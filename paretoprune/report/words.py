@@ -186,6 +186,12 @@ def finding(summary: Summary) -> str:
     """The result in one honest sentence."""
     if not summary.standings:
         return "No study has a front, so there is nothing to rank."
+    without = _without_gain(summary)
+    if without:
+        return (
+            f"No configuration that was found is better than the reference in {_and(without)}, so "
+            "every hypervolume is 0 and nothing is ranked by it."
+        )
     best, *others = summary.standings
     name = plain(best.label)
     if best.heldout_area is None:
@@ -201,6 +207,22 @@ def finding(summary: Summary) -> str:
         every = "the others" if level else "every other strategy"
         verdict += f"; separated from {every if len(apart) > 1 else _and(apart)}"
     return f"{name} has the highest held-out front area, {area(best)}{verdict}."
+
+
+def _without_gain(summary: Summary) -> list[str]:
+    """Objectives in which no point is better than the reference, such as the dense model's time."""
+
+    def gains(objective: ObjectiveInfo, point: FrontPoint) -> bool:
+        value = point.search[objective.name]
+        if objective.direction == "min":
+            return value < objective.reference
+        return value > objective.reference
+
+    return [
+        f"{plain(one.name, 40)} ({number(one.reference)})"
+        for one in summary.objectives
+        if summary.front and not any(gains(one, point) for point in summary.front)
+    ]
 
 
 def _finding_by_hypervolume(

@@ -130,6 +130,20 @@ def test_the_finding_is_honest(summary, without_heldout, empty):
     assert "nothing is compared with it" in words.finding(alone)
 
 
+def test_a_cost_that_nothing_lowers_is_named(summary):
+    """A GPU takes as long for a small model's pruned prefill as for the dense one."""
+    score, compute = summary.objectives
+    low = min(p.search["compute"] for p in summary.front)
+    none = [score, compute.model_copy(update={"reference": low})]
+    assert words.finding(summary.model_copy(update={"objectives": none})) == (
+        f"No configuration that was found is better than the reference in compute ({low:.3f}), so "
+        "every hypervolume is 0 and nothing is ranked by it."
+    )
+    some = [score, compute.model_copy(update={"reference": low + 1e-6})]
+    told = words.finding(summary.model_copy(update={"objectives": some}))
+    assert told == words.finding(summary)
+
+
 def test_an_interrupted_comparison_says_so(empty, summary):
     assert "Interrupted: this covers 0 studies" in printed(empty, 80)
     assert "Interrupted" not in printed(summary, 80)
