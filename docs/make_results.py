@@ -155,6 +155,28 @@ def search_cost(found: dict[str, Any]) -> str:
     return f"{about}\n\n{table(heads, rows)}"
 
 
+def gradient_step(found: dict[str, Any]) -> str:
+    """Memory and time of gradient steps beside what was planned."""
+    spec = found["spec"]
+    rows = [
+        ["rerun" if f["checkpoint"] else "kept", str(f["micro_batch"]),
+         f"{f['measured_bytes'] / 2**20:.0f}", f"{f['planned_bytes'] / 2**20:.0f}",
+         f"{f['measured_bytes'] / f['planned_bytes']:.2f}",
+         f"{f['measured_seconds']:.2f}", f"{f['planned_seconds']:.2f}",
+         f"{f['measured_seconds'] / f['planned_seconds']:.2f}"]
+        for f in found["figures"]
+    ]  # fmt: skip
+    about = (
+        f"Steps of {found['batch']} samples with 576 visual tokens through a decoder of width "
+        f"{spec['hidden']} with {spec['layers']} layers in {found['dtype']}, random weights, whose "
+        f"weights take {found['weights'] / 2**20:.0f} MiB. The peak is that of a step at the dense "
+        "end of the budgets."
+    )
+    heads = ["layers", "samples at a time", "peak, MiB", "planned", "ratio", "seconds", "planned",
+             "ratio"]  # fmt: skip
+    return f"{about}\n\n{table(heads, rows)}"
+
+
 UNTUNED = "paretoprune zoo train mini-llava --seed 1 --steps 2000 --out untuned"
 """Makes the model that no setting was chosen with; run again, it goes on where it stopped."""
 ON_UNTUNED = "compare-untuned"
@@ -201,6 +223,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     "operators": Benchmark("Operators at equal compute", "operators --model all", operators),
     "evaluation": Benchmark("How fast a population is evaluated", "evaluation", evaluation),
     "prefill": Benchmark("Pruned prefill: time against FLOPs", "prefill", prefill),
+    "gradient-step": Benchmark(
+        "Gradient steps: memory and time against the plan", "gradient-step", gradient_step
+    ),
 }
 """By name."""
 

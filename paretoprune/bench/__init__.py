@@ -21,6 +21,7 @@ BENCHMARKS = {
     "joint": "paretoprune.bench.joint:run",
     "operators": "paretoprune.bench.operators:run",
     "search-cost": "paretoprune.bench.search_cost:run",
+    "gradient-step": "paretoprune.bench.gradient_step:run",
     "gradient-bias": "paretoprune.bench.gradient_bias:run",
 }
 

@@ -18,7 +18,7 @@ def bench(
         str,
         typer.Argument(
             help="Benchmark: evaluation, prefill, latency, memory, log, kernels, operators, "
-            "gradient-bias, search-cost, kill9, joint, workers, fleet."
+            "gradient-bias, gradient-step, search-cost, kill9, joint, workers, fleet."
         ),
     ],
     model: Annotated[

@@ -189,7 +189,10 @@ def _plan(name: str, model: str, **options: Any) -> None:
             "--plan plans strategies that take gradient steps, such as 'gradient' and 'adaptive', "
             f"not {name!r}"
         )
-    print_plan(new_console(), plan_step(model, strategy, **options))
+    console = new_console()
+    with console.status("trying a step through a few layers"):
+        plan = plan_step(model, strategy, **options)
+    print_plan(console, plan)
 
 
 def _check_unchanged(context: typer.Context, folder: Path, study: StudyFile) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from contextlib import nullcontext
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -83,26 +83,37 @@ def _storage(x: Tensor) -> torch.UntypedStorage:
     return x.untyped_storage()
 
 
+def peak_bytes(device: torch.device, call: Callable[[], object]) -> int:
+    """Most bytes that a call holds on the device at once, beyond what was there before.
+
+    Measured: on CUDA by the allocator's own meter, elsewhere from every tensor that an operation
+    makes, for as long as it lives (buffers inside an operation are not seen).
+    """
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        call()
+        torch.cuda.synchronize(device)
+        return int(torch.cuda.max_memory_allocated(device) - before)
+    meter = _Meter()
+    with meter:
+        call()
+    return meter.peak
+
+
 def peak_prefill_bytes(
     adapter: Adapter, prefill: Prefill, ratios: NDArray[np.float64], pruner: Pruner
 ) -> int:
     """Most bytes that a prefill under ratios `[layers]` holds at once, beyond what it starts with.
 
-    Measured: on CUDA by the allocator's own meter, elsewhere from every tensor that an operation
-    makes, for as long as it lives (buffers inside an operation are not seen). Includes the cache of
-    keys and values.
+    Measured by `peak_bytes`. Includes the cache of keys and values.
     """
-    cuda = adapter.model.device.type == "cuda"
     keeping: Any = _Keeping(adapter)
-    meter = _Meter()
-    with torch.inference_mode(), nullcontext() if cuda else meter:
-        if cuda:
-            torch.cuda.synchronize()
-            torch.cuda.reset_peak_memory_stats()
-            before = torch.cuda.memory_allocated()
+
+    def call() -> None:
         for _ in run_population(keeping, prefill, ratios[None], pruner):
             pass
-        if cuda:
-            torch.cuda.synchronize()
-            return int(torch.cuda.max_memory_allocated() - before)
-    return meter.peak
+
+    with torch.inference_mode():
+        return peak_bytes(adapter.model.device, call)

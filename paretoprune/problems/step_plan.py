@@ -1,31 +1,28 @@
 """What a gradient step needs, before a run starts: memory and seconds, for a model of any size.
 
-The model is built from its configuration on the meta device, without weights. One decoder layer
-runs there under a mask that a gradient passes through, and what autograd keeps for the backward
-pass is counted, byte for byte: the model's own code says what it keeps. The rest is arithmetic: the
-weights, the layers of a micro-batch, and the FLOPs of the step over the speed of this device, which
-a matrix product of the model's own size measures.
-
-Attention is counted with its weights kept, [heads, T, T] per sample, which is what PyTorch does
-where a gradient passes through the mask and no fused kernel takes it: an upper bound.
+The model is built from its configuration on the meta device, without weights. Steps through two and
+three layers of its kind (`step_trial`) say what a layer needs; the rest is arithmetic. Memory is
+counted on the meta device, or asked of the GPU where `device` is one. Time is measured on `device`,
+on a CPU with fewer rows and tokens where all would take long, and scaled by FLOPs.
 """
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from paretoprune.adapters.base import decoder_spec
 from paretoprune.adapters.load import DTYPES, find_checkpoint
 from paretoprune.cost import DecoderSpec, layer_cost
-from paretoprune.errors import BrokenFileError, UnknownNameError, UnsupportedError
+from paretoprune.errors import BrokenFileError, UnknownNameError
 from paretoprune.policies.base import Policy
+from paretoprune.problems.prefill_store import DEFAULT_BYTES
+from paretoprune.problems.split import DEFAULT_DENSE_BYTES
+from paretoprune.problems.step_trial import DENSE, FEW, MORE, StepTrial
 from paretoprune.search.gradient.base import GradientStrategy
 from paretoprune.search.lagrangian import LagrangianSearch
 
@@ -33,7 +30,10 @@ BACKWARD = 2.0
 """A backward pass costs two forward passes."""
 TOKENS = {"visual": 576, "text": 64}
 """Tokens of a sample where the configuration does not say: LLaVA-1.5's."""
-TIMED = 3
+TIMED_FLOPS = {"cpu": 1.5e11}
+"""FLOPs of a timed step, at most, by type of device."""
+FEWEST_TOKENS = 32
+"""Of a timed sample."""
 
 
 class StepOptions(Protocol):
@@ -61,10 +61,12 @@ class StepPlan:
     """What one gradient step needs. Bytes of device memory, FLOPs, and seconds on `device`.
 
     `saved` is what the backward pass keeps of one micro-batch at the dense end of the range of
-    budgets, where it is most; `teraflops` is the measured speed. `step_seconds` is for a batch
-    whose budgets are spread over the range, at `average` of the dense compute. `predictor` is the
-    number of parameters of the network that is trained, None without one, and `deciding` what it
-    costs once, as a share of the dense decoder's compute.
+    budgets, where it is most, and `working` what else is there at the peak; `measured` says whether
+    a GPU was asked. `split` is what prefills and dense states may take beside it, at most.
+    `teraflops` is the speed of steps. `step_seconds` is for a batch whose budgets
+    are spread over the range, at `average` of the dense compute. `predictor` is the number of
+    parameters of the network that is trained, None without one, and `deciding` what it costs once,
+    as a share of the dense decoder's compute.
     """
 
     model: str
@@ -80,6 +82,8 @@ class StepPlan:
     weights: int
     saved: int
     working: int
+    measured: bool
+    split: int
     average: float
     step_flops: float
     teraflops: float
@@ -88,7 +92,7 @@ class StepPlan:
 
     @property
     def peak(self) -> int:
-        """Weights, what the backward pass keeps, and one layer's working memory."""
+        """Weights, what the backward pass keeps, and what else a step holds at its peak."""
         return self.weights + self.saved + self.working
 
     @property
@@ -121,25 +125,66 @@ def plan_step(
     built = _on_meta(model, DTYPES[dtype], trust_remote_code)
     decoder = built.get_decoder()
     spec = decoder_spec(decoder)
-    tokens = (visual or _visual_tokens(built.config)) + text
+    visual = visual or _visual_tokens(built.config)
     micro = min(options.micro_batch, options.batch)
-    element = DTYPES[dtype].itemsize
-    layer = saved_bytes(decoder, micro, tokens, DTYPES[dtype])
-    kept_input = micro * tokens * spec.hidden * element
-    saved = spec.layers * kept_input + layer if options.checkpoint else spec.layers * layer
-    speed = teraflops or measured_teraflops(spec, tokens, DTYPES[dtype], device)
+    trial = StepTrial(built, DTYPES[dtype], options.checkpoint, strategy.tokens_leave)
+    few, layer, measured = _memory(trial, torch.device(device), micro, visual, text)
     average = 0.5 if strategy.tokens_leave else 1.0
+    flops = step_flops(spec, options, visual + text, average)
+    if teraflops is None:
+        seconds = _seconds(trial, spec, options, torch.device(device), visual, text, average)
+        teraflops = flops / seconds / 1e12
     policy = strategy.untrained(spec)
     return StepPlan(
         model=model, parameters=sum(p.numel() for p in built.parameters()), dtype=dtype,
-        device=device, layers=spec.layers, visual=tokens - text, text=text, batch=options.batch,
+        device=device, layers=spec.layers, visual=visual, text=text, batch=options.batch,
         micro_batch=micro, checkpoint=options.checkpoint,
         weights=sum(p.numel() * p.element_size() for p in built.parameters()),
-        saved=saved, working=layer, average=average,
-        step_flops=step_flops(spec, options, tokens, average), teraflops=speed,
+        saved=(spec.layers - DENSE) * layer, working=max(few - (FEW - DENSE) * layer, 0),
+        measured=measured, split=DEFAULT_BYTES + DEFAULT_DENSE_BYTES,
+        average=average, step_flops=flops, teraflops=teraflops,
         predictor=None if policy is None else sum(p.numel() for p in policy.net.parameters()),
-        deciding=0.0 if policy is None else deciding_share(spec, policy, tokens - text, text),
+        deciding=0.0 if policy is None else deciding_share(spec, policy, visual, text),
     )  # fmt: skip
+
+
+def _memory(
+    trial: StepTrial, device: torch.device, micro: int, visual: int, text: int
+) -> tuple[int, int, bool]:
+    """Bytes of a step through a few layers, of each further one, and whether a GPU was asked."""
+    if device.type == "cuda":
+        try:
+            return *trial.memory(device, micro, visual, text), True
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+    return *trial.memory(torch.device("meta"), micro, visual, text), False
+
+
+def _seconds(
+    trial: StepTrial,
+    spec: DecoderSpec,
+    options: StepOptions,
+    device: torch.device,
+    visual: int,
+    text: int,
+    average: float,
+) -> float:
+    """Seconds of a step of the whole batch on this device, from trials no longer than allowed."""
+    rows, share = min(options.micro_batch, options.batch), 1.0
+    most = TIMED_FLOPS.get(device.type, float("inf"))
+    passes = options.forward_passes + BACKWARD + options.checkpoint
+
+    def flops(rows: int, share: float) -> float:
+        tokens = round(share * visual) + round(share * text)
+        return rows * passes * average * MORE * float(layer_cost(spec, tokens))
+
+    while flops(rows, share) > most and rows > 1:
+        rows = (rows + 1) // 2
+    while flops(rows, share) > most and share * (visual + text) > 2 * FEWEST_TOKENS:
+        share /= 2
+    few, layer = trial.seconds(device, rows, round(share * visual), round(share * text))
+    whole = (few + (spec.layers - FEW) * layer) * flops(1, 1.0) / flops(1, share)
+    return options.batch / rows * whole
 
 
 def step_flops(spec: DecoderSpec, options: StepOptions, tokens: int, average: float) -> float:
@@ -153,49 +198,6 @@ def deciding_share(spec: DecoderSpec, policy: Policy, visual: int, text: int) ->
     total = np.array([visual + text])
     own = policy.flops(spec, total, np.array([visual]), np.array([text]))
     return float(own[0]) / (spec.layers * float(layer_cost(spec, visual + text)))
-
-
-def saved_bytes(decoder: Any, batch: int, tokens: int, dtype: torch.dtype) -> int:
-    """Bytes that autograd keeps of one layer for `batch` samples of `tokens` tokens."""
-    layer = decoder.layers[0]
-    spec = decoder_spec(decoder)
-    weights = {p.untyped_storage()._cdata for p in layer.parameters()}
-    seen: dict[int, int] = {}
-    alive: list[Tensor] = []  # an address may come again once its owner is gone
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in weights:
-            seen[storage._cdata] = storage.nbytes()
-            alive.append(tensor)
-        return tensor
-
-    with torch.device("meta"):
-        hidden = torch.empty(batch, tokens, spec.hidden, dtype=dtype, requires_grad=True)
-        bias = torch.empty(batch, 1, tokens, tokens, dtype=dtype, requires_grad=True)
-        turn = torch.empty(batch, tokens, spec.head_dim, dtype=dtype)
-    try:
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
-            layer(hidden, attention_mask=bias, position_embeddings=(turn, turn))
-    except (TypeError, RuntimeError, ValueError, AttributeError) as error:
-        raise UnsupportedError(
-            f"a layer of type {type(layer).__name__} cannot be planned by itself: {error}"
-        ) from error
-    return sum(seen.values())
-
-
-def measured_teraflops(spec: DecoderSpec, tokens: int, dtype: torch.dtype, device: str) -> float:
-    """Speed of the MLP's first matrix product on this device, in TFLOP/s, the best of a few."""
-    width = min(spec.mlp, 4 * spec.hidden)
-    x = torch.ones(tokens, spec.hidden, dtype=dtype, device=device)
-    w = torch.ones(spec.hidden, width, dtype=dtype, device=device)
-    best = float("inf")
-    for _ in range(TIMED):
-        started = time.perf_counter()
-        y = x @ w
-        float(y[0, 0])  # waits for the device
-        best = min(best, time.perf_counter() - started)
-    return 2 * tokens * spec.hidden * width / best / 1e12
 
 
 def _on_meta(model: str, dtype: torch.dtype, trust_remote_code: bool) -> Any:

@@ -14,7 +14,8 @@ from paretoprune.report.console import show
 if TYPE_CHECKING:
     from paretoprune.problems.step_plan import StepPlan
 
-GIB = 2**30
+GIB, MIB = 2**30, 2**20
+TERA, GIGA = 1e12, 1e9
 
 
 def print_plan(console: Console, plan: StepPlan) -> None:
@@ -26,19 +27,21 @@ def print_plan(console: Console, plan: StepPlan) -> None:
     def row(name: str, text: str) -> None:
         table.add_row(Text(name), Text(text))
 
-    row("model", f"{words.plain(plan.model, 200)}, {plan.parameters / 1e9:.2f} billion parameters")
+    row("model", f"{words.plain(plan.model, 200)}, {plan.parameters / 1e6:,.1f} million parameters")
     row("sample", f"{plan.visual} visual and {plan.text} text tokens, {plan.layers} layers")
     recomputed = "layers recomputed" if plan.checkpoint else "layers kept"
     row("step", f"{plan.batch} samples, {plan.micro_batch} in memory at a time, {recomputed}")
-    row("weights", f"{plan.weights / GIB:.1f} GiB in {plan.dtype}")
-    row("kept for backward", f"{plan.saved / GIB:.1f} GiB at the dense end of the budgets")
-    row("working memory", f"{plan.working / GIB:.1f} GiB")
-    row("peak", f"{plan.peak / GIB:.1f} GiB")
+    row("weights", f"{_size(plan.weights)} in {plan.dtype}")
+    row("kept for backward", f"{_size(plan.saved)} at the dense end of the budgets")
+    row("working memory", f"{_size(plan.working)}")
+    how = "asked of the GPU" if plan.measured else "counted; fused attention on a GPU keeps less"
+    row("peak", f"{_size(plan.peak)}, {how}")
+    row("beside it", f"prefills and dense states of the split, up to {_size(plan.split)}")
     row(
         "FLOPs per step",
-        f"{plan.step_flops / 1e12:.1f} TFLOP at {plan.average:.0%} of dense on average",
+        f"{_flops(plan.step_flops)} at {plan.average:.0%} of dense on average",
     )
-    row("speed", f"{plan.teraflops:.2f} TFLOP/s on {plan.device}")
+    row("speed", f"{_flops(plan.teraflops * TERA)}/s on {plan.device}")
     row("seconds per step", words.amount(plan.step_seconds))
     if plan.predictor is not None:
         row("predictor", f"{plan.predictor:,} parameters, {plan.deciding:.2g} of dense compute")
@@ -50,3 +53,12 @@ def print_plan(console: Console, plan: StepPlan) -> None:
         ways.append("micro_batch=1")
     if ways:
         show(console, Text(f"Less memory: {' or '.join(ways)}; neither changes what a step finds."))
+
+
+def _size(amount: float) -> str:
+    """Bytes in a unit that leaves something before the point."""
+    return f"{amount / GIB:.1f} GiB" if amount >= GIB else f"{amount / MIB:.0f} MiB"
+
+
+def _flops(amount: float) -> str:
+    return f"{amount / TERA:.1f} TFLOP" if amount >= TERA else f"{amount / GIGA:.1f} GFLOP"

@@ -2,18 +2,22 @@
 
 import pytest
 import torch
+from rich.console import Console
 from transformers import LlamaConfig, LlavaConfig
 from typer.testing import CliRunner
 
-from paretoprune.adapters.base import decoder_spec
+from paretoprune.bench import gradient_step
+from paretoprune.cost import DecoderSpec
 from paretoprune.cost.flops import LLAVA_1_5_7B
 from paretoprune.errors import BrokenFileError, UnsupportedError
-from paretoprune.problems.step_plan import plan_step, saved_bytes, step_flops
+from paretoprune.problems import step_trial
+from paretoprune.problems.step_plan import plan_step, step_flops
+from paretoprune.problems.step_trial import StepTrial
 from paretoprune.search.adaptive import AdaptiveSearch
 from paretoprune.search.gradient.options import LagrangianOptions
 from paretoprune.search.lagrangian import LagrangianSearch
 from paretoprune.search.vispco import Vispco
-from paretoprune.testing.models import tiny_llava
+from paretoprune.testing.models import tiny_llava, tiny_qwen2_5_vl
 
 
 def llava_7b(folder):
@@ -40,33 +44,40 @@ def test_a_7b_model_is_planned_from_its_configuration_alone(tmp_path):
     assert small.step_flops == pytest.approx(plan.step_flops * 5 / 4)
 
 
-def test_what_is_kept_is_what_a_real_layer_keeps():
-    """The same count on real tensors of a real model, on the CPU: not more, and nearly as much."""
-    adapter = tiny_llava(patch=12)
-    decoder = adapter.decoder.requires_grad_(False)
-    dtype = next(decoder.parameters()).dtype
-    planned = saved_bytes(decoder.to("meta"), 2, 40, dtype)
-    decoder = tiny_llava(patch=12).decoder.requires_grad_(False)
-    spec = decoder_spec(decoder)
-    hidden = torch.randn(2, 40, spec.hidden, dtype=dtype, requires_grad=True)
-    bias = torch.zeros(2, 1, 40, 40, dtype=dtype, requires_grad=True)
-    turn = torch.ones(2, 40, spec.head_dim, dtype=dtype)
-    kept = {}
-    weights = {p.data_ptr() for p in decoder.layers[0].parameters()}
+@pytest.mark.parametrize("rows", [1, 4])
+@pytest.mark.parametrize("checkpoint", [False, True])
+def test_a_real_step_holds_what_is_planned(monkeypatch, rows, checkpoint):
+    """From two and three layers on the meta device to five real ones, embeddings and all."""
+    monkeypatch.setattr(gradient_step, "SETTINGS", ((rows, checkpoint),))
+    spec = DecoderSpec(128, 5, 4, 2, 32, 344)
+    found = gradient_step.run(Console(quiet=True), spec=spec, batch=4, repeats=1)
+    (figure,) = found["figures"]
+    planned, held = (figure[f"{name}_bytes"] - found["weights"] for name in ("planned", "measured"))
+    assert 0.85 * planned < held < 1.1 * planned
 
-    def keep(tensor):
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes()
-            alive.append(tensor)
-        return tensor
 
-    alive = []
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
-        decoder.layers[0](hidden, attention_mask=bias, position_embeddings=(turn, turn))
-    real = sum(kept.values())
-    assert real <= planned * 1.02
-    assert real >= planned * 0.5
+@pytest.mark.parametrize("checkpoint", [False, True])
+def test_every_further_layer_adds_the_same(monkeypatch, checkpoint):
+    """What two and three layers say of six is what six hold."""
+    model = tiny_llava(patch=12, layers=6).model.requires_grad_(False).to("meta")
+    trial, meta = (
+        StepTrial(model, torch.float64, checkpoint, tokens_leave=True),
+        torch.device("meta"),
+    )
+    few, layer = trial.memory(meta, 2, 64, 9)
+    monkeypatch.setattr(step_trial, "FEW", 6)
+    whole, _ = trial.memory(meta, 2, 64, 9)
+    assert layer > 0
+    assert whole == pytest.approx(few + 4 * layer, rel=0.03)
+
+
+def test_a_planned_layer_costs_time_and_its_own_weights_alone():
+    model = tiny_qwen2_5_vl().model.to("meta")
+    trial = StepTrial(model, torch.float64, checkpoint=True, tokens_leave=False)
+    few, layer = trial.seconds(torch.device("cpu"), 2, 16, 9)
+    assert few > 0
+    assert layer >= 0
+    assert all(p.device.type == "meta" for p in model.parameters())
 
 
 def test_memory_grows_with_the_micro_batch_and_not_with_the_batch(tmp_path):
@@ -75,7 +86,7 @@ def test_memory_grows_with_the_micro_batch_and_not_with_the_batch(tmp_path):
         plan_step(model, LagrangianSearch(batch=b, micro_batch=m), teraflops=1.0)
         for b, m in ((16, 1), (16, 2), (32, 1))
     )
-    assert two.saved == pytest.approx(2 * one.saved, rel=0.01)
+    assert two.saved == pytest.approx(2 * one.saved, rel=0.05)
     assert more.saved == one.saved
     assert more.step_flops == 2 * one.step_flops
 
