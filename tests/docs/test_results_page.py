@@ -34,6 +34,12 @@ BENCHES = {
                      "time_ratio": 0.52, "products_ratio": 0.51, "median_ms": 123.4,
                      "spread_ms": 5.6}],
     },
+    "gradient-step": {
+        "machine": MACHINE, "spec": {"hidden": 512, "layers": 8}, "dtype": "float32", "batch": 16,
+        "weights": 100 << 20,
+        "figures": [{"micro_batch": 4, "checkpoint": True, "planned_bytes": 500 << 20,
+                     "measured_bytes": 475 << 20, "planned_seconds": 2.0, "measured_seconds": 2.5}],
+    },
     "operators": {
         "machine": MACHINE,
         "models": {"m": {"dense": {"chart": (0.9, 0.01)}, "figures": [
@@ -122,6 +128,7 @@ def test_benchmarks_fill_their_slots(script, tmp_path):
     text = script.page(tmp_path / "stored")
     assert "| plain | 20.00 | 10.00x |" in text
     assert "| two drops | 1 | 50% | 52% | 1.04 | 1.02 | 123.4 ± 5.6 |" in text
+    assert "| rerun | 4 | 475 | 500 | 0.95 | 2.50 | 2.00 | 1.25 |" in text
     assert "| `fastv` | - | 0.60 ± 0.02 |" in text  # the earliest layer's, where it is reached
     assert "| dense | 0.90 ± 0.01 |\n| `fastv` | 0.25 ± 0.03 |" in text
     assert text.count("| 0.976 [0.949, 1.001] | 0.957 | 0 of 5 | not reached |") == 4
