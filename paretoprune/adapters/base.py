@@ -23,6 +23,7 @@ from torch import Tensor
 from transformers import BatchFeature, PreTrainedModel
 from transformers.masking_utils import create_causal_mask
 
+from paretoprune.adapters.cache_argument import CACHE
 from paretoprune.adapters.places import Places, View, around
 from paretoprune.cost import DecoderSpec
 from paretoprune.errors import InvalidValueError, UnsupportedError
@@ -366,7 +367,7 @@ class Adapter(ABC):
             config=self.decoder.config,
             inputs_embeds=hidden,
             attention_mask=valid,
-            past_key_values=_Held(held) if held else None,
+            **{CACHE: _Held(held) if held else None},
         )
         return mask
 
@@ -383,7 +384,7 @@ class Adapter(ABC):
         `cache` is a transformers cache or anything with its `update(keys, values, layer)`.
         """
         out = self.layers[index](
-            hidden, attention_mask=mask, position_embeddings=rotary, past_key_values=cache
+            hidden, attention_mask=mask, position_embeddings=rotary, **{CACHE: cache}
         )
         result: Tensor = out[0] if isinstance(out, tuple) else out
         return result

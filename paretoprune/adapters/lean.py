@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from paretoprune.adapters.base import Adapter, Rotary
+from paretoprune.adapters.cache_argument import CACHE
 from paretoprune.adapters.views import view_of
 
 LAYER = ("input_layernorm", "self_attn", "post_attention_layernorm", "mlp")
@@ -212,7 +213,9 @@ def _linear(x: Tensor, module: nn.Linear) -> Tensor:
 class _Noted:
     """Stands where a cache would and remembers what it is given."""
 
-    def update(self, keys: Tensor, values: Tensor, layer: int, *_: object) -> tuple[Tensor, Tensor]:
+    def update(
+        self, keys: Tensor, values: Tensor, layer: int, *_: object, **__: object
+    ) -> tuple[Tensor, Tensor]:
         self.keys, self.values = keys, values
         return keys, values
 
@@ -245,9 +248,7 @@ def _equal(layer: nn.Module, dtype: torch.dtype) -> bool:
     for mask in (None, seen):
         own, mine = _Noted(), _Noted()
         try:
-            expected = twin(
-                hidden, attention_mask=mask, position_embeddings=rotary, past_key_values=own
-            )
+            expected = twin(hidden, attention_mask=mask, position_embeddings=rotary, **{CACHE: own})
             expected = expected[0] if isinstance(expected, tuple) else expected
             found = small(hidden, rotary, mask, mine)
             pairs = [(expected, found), (own.keys, mine.keys), (own.values, mine.values)]

@@ -174,7 +174,9 @@ class _Keys:
     def __init__(self) -> None:
         self.keys: Tensor | None = None
 
-    def update(self, keys: Tensor, values: Tensor, layer: int, *_: object) -> tuple[Tensor, Tensor]:
+    def update(
+        self, keys: Tensor, values: Tensor, layer: int, *_: object, **__: object
+    ) -> tuple[Tensor, Tensor]:
         self.keys = keys
         return keys, values
 

@@ -20,8 +20,8 @@ Module = TypeVar("Module", bound=nn.Module)
 
 EXPECTED = {
     "attention_mask", "position_ids", "position_embeddings", "past_key_values", "past_key_value",
-    "use_cache", "cache_position", "output_attentions", "output_hidden_states", "hidden_states",
-    "return_dict",
+    "cache", "use_cache", "cache_position", "output_attentions", "output_hidden_states",
+    "hidden_states", "return_dict",
 }  # fmt: skip
 """Arguments of a decoder layer that the pruned decoder knows how to give."""
 

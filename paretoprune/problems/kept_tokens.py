@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import BatchFeature, PreTrainedModel
 
 from paretoprune.adapters.base import Adapter
+from paretoprune.adapters.cache_argument import CACHE
 from paretoprune.adapters.places import Places
 from paretoprune.errors import InvalidValueError
 from paretoprune.kept import Example, Pruned, SeenAs, Step
@@ -162,7 +163,7 @@ def _generate(
             temperature=None, top_p=None, top_k=None, return_dict_in_generate=True,
         )  # fmt: skip
     start = inputs["input_ids"].shape[1]
-    return out.sequences[0, start:].tolist(), out.past_key_values
+    return out.sequences[0, start:].tolist(), getattr(out, CACHE)
 
 
 def _text(adapter: Adapter, said: list[int]) -> str:

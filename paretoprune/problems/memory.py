@@ -40,10 +40,10 @@ class _Copying:
         self._kept = kept
 
     def update(
-        self, keys: Tensor, values: Tensor, layer: int, *args: object
+        self, keys: Tensor, values: Tensor, layer: int, *args: object, **further: object
     ) -> tuple[Tensor, Tensor]:
         self._kept.append((keys, values))
-        found: tuple[Tensor, Tensor] = self._inner.update(keys, values, layer, *args)
+        found: tuple[Tensor, Tensor] = self._inner.update(keys, values, layer, *args, **further)
         return found
 
 

@@ -26,7 +26,7 @@ class _Tap:
     values: Tensor
 
     def update(
-        self, keys: Tensor, values: Tensor, layer: int, *args: object
+        self, keys: Tensor, values: Tensor, layer: int, *args: object, **further: object
     ) -> tuple[Tensor, Tensor]:
         self.keys, self.values = keys, values
         raise _Known
@@ -39,7 +39,7 @@ class _Filled:
         self._tap = tap
 
     def update(
-        self, keys: Tensor, values: Tensor, layer: int, *args: object
+        self, keys: Tensor, values: Tensor, layer: int, *args: object, **further: object
     ) -> tuple[Tensor, Tensor]:
         return self._tap.keys, self._tap.values
 

@@ -29,7 +29,7 @@ class KeyRecorder:
         self._with_values = with_values
 
     def update(
-        self, keys: Tensor, values: Tensor, layer: int, *args: object
+        self, keys: Tensor, values: Tensor, layer: int, *args: object, **further: object
     ) -> tuple[Tensor, Tensor]:
         """What attention calls with its keys and values, each [B, kv_heads, T, head_dim]."""
         self.keys = keys

@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from paretoprune.adapters.base import Adapter, last_token
+from paretoprune.adapters.cache_argument import CACHE, NEW
 from paretoprune.adapters.extras import Extras
 from paretoprune.adapters.views import Recorder, become, view_of
 from paretoprune.errors import InvalidValueError, UnsupportedError
@@ -134,12 +135,13 @@ def _forward(
         not isinstance(attention_mask, Tensor) or attention_mask.ndim != 2
     ):
         raise UnsupportedError("a pruned model takes attention masks of shape [batch, tokens] only")
+    given_cache = kwargs.pop(NEW, None) if past_key_values is None else past_key_values
     keep_cache = self.config.use_cache if use_cache is None else use_cache
-    cache = PrunedCache.of(past_key_values, adapter.spec.layers)
+    cache = PrunedCache.of(given_cache, adapter.spec.layers)
     seen = cache.get_seq_length()
     entry = pruning.recorder.entry(
         input_ids=input_ids, inputs_embeds=inputs_embeds, attention_mask=attention_mask,
-        position_ids=position_ids, past_key_values=cache, use_cache=False, **kwargs,
+        position_ids=position_ids, use_cache=False, **{CACHE: cache}, **kwargs,
     )  # fmt: skip
     batch, length = entry.hidden.shape[:2]
     if attention_mask is None:
@@ -171,7 +173,7 @@ def _forward(
     whole = hidden.new_zeros(batch, length + 1, width)
     whole = whole.scatter(1, index[..., None].expand(-1, -1, width), hidden)[:, :length]
     return BaseModelOutputWithPast(
-        last_hidden_state=whole, past_key_values=cache if keep_cache else None
+        last_hidden_state=whole, **{CACHE: cache if keep_cache else None}
     )
 
 
