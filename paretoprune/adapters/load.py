@@ -19,6 +19,7 @@ from transformers import (
 )
 
 from paretoprune.adapters.base import Adapter
+from paretoprune.adapters.device import find_device
 from paretoprune.errors import (
     BrokenFileError,
     ParetopruneError,
@@ -54,15 +55,16 @@ def load_adapter(
     Only safetensors weights are read, straight into `dtype`. A name that is neither embedded nor a
     directory is looked up on the Hugging Face hub, the only case that reaches the network. A family
     without an adapter of its own gets the generic one, after checking that it gives the model's own
-    logits. Raises `BrokenFileError` where nothing loadable is found and `UnsupportedError` for a
-    model that cannot be driven.
+    logits. Raises `BrokenFileError` where nothing loadable is found, `UnsupportedError` for a model
+    that cannot be driven, and `UnknownNameError` or
+    `InvalidValueError` for a dtype or device that is not there.
     """
     if dtype not in DTYPES:
         raise UnknownNameError("dtype", dtype, DTYPES)
+    torch_device = find_device(device)
     source, local = find_checkpoint(model)
     options: dict[str, Any] = {"local_files_only": local, "trust_remote_code": trust_remote_code}
     try:
-        torch_device = torch.device(device)
         _require_few_layers(PretrainedConfig.get_config_dict(source, **options)[0], model)
         config = AutoConfig.from_pretrained(source, **options)
         family = adapter_class(config.model_type)

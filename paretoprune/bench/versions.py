@@ -7,6 +7,8 @@ from importlib.metadata import version
 
 import torch
 
+from paretoprune.adapters.device import find_device
+
 PACKAGES = ("paretoprune", "torch", "transformers", "numpy")
 
 
@@ -14,7 +16,7 @@ def machine(device: str) -> dict[str, str]:
     """Versions and device by name, to be printed with every figure."""
     found = {name: version(name) for name in PACKAGES}
     found["python"] = platform.python_version()
-    if torch.device(device).type == "cuda":
+    if find_device(device).type == "cuda":
         found["device"] = torch.cuda.get_device_name(device)
     else:
         threads = torch.get_num_threads()

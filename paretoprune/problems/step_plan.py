@@ -16,6 +16,7 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from paretoprune.adapters.base import decoder_spec
+from paretoprune.adapters.device import find_device
 from paretoprune.adapters.load import DTYPES, find_checkpoint
 from paretoprune.cost import DecoderSpec, layer_cost
 from paretoprune.errors import BrokenFileError, UnknownNameError
@@ -116,23 +117,26 @@ def plan_step(
 
     Of the model only the configuration is read. `visual` tokens per sample default to what it says,
     else to LLaVA-1.5's; with `teraflops` given, nothing is timed. Raises `BrokenFileError` where
-    there is no configuration and `UnsupportedError` for a decoder that cannot be run by itself.
+    there is no configuration, `UnsupportedError` for a decoder that cannot be run by itself, and
+    `UnknownNameError` or
+    `InvalidValueError` for a dtype or device that is not there.
     """
     strategy = strategy or LagrangianSearch()
     options: StepOptions = strategy.options
     if dtype not in DTYPES:
         raise UnknownNameError("dtype", dtype, DTYPES)
+    place = find_device(device)
     built = _on_meta(model, DTYPES[dtype], trust_remote_code)
     decoder = built.get_decoder()
     spec = decoder_spec(decoder)
     visual = visual or _visual_tokens(built.config)
     micro = min(options.micro_batch, options.batch)
     trial = StepTrial(built, DTYPES[dtype], options.checkpoint, strategy.tokens_leave)
-    few, layer, measured = _memory(trial, torch.device(device), micro, visual, text)
+    few, layer, measured = _memory(trial, place, micro, visual, text)
     average = 0.5 if strategy.tokens_leave else 1.0
     flops = step_flops(spec, options, visual + text, average)
     if teraflops is None:
-        seconds = _seconds(trial, spec, options, torch.device(device), visual, text, average)
+        seconds = _seconds(trial, spec, options, place, visual, text, average)
         teraflops = flops / seconds / 1e12
     policy = strategy.untrained(spec)
     return StepPlan(

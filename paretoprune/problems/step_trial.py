@@ -62,7 +62,7 @@ class StepTrial:
         """
         held = []
         for layers in (FEW, MORE):
-            adapter = self._adapter(layers, device)
+            adapter = _tried(partial(self._adapter, layers, device))
             step = self._dense_step(adapter, _prefill(adapter, device, rows, visual, text))
             if device.type != "meta":
                 step()  # libraries take their workspace once
@@ -78,7 +78,7 @@ class StepTrial:
         """
         taken = []
         for layers in (FEW, MORE):
-            adapter = self._adapter(layers, device)
+            adapter = _tried(partial(self._adapter, layers, device))
             step = self._real_step(adapter, _prefill(adapter, device, rows, visual, text))
             taken.append(_tried(partial(_median, step, device)))
         return taken[0], max(taken[1] - taken[0], 0.0)

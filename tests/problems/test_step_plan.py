@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from paretoprune.bench import gradient_step
 from paretoprune.cost import DecoderSpec
 from paretoprune.cost.flops import LLAVA_1_5_7B
-from paretoprune.errors import BrokenFileError, UnsupportedError
+from paretoprune.errors import BrokenFileError, InvalidValueError, UnsupportedError
 from paretoprune.problems import step_trial
 from paretoprune.problems.step_plan import plan_step, step_flops
 from paretoprune.problems.step_trial import StepTrial
@@ -126,6 +126,11 @@ def test_speed_is_measured_where_it_is_not_given():
 def test_what_is_no_configuration_is_named(tmp_path):
     with pytest.raises(BrokenFileError, match="cannot read the configuration"):
         plan_step(str(tmp_path))
+
+
+def test_a_device_that_is_not_there_is_named_before_anything_is_built():
+    with pytest.raises(InvalidValueError, match="no device 'cud' here; there are: cpu"):
+        plan_step("mini-llava", device="cud")
 
 
 def test_the_command_plans_and_stops(tmp_path, monkeypatch):
