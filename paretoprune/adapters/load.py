@@ -56,8 +56,8 @@ def load_adapter(
     directory is looked up on the Hugging Face hub, the only case that reaches the network. A family
     without an adapter of its own gets the generic one, after checking that it gives the model's own
     logits. Raises `BrokenFileError` where nothing loadable is found, `UnsupportedError` for a model
-    that cannot be driven, and `UnknownNameError` or
-    `InvalidValueError` for a dtype or device that is not there.
+    that cannot be driven, and `UnknownNameError` or `InvalidValueError` for a dtype or device that
+    is not there.
     """
     if dtype not in DTYPES:
         raise UnknownNameError("dtype", dtype, DTYPES)

@@ -118,8 +118,7 @@ def plan_step(
     Of the model only the configuration is read. `visual` tokens per sample default to what it says,
     else to LLaVA-1.5's; with `teraflops` given, nothing is timed. Raises `BrokenFileError` where
     there is no configuration, `UnsupportedError` for a decoder that cannot be run by itself, and
-    `UnknownNameError` or
-    `InvalidValueError` for a dtype or device that is not there.
+    `UnknownNameError` or `InvalidValueError` for a dtype or device that is not there.
     """
     strategy = strategy or LagrangianSearch()
     options: StepOptions = strategy.options
