@@ -209,8 +209,8 @@ BENCHMARKS: dict[str, Benchmark] = {
     ),
     "search-cost-2000": Benchmark(
         "What a front costs: 2,000 search samples",
-        "search-cost --model all --search-size 2000 --seeds 3 --reference grid:medium "
-        "-s gradient -s adaptive -s tpe -s halving",
+        "search-cost --model all --search-size 2000 --reference grid:medium "
+        "-s gradient -s adaptive -s tpe -s gp -s pymoo-nsga2 -s halving",
         search_cost,
     ),
     "search-cost-untuned": Benchmark(
