@@ -19,7 +19,8 @@ from paretoprune.adapters.base import decoder_spec
 from paretoprune.adapters.device import find_device
 from paretoprune.adapters.load import DTYPES, find_checkpoint
 from paretoprune.cost import DecoderSpec, layer_cost
-from paretoprune.errors import BrokenFileError, UnknownNameError
+from paretoprune.errors import BrokenFileError, UnknownNameError, UnsupportedError
+from paretoprune.out_of_memory import give_back
 from paretoprune.policies.base import Policy
 from paretoprune.problems.prefill_store import DEFAULT_BYTES
 from paretoprune.problems.split import DEFAULT_DENSE_BYTES
@@ -159,7 +160,7 @@ def _memory(
         try:
             return *trial.memory(device, micro, visual, text), True
         except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()
+            give_back()
     return *trial.memory(torch.device("meta"), micro, visual, text), False
 
 
@@ -185,9 +186,26 @@ def _seconds(
         rows = (rows + 1) // 2
     while flops(rows, share) > most and share * (visual + text) > 2 * FEWEST_TOKENS:
         share /= 2
-    few, layer = trial.seconds(device, rows, round(share * visual), round(share * text))
+    few, layer, rows = _timed(trial, device, rows, round(share * visual), round(share * text))
     whole = (few + (spec.layers - FEW) * layer) * flops(1, 1.0) / flops(1, share)
     return options.batch / rows * whole
+
+
+def _timed(
+    trial: StepTrial, device: torch.device, rows: int, visual: int, text: int
+) -> tuple[float, float, int]:
+    """Seconds through a few layers, of each further one, and of how many rows: those that fit."""
+    while True:
+        try:
+            return *trial.seconds(device, rows, visual, text), rows
+        except torch.OutOfMemoryError as error:
+            if rows == 1:
+                raise UnsupportedError(
+                    f"a few layers of this model with one sample do not fit on {device}, so no "
+                    "step can be timed there"
+                ) from error
+        give_back()
+        rows = (rows + 1) // 2
 
 
 def step_flops(spec: DecoderSpec, options: StepOptions, tokens: int, average: float) -> float:

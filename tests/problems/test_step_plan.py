@@ -128,6 +128,29 @@ def test_what_is_no_configuration_is_named(tmp_path):
         plan_step(str(tmp_path))
 
 
+@pytest.mark.parametrize("most", [3, 0])
+def test_what_does_not_fit_is_timed_with_fewer_rows_or_said(monkeypatch, most):
+    """A GPU too small for a whole micro-batch of even a few layers."""
+    tried = []
+
+    def tight(self, device, rows, visual, text):
+        tried.append(rows)
+        if rows > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return 2.0, 0.5
+
+    monkeypatch.setattr(StepTrial, "seconds", tight)
+    strategy = LagrangianSearch(batch=16, micro_batch=8)
+    if most:
+        plan = plan_step("mini-llava", strategy)
+        assert tried == [8, 4, 2]
+        assert plan.step_seconds == pytest.approx(16 / 2 * (2.0 + 6 * 0.5))
+        return
+    with pytest.raises(UnsupportedError, match="with one sample do not fit on cpu"):
+        plan_step("mini-llava", strategy)
+    assert tried == [8, 4, 2, 1]
+
+
 def test_a_device_that_is_not_there_is_named_before_anything_is_built():
     with pytest.raises(InvalidValueError, match="no device 'cud' here; there are: cpu"):
         plan_step("mini-llava", device="cud")
