@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -19,6 +20,20 @@ from paretoprune.testing.postgresql import PostgresServer
 # the same cases in every run; tests/fuzz/run.py draws others
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
 settings.load_profile("repeatable")
+
+
+FOLDERS = {"adapters", "harnesses", "policies", "problems", "pruning", "quantisation", "zoo"}
+LOADERS = {"mini", "load_adapter", "load_problem", "TokenPruning"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark as `numeric` what evaluates models: tests of FOLDERS, and users of one of LOADERS."""
+    for item in items:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        used = {*item.fixturenames, *vars(getattr(item, "module", None) or object)}
+        if folder in FOLDERS or used & LOADERS:
+            item.add_marker(pytest.mark.numeric)
 
 
 @pytest.fixture(autouse=True, scope="session")

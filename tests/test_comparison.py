@@ -16,6 +16,7 @@ from paretoprune.errors import (
 )
 from paretoprune.log import StudyLog, read_outcomes
 from paretoprune.problems.analytic import DTLZ2, ZDT1
+from paretoprune.problems.load import load_problem
 from paretoprune.registry import strategies
 from paretoprune.results import read_summary, write_results
 from paretoprune.search.random import RandomSearch
@@ -122,8 +123,10 @@ def test_schedules_of_the_union_front_are_written(finished):
     assert len(list((folder / "schedules").glob("*.json"))) == len(union)
 
 
-def test_same_seeds_same_front(mini):
-    runs = [compare(mini, ["tpe", "gradient"], budget=3.0, seeds=(1,)) for _ in range(2)]
+def test_same_seeds_same_front():
+    """Of problems that have evaluated nothing before: what one remembers shapes its batches."""
+    problems = [load_problem(search_size=16, heldout_size=16) for _ in range(2)]
+    runs = [compare(p, ["tpe", "gradient"], budget=3.0, seeds=(1,)) for p in problems]
     points = [[(p.label, p.knobs, p.search) for p in r.summary.front] for r in runs]
     assert points[0] == points[1]
 

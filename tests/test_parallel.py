@@ -1,5 +1,6 @@
 """Two processes find what one finds, and only the first one speaks."""
 
+import csv
 import json
 import os
 import socket
@@ -44,6 +45,17 @@ def launched(code, arguments, count):
     return [(*process.communicate(timeout=540), process.returncode) for process in running]
 
 
+def assert_alike(found, expected):
+    """Equal, but for the order in which numbers were added up."""
+    assert type(found) is type(expected)
+    if isinstance(found, dict | list):
+        assert len(found) == len(expected)
+        for key in found if isinstance(found, dict) else range(len(found)):
+            assert_alike(found[key], expected[key])
+    else:
+        assert found == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["gradient:knots=3", "adaptive:knots=3", "vispco:width=8"])
 def test_two_processes_find_what_one_finds(tmp_path, strategy):
@@ -57,9 +69,8 @@ def test_two_processes_find_what_one_finds(tmp_path, strategy):
     first, second = (json.loads((tmp_path / "2" / f"{n}.json").read_text()) for n in (0, 1))
     assert (one["count"], first["count"]) == (1, 2)
     assert first == second
-    assert first["history"] == one["history"]
     assert first["history"]
-    assert first["found"] == one["found"]
+    assert_alike(first, {**one, "count": 2})
 
 
 def test_a_run_of_its_own_has_one_process_and_its_own_device():
@@ -88,5 +99,8 @@ def test_the_command_under_a_launcher_writes_once_and_finds_the_same(tmp_path, s
         assert [code for _, _, code in ended] == [0] * count, ended
         assert "held-out front area" in ended[0][0]
         assert all(not told for told, _, _ in ended[1:])
-        fronts.append((out / "front.csv").read_text())
-    assert fronts[0] == fronts[1]
+        with (out / "front.csv").open() as rows:
+            fronts.append([(float(r["search_score"]), float(r["search_compute"])) for r in csv.DictReader(rows)])
+    # sums in another order move a schedule by a step of its lattice, and a score by a sample of 16
+    for one, other in (fronts, fronts[::-1]):
+        assert all(any(a == pytest.approx(b, abs=0.15) for b in other) for a in one)

@@ -13,6 +13,7 @@ import pytest
 from paretoprune.comparison import compare
 from paretoprune.errors import ParetopruneError
 from paretoprune.problem import Candidate, Evaluation, Problem
+from paretoprune.testing.agreement import assert_same
 
 
 class ProblemContract(ABC):
@@ -92,11 +93,7 @@ class ProblemContract(ABC):
 
     def check_same(self, one: Evaluation, other: Evaluation) -> None:
         """Whether two evaluations of a candidate found the same; override for measured figures."""
-        assert one.failure == other.failure
-        assert one.objectives == pytest.approx(other.objectives, rel=1e-6, abs=1e-9)
-        if one.outcomes is not None:
-            assert other.outcomes is not None
-            assert np.array_equal(one.outcomes, other.outcomes)
+        assert_same(one, other)
 
     def test_equal_identities_find_the_same(self, problem: Problem) -> None:
         """Candidates of one identity are the same configuration."""

@@ -142,7 +142,10 @@ class PrunerContract(ABC):
 
     @torch.no_grad()
     def test_every_sample_has_a_count_of_its_own(self) -> None:
-        """Counts 0, 3 and all in one batch: each sample chooses as if it were alone."""
+        """Counts 0, 3 and all in one batch: each sample chooses as if it were alone.
+
+        In float64, where no two scores tie but for those that are equal in either batch.
+        """
         adapter, pruner = self.adapter(), self.ranking()
         context = context_of(adapter, self.prefill(adapter), pruner.first_layer, pruner)
         most = context.visual.shape[1]

@@ -26,6 +26,21 @@ from paretoprune.testing.relaxations import ToyPruning
 from paretoprune.testing.strategies import Killed, Mortal, Toy
 
 COMMAND = [sys.executable, "-m", "paretoprune.cli", "compare"]
+HELD = """
+import signal, sys
+from paretoprune.cli import main
+from paretoprune.problems.analytic import ZDT1
+evaluate, calls = ZDT1.evaluate, []
+def held(problem, candidates):
+    calls.append(candidates)
+    if len(calls) == 3:
+        signal.pause()
+    return evaluate(problem, candidates)
+ZDT1.evaluate = held
+sys.argv[0] = "paretoprune"
+main()
+"""
+"""The command, in whose third evaluation a signal is waited for: it cannot end before it."""
 SMALL = ["--problem", "zdt1", "-s", "random", "-s", "pymoo-nsga2", "--seeds", "1"]
 
 
@@ -221,10 +236,10 @@ def test_heldout_evaluations_are_not_repeated(tmp_path, mini):
     assert runs[0].summary.front == runs[1].summary.front
 
 
-def command(folder, *more, start=True):
+def command(folder, *more, start=True, run=COMMAND):
     where = ["--out", str(folder), *SMALL] if start else ["--resume", str(folder)]
     return subprocess.Popen(
-        [*COMMAND, *where, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*run, *where, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 
@@ -256,10 +271,12 @@ def left_alone(tmp_path_factory):
 def test_the_command_goes_on_after_a_signal(tmp_path, number, left_alone):
     if signal.getsignal(number) is signal.SIG_IGN:
         pytest.skip("what started these tests ignores Ctrl-C, and so do their processes")
-    process = command(tmp_path / "a", "--budget", "120")
-    wait_for_trials(tmp_path / "a", 16)
+    process = command(
+        tmp_path / "a", "--budget", "120", run=[sys.executable, "-c", HELD, "compare"]
+    )
+    wait_for_trials(tmp_path / "a", 17)
     os.kill(process.pid, number)
-    stdout, stderr = process.communicate(timeout=120)
+    stdout, stderr = process.communicate(timeout=300)
     assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number), stderr
     if number != signal.SIGKILL:
         assert "paretoprune compare --resume" in " ".join(stdout.split())

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from paretoprune import compare, load_problem
+from paretoprune.adapters.load import DTYPES
 from paretoprune.beside import Beside, Found, compare_presets, evaluate_presets
 from paretoprune.comparison import Comparison
 from paretoprune.presets import find_preset
@@ -135,16 +137,26 @@ def test_equal_presets_are_evaluated_once_and_failures_left_out() -> None:
 
 NAMES = ["fastv", "visionzip:64", "divprune", "pyramiddrop:default", "vtw"]
 SIZES = {"search_size": 16, "heldout_size": 16}
+EXACT = {**SIZES, "dtype": "float64"}
+"""No near-ties: a score is equal or another configuration's."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _float64() -> Iterator[None]:
+    """Let models of these tests be loaded in float64, which no user's are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(DTYPES, "float64", torch.float64)
+        yield
 
 
 @pytest.fixture(scope="module")
 def with_presets() -> Comparison:
-    problem = load_problem("mini-llava", presets=NAMES, **SIZES)
+    problem = load_problem("mini-llava", presets=NAMES, **EXACT)
     return compare(problem, ["random"], budget=3, seeds=[0])
 
 
 def test_presets_change_no_search_no_cost_and_no_rank(with_presets: Comparison) -> None:
-    alone = compare(load_problem("mini-llava", **SIZES), ["random"], budget=3, seeds=[0])
+    alone = compare(load_problem("mini-llava", **EXACT), ["random"], budget=3, seeds=[0])
     ours, theirs = with_presets.summary, alone.summary
     timed = {"seconds": 0.0, "executed": 0.0}  # what is shared depends on what is stored
     for field in ("standings", "studies"):
@@ -162,7 +174,9 @@ def test_presets_are_evaluated_as_the_same_schedule_alone(with_presets: Comparis
     by_name = {name: p for p in with_presets.summary.presets for name in p.names}
     for name in ("fastv:k=2,r=0.5", "visionzip:64", "pyramiddrop:default", "vtw:k=15"):
         preset = find_preset(name)
-        scored = score_schedule(preset, pruner=pruner_of(preset), model="mini-llava", size=16)
+        scored = score_schedule(
+            preset, pruner=pruner_of(preset), model="mini-llava", size=16, dtype="float64"
+        )
         point = by_name[name]
         assert point.heldout is not None
         assert point.heldout["score"] == pytest.approx(scored.evaluation.objectives["score"])

@@ -21,6 +21,7 @@ from paretoprune.schedules import KeepSchedule, read_schedule
 from paretoprune.search.base import SearchContext
 from paretoprune.search.lagrangian import LagrangianSearch
 from paretoprune.study import run_study
+from paretoprune.testing.agreement import assert_close, assert_same
 from paretoprune.testing.models import question_batch, tiny_llava, tiny_qwen2_5_vl
 
 NAMED = "fastv,divprune,dart,sparsevlm,visionzip"
@@ -98,7 +99,7 @@ def test_configurations_that_rank_nothing_are_equal_whatever_their_pruner(joint)
     ]
     assert joint.identity(ones[0]) == joint.identity(ones[1])
     first, second = joint.evaluate(ones)
-    assert first.objectives == second.objectives
+    assert_same(first, second)
     assert second.detail["pruner_settings"] == {"visual_pivots": 2, "text_pivots": 0}
     half = [dataclasses.replace(c, values={**c.values, "keep": 0.5}) for c in ones]
     assert joint.identity(half[0]) != joint.identity(half[1])
@@ -121,9 +122,7 @@ def test_a_joint_population_equals_one_by_one(joint):
     together = joint.evaluate(candidates)
     for candidate, shared in zip(candidates, together, strict=True):
         (alone,) = joint.evaluate([candidate])
-        assert np.array_equal(alone.outcomes, shared.outcomes)
-        assert alone.objectives == shared.objectives
-        assert alone.cost == shared.cost
+        assert_same(alone, shared)
 
 
 def test_a_joint_problem_equals_the_pruners_own(joint):
@@ -133,9 +132,7 @@ def test_a_joint_problem_equals_the_pruners_own(joint):
         alone = TokenPruning(joint.adapter, joint.samples, pruner)
         (expected,) = alone.evaluate([exact_candidate(schedule)])
         (found,) = joint.evaluate([exact_candidate(schedule, pruner)])
-        assert np.array_equal(found.outcomes, expected.outcomes)
-        assert found.cost == pytest.approx(expected.cost)
-        assert found.objectives == pytest.approx(expected.objectives)
+        assert_same(found, expected)
 
 
 @torch.no_grad()
@@ -160,7 +157,7 @@ def test_different_pruners_share_dense_layers_and_nothing_else(kept):
         for number, (pruner, row) in enumerate(zip(every, rows, strict=True)):
             one = Executed()
             (leaf,) = run_population(adapter, prefill, row[None], pruner, executed=one)
-            assert torch.equal(leaf.tokens.hidden, found[number][1])
+            assert_close(leaf.tokens.hidden, found[number][1])
             alone_flops.append(one.flops)
     assert found[1][0] == found[6][0] == [1, 6]
     assert meter.flops < sum(alone_flops) - alone_flops[6]

@@ -19,6 +19,7 @@ from paretoprune.pruning.fastv import FastV
 from paretoprune.schedules import KeepSchedule
 from paretoprune.specs import StrategySpec, default_strategies
 from paretoprune.tasks.minivqa.dataset import load_split
+from paretoprune.testing.agreement import assert_close, assert_same, assert_same_samples
 
 
 def constant(problem, ratio):
@@ -133,7 +134,8 @@ def test_part_of_the_samples_gives_their_outcomes_at_their_price(mini):
     part = dataclasses.replace(whole, share=0.25)
     both = mini.evaluate([whole, part])
     chosen = chosen_samples(stratified_order(mini.samples), 0.25)
-    assert np.array_equal(both[1].outcomes, both[0].outcomes[chosen])
+    assert_same_samples(both[1].outcomes, both[0].outcomes[chosen])
+    assert_same_samples(both[1].retained, both[0].retained[chosen])
     assert both[1].cost == pytest.approx(0.25 * both[0].cost, rel=0.02)
     assert both[1].cost == mini.price(part)
     assert both[1].standard_errors["score"] > both[0].standard_errors["score"]
@@ -165,12 +167,11 @@ def test_prefills_beyond_the_budget_lie_on_disk_and_change_nothing(mini):
     assert 0 < spilled.batches.memory_bytes <= limit
     assert spilled.batches.disk_bytes + spilled.batches.memory_bytes == kept.batches.memory_bytes
     for one, other in zip(kept.batches, spilled.batches, strict=True):
-        assert torch.equal(one.prefill.hidden, other.prefill.hidden)
+        assert_close(one.prefill.hidden, other.prefill.hidden)
         assert torch.equal(one.sample, other.sample)
     candidate = mini.candidate({"layer": 2, "keep": 0.5}, "single-step")
     (here,), (there,) = kept.evaluate([candidate]), spilled.evaluate([candidate])
-    assert np.array_equal(here.outcomes, there.outcomes)
-    assert here.objectives == there.objectives
+    assert_same(here, there)
 
 
 def test_load_problem_takes_objectives():
@@ -199,9 +200,8 @@ def test_dense_states_are_kept_up_to_a_budget_and_change_nothing(mini):
     candidates = [mini.candidate({"layer": n, "keep": 0.5}, "single-step") for n in (2, 5)]
     kept, bare = mini.evaluate(candidates), without.evaluate(candidates)
     for one, other in zip(kept, bare, strict=True):
-        assert np.array_equal(one.outcomes, other.outcomes)
-        assert one.metrics["kl_to_dense"] == other.metrics["kl_to_dense"]
-        assert one.cost == other.cost
+        assert_same(one, other)
+        assert one.metrics["kl_to_dense"] == pytest.approx(other.metrics["kl_to_dense"], rel=0.05)
         assert one.executed < other.executed
 
 
@@ -218,6 +218,5 @@ def test_threads_change_no_outcome_and_are_given_back(mini):
     finally:
         torch.set_num_threads(before)
     for one, other in zip(*found, strict=True):
-        assert np.array_equal(one.outcomes, other.outcomes)
+        assert_same(one, other)
         assert one.executed == pytest.approx(other.executed)
-        assert one.metrics["kl_to_dense"] == pytest.approx(other.metrics["kl_to_dense"], abs=1e-5)

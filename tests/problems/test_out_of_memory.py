@@ -7,6 +7,7 @@ import torch
 from paretoprune.out_of_memory import is_out_of_memory
 from paretoprune.problems import population
 from paretoprune.search.relaxation import loss_and_slope
+from paretoprune.testing.agreement import assert_same
 
 out_of_memory = pytest.mark.parametrize(
     "error",
@@ -38,8 +39,7 @@ def test_halves_of_samples_give_the_same(mini, monkeypatch, error):
     found = mini.evaluate(candidates)
     assert max(sizes) > most >= min(sizes)
     for one, other in zip(found, expected, strict=True):
-        assert (one.outcomes == other.outcomes).all()
-        assert one.objectives == pytest.approx(dict(other.objectives))
+        assert_same(one, other)
 
 
 def test_what_does_not_fit_alone_is_not_tried_again(mini, monkeypatch):

@@ -19,6 +19,7 @@ from paretoprune.problem import Candidate
 from paretoprune.problems.joint import JointCompression
 from paretoprune.problems.load_quantised import load_joint, load_quantisation
 from paretoprune.problems.quantisation import PictureData, Quantisation
+from paretoprune.testing.agreement import assert_same, assert_same_samples
 from paretoprune.testing.problems import ProblemContract
 from paretoprune.zoo.catalogue import checkpoint_directory
 
@@ -87,7 +88,7 @@ class TestJoint(ProblemContract):
 
 def test_sixteen_bits_are_the_dense_model(tokens, quantised):
     (found,) = quantised.evaluate([quantised.candidate({"all": "16"}, "uniform")])
-    assert np.array_equal(found.outcomes, tokens.dense_outcomes)
+    assert_same_samples(found.outcomes, tokens.dense_outcomes)
     assert found.objectives["score"] == pytest.approx(1.0)
     assert found.metrics["kl_to_dense"] < 1e-6
     weights = quantised.objectives[1]
@@ -122,7 +123,7 @@ def test_the_model_is_not_changed(tokens, quantised):
     for name, parameter in tokens.adapter.model.named_parameters():
         assert torch.equal(parameter, before[name])
     (again,) = tokens.evaluate([tokens.candidate({"layer": 2, "keep": 1.0}, "single-step")])
-    assert np.array_equal(again.outcomes, tokens.dense_outcomes)
+    assert_same_samples(again.outcomes, tokens.dense_outcomes)
 
 
 def test_latency_is_predicted_and_measured(tokens, quantised):
@@ -231,12 +232,11 @@ def test_the_separate_spaces_are_parts_of_the_joint_one(tokens, quantised, joint
         whole = joint.candidate(values, "joint")
         assert joint.identity(alone) == joint.identity(whole)
         one, other = joint.evaluate([alone, whole])
-        assert one.objectives == other.objectives
-        assert np.array_equal(one.outcomes, other.outcomes)
+        assert_same(one, other)
     # and they are what the problems of their own say
     own, _ = joint.evaluate([pairs[1][0], pairs[0][0]])
     (quantisation,) = quantised.evaluate([quantised.candidate(weights, "blocks")])
-    assert np.array_equal(own.outcomes, quantisation.outcomes)
+    assert_same_samples(own.outcomes, quantisation.outcomes)
     assert own.metrics["weight_bytes"] == quantisation.objectives["weight_bytes"]
 
 

@@ -9,12 +9,14 @@ import torch
 from paretoprune.comparison import compare
 from paretoprune.cost import answer_layer_cost, layer_cost
 from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError
+from paretoprune.problems.fidelity import chosen_samples, stratified_order
 from paretoprune.problems.load import load_problem
 from paretoprune.problems.token_pruning import TokenPruning, exact_candidate, family_scores
 from paretoprune.pruning.fastv import FastV
 from paretoprune.pruning.random import RandomPruner
 from paretoprune.schedules import KeepSchedule
 from paretoprune.tasks.minivqa.dataset import load_split
+from paretoprune.testing.agreement import assert_same, assert_same_samples
 from paretoprune.testing.models import tiny_llava
 
 
@@ -33,7 +35,9 @@ def test_what_is_retained_of_each_sample_is_what_is_not_lost(mini):
         lost = found.metrics["lost_to_dense"]
         assert 1 - found.retained.mean() == pytest.approx(lost, abs=1e-5)
     part = mini.evaluate([dataclasses.replace(half.candidate, share=0.5)])[0]
-    assert set(part.retained.tolist()) <= set(half.retained.tolist())
+    chosen = chosen_samples(stratified_order(mini.samples), 0.5)
+    assert_same_samples(part.retained, half.retained[chosen])
+    assert_same_samples(part.outcomes, half.outcomes[chosen])
 
 
 def test_dense_and_blind_are_the_ends_of_both_scales(mini):
@@ -66,9 +70,7 @@ def test_shared_evaluation_equals_one_by_one_sample_by_sample(mini):
     together = mini.evaluate(candidates)
     for candidate, shared in zip(candidates, together, strict=True):
         (alone,) = mini.evaluate([candidate])
-        assert np.array_equal(alone.outcomes, shared.outcomes)
-        assert alone.objectives == shared.objectives
-        assert alone.cost == shared.cost
+        assert_same(alone, shared)
     assert sum(e.executed for e in together) < sum(e.cost for e in together)
 
 

@@ -132,7 +132,7 @@ def test_class_attention_of_internvl_is_the_mean_of_four_patches():
         for row in range(3):
             for column in range(3):
                 part = weights[tile, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
-                assert float(score[tile, row, column]) == pytest.approx(float(part.mean()))
+                assert float(score[tile, row, column]) == pytest.approx(float(part.mean()), 1e-4)
 
 
 @torch.no_grad()
