@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import typer
+from commands import run_command
 
 from paretoprune.cli import app
 from paretoprune.study_file import StudyFile
@@ -14,7 +15,7 @@ from paretoprune.study_file import StudyFile
 SMALL = ["--search-size", "16", "--heldout-size", "16", "--budget", "2", "--seeds", "1"]
 
 
-def run(*arguments, cwd=None, env=None):
+def process(*arguments, cwd=None):
     return subprocess.run(
         [sys.executable, "-m", "paretoprune.cli", *arguments],
         capture_output=True,
@@ -24,10 +25,13 @@ def run(*arguments, cwd=None, env=None):
     )
 
 
+run = run_command  # where a process of its own is not the point
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cli")
-    done = run("compare", "-s", "random", "-s", "grid:space=single-step", *SMALL, cwd=folder)
+    done = process("compare", "-s", "random", "-s", "grid:space=single-step", *SMALL, cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder / "paretoprune-results", done
 
@@ -71,7 +75,7 @@ def test_list_names_everything():
     done = run("list")
     for name in ("random", "grid", "tpe", "nsga2", "pymoo-nsga2", "gradient", "fastv", "llava"):
         assert name in done.stdout
-    assert run("list", "pruner").stdout.startswith("pruner:")
+    assert process("list", "pruner").stdout.startswith("pruner:")
 
 
 def test_help_works_for_every_command():

@@ -1,11 +1,10 @@
 """From a front to one configuration: knee, bounds, export, sensitivity, card."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from commands import run_command
 
 from paretoprune import Float, Int, Objective, as_problem, compare, read_schedule
 from paretoprune.decision import Bound, pick, write_pick
@@ -146,10 +145,7 @@ def test_the_command_picks_and_prints(summary, tmp_path):
     write_results(tmp_path / "results", summary)
 
     def run(*words):
-        return subprocess.run(
-            [sys.executable, "-m", "paretoprune.cli", "pick", "results", *words],
-            capture_output=True, text=True, cwd=tmp_path,
-        )  # fmt: skip
+        return run_command("pick", "results", *words, cwd=tmp_path)
 
     done = run("--max-flops", "0.4")
     assert done.returncode == 0, done.stderr

@@ -100,7 +100,12 @@ def test_the_command_under_a_launcher_writes_once_and_finds_the_same(tmp_path, s
         assert "held-out front area" in ended[0][0]
         assert all(not told for told, _, _ in ended[1:])
         with (out / "front.csv").open() as rows:
-            fronts.append([(float(r["search_score"]), float(r["search_compute"])) for r in csv.DictReader(rows)])
+            fronts.append(
+                [
+                    (float(r["search_score"]), float(r["search_compute"]))
+                    for r in csv.DictReader(rows)
+                ]
+            )
     # sums in another order move a schedule by a step of its lattice, and a score by a sample of 16
     for one, other in (fronts, fronts[::-1]):
         assert all(any(a == pytest.approx(b, abs=0.15) for b in other) for a in one)

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from commands import run_command as run
 
 from paretoprune import cli
 from paretoprune.matrix import read_matrix, read_summaries
 from paretoprune.provenance import read_provenance
 from paretoprune.study_file import read_study
-
-
-def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "paretoprune.cli", *arguments],
-        capture_output=True, text=True, check=False, cwd=cwd, timeout=600,
-    )  # fmt: skip
-
 
 QUICK = 'problem = "zdt1"\nstrategy = ["random", "nsga2"]\nseeds = [3, 5]\nbudget = 20\n'
 

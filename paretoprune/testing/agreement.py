@@ -5,8 +5,8 @@ number of threads and the processor. So values agree within a tolerance. Where t
 answers, score almost alike, a last bit decides between them: a few samples may then have another
 outcome. In float64 such a tie does not occur: there `flipped` is 0.
 
-A call that is repeated with the same batch, and whatever is read back from a file, is equal exactly;
-such tests need nothing of this.
+A call that is repeated with the same batch is equal exactly, and so is what is read back from a
+file: such tests need nothing of this.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FLIPPED = 0.02
 OUTCOME = 1e-3
 """Difference in a sample's outcome, or in what it retains of the dense model, that counts."""
 SCALE = 4.0
-"""A score is at most this many times as steep as the mean outcome: dense less blind is over 0.25."""
+"""A score rises at most this many times as fast as the mean outcome."""
 
 
 def assert_close(one: Any, other: Any, tolerance: float | None = None) -> None:
@@ -104,7 +104,11 @@ def assert_same_logs(one: Mapping[str, Any], other: Mapping[str, Any], samples: 
 
 
 def _assert_figures(
-    kind: str, one: Mapping[str, float], other: Mapping[str, float], relative: float, absolute: float
+    kind: str,
+    one: Mapping[str, float],
+    other: Mapping[str, float],
+    relative: float,
+    absolute: float,
 ) -> None:
     assert list(one) == list(other), f"{kind}: {list(one)} and {list(other)}"
     for name, value in one.items():

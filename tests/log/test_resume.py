@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 import optuna
 import pytest
+from commands import run_command
 
 from paretoprune.comparison import compare
 from paretoprune.errors import BrokenFileError, InUseError, InvalidValueError
@@ -25,7 +26,6 @@ from paretoprune.study_file import read_study
 from paretoprune.testing.relaxations import ToyPruning
 from paretoprune.testing.strategies import Killed, Mortal, Toy
 
-COMMAND = [sys.executable, "-m", "paretoprune.cli", "compare"]
 HELD = """
 import signal, sys
 from paretoprune.cli import main
@@ -236,13 +236,6 @@ def test_heldout_evaluations_are_not_repeated(tmp_path, mini):
     assert runs[0].summary.front == runs[1].summary.front
 
 
-def command(folder, *more, start=True, run=COMMAND):
-    where = ["--out", str(folder), *SMALL] if start else ["--resume", str(folder)]
-    return subprocess.Popen(
-        [*run, *where, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
 def wait_for_trials(folder, count):
     """Until the log holds some trials, however slow this machine is."""
     deadline = time.monotonic() + 120
@@ -271,9 +264,11 @@ def left_alone(tmp_path_factory):
 def test_the_command_goes_on_after_a_signal(tmp_path, number, left_alone):
     if signal.getsignal(number) is signal.SIG_IGN:
         pytest.skip("what started these tests ignores Ctrl-C, and so do their processes")
-    process = command(
-        tmp_path / "a", "--budget", "120", run=[sys.executable, "-c", HELD, "compare"]
-    )
+    start = ["compare", "--out", str(tmp_path / "a"), *SMALL, "--budget", "120"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", HELD, *start], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
     wait_for_trials(tmp_path / "a", 17)
     os.kill(process.pid, number)
     stdout, stderr = process.communicate(timeout=300)
@@ -281,23 +276,23 @@ def test_the_command_goes_on_after_a_signal(tmp_path, number, left_alone):
     if number != signal.SIGKILL:
         assert "paretoprune compare --resume" in " ".join(stdout.split())
     assert read_study(tmp_path / "a" / "study.toml").strategy == ("random", "pymoo-nsga2")
-    resumed = command(tmp_path / "a", start=False)
-    assert resumed.wait(240) == 0, resumed.stderr.read()
+    resumed = run_command("compare", "--resume", str(tmp_path / "a"))
+    assert resumed.returncode == 0, resumed.stderr
     assert not differences(projection(tmp_path / "a"), left_alone)
     assert not json.loads((tmp_path / "a" / "comparison.json").read_text())["interrupted"]
 
 
 def test_the_command_refuses_other_options(tmp_path):
-    assert command(tmp_path / "a", "--budget", "10").wait(120) == 0
+    start = ["--out", str(tmp_path / "a"), *SMALL, "--budget", "10"]
+    assert run_command("compare", *start).returncode == 0
     for option, value, known in (
         ("--budget", "11", "it was started with 10.0"),
         ("--seeds", "2", "it was started with 1"),
         ("--problem", "dtlz2", "it was started with zdt1"),
         ("--out", "x", "cannot be given with --resume"),
     ):
-        process = command(tmp_path / "a", option, value, start=False)
-        _, stderr = process.communicate(timeout=120)
-        assert process.returncode == 2
-        assert known in stderr and option in stderr and "Traceback" not in stderr
-    process = command(tmp_path / "nothing", start=False)
-    assert "holds no comparison to resume" in process.communicate(timeout=120)[1]
+        done = run_command("compare", "--resume", str(tmp_path / "a"), option, value)
+        assert done.returncode == 2
+        assert known in done.stderr and option in done.stderr and "Traceback" not in done.stderr
+    done = run_command("compare", "--resume", str(tmp_path / "nothing"))
+    assert "holds no comparison to resume" in done.stderr

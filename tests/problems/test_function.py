@@ -1,12 +1,12 @@
 """A user's function as a problem: what it may return, and a sentence for every mistake."""
 
 import math
-import subprocess
 import sys
 import textwrap
 
 import numpy as np
 import pytest
+from commands import run_command
 
 from paretoprune import Categorical, Int, Objective, as_problem, compare
 from paretoprune.errors import (
@@ -269,18 +269,15 @@ def test_a_file_that_cannot_be_imported_is_one_sentence(tmp_path, source, told):
 
 
 def test_the_command_line_searches_a_users_function(folder):
-    def run(*words):
-        return subprocess.run(
-            [sys.executable, "-m", "paretoprune.cli", *words], capture_output=True, text=True
-        )
-
-    done = run("compare", "--problem", "mine_located.py:line", "--budget", "6", "--seeds", "1")
+    done = run_command(
+        "compare", "--problem", "mine_located.py:line", "--budget", "6", "--seeds", "1"
+    )
     assert done.returncode == 0, done.stderr
     for name in ("random", "grid", "tpe", "nsga2", "pymoo-nsga2"):
         assert name in done.stdout
     assert (folder / "paretoprune-results" / "report.html").exists()
     assert (folder / "paretoprune-results" / "front.csv").exists()
-    done = run("compare", "--problem", "mine_located.py:lime")
+    done = run_command("compare", "--problem", "mine_located.py:lime")
     assert done.returncode == 2
     assert done.stderr == textwrap.dedent(
         """\

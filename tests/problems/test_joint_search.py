@@ -117,7 +117,7 @@ def test_settings_are_part_of_the_identity(joint):
 
 def test_a_joint_population_equals_one_by_one(joint):
     rng = np.random.default_rng(3)
-    candidates = [joint.candidate(joint.space().sample(rng)) for _ in range(14)]
+    candidates = [joint.candidate(joint.space().sample(rng)) for _ in range(9)]
     assert len({c.values["pruner"] for c in candidates}) > 3
     together = joint.evaluate(candidates)
     for candidate, shared in zip(candidates, together, strict=True):
@@ -167,7 +167,7 @@ STRATEGIES = ["random", "tpe", "nsga2", "pymoo-nsga2", "grid", "halving:width=8"
 
 
 def test_every_strategy_searches_pruner_and_schedule(joint, tmp_path):
-    comparison = compare(joint, STRATEGIES, budget=4.0, seeds=(0,))
+    comparison = compare(joint, STRATEGIES, budget=2.5, seeds=(0,))
     for study in comparison.studies:
         chosen = [e.candidate for e in study.evaluations]
         assert len({c.values["pruner"] for c in chosen}) > 1, study.spec.label

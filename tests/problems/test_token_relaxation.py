@@ -69,7 +69,7 @@ def test_strategies_ask_for_less_memory_where_told_to(problem, strategy):
     """Only `gradient` did: policies of large models could not be trained."""
     for asked in (False, True):
         search = strategy(checkpoint=asked, micro_batch=3, batch=8, inner_steps=1)
-        search.start(problem, SearchContext(seed=0, budget=30.0))
+        search.start(problem, SearchContext(seed=0, budget=8.0))
         seen = []
         inner = search.relaxed.loss
 
