@@ -21,6 +21,7 @@ from paretoprune.pruning.base import NEEDS, Pruner, PruningContext, ScorePruner
 from paretoprune.pruning.decoder import Executed, remembered, run_population
 from paretoprune.pruning.soft import run_soft
 from paretoprune.pruning.tokens import enter
+from paretoprune.testing.agreement import assert_close
 from paretoprune.testing.models import question_batch, tiny_llava
 
 
@@ -180,7 +181,7 @@ class PrunerContract(ABC):
         end = adapter.prefill(inputs).prompt_end
         last = dense[torch.arange(len(end)), end]
         ones = np.ones((1, adapter.spec.layers))
-        assert torch.allclose(self._answers(adapter, ones)[0], last, atol=1e-9)
+        assert_close(self._answers(adapter, ones)[0], last)
 
     @torch.no_grad()
     def test_shared_prefixes_change_nothing(self) -> None:
@@ -190,7 +191,7 @@ class PrunerContract(ABC):
         together = self._answers(adapter, rows)
         for i, row in enumerate(rows):
             alone = self._answers(adapter, row[None])[0]
-            assert torch.allclose(together[i], alone, atol=1e-12)
+            assert_close(together[i], alone)
 
     @torch.no_grad()
     def test_padding_changes_nothing(self) -> None:
@@ -199,10 +200,10 @@ class PrunerContract(ABC):
         rows = self.ratios(adapter)
         right = self._answers(adapter, rows, padding_side="right")
         left = self._answers(adapter, rows, padding_side="left")
-        assert torch.allclose(right, left, atol=1e-9)
+        assert_close(right, left)
         for i in range(3):
             alone = self._answers(adapter, rows, only=i)
-            assert torch.allclose(right[:, i : i + 1], alone, atol=1e-9)
+            assert_close(right[:, i : i + 1], alone)
 
     @torch.no_grad()
     def test_pruning_changes_the_answer(self) -> None:
@@ -303,7 +304,7 @@ class PrunerContract(ABC):
             ratios = torch.from_numpy(row).expand(len(prefill.hidden), -1)
             tokens = run_soft(adapter, prefill, ratios, pruner, tau=1.0)
             soft = adapter.head(tokens.at(prefill.prompt_end[:, None]))[:, 0]
-            assert torch.allclose(soft, hard[i], atol=1e-9)
+            assert_close(soft, hard[i])
 
     def _answers(
         self,

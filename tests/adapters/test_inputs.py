@@ -9,6 +9,7 @@ from paretoprune.errors import InvalidValueError, UnsupportedError
 from paretoprune.pruning.decoder import run_population
 from paretoprune.pruning.fastv import FastV
 from paretoprune.tasks.base import Video
+from paretoprune.testing.agreement import assert_close
 from paretoprune.testing.models import (
     random_pictures,
     tiny_internvl,
@@ -81,7 +82,7 @@ def test_keep_all_equals_dense_on_videos_and_pictures_together(make):
     mine = adapter.head(leaf.tokens.hidden)
     for row in range(3):
         places = prefill.valid[row].nonzero()[:, 0]
-        assert torch.allclose(mine[row, : len(places)], dense[row, places], atol=1e-9)
+        assert_close(mine[row, : len(places)], dense[row, places])
 
 
 def test_qwen_video_patches_span_frames():

@@ -17,7 +17,7 @@ from paretoprune.pruning.divprune import DivPrune
 from paretoprune.pruning.fastv import FastV
 from paretoprune.registry import Entry, policies
 from paretoprune.schedules import KeepSchedule, ScheduleFile, write_schedule
-from paretoprune.testing.agreement import assert_same
+from paretoprune.testing.agreement import assert_close, assert_same
 from paretoprune.testing.models import question_batch, tiny_llava
 from paretoprune.testing.policies import PolicyContract
 
@@ -178,7 +178,7 @@ def test_samples_that_nobody_wants_are_not_run():
     for leaf, full in zip(some, everyone, strict=True):
         ends = prefill.prompt_end[leaf.rows][:, None]
         expected = full.tokens.at(prefill.prompt_end[:, None])[leaf.rows]
-        assert torch.allclose(leaf.tokens.at(ends), expected, atol=1e-10)
+        assert_close(leaf.tokens.at(ends), expected)
 
 
 def test_ratios_that_are_no_schedules_are_refused(small):

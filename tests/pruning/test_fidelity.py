@@ -26,6 +26,7 @@ from paretoprune.pruning.vispruner import VisPruner
 from paretoprune.pruning.vtw import VTW
 from paretoprune.registry import pruners
 from paretoprune.schedules import keep_counts
+from paretoprune.testing.agreement import assert_close
 from paretoprune.testing.models import (
     QUESTIONS,
     question_batch,
@@ -238,8 +239,8 @@ def test_a_population_is_its_members_and_the_soft_decoder_its_limit(name, make):
         together |= dict.fromkeys(leaf.candidates, leaf.tokens.at(ends))
     for number, row in enumerate(rows):
         (alone,) = run_population(adapter, prefill, row[None], pruner)
-        assert torch.allclose(together[number], alone.tokens.at(ends), atol=1e-12)
+        assert_close(together[number], alone.tokens.at(ends))
         if pruner.relaxable:
             ratios = torch.from_numpy(row).expand(3, -1)
             soft = run_soft(adapter, prefill, ratios, pruner, tau=1.0).at(ends)
-            assert torch.allclose(soft, together[number], atol=1e-9)
+            assert_close(soft, together[number])

@@ -84,7 +84,7 @@ def test_all_and_none_are_exact(small, keep):
         found = logits(adapter, prefill, ratios)
     (leaf,) = run_population(adapter, prefill, ratios.numpy()[None], FastV())
     exact = adapter.head(leaf.tokens.at(prefill.prompt_end[:, None]))[:, 0]
-    assert torch.allclose(found, exact, atol=1e-9)
+    assert_close(found, exact)
 
 
 @torch.no_grad()
@@ -111,7 +111,7 @@ def test_masks_accumulate(small):
     with torch.no_grad():
         down = logits(adapter, prefill, torch.tensor([1.0, 0.0, 0.0, 0.0], dtype=torch.float64))
         up = logits(adapter, prefill, torch.tensor([1.0, 0.0, 0.9, 0.9], dtype=torch.float64))
-    assert torch.allclose(down, up, atol=1e-9)
+    assert_close(down, up)
 
 
 def test_the_soft_gradient_agrees_with_finite_differences(small):

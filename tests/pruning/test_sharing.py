@@ -68,7 +68,7 @@ def test_answers_are_those_of_the_whole_layer_in_every_family(make):
     for one, other in zip(whole, short, strict=True):
         assert one.candidates == other.candidates
         assert other.tokens.hidden.shape[1] == 2
-        assert torch.allclose(one.tokens.at(places), other.tokens.at(places), atol=1e-10)
+        assert_close(one.tokens.at(places), other.tokens.at(places))
 
 
 @torch.no_grad()

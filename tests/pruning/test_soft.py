@@ -49,7 +49,7 @@ def test_straight_through_is_hard_forward_and_soft_backward():
     logits = adapter.head(tokens.at(prefill.prompt_end[:, None]))[:, 0]
     (leaf,) = run_population(adapter, prefill, ratios.detach().numpy()[None], FastV())
     hard = adapter.head(leaf.tokens.at(prefill.prompt_end[:, None]))[:, 0]
-    assert torch.allclose(logits, hard, atol=1e-9)
+    assert_close(logits, hard)
     (gradient,) = torch.autograd.grad(logits.log_softmax(-1)[:, 7].sum(), ratios)
     assert gradient[0] == 0
     assert bool((gradient[1:] != 0).all())

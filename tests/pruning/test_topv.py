@@ -132,7 +132,7 @@ def test_the_order_of_tokens_plays_no_part():
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_equal_tokens_in_equal_places_go_from_the_end(dtype):
-    same = torch.ones(2, 8, 5, dtype=dtype)
+    same = torch.ones(2, 8, 4, dtype=dtype)  # of length 2: every sum is exact, in any order
     alive = torch.ones(2, 8, dtype=torch.bool)
     score = TopV().importance(same, same, torch.full((2, 8, 3), 0.5, dtype=dtype), alive)
     assert torch.equal(score, score[:, :1].expand(-1, 8))

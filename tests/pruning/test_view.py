@@ -9,6 +9,7 @@ from paretoprune.adapters.views import view_of
 from paretoprune.deploy import pruned
 from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError
 from paretoprune.pruning.cache import PrunedCache
+from paretoprune.testing.agreement import assert_close
 from paretoprune.testing.models import question_batch, random_pictures, tiny_llava, tiny_qwen2_5_vl
 
 HALF = [1.0, 0.5, 0.25, 0.25]
@@ -70,7 +71,7 @@ def test_cropping_forgets_the_last_tokens():
         again = view(input_ids=more, past_key_values=cache).logits
         fresh = view(**inputs, use_cache=True).past_key_values
         expected = view(input_ids=more, past_key_values=fresh).logits
-    assert torch.allclose(again, expected, atol=1e-12)
+    assert_close(again, expected)
 
 
 def test_cache_rows_can_be_repeated_and_selected():
@@ -89,7 +90,7 @@ def test_cache_rows_can_be_repeated_and_selected():
         cache.batch_select_indices(torch.tensor([3, 0]))
         turned = {k: v.flip(0) for k, v in options.items()}
         swapped = view(input_ids=step.flip(0), past_key_values=cache, **turned).logits
-    assert torch.allclose(swapped.flip(0), expected, atol=1e-12)
+    assert_close(swapped.flip(0), expected)
 
 
 def test_a_cache_that_another_model_filled_is_refused():
