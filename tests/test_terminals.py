@@ -38,7 +38,7 @@ def in_a_terminal(arguments, **variables):
                 break
             found += part
     os.close(outer)
-    assert process.wait(20) == 0, found.decode()
+    assert process.wait(240) == 0, found.decode()
     return found.decode("utf-8")
 
 

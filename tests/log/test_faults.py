@@ -124,7 +124,7 @@ def test_a_locked_storage_is_waited_for(tmp_path):
             if Watched.thread is None:
                 Watched.thread = threading.Thread(target=hold)
                 Watched.thread.start()
-                held.wait(20)
+                assert held.wait(300)
             return super().evaluate(candidates)
 
     result = play(tmp_path, Watched())
