@@ -164,18 +164,17 @@ def _call(pruning: Pruning, given: Mapping[str, Any], prompt_end: Tensor | None)
     if length is not None and bool(visual[:, length:].any()):
         token = int(ids[:, length:][visual[:, length:]][0])
         raise UnsupportedError(
-            f"token {token}, which stands for pictures, was generated: run again with the whole "
-            f"sequence it would be taken for a picture; give suppress_tokens=[{token}], or generate "
-            "with a cache and without an assistant"
+            f"token {token}, which stands for pictures, came behind the prompt, where no picture "
+            f"is: give suppress_tokens=[{token}], or generate with a cache and without an assistant"
         )
     return Call(given, visual, prompt_end, length, rows)
 
 
 def _prompt_of(prompt: Tensor, ids: Tensor, given: Mapping[str, Any]) -> tuple[int | None, int]:
-    """How many of the tokens `ids` [B, T] of a call within `generate` are of its prompt, and how
-    many rows it makes of each; None where the call is about something else.
+    """Length of the prompt in the tokens `ids` [B, T] of a call within `generate`, and its rows.
 
-    Without a cache every step runs prompt and answer, and with an assistant the first one does.
+    Rows are those of each sequence of the prompt, for beams. Without a cache every step runs prompt
+    and answer, and with an assistant the first one does. None where the call has another prompt.
     """
     prompt = prompt.to(ids.device)
     rows = max(1, len(ids) // len(prompt))
