@@ -83,9 +83,7 @@ class Extras:
             "Noting",
         )
 
-    def read(
-        self, inputs: Mapping[str, Any], run: EncoderRun, visual: Tensor
-    ) -> dict[str, Tensor]:
+    def read(self, inputs: Mapping[str, Any], run: EncoderRun, visual: Tensor) -> dict[str, Tensor]:
         """Extras [B, T, c] of a call with the arguments `inputs`; `visual` bool [B, T].
 
         `run` holds what was noted during the call; features that were made before it bring their
@@ -100,11 +98,7 @@ class Extras:
         for one in made_here:
             every.add(one)
         pictures = any(name.startswith("pixel_values") for name in every.inputs)
-        if (
-            not pictures
-            or len(made_here) < len(features)
-            or (self.wants_tower and not every.asked)
-        ):
+        if not pictures or len(made_here) < len(features) or (self.wants_tower and not every.asked):
             raise UnsupportedError(
                 "this pruner looks at how the pictures went through the vision encoder, and "
                 "features that were made elsewhere do not say: give the pictures themselves, or "

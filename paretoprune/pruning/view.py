@@ -238,13 +238,13 @@ def _forward(
     given = input_ids if inputs_embeds is None else inputs_embeds
     if given is None:
         raise ValueError("give input_ids or inputs_embeds")
+    given_cache = kwargs.pop(NEW, None) if past_key_values is None else past_key_values
+    keep_cache = self.config.use_cache if use_cache is None else use_cache
+    cache = PrunedCache.of(given_cache, adapter.spec.layers)  # a static one makes masks of its own
     if attention_mask is not None and (
         not isinstance(attention_mask, Tensor) or attention_mask.ndim != 2
     ):
         raise UnsupportedError("a pruned model takes attention masks of shape [batch, tokens] only")
-    given_cache = kwargs.pop(NEW, None) if past_key_values is None else past_key_values
-    keep_cache = self.config.use_cache if use_cache is None else use_cache
-    cache = PrunedCache.of(given_cache, adapter.spec.layers)
     seen = cache.get_seq_length()
     entry = pruning.recorder.entry(
         input_ids=input_ids, inputs_embeds=inputs_embeds, attention_mask=attention_mask,
