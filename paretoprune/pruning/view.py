@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -136,7 +137,11 @@ def _calling(kind: Any) -> Callable[..., Any]:
         call = _call(pruning, given, prompt_end)
         if call.visual is not None:
             pruning.decided = None
-        with pruning.calls.holding(call), pruning.extras.runs.holding(call.run):
+        with (
+            pruning.calls.holding(call),
+            pruning.extras.runs.holding(call.run),
+            _taken_back(given),
+        ):
             return method(self, *args, **kwargs)
 
     return forward
@@ -178,7 +183,7 @@ def _prompt_of(prompt: Tensor, ids: Tensor, given: Mapping[str, Any]) -> tuple[i
     """
     prompt = prompt.to(ids.device)
     rows = max(1, len(ids) // len(prompt))
-    cache = given.get(NEW) or given.get(OLD)
+    cache = _cache_of(given)
     seen = 0 if cache is None else int(cache.get_seq_length())
     for start in (0, seen):  # a conversation goes on with the new tokens, or with all of them
         new = prompt[:, start:].repeat_interleave(rows, 0)
@@ -186,6 +191,17 @@ def _prompt_of(prompt: Tensor, ids: Tensor, given: Mapping[str, Any]) -> tuple[i
         if length and torch.equal(ids[:, :length], new):
             return length, rows
     return None, 1
+
+
+def _cache_of(given: Mapping[str, Any]) -> Any:
+    """The cache among arguments by name, by the name that this transformers gives it."""
+    return given.get(OLD) if given.get(NEW) is None else given.get(NEW)
+
+
+def _taken_back(given: Mapping[str, Any]) -> AbstractContextManager[None]:
+    """A conversation, whose cache is among these arguments, is as it was if a call of it fails."""
+    cache = _cache_of(given)
+    return cache.unless_completed() if isinstance(cache, PrunedCache) else nullcontext()
 
 
 def _generating(kind: Any) -> Callable[..., Any]:
@@ -207,7 +223,7 @@ def _generating(kind: Any) -> Callable[..., Any]:
         prompt = kwargs.get("input_ids", inputs)
         if not isinstance(prompt, Tensor) or prompt.ndim != 2:
             return method(self, inputs, generation_config, *args, **kwargs)
-        with pruning.prompts.holding(prompt):
+        with pruning.prompts.holding(prompt), _taken_back(kwargs):
             return method(self, inputs, generation_config, *args, **kwargs)
 
     return generate

@@ -399,6 +399,58 @@ def test_a_scope_ends_with_its_block():
     assert [*seen, scope.now] == [2, 1, None]
 
 
+def fails(module):
+    """Let a module raise as if memory had run out, once it has run."""
+
+    def stop(*_):
+        raise RuntimeError("out of memory")
+
+    return module.register_forward_hook(stop)
+
+
+@pytest.mark.parametrize("where", ["layer", "head", "between steps"])
+@torch.no_grad()
+def test_a_call_that_failed_leaves_the_conversation_as_it_was(where):
+    """Some layers held the failed turn's tokens, and the next turn attended to them."""
+    adapter = tiny_llava()
+    view = pruned(adapter.model, HALF)
+    first, second = (adapter.inputs([p], [QUESTIONS[0]]) for p in random_pictures(2))
+    whole = first["input_ids"].shape[1] + second["input_ids"].shape[1]
+    options = {**second, "attention_mask": torch.ones(1, whole, dtype=torch.long)}
+    caches = [view(**first, use_cache=True).past_key_values for _ in range(2)]
+    held = caches[0].held
+    if where == "between steps":
+        with pytest.raises(KeyboardInterrupt):
+            answer(view, options, past_key_values=caches[0], logits_processor=[Interrupting()])
+    else:
+        handle = fails(view.get_decoder().layers[2].mlp if where == "layer" else view.lm_head)
+        for call in (
+            lambda **more: view(**second, **more),
+            lambda **more: answer(view, options, **more),
+        ):
+            with pytest.raises(RuntimeError, match="out of memory"):
+                call(past_key_values=caches[0])
+        handle.remove()
+    assert (caches[0].held, caches[0].get_seq_length()) == (held, first["input_ids"].shape[1])
+    again, expected = (answer(view, options, past_key_values=cache) for cache in caches)
+    assert torch.equal(again, expected)
+
+
+@torch.no_grad()
+def test_an_empty_cache_of_a_call_that_failed_is_empty():
+    """Another batch may be the next to fill it."""
+    adapter = tiny_llava()
+    view = pruned(adapter.model, HALF)
+    cache = PrunedCache(4)
+    handle = fails(view.get_decoder().layers[2].mlp)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        view(**question_batch(adapter, 3), past_key_values=cache)
+    handle.remove()
+    assert (cache.held, cache.get_seq_length(), cache.nbytes) == ([0] * 4, 0, 0)
+    inputs = question_batch(adapter, 1)
+    assert torch.equal(view(**inputs, past_key_values=cache).logits, view(**inputs).logits)
+
+
 # --- every way of calling a view prunes alike
 
 
