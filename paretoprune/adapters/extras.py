@@ -138,9 +138,9 @@ def _noting(method: Callable[..., Any]) -> Callable[..., Any]:
 def lacking(adapter: Adapter, needs: frozenset[str]) -> str | None:
     """Why a model has not what a pruner needs, in one sentence; None if it has. Runs nothing."""
     twin = copy.copy(adapter)
-    if "tower" in needs:
-        twin.model = view_of(adapter.model)
     try:
+        if "tower" in needs:
+            twin.model = view_of(adapter.model)
         Extras(twin, needs)
     except UnsupportedError as error:
         return str(error)

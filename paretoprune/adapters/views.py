@@ -30,12 +30,21 @@ EXPECTED = {
 
 
 def view_of(module: Module) -> Module:
-    """The same module tree again, sharing parameters and buffers; shared modules stay shared."""
+    """The same module tree again, sharing parameters and buffers; shared modules stay shared.
+
+    Raises `UnsupportedError` for a module whose `forward` would run the original's tree.
+    """
     seen: dict[int, nn.Module] = {}
 
     def again(original: nn.Module) -> nn.Module:
         if id(original) in seen:
             return seen[id(original)]
+        if "forward" in vars(original):
+            raise UnsupportedError(
+                f"this {type(original).__name__} has a forward of its own instead of its class's, "
+                "as accelerate's hooks set it (device_map): a view of it would run the model "
+                "itself; load the model without them, on one device"
+            )
         twin = copy.copy(original)
         seen[id(original)] = twin
         for name, value in list(vars(twin).items()):

@@ -114,7 +114,9 @@ def prune(
     base = view.base_model
     for module in {id(m): m for m in (decoder, base, view)}.values():
         module.pruning = pruning
-    extend(view, {"forward": _calling(type(view)), "generate": _generating(type(view))}, "")
+    extend(view, {"forward": _calling(type(view))}, "")
+    if view.can_generate():
+        extend(view, {"generate": _generating(type(view))}, "")
     if base is not view:  # hidden states are asked of it
         extend(base, {"forward": _calling(type(base))}, "")
     return view

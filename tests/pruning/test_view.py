@@ -1,6 +1,7 @@
 """Pruned views and their cache, beyond what the adapter contract checks on every family."""
 
 import copy
+import functools
 import gc
 import json
 import threading
@@ -493,6 +494,16 @@ def test_a_view_is_saved_under_the_name_of_its_model(tmp_path):
     pruned(model, HALF).save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["architectures"] == [type(model).__name__]
+
+
+@pytest.mark.parametrize("part", ["", "model", "model.language_model", "lm_head"])
+def test_a_model_whose_modules_were_given_another_forward_is_refused(part):
+    """As accelerate does for a device_map: the view ran the model itself, without pruning."""
+    model = tiny_llava().model
+    module = model.get_submodule(part)
+    module.forward = functools.partial(type(module).forward, module)
+    with pytest.raises(UnsupportedError, match=f"this {type(module).__name__} has a forward of"):
+        pruned(model, HALF)
 
 
 # --- generating without a cache, and with an assistant
