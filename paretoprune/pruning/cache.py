@@ -104,10 +104,15 @@ class PrunedLayer(DynamicLayer):  # type: ignore[misc]
 
 
 class PrunedCache(Cache):  # type: ignore[misc]
-    """The cache of a pruned model; hand it to the next `generate` to go on with a conversation."""
+    """The cache of a pruned model; hand it to the next `generate` to go on with a conversation.
+
+    `rope_deltas` int64 [B, 1], where the family has them (M-RoPE), say by how much positions run
+    ahead of places. transformers keeps those of the last call in the model.
+    """
 
     def __init__(self, layers: int) -> None:
         super().__init__(layers=[PrunedLayer() for _ in range(layers)])
+        self.rope_deltas: Tensor | None = None
 
     @classmethod
     def of(cls, cache: Any, layers: int) -> PrunedCache:
@@ -132,10 +137,11 @@ class PrunedCache(Cache):  # type: ignore[misc]
     @contextmanager
     def unless_completed(self) -> Iterator[None]:
         """Take back what a `with` block adds where it ends with an exception."""
-        seen = self.get_seq_length()
+        seen, deltas = self.get_seq_length(), self.rope_deltas
         try:
             yield
         except BaseException:  # an interruption, too
+            self.rope_deltas = deltas
             for layer in self.layers:
                 layer.back_to(seen)
             raise

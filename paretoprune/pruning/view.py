@@ -142,7 +142,7 @@ def _calling(kind: Any) -> Callable[..., Any]:
         with (
             pruning.calls.holding(call),
             pruning.extras.runs.holding(call.run),
-            _taken_back(given),
+            _going_on(self, given),
         ):
             return method(self, *args, **kwargs)
 
@@ -200,10 +200,17 @@ def _cache_of(given: Mapping[str, Any]) -> Any:
     return given.get(OLD) if given.get(NEW) is None else given.get(NEW)
 
 
-def _taken_back(given: Mapping[str, Any]) -> AbstractContextManager[None]:
-    """A conversation, whose cache is among these arguments, is as it was if a call of it fails."""
+def _going_on(view: Any, given: Mapping[str, Any]) -> AbstractContextManager[None]:
+    """A call goes on with the conversation whose cache is among its arguments.
+
+    With its own positions, whatever came between, and it is as it was if the call fails.
+    """
     cache = _cache_of(given)
-    return cache.unless_completed() if isinstance(cache, PrunedCache) else nullcontext()
+    if not isinstance(cache, PrunedCache):
+        return nullcontext()
+    if cache.rope_deltas is not None:
+        view.base_model.rope_deltas = cache.rope_deltas
+    return cache.unless_completed()
 
 
 def _generating(kind: Any) -> Callable[..., Any]:
@@ -225,7 +232,7 @@ def _generating(kind: Any) -> Callable[..., Any]:
         prompt = kwargs.get("input_ids", inputs)
         if not isinstance(prompt, Tensor) or prompt.ndim != 2:
             return method(self, inputs, generation_config, *args, **kwargs)
-        with pruning.prompts.holding(prompt), _taken_back(kwargs):
+        with pruning.prompts.holding(prompt), _going_on(self, kwargs):
             return method(self, inputs, generation_config, *args, **kwargs)
 
     return generate
@@ -294,6 +301,7 @@ def _forward(
         tokens = tokens.keep(valid)
     tokens = _run(pruning, tokens, cache)
     cache.advance(length)
+    cache.rope_deltas = getattr(adapter.model.base_model, "rope_deltas", None)
     hidden = adapter.decoder.norm(tokens.hidden)
     width = hidden.shape[-1]
     index = (tokens.origin - seen).clamp(max=length)  # padding of shorter rows goes past the end

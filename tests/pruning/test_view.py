@@ -452,6 +452,30 @@ def test_an_empty_cache_of_a_call_that_failed_is_empty():
     assert torch.equal(view(**inputs, past_key_values=cache).logits, view(**inputs).logits)
 
 
+@torch.no_grad()
+def test_another_call_between_two_turns_does_not_move_the_positions_of_the_second():
+    """transformers keeps the M-RoPE offset of the last call in the model."""
+    adapter = tiny_qwen2_5_vl()
+    view = pruned(adapter.model, HALF)
+    first, second = random_pictures(2)
+    inputs = adapter.inputs([first], [QUESTIONS[0]])
+    between = adapter.inputs([second[:32]], [QUESTIONS[1]])
+    more = torch.tensor([[20, 30, 40]])
+    ids = torch.cat([inputs["input_ids"], more], 1)
+    turn = {"input_ids": ids, "attention_mask": torch.ones_like(ids), **adapter.token_inputs(ids)}
+    found = []
+    for calls in ((), (between,)):
+        caches = [view(**inputs, use_cache=True).past_key_values for _ in range(2)]
+        for call in calls:
+            view(**call)
+        found.append(answer(view, turn, past_key_values=caches[0]))
+        for call in calls:
+            view.generate(**call, max_new_tokens=1)
+        logits = view(input_ids=more, past_key_values=caches[1]).logits[:, -1]
+        assert torch.allclose(logits.to(found[-1].dtype), found[-1], atol=1e-5)
+    assert torch.equal(*found)
+
+
 # --- every way of calling a view prunes alike
 
 
