@@ -77,11 +77,8 @@ class Extras:
         base = self.adapter.model.base_model
         kind = type(base)
         base.extras = self
-        extend(
-            base,
-            {name: _noting(getattr(kind, name)) for name in FEATURES if hasattr(kind, name)},
-            "Noting",
-        )
+        methods = {name: _noting(getattr(kind, name)) for name in FEATURES if hasattr(kind, name)}
+        extend(base, methods, "")
 
     def read(self, inputs: Mapping[str, Any], run: EncoderRun, visual: Tensor) -> dict[str, Tensor]:
         """Extras [B, T, c] of a call with the arguments `inputs`; `visual` bool [B, T].

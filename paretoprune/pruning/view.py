@@ -321,8 +321,8 @@ def _run(pruning: Pruning, tokens: Tokens, cache: PrunedCache) -> Tokens:
         tokens = remembered(adapter, pruning.pruner, tokens, pruning.executed)
     for layer in range(adapter.spec.layers):
         if anything and layer == policy.layer:
-            pruning.decided = _decided(pruning, tokens)
-            counts = keep_counts(pruning.decided, present)
+            pruning.decided = ratios = _decided(pruning, tokens)
+            counts = keep_counts(ratios, present)
         if anything and layer >= policy.layer:
             drop = dropper(adapter, pruning.pruner, pruning.executed, tokens, layer)
             tokens = drop(counts[layer], None)

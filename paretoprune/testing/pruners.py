@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
@@ -22,7 +23,13 @@ from paretoprune.pruning.base import NEEDS, Pruner, PruningContext, ScorePruner
 from paretoprune.pruning.decoder import Executed, remembered, run_population
 from paretoprune.pruning.soft import run_soft
 from paretoprune.pruning.tokens import enter
-from paretoprune.testing.models import assert_same_without_cache, question_batch, tiny_llava
+from paretoprune.testing.models import (
+    QUESTIONS,
+    assert_same_without_cache,
+    question_batch,
+    random_pictures,
+    tiny_llava,
+)
 
 
 def context_of(
@@ -223,13 +230,15 @@ class PrunerContract(ABC):
         """Features made of other pictures, and a call that fails behind them, change nothing."""
         adapter = self.adapter()
         ratios = list(self.ratios(adapter)[3])
-        inputs, other = (question_batch(adapter, n, padding_side="left") for n in (3, 2))
+        inputs = question_batch(adapter, padding_side="left")
+        other = adapter.inputs(random_pictures(2, seed=1), QUESTIONS[1:])
         options = {"max_new_tokens": 1, "output_logits": True, "return_dict_in_generate": True}
         expected = pruned(adapter.model, ratios, self.make()).generate(**inputs, **options)
         view = pruned(adapter.model, ratios, self.make())
-        view.get_image_features(other["pixel_values"].flip(-1))
+        takes = inspect.signature(view.get_image_features).parameters
+        view.get_image_features(**{name: other[name] for name in takes if name in other})
         with pytest.raises(UnsupportedError, match="a cache of its own"):
-            view.generate(**other, cache_implementation="static")
+            view.generate(**other, max_new_tokens=1, cache_implementation="static")
         found = view.generate(**inputs, **options)
         assert torch.equal(found.logits[0], expected.logits[0])
 
