@@ -22,6 +22,7 @@ from torch.nn import functional
 from paretoprune.adapters.base import Adapter, Rotary
 from paretoprune.adapters.cache_argument import CACHE
 from paretoprune.adapters.views import view_of
+from paretoprune.errors import UnsupportedError
 
 LAYER = ("input_layernorm", "self_attn", "post_attention_layernorm", "mlp")
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
@@ -226,7 +227,10 @@ def _equal(layer: nn.Module, dtype: torch.dtype) -> bool:
 
     Norms and biases are replaced because untrained ones, 1 and 0, would hide how they enter.
     """
-    twin = view_of(layer)
+    try:
+        twin = view_of(layer)
+    except UnsupportedError:
+        return False
     generator = torch.Generator().manual_seed(0)
 
     def noise(*shape: int) -> Tensor:

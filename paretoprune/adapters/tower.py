@@ -1,50 +1,20 @@
 """What the class token of a vision tower attends to, for the one layer that is asked.
 
 The tower runs once, as ever, with whatever attention backend it has. A hook on a *view* of the
-model notes what enters the layer; that layer's keys, and the query of the class token alone, are
+model sees what enters the layer; that layer's keys, and the query of the class token alone, are
 projected from it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from paretoprune.adapters.base import Adapter
-
 ATTENTION = ("self_attn", "attention")
 NORM = ("layer_norm1", "layernorm_before")
 """Names of the parts of a layer in CLIP's and InternVL's towers."""
-
-
-class TowerWatch:
-    """Notes what enters the tower's layer, in a model that is a view.
-
-    Raises `UnsupportedError` for a family whose tower has no class token.
-    """
-
-    def __init__(self, adapter: Adapter) -> None:
-        self.adapter = adapter
-        self.layer = adapter.tower_layer()
-        self._noted: list[Tensor] = []
-        self.layer.register_forward_pre_hook(self._note, with_kwargs=True)
-
-    def _note(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._noted.append(args[0] if args else kwargs["hidden_states"])
-
-    def read(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Attention of the class token [N, 1] and keys [N, d] of the visual tokens.
-
-        Of what the tower ran on since the last time.
-        """
-        hidden = torch.cat(self._noted)
-        self._noted.clear()
-        weights, keys = class_attention(self.layer, hidden)
-        both = self.adapter.laid_out(torch.cat([weights[..., None], keys], -1), inputs)
-        return both[:, :1], both[:, 1:]
 
 
 def class_attention(layer: Any, hidden: Tensor) -> tuple[Tensor, Tensor]:

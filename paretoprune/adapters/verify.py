@@ -184,7 +184,7 @@ class _Keys:
 def _attention(adapter: Adapter, prefill: Prefill) -> float | None:
     """Largest difference between `query_logits` and eager attention, last token of layer 0.
 
-    None where the family's attention returns no weights.
+    None where the family's attention returns no weights, or cannot be asked for them.
     """
     layer, hidden = adapter.layers[0], prefill.hidden
     recorder = _Keys()
@@ -193,7 +193,10 @@ def _attention(adapter: Adapter, prefill: Prefill) -> float | None:
         return None
     cos, sin = prefill.rotary
     mine = adapter.query_logits(0, hidden[:, -1], (cos[:, -1], sin[:, -1]), recorder.keys)
-    eager = view_of(layer.self_attn)
+    try:
+        eager = view_of(layer.self_attn)
+    except UnsupportedError:
+        return None
     eager.config = copy.copy(eager.config)
     eager.config._attn_implementation = "eager"
     length = hidden.shape[1]

@@ -7,9 +7,11 @@ model. No class is patched and no hook is set on the original.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from threading import get_ident
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 from paretoprune.errors import UnsupportedError
 
 Module = TypeVar("Module", bound=nn.Module)
+Value = TypeVar("Value")
 
 EXPECTED = {
     "attention_mask", "position_ids", "position_embeddings", "past_key_values", "past_key_value",
@@ -27,12 +30,21 @@ EXPECTED = {
 
 
 def view_of(module: Module) -> Module:
-    """The same module tree again, sharing parameters and buffers; shared modules stay shared."""
+    """The same module tree again, sharing parameters and buffers; shared modules stay shared.
+
+    Raises `UnsupportedError` for a module whose `forward` would run the original's tree.
+    """
     seen: dict[int, nn.Module] = {}
 
     def again(original: nn.Module) -> nn.Module:
         if id(original) in seen:
             return seen[id(original)]
+        if "forward" in vars(original):
+            raise UnsupportedError(
+                f"this {type(original).__name__} has a forward of its own instead of its class's, "
+                "as accelerate's hooks set it (device_map): a view of it would run the model "
+                "itself; load the model without them, on one device"
+            )
         twin = copy.copy(original)
         seen[id(original)] = twin
         for name, value in list(vars(twin).items()):
@@ -62,7 +74,37 @@ def become(module: nn.Module, forward: Callable[..., Any], prefix: str) -> None:
 def extend(module: nn.Module, methods: Mapping[str, Callable[..., Any]], prefix: str) -> None:
     """Give one module of a view other methods, by a subclass of its own class."""
     kind = type(module)
-    module.__class__ = type(f"{prefix}{kind.__name__}", (kind,), dict(methods))
+    # without a prefix it goes by its own name, which `save_pretrained` writes down
+    own = {} if prefix else {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
+    module.__class__ = type(f"{prefix}{kind.__name__}", (kind,), {**own, **methods})
+
+
+class Scope(Generic[Value]):
+    """State of the call that is running, for the modules of a view; gone however the call ends.
+
+    Each thread has its own, so calls at the same time do not mix.
+    """
+
+    def __init__(self) -> None:
+        self._by_thread: dict[int, Value] = {}
+
+    @property
+    def now(self) -> Value | None:
+        """The innermost value that this thread holds; None outside of every call."""
+        return self._by_thread.get(get_ident())
+
+    @contextmanager
+    def holding(self, value: Value) -> Iterator[Value]:
+        """Hold `value` within a `with` block, and then again what was held before."""
+        before = self.now
+        self._by_thread[get_ident()] = value
+        try:
+            yield value
+        finally:
+            if before is None:
+                del self._by_thread[get_ident()]
+            else:
+                self._by_thread[get_ident()] = before
 
 
 @dataclass(frozen=True)
@@ -84,42 +126,33 @@ class Recorder:
         inner = twin if root is decoder else _counterpart(root, twin, decoder)
         self.root = twin
         self.decoder = inner
-        self._noted: list[dict[str, Any]] = []
-        noted = self._noted
-
-        def note(layer: nn.Module, *args: Any, **kwargs: Any) -> Any:
-            hidden = args[0] if args else kwargs["hidden_states"]
-            noted.append({**kwargs, "hidden_states": hidden})
-            return hidden
-
+        self._noted: Scope[list[dict[str, Any]]] = Scope()
         layers: Any = inner.layers
         for layer in layers:
-            become(layer, note, "Noting")
+            layer.noted = self._noted  # found by the layer, also in a deep copy
+            become(layer, _note, "Noting")
 
     def entry(self, *args: Any, **kwargs: Any) -> Entry:
         """Call the view and return what its first layer would have been given.
 
         Raises `UnsupportedError` where layers are given what the pruned decoder cannot follow.
         """
-        self._noted.clear()
-        try:
+        with self._noted.holding([]) as noted:
             self.root(*args, **kwargs)
-            return self._read()
-        finally:
-            self._noted.clear()
+            return self._read(noted)
 
-    def _read(self) -> Entry:
+    def _read(self, noted: list[dict[str, Any]]) -> Entry:
         name = type(self.decoder).__name__
-        if not self._noted:
+        if not noted:
             raise UnsupportedError(f"{name} did not call its layers")
-        first = self._noted[0]
+        first = noted[0]
         rotary = first.get("position_embeddings")
         if not (isinstance(rotary, tuple) and len(rotary) == 2):
             raise UnsupportedError(
                 f"{name} gives its layers no rotary tables (position_embeddings): positions of "
                 "kept tokens could not be preserved"
             )
-        for number, given in enumerate(self._noted):
+        for number, given in enumerate(noted):
             extra = sorted(
                 key
                 for key, value in given.items()
@@ -149,6 +182,15 @@ class Recorder:
         hidden: Tensor = first["hidden_states"]
         cos, sin = (x.expand(len(hidden), -1, -1) for x in rotary)
         return Entry(hidden, (cos, sin))
+
+
+def _note(layer: Any, *args: Any, **kwargs: Any) -> Any:
+    """Instead of a decoder layer's `forward`: hidden states pass through."""
+    hidden = args[0] if args else kwargs["hidden_states"]
+    noted: list[dict[str, Any]] | None = layer.noted.now
+    if noted is not None:
+        noted.append({**kwargs, "hidden_states": hidden})
+    return hidden
 
 
 def _require_causal(mask: Any, name: str, layer: int) -> None:

@@ -7,6 +7,8 @@ their places in the sequence and which of them are padding.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -78,10 +80,17 @@ class PrunedLayer(DynamicLayer):  # type: ignore[misc]
         """Forget the last tokens of the sequence; the number is given as 0 or negative."""
         if tokens_to_remove > 0:
             raise ValueError(f"crop takes 0 or a negative number, got {tokens_to_remove}")
-        self.seen += tokens_to_remove
-        if self.places is None or self.valid is None or not tokens_to_remove:
+        if tokens_to_remove:
+            self.back_to(self.seen + tokens_to_remove)
+
+    def back_to(self, seen: int) -> None:
+        """Forget every token behind the first `seen`, also those of a call that has not ended."""
+        if seen == 0:
+            self.reset()  # the next batch may be another one
+        self.seen = seen
+        if self.places is None or self.valid is None:
             return
-        self.valid = self.valid & (self.places < self.seen)
+        self.valid = self.valid & (self.places < seen)
         columns = self.valid.any(0).nonzero()[:, 0]
         self.valid, self.places = self.valid[:, columns], self.places[:, columns]
         if self.keys is not None and self.values is not None:
@@ -95,10 +104,15 @@ class PrunedLayer(DynamicLayer):  # type: ignore[misc]
 
 
 class PrunedCache(Cache):  # type: ignore[misc]
-    """The cache of a pruned model; hand it to the next `generate` to go on with a conversation."""
+    """The cache of a pruned model; hand it to the next `generate` to go on with a conversation.
+
+    `rope_deltas` int64 [B, 1], where the family has them (M-RoPE), say by how much positions run
+    ahead of places. transformers keeps those of the last call in the model.
+    """
 
     def __init__(self, layers: int) -> None:
         super().__init__(layers=[PrunedLayer() for _ in range(layers)])
+        self.rope_deltas: Tensor | None = None
 
     @classmethod
     def of(cls, cache: Any, layers: int) -> PrunedCache:
@@ -119,6 +133,18 @@ class PrunedCache(Cache):  # type: ignore[misc]
                 "cache_implementation unset"
             )
         return cls(layers)
+
+    @contextmanager
+    def unless_completed(self) -> Iterator[None]:
+        """Take back what a `with` block adds where it ends with an exception."""
+        seen, deltas = self.get_seq_length(), self.rope_deltas
+        try:
+            yield
+        except BaseException:  # an interruption, too
+            self.rope_deltas = deltas
+            for layer in self.layers:
+                layer.back_to(seen)
+            raise
 
     def advance(self, tokens: int) -> None:
         """Count tokens that were seen, kept or not."""

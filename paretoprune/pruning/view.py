@@ -9,6 +9,10 @@ output head, beam search. Only the decoder's loop over its layers is ours.
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -20,9 +24,9 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from paretoprune.adapters.base import Adapter, last_token
-from paretoprune.adapters.cache_argument import CACHE, NEW
-from paretoprune.adapters.extras import Extras
-from paretoprune.adapters.views import Recorder, become, view_of
+from paretoprune.adapters.cache_argument import CACHE, NEW, OLD
+from paretoprune.adapters.extras import EncoderRun, Extras
+from paretoprune.adapters.views import Recorder, Scope, become, extend, view_of
 from paretoprune.errors import InvalidValueError, UnsupportedError
 from paretoprune.policies.base import Policy
 from paretoprune.policies.static import Static
@@ -36,13 +40,35 @@ from paretoprune.schedules import KeepSchedule, keep_counts
 Model = TypeVar("Model", bound=PreTrainedModel)
 
 
+@dataclass(frozen=True)
+class Call:
+    """The call of a view's `forward` that is running, on T new tokens of B sequences.
+
+    `inputs` are its arguments by name and `visual` bool [B, T] its visual tokens, both empty where
+    it shows no pictures; `run` is what its vision encoder does. Visual tokens are ranked by the
+    token `prompt_end` int64 [B], or else by the last of the first `prompt_length` tokens. `rows`
+    sequences in a row belong to one sample.
+    """
+
+    inputs: Mapping[str, Any]
+    visual: Tensor | None
+    prompt_end: Tensor | None
+    prompt_length: int | None
+    rows: int
+    run: EncoderRun = field(default_factory=EncoderRun)
+
+    def query(self, valid: Tensor) -> Tensor:
+        """Index of the token that ranks, int64 [B], among tokens that are `valid` bool [B, T]."""
+        return last_token(valid[:, : self.prompt_length], self.prompt_end)
+
+
 @dataclass
 class Pruning:
     """What a view's decoder needs to know; `executed` counts the FLOPs of ranking and deciding.
 
-    `decided` float64 [B, layers] are the keep ratios of the last call that showed pictures.
-    `visual` bool [B, T], `prompt_end` int64 [B] and `inputs`, the arguments of `forward`, belong to
-    the call that is running. `extras` answers what the pruner needs of the vision tower.
+    `decided` float64 [B, layers] are the keep ratios of the last call that showed pictures, None if
+    it failed. `calls` has the call that is running, and `prompts` the tokens int64 [B, T] that
+    `generate` was given while it runs. `extras` answers what the pruner needs of the vision tower.
     """
 
     adapter: Adapter
@@ -50,9 +76,8 @@ class Pruning:
     policy: Policy
     recorder: Recorder
     extras: Extras
-    visual: Tensor | None = None
-    prompt_end: Tensor | None = None
-    inputs: dict[str, Any] = field(default_factory=dict)
+    calls: Scope[Call] = field(default_factory=Scope)
+    prompts: Scope[Tensor] = field(default_factory=Scope)
     executed: Executed = field(default_factory=Executed)
     decided: NDArray[np.float64] | None = None
 
@@ -66,6 +91,10 @@ def prune(
     used beside it. The view's `forward` takes one more argument, `prompt_end` int64 [B], for inputs
     that go on behind the prompt. Raises `InvalidValueError` where schedule and model do not fit.
     """
+    if hasattr(model, "pruning"):
+        raise InvalidValueError(
+            f"this {type(model).__name__} is a pruned model already; prune the model it was made of"
+        )
     view = view_of(model)
     inside = adapter(view, None, None)
     layers = inside.spec.layers
@@ -82,21 +111,47 @@ def prune(
     extras.listen()
     pruning = Pruning(inside, pruner, policy, Recorder(decoder, decoder), extras)
     become(decoder, _forward, "Pruned")
-    decoder.pruning = pruning
-    view.pruning = pruning
-
-    def look(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-        _look_at(pruning, args, kwargs)
-        return args, kwargs
-
-    view.register_forward_pre_hook(look, with_kwargs=True)
+    base = view.base_model
+    for module in {id(m): m for m in (decoder, base, view)}.values():
+        module.pruning = pruning
+    extend(view, {"forward": _calling(type(view))}, "")
+    if view.can_generate():
+        extend(view, {"generate": _generating(type(view))}, "")
+    if base is not view:  # hidden states are asked of it
+        extend(base, {"forward": _calling(type(base))}, "")
     return view
 
 
-def _look_at(pruning: Pruning, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Note which of the tokens that `forward` is called with are visual."""
-    ids = kwargs.get("input_ids", args[0] if args else None)
-    pruning.prompt_end = kwargs.pop("prompt_end", None)
+def _calling(kind: Any) -> Callable[..., Any]:
+    """`forward` of a model class, whose decoder knows the call while it runs, and no longer."""
+    method = kind.forward
+    signature = inspect.signature(method)
+    further = [p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD]
+
+    @functools.wraps(method)  # transformers looks at its parameters
+    def forward(self: Any, *args: Any, prompt_end: Tensor | None = None, **kwargs: Any) -> Any:
+        pruning: Pruning = self.pruning
+        if pruning.calls.now is not None:  # the base model, called by the whole one
+            return method(self, *args, **kwargs)
+        given = dict(signature.bind(self, *args, **kwargs).arguments)
+        for name in further:
+            given |= given.pop(name, {})
+        call = _call(pruning, given, prompt_end)
+        if call.visual is not None:
+            pruning.decided = None
+        with (
+            pruning.calls.holding(call),
+            pruning.extras.runs.holding(call.run),
+            _going_on(self, given),
+        ):
+            return method(self, *args, **kwargs)
+
+    return forward
+
+
+def _call(pruning: Pruning, given: Mapping[str, Any], prompt_end: Tensor | None) -> Call:
+    """A call from its arguments by name; says where it cannot be followed."""
+    ids = given.get("input_ids")
     if ids is None:
         raise UnsupportedError(
             "a pruned model needs input_ids to tell visual tokens from text; inputs_embeds alone "
@@ -106,10 +161,81 @@ def _look_at(pruning: Pruning, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     pictures = any(
         value is not None and (name.startswith("pixel_values") or name == "mm_encoder_outputs")
         and not (isinstance(value, dict) and not value)
-        for name, value in kwargs.items()
+        for name, value in given.items()
     )  # fmt: skip
-    pruning.visual = pruning.adapter.visual_mask(ids) if pictures else None
-    pruning.inputs = kwargs if pictures else {}
+    if not pictures:
+        return Call({}, None, prompt_end, None, 1)
+    visual = pruning.adapter.visual_mask(ids)
+    prompt = pruning.prompts.now
+    length, rows = (None, 1) if prompt is None else _prompt_of(prompt, ids, given)
+    if length is not None and bool(visual[:, length:].any()):
+        token = int(ids[:, length:][visual[:, length:]][0])
+        raise UnsupportedError(
+            f"token {token}, which stands for pictures, came behind the prompt, where no picture "
+            f"is: give suppress_tokens=[{token}], or generate with a cache and without an assistant"
+        )
+    return Call(given, visual, prompt_end, length, rows)
+
+
+def _prompt_of(prompt: Tensor, ids: Tensor, given: Mapping[str, Any]) -> tuple[int | None, int]:
+    """Length of the prompt in the tokens `ids` [B, T] of a call within `generate`, and its rows.
+
+    Rows are those of each sequence of the prompt, for beams. Without a cache every step runs prompt
+    and answer, and with an assistant the first one does. None where the call has another prompt.
+    """
+    prompt = prompt.to(ids.device)
+    rows = max(1, len(ids) // len(prompt))
+    cache = _cache_of(given)
+    seen = 0 if cache is None else int(cache.get_seq_length())
+    for start in (0, seen):  # a conversation goes on with the new tokens, or with all of them
+        new = prompt[:, start:].repeat_interleave(rows, 0)
+        length = new.shape[1]
+        if length and torch.equal(ids[:, :length], new):
+            return length, rows
+    return None, 1
+
+
+def _cache_of(given: Mapping[str, Any]) -> Any:
+    """The cache among arguments by name, by the name that this transformers gives it."""
+    return given.get(OLD) if given.get(NEW) is None else given.get(NEW)
+
+
+def _going_on(view: Any, given: Mapping[str, Any]) -> AbstractContextManager[None]:
+    """A call goes on with the conversation whose cache is among its arguments.
+
+    With its own positions, whatever came between, and it is as it was if the call fails.
+    """
+    cache = _cache_of(given)
+    if not isinstance(cache, PrunedCache):
+        return nullcontext()
+    if cache.rope_deltas is not None:
+        view.base_model.rope_deltas = cache.rope_deltas
+    return cache.unless_completed()
+
+
+def _generating(kind: Any) -> Callable[..., Any]:
+    """`generate` of a model class, during which every call knows where the prompt ends."""
+    method = kind.generate
+
+    @functools.wraps(method)
+    def generate(
+        self: Any, inputs: Any = None, generation_config: Any = None, *args: Any, **kwargs: Any
+    ) -> Any:
+        pruning: Pruning = self.pruning
+        settings = generation_config or self.generation_config
+        chunk = kwargs.get("prefill_chunk_size", getattr(settings, "prefill_chunk_size", None))
+        if chunk is not None:
+            raise UnsupportedError(
+                f"prefill_chunk_size={chunk} would rank visual tokens before the question is read; "
+                "leave it unset for a pruned model"
+            )
+        prompt = kwargs.get("input_ids", inputs)
+        if not isinstance(prompt, Tensor) or prompt.ndim != 2:
+            return method(self, inputs, generation_config, *args, **kwargs)
+        with pruning.prompts.holding(prompt), _going_on(self, kwargs):
+            return method(self, inputs, generation_config, *args, **kwargs)
+
+    return generate
 
 
 def _forward(
@@ -128,16 +254,22 @@ def _forward(
     """
     pruning: Pruning = self.pruning
     adapter = pruning.adapter
+    call = pruning.calls.now
+    if call is None:
+        raise UnsupportedError(
+            "the decoder of a pruned model cannot be called by itself, because visual tokens are "
+            "told from text by the input_ids; call the model"
+        )
     given = input_ids if inputs_embeds is None else inputs_embeds
     if given is None:
         raise ValueError("give input_ids or inputs_embeds")
+    given_cache = kwargs.pop(NEW, None) if past_key_values is None else past_key_values
+    keep_cache = self.config.use_cache if use_cache is None else use_cache
+    cache = PrunedCache.of(given_cache, adapter.spec.layers)  # a static one makes masks of its own
     if attention_mask is not None and (
         not isinstance(attention_mask, Tensor) or attention_mask.ndim != 2
     ):
         raise UnsupportedError("a pruned model takes attention masks of shape [batch, tokens] only")
-    given_cache = kwargs.pop(NEW, None) if past_key_values is None else past_key_values
-    keep_cache = self.config.use_cache if use_cache is None else use_cache
-    cache = PrunedCache.of(given_cache, adapter.spec.layers)
     seen = cache.get_seq_length()
     entry = pruning.recorder.entry(
         input_ids=input_ids, inputs_embeds=inputs_embeds, attention_mask=attention_mask,
@@ -148,9 +280,12 @@ def _forward(
         valid = torch.ones(batch, length, dtype=torch.bool, device=entry.hidden.device)
     else:
         valid = attention_mask[:, -length:].bool()
-    visual = pruning.visual
-    if visual is None or visual.shape != valid.shape:
-        visual = torch.zeros_like(valid)
+    visual = torch.zeros_like(valid) if call.visual is None else call.visual
+    if visual.shape != valid.shape:
+        raise UnsupportedError(
+            f"{visual.shape[1]} input_ids became {length} tokens of the decoder, so a pruned model "
+            "cannot tell which of them are visual"
+        )
     places = torch.arange(seen, seen + length, device=valid.device)
     tokens = Tokens(
         hidden=entry.hidden,
@@ -158,15 +293,15 @@ def _forward(
         origin=places.expand(batch, -1).contiguous(),
         visual=visual & valid,
         valid=None,
-        query=last_token(valid, pruning.prompt_end),
-        sample=torch.arange(batch, device=valid.device),
-        extras=pruning.extras.read(pruning.inputs, visual) if pruning.inputs else {},
+        query=call.query(valid),
+        sample=torch.arange(batch, device=valid.device) // call.rows,
+        extras=pruning.extras.read(call.inputs, call.run, visual),
     )
-    pruning.inputs = {}
     if not bool(valid.all()):
         tokens = tokens.keep(valid)
     tokens = _run(pruning, tokens, cache)
     cache.advance(length)
+    cache.rope_deltas = getattr(adapter.model.base_model, "rope_deltas", None)
     hidden = adapter.decoder.norm(tokens.hidden)
     width = hidden.shape[-1]
     index = (tokens.origin - seen).clamp(max=length)  # padding of shorter rows goes past the end
@@ -186,8 +321,8 @@ def _run(pruning: Pruning, tokens: Tokens, cache: PrunedCache) -> Tokens:
         tokens = remembered(adapter, pruning.pruner, tokens, pruning.executed)
     for layer in range(adapter.spec.layers):
         if anything and layer == policy.layer:
-            pruning.decided = _decided(pruning, tokens)
-            counts = keep_counts(pruning.decided, present)
+            pruning.decided = ratios = _decided(pruning, tokens)
+            counts = keep_counts(ratios, present)
         if anything and layer >= policy.layer:
             drop = dropper(adapter, pruning.pruner, pruning.executed, tokens, layer)
             tokens = drop(counts[layer], None)

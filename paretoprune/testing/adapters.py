@@ -21,7 +21,11 @@ from paretoprune.pruning.fastv import FastV
 from paretoprune.schedules import KeepSchedule
 from paretoprune.tasks.base import Visual
 from paretoprune.testing.agreement import TOLERANCE, assert_close
-from paretoprune.testing.models import QUESTIONS, random_pictures
+from paretoprune.testing.models import (
+    QUESTIONS,
+    assert_same_without_cache,
+    random_pictures,
+)
 
 NEW = 5
 """Tokens that the generation tests generate."""
@@ -263,6 +267,13 @@ class AdapterContract(ABC):
         picked = logits.log_softmax(-1).gather(2, said[:, -NEW:, None])[..., 0]
         # generate() scores in float32
         assert torch.allclose(picked.sum(1).float() / NEW, out.sequences_scores, atol=1e-5)
+
+    @pytest.mark.parametrize("beams", [1, 3])
+    def test_generation_without_a_cache_gives_the_same_tokens(self, beams: int) -> None:
+        """Each step runs prompt and answer anew, and still the last prompt token ranks."""
+        adapter = self.make()
+        view = pruned(adapter.model, self.schedule(adapter))
+        assert_same_without_cache(view, adapter, self.inputs(adapter), num_beams=beams)
 
     @torch.no_grad()
     def test_sampling_is_reproducible(self) -> None:

@@ -232,3 +232,22 @@ def question_batch(adapter: Adapter, count: int = 3, *, padding_side: str = "rig
     """Model inputs of `count` noise pictures with questions of different lengths."""
     prompts = [QUESTIONS[i % len(QUESTIONS)] for i in range(count)]
     return adapter.inputs(random_pictures(count), prompts, padding_side=padding_side)
+
+
+def assert_same_without_cache(view: Any, adapter: Adapter, inputs: Any, **options: Any) -> None:
+    """A view's `generate`, with `options`, gives the same tokens and logits with and without cache.
+
+    The adapter names the tokens that stand for pictures, which a random model would say.
+    """
+    options = {
+        "max_new_tokens": 3, "do_sample": False, "suppress_tokens": list(adapter.visual_token_ids),
+        "output_logits": True, "return_dict_in_generate": True, **options,
+    }  # fmt: skip
+    with torch.no_grad():
+        cached = view.generate(**inputs, **options)
+        decided = view.pruning.decided
+        anew = view.generate(**inputs, **options, use_cache=False)
+    assert torch.equal(anew.sequences, cached.sequences)
+    for one, other in zip(anew.logits, cached.logits, strict=True):
+        assert torch.allclose(one, other, rtol=0, atol=1e-5 * float(other.abs().max()))
+    assert np.array_equal(view.pruning.decided, decided)

@@ -24,7 +24,7 @@ from paretoprune.pruning.decide import decide_each
 from paretoprune.pruning.decoder import run_population
 from paretoprune.pruning.fastv import FastV
 from paretoprune.schedules import keep_counts
-from paretoprune.testing.models import question_batch, tiny_llava
+from paretoprune.testing.models import assert_same_without_cache, question_batch, tiny_llava
 from paretoprune.testing.pruners import context_of
 
 ATOL = 1e-5
@@ -153,6 +153,14 @@ class PolicyContract(ABC):
         expected = self._logits(adapter, prefill, rows, wanted)
         for sample in range(len(rows)):
             assert torch.allclose(logits[sample], expected[sample, sample], atol=ATOL)
+
+    @pytest.mark.parametrize("beams", [1, 2])
+    def test_without_a_cache_it_decides_as_at_the_prompt(self, beams: int) -> None:
+        """Tokens that were generated have no say in how much is kept."""
+        adapter = self.adapter()
+        view = pruned(adapter.model, self.make(adapter.spec), self.pruner())
+        inputs = question_batch(adapter, padding_side="left")
+        assert_same_without_cache(view, adapter, inputs, num_beams=beams)
 
     def test_its_budget_can_be_chosen_or_it_says_that_it_has_none(self) -> None:
         """`at` keeps everything else; another budget is another policy."""

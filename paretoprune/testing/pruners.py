@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
@@ -16,13 +17,20 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from paretoprune.adapters.base import Adapter, Prefill
 from paretoprune.adapters.extras import prefill_for
-from paretoprune.errors import InvalidValueError
+from paretoprune.deploy import pruned
+from paretoprune.errors import InvalidValueError, UnsupportedError
 from paretoprune.pruning.base import NEEDS, Pruner, PruningContext, ScorePruner
 from paretoprune.pruning.decoder import Executed, remembered, run_population
 from paretoprune.pruning.soft import run_soft
 from paretoprune.pruning.tokens import enter
 from paretoprune.testing.agreement import assert_close
-from paretoprune.testing.models import question_batch, tiny_llava
+from paretoprune.testing.models import (
+    QUESTIONS,
+    assert_same_without_cache,
+    question_batch,
+    random_pictures,
+    tiny_llava,
+)
 
 
 def context_of(
@@ -210,8 +218,33 @@ class PrunerContract(ABC):
         """Dropping tokens is not silently a no-op."""
         adapter = self.adapter()
         answers = self._answers(adapter, self.ratios(adapter))
-        for pruned in answers[1:]:
-            assert not torch.allclose(pruned, answers[0], atol=1e-3)
+        for answer in answers[1:]:
+            assert not torch.allclose(answer, answers[0], atol=1e-3)
+
+    @pytest.mark.parametrize("beams", [1, 2])
+    def test_generation_without_a_cache_gives_the_same_tokens(self, beams: int) -> None:
+        """Tokens are ranked by the prompt at every step, and alike for all beams of a sample."""
+        adapter = self.adapter()
+        view = pruned(adapter.model, list(self.ratios(adapter)[3]), self.make())
+        inputs = question_batch(adapter, padding_side="left")
+        assert_same_without_cache(view, adapter, inputs, num_beams=beams)
+
+    @torch.no_grad()
+    def test_a_failed_call_leaves_no_trace(self) -> None:
+        """Features made of other pictures, and a call that fails behind them, change nothing."""
+        adapter = self.adapter()
+        ratios = list(self.ratios(adapter)[3])
+        inputs = question_batch(adapter, padding_side="left")
+        other = adapter.inputs(random_pictures(2, seed=1), QUESTIONS[1:])
+        options = {"max_new_tokens": 1, "output_logits": True, "return_dict_in_generate": True}
+        expected = pruned(adapter.model, ratios, self.make()).generate(**inputs, **options)
+        view = pruned(adapter.model, ratios, self.make())
+        takes = inspect.signature(view.get_image_features).parameters
+        view.get_image_features(**{name: other[name] for name in takes if name in other})
+        with pytest.raises(UnsupportedError, match="a cache of its own"):
+            view.generate(**other, max_new_tokens=1, cache_implementation="static")
+        found = view.generate(**inputs, **options)
+        assert torch.equal(found.logits[0], expected.logits[0])
 
     @torch.no_grad()
     def test_refuses_to_rank_too_early(self) -> None:
