@@ -24,6 +24,7 @@ from transformers import BatchFeature, PreTrainedModel
 from transformers.masking_utils import create_causal_mask
 
 from paretoprune.adapters.cache_argument import CACHE
+from paretoprune.adapters.grid import picture_runs
 from paretoprune.adapters.places import Places, View, around
 from paretoprune.cost import DecoderSpec
 from paretoprune.errors import InvalidValueError, UnsupportedError
@@ -280,6 +281,15 @@ class Adapter(ABC):
     def visual_mask(self, ids: Tensor) -> Tensor:
         """Which of the tokens int64 [B, T] are visual: bool [B, T]."""
         return torch.isin(ids, ids.new_tensor(self.visual_token_ids))
+
+    def pictures(self, inputs: Mapping[str, Any], visual: Tensor) -> Tensor:
+        """Which picture of its prompt each token belongs to: int64 [B, T], from 0; -1 at text.
+
+        `inputs` are arguments of `model.forward`, `visual` bool [B, T] its visual tokens. A video
+        counts as one. By default a run of visual tokens is a picture; so a family that puts text
+        between tiles or frames has more of them.
+        """
+        return picture_runs(visual)
 
     # --- what pruners may ask for beside hidden states
 

@@ -18,6 +18,7 @@ from typing import Any
 from torch import Tensor
 
 from paretoprune.adapters.base import Adapter, Prefill
+from paretoprune.adapters.grid import PICTURE
 from paretoprune.adapters.tower import TowerWatch
 from paretoprune.adapters.views import extend, view_of
 from paretoprune.errors import UnsupportedError
@@ -117,10 +118,17 @@ def prefill_for(
 ) -> Prefill:
     """`adapter.prefill`, with extras for a pruner's `needs`; the model itself gets no hook."""
     if not needs & {"tower", "grid"}:
-        return adapter.prefill(inputs, prompt_end)
+        return _numbered(adapter, inputs, adapter.prefill(inputs, prompt_end))
     twin = copy.copy(adapter)
     if "tower" in needs:
         twin.model = view_of(adapter.model)
     extras = Extras(twin, needs)
     prefill = twin.prefill(inputs, prompt_end)
-    return replace(prefill, extras=extras.read(inputs, prefill.visual))
+    prefill = replace(prefill, extras=extras.read(inputs, prefill.visual))
+    return _numbered(adapter, inputs, prefill)
+
+
+def _numbered(adapter: Adapter, inputs: Mapping[str, Any], prefill: Prefill) -> Prefill:
+    """The prefill with the number of each token's picture."""
+    number = adapter.pictures(inputs, prefill.visual)[..., None]
+    return replace(prefill, extras={**prefill.extras, PICTURE: number})

@@ -50,7 +50,7 @@ class SplitWorker:
                 {},
                 {
                     "visual": found.visual_tokens[rows], "text": found.text_tokens[rows],
-                    "outcomes": found.outcomes[:, rows],
+                    "pictures": found.pictures[rows], "outcomes": found.outcomes[:, rows],
                 },
             )  # fmt: skip
         count = len(self._samples[said["split"]])
@@ -66,8 +66,11 @@ class SplitWorker:
         scored = split.score(table, chosen)
         return encode(
             {"flops": scored.flops},
-            {"score": scored.score[:, rows], "divergence": scored.divergence[:, rows]},
-        )
+            {
+                "score": scored.score[:, rows], "divergence": scored.divergence[:, rows],
+                "left_out": scored.left_out[:, rows],
+            },
+        )  # fmt: skip
 
     def _split(self, said: Mapping[str, Any]) -> tuple[Split, NDArray[np.int64]]:
         name, groups = said["split"], said["groups"]
@@ -79,7 +82,10 @@ class SplitWorker:
                 self._samples[name] = self._task(name, size, seed=recipe["data_seed"])
             known = [self._pruner(*one) for one in said["pruners"]]
             needs = frozenset[str]().union(*(pruner.needs for pruner in known))
-            split = Split(self._adapter, self._samples[name], groups, known[0], needs=needs)
+            split = Split(
+                self._adapter, self._samples[name], groups, known[0], needs=needs,
+                per_picture=said["per_picture"],
+            )  # fmt: skip
             rows = np.concatenate([np.asarray(group, dtype=np.int64) for group in groups])
             self._splits[key] = split, rows
         return self._splits[key]

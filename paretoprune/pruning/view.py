@@ -22,6 +22,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 from paretoprune.adapters.base import Adapter, last_token
 from paretoprune.adapters.cache_argument import CACHE, NEW
 from paretoprune.adapters.extras import Extras
+from paretoprune.adapters.grid import PICTURE
 from paretoprune.adapters.views import Recorder, become, view_of
 from paretoprune.errors import InvalidValueError, UnsupportedError
 from paretoprune.policies.base import Policy
@@ -42,7 +43,8 @@ class Pruning:
 
     `decided` float64 [B, layers] are the keep ratios of the last call that showed pictures.
     `visual` bool [B, T], `prompt_end` int64 [B] and `inputs`, the arguments of `forward`, belong to
-    the call that is running. `extras` answers what the pruner needs of the vision tower.
+    the call that is running. `extras` answers what the pruner needs of the vision tower. With
+    `per_picture` every picture keeps a token where the ratio is above 0.
     """
 
     adapter: Adapter
@@ -50,6 +52,7 @@ class Pruning:
     policy: Policy
     recorder: Recorder
     extras: Extras
+    per_picture: bool = False
     visual: Tensor | None = None
     prompt_end: Tensor | None = None
     inputs: dict[str, Any] = field(default_factory=dict)
@@ -58,11 +61,16 @@ class Pruning:
 
 
 def prune(
-    model: Model, adapter: type[Adapter], schedule: KeepSchedule | Policy, pruner: Pruner
+    model: Model,
+    adapter: type[Adapter],
+    schedule: KeepSchedule | Policy,
+    pruner: Pruner,
+    *,
+    per_picture: bool = False,
 ) -> Model:
     """A view of `model` that keeps visual tokens by `schedule` or a policy, ranked by `pruner`.
 
-    The view has a module tree of its own and shares all tensors; `model` is not changed and may be
+    With `per_picture` every picture of a prompt keeps a token where a ratio is above 0. The view has a module tree of its own and shares all tensors; `model` is not changed and may be
     used beside it. The view's `forward` takes one more argument, `prompt_end` int64 [B], for inputs
     that go on behind the prompt. Raises `InvalidValueError` where schedule and model do not fit.
     """
@@ -80,7 +88,7 @@ def prune(
     decoder = inside.decoder
     extras = Extras(inside, pruner.needs)
     extras.listen()
-    pruning = Pruning(inside, pruner, policy, Recorder(decoder, decoder), extras)
+    pruning = Pruning(inside, pruner, policy, Recorder(decoder, decoder), extras, per_picture)
     become(decoder, _forward, "Pruned")
     decoder.pruning = pruning
     view.pruning = pruning
@@ -152,6 +160,7 @@ def _forward(
     if visual is None or visual.shape != valid.shape:
         visual = torch.zeros_like(valid)
     places = torch.arange(seen, seen + length, device=valid.device)
+    number = adapter.pictures(pruning.inputs, visual)[..., None]
     tokens = Tokens(
         hidden=entry.hidden,
         rotary=entry.rotary,
@@ -160,7 +169,10 @@ def _forward(
         valid=None,
         query=last_token(valid, pruning.prompt_end),
         sample=torch.arange(batch, device=valid.device),
-        extras=pruning.extras.read(pruning.inputs, visual) if pruning.inputs else {},
+        extras={
+            PICTURE: number,
+            **(pruning.extras.read(pruning.inputs, visual) if pruning.inputs else {}),
+        },
     )
     pruning.inputs = {}
     if not bool(valid.all()):
@@ -187,9 +199,13 @@ def _run(pruning: Pruning, tokens: Tokens, cache: PrunedCache) -> Tokens:
     for layer in range(adapter.spec.layers):
         if anything and layer == policy.layer:
             pruning.decided = _decided(pruning, tokens)
-            counts = keep_counts(pruning.decided, present)
+            pictures = tokens.pictures().cpu().numpy() if pruning.per_picture else None
+            counts = keep_counts(pruning.decided, present, pictures)
         if anything and layer >= policy.layer:
-            drop = dropper(adapter, pruning.pruner, pruning.executed, tokens, layer)
+            drop = dropper(
+                adapter, pruning.pruner, pruning.executed, tokens, layer,
+                per_picture=pruning.per_picture,
+            )  # fmt: skip
             tokens = drop(counts[layer], None)
         tokens = tokens.run(adapter, layer, cache=cache)
     return tokens
