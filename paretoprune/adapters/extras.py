@@ -124,11 +124,14 @@ def prefill_for(
         twin.model = view_of(adapter.model)
     extras = Extras(twin, needs)
     prefill = twin.prefill(inputs, prompt_end)
-    prefill = replace(prefill, extras=extras.read(inputs, prefill.visual))
+    found = extras.read(inputs, prefill.visual)
+    prefill = replace(prefill, extras={**prefill.extras, **found})
     return _numbered(adapter, inputs, prefill)
 
 
 def _numbered(adapter: Adapter, inputs: Mapping[str, Any], prefill: Prefill) -> Prefill:
-    """The prefill with the number of each token's picture."""
+    """The prefill with the number of each token's picture, where it does not have it yet."""
+    if PICTURE in prefill.extras:
+        return prefill
     number = adapter.pictures(inputs, prefill.visual)[..., None]
     return replace(prefill, extras={**prefill.extras, PICTURE: number})

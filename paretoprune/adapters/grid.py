@@ -56,7 +56,7 @@ def picture_numbers(sizes: Sequence[int], visual: Tensor) -> Tensor | None:
     """
     counts = torch.tensor(sizes, dtype=torch.long, device=visual.device)
     total, here = int(counts.sum()), int(visual.sum())
-    if not total or here % total:
+    if not total or not here or here % total:
         return None
     times = here // total
     rows = visual[::times]
