@@ -37,7 +37,7 @@ class SplitWorker:
         self._adapter = lean(adapter)
         self._task = load_task(recipe["task"], recipe["data"])
         self._samples: dict[str, Sequence[Sample]] = {}
-        self._splits: dict[tuple[str, str], tuple[Split, NDArray[np.int64]]] = {}
+        self._splits: dict[tuple[str, str, bool], tuple[Split, NDArray[np.int64]]] = {}
         self._pruners: dict[str, Pruner] = {}
 
     def __call__(self, message: bytes) -> bytes:
@@ -74,7 +74,7 @@ class SplitWorker:
 
     def _split(self, said: Mapping[str, Any]) -> tuple[Split, NDArray[np.int64]]:
         name, groups = said["split"], said["groups"]
-        key = name, repr(groups)
+        key = name, repr(groups), said["per_picture"]
         if key not in self._splits:
             recipe = self._recipe
             if name not in self._samples:
