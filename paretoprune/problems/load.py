@@ -63,9 +63,9 @@ def load_problem(
     of the keep-ratio lattice (default: multiples of 8 tokens); `objectives` are `score` and one or
     more costs of `problems.costs`, such as `"score,latency_ms"`; `prefill_bytes` is the memory for
     prefills, beyond which they lie on disk; `executor` says which workers evaluate instead of this
-    process, such as `executors.RayPlacement(workers=4)`; with `per_picture` every picture of a prompt
-    keeps at least one visual token in each layer whose ratio is above 0; `loading` goes to `load_adapter`
-    (dtype, device, attn, trust_remote_code).
+    process, such as `executors.RayPlacement(workers=4)`; with `per_picture` every picture of a
+    prompt keeps at least one visual token in each layer whose ratio is above 0; `loading` goes to
+    `load_adapter` (dtype, device, attn, trust_remote_code).
     """
     parse_objectives(objectives)  # mistakes show before the model loads
     if search_size < 8:

@@ -112,14 +112,13 @@ def peak_prefill_bytes(
 ) -> int:
     """Most bytes that a prefill under ratios `[layers]` holds at once, beyond what it starts with.
 
-    Measured by `peak_bytes`, arguments as in `run_population`. Includes the cache of keys and values.
+    Measured by `peak_bytes`, arguments as in `run_population`. Includes the cache of keys and
+    values.
     """
     keeping: Any = _Keeping(adapter)
 
     def call() -> None:
-        for _ in run_population(
-            keeping, prefill, ratios[None], pruner, per_picture=per_picture
-        ):
+        for _ in run_population(keeping, prefill, ratios[None], pruner, per_picture=per_picture):
             pass
 
     with torch.inference_mode():

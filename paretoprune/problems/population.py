@@ -176,9 +176,7 @@ def _in_threads(run: Callable[[int], float], sizes: Mapping[int, int], threads: 
         torch.set_num_threads(threads)  # MKL's number is one for all threads
 
 
-def left_out_metrics(
-    left_out: NDArray[np.int64], pictures: NDArray[np.int64]
-) -> dict[str, float]:
+def left_out_metrics(left_out: NDArray[np.int64], pictures: NDArray[np.int64]) -> dict[str, float]:
     """Samples and pictures without any visual token in the last layer, as metrics.
 
     `left_out` are such pictures of each sample, of its `pictures`, int64 `[samples]` both. A sample

@@ -28,7 +28,8 @@ DEFAULT_DENSE_BYTES = 1 << 30
 class Measured:
     """What a split is measured by: token counts int64 `[samples]`, and reference outcomes.
 
-    `pictures` int64 `[samples]` are those of each prompt that have visual tokens. `outcomes` float32 `[2, samples]` are the dense model's and the blind one's.
+    `pictures` int64 `[samples]` are those of each prompt that have visual tokens. `outcomes`
+    float32 `[2, samples]` are the dense model's and the blind one's.
     """
 
     visual_tokens: NDArray[np.int64]

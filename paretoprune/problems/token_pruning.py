@@ -80,12 +80,12 @@ class TokenPruning(Problem):
     kernel that fits the model; `left_out` says why others do not. `prefill_bytes` of prefills stay
     in memory, the rest on disk; `dense_bytes` of the dense model's hidden states and keys are kept,
     so that no population runs those layers again. With `known` set, no schedule is run twice (see
-    `problems.known`). `task` adds its own figures, such as F1, to the
-    metrics of every evaluation on all samples. `lean_layers=False` evaluates with the model's
-    own layers alone (see `adapters.lean`), for debugging; prefills are timed and their memory
-    measured with those in any case. With `per_picture` every picture of a prompt keeps at least one
-    visual token in each layer whose ratio is above 0 (without, every sample does). With an `executor` its workers evaluate; `split` is how they
-    know the samples.
+    `problems.known`). `task` adds its own figures, such as F1, to the metrics of every evaluation
+    on all samples. `lean_layers=False` evaluates with the model's own layers alone (see
+    `adapters.lean`), for debugging; prefills are timed and their memory measured with those in any
+    case. With `per_picture` every picture of a prompt keeps at least one visual token in each layer
+    whose ratio is above 0 (without, every sample does). With an `executor` its workers evaluate;
+    `split` is how they know the samples.
     """
 
     name = "token-pruning"

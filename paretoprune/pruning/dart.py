@@ -66,5 +66,8 @@ class DART(RowPruner):
 
 
 def _largest(size: Tensor, index: Tensor, count: int | None) -> Tensor:
-    """Places within `index` [N] of the `count` tokens of largest `size`, int64, largest first (None: all)."""
+    """Places within `index` [N] of the `count` tokens of largest `size`, largest first: int64.
+
+    None counts all.
+    """
     return size[index].argsort(descending=True, stable=True)[:count]

@@ -47,9 +47,9 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint as recompute
 
 from paretoprune.adapters.base import Adapter, Prefill
+from paretoprune.adapters.grid import PICTURE
 from paretoprune.cost import layer_cost
 from paretoprune.errors import UnsupportedError
-from paretoprune.adapters.grid import PICTURE
 from paretoprune.pruning.base import Pruner, ScorePruner
 from paretoprune.pruning.decoder import Executed, ranking_flops, remembered
 from paretoprune.pruning.pictures import led_by_each
@@ -257,9 +257,9 @@ def _standing(
     """Rank int64 [B, T] of each visual token among those really kept, and its soft place [B, T].
 
     In the rows of `among` (bool [B]; None: in no row) the best token of each picture, marked in the
-    third tensor, bool [B, T], leads and has no place. The place of a token counts what is left, `here` [B, T], of all that score higher: a token that
-    is carried along stands where it would stand if it were kept, so that a layer feels what later
-    ones could make of one more token.
+    third tensor, bool [B, T], leads and has no place. The place of a token counts what is left,
+    `here` [B, T], of all that score higher: a token that is carried along stands where it would
+    stand if it were kept, so that a layer feels what later ones could make of one more token.
     """
     with torch.no_grad():
         context = tokens.context(adapter, layer)

@@ -70,9 +70,10 @@ def prune(
 ) -> Model:
     """A view of `model` that keeps visual tokens by `schedule` or a policy, ranked by `pruner`.
 
-    With `per_picture` every picture of a prompt keeps a token where a ratio is above 0. The view has a module tree of its own and shares all tensors; `model` is not changed and may be
-    used beside it. The view's `forward` takes one more argument, `prompt_end` int64 [B], for inputs
-    that go on behind the prompt. Raises `InvalidValueError` where schedule and model do not fit.
+    With `per_picture` every picture of a prompt keeps a token where a ratio is above 0. The view
+    has a module tree of its own and shares all tensors; `model` is not changed and may be used
+    beside it. The view's `forward` takes one more argument, `prompt_end` int64 [B], for inputs that
+    go on behind the prompt. Raises `InvalidValueError` where schedule and model do not fit.
     """
     view = view_of(model)
     inside = adapter(view, None, None)

@@ -226,7 +226,10 @@ def test_examples_show_what_each_picture_keeps(problems, samples):
         counts = []
         for option in (False, True):
             example = kept_tokens(
-                problems[True].adapter, Question.of(samples[2]), [one], new_tokens=1,
+                problems[True].adapter,
+                Question.of(samples[2]),
+                [one],
+                new_tokens=1,
                 per_picture=option,
             )
             last = example.pruned[0].steps[-1]

@@ -58,7 +58,9 @@ def several(adapter, *, side="left"):
 def by_hand(adapter, inputs):
     """Picture of each token, counted off by how many tokens the picture has alone: [B][T]."""
     ids = inputs["input_ids"]
-    each = int(adapter.visual_mask(adapter.inputs([random_pictures(1)[0]], ["x"])["input_ids"]).sum())
+    each = int(
+        adapter.visual_mask(adapter.inputs([random_pictures(1)[0]], ["x"])["input_ids"]).sum()
+    )
     found = []
     for row in adapter.visual_mask(ids).tolist():
         seen, numbers = 0, []
@@ -135,7 +137,9 @@ def test_four_pictures_of_1_4_6_and_144_tokens_in_one_batch():
     layer = generated(view, inputs).layers[-1]
     left = [visual[i, layer.places[i][layer.valid[i]]].sum().item() for i in range(4)]
     assert left == [1, 1, 1, 14]
-    (leaf,) = run_population(adapter, adapter.prefill(inputs), np.array([row]), make_pruner("fastv"))
+    (leaf,) = run_population(
+        adapter, adapter.prefill(inputs), np.array([row]), make_pruner("fastv")
+    )
     assert leaf.tokens.visual.sum(1).tolist() == left
     assert leaf.left_out.tolist() == [0, 0, 0, 0]
 
@@ -152,7 +156,11 @@ def test_two_pictures_in_one_prompt_are_both_seen_to_the_end(name, mini):
         view = pruned(adapter.model, list(ratios), make_pruner(name), per_picture=True)
         for ratio, layer in zip(ratios, generated(view, inputs).layers, strict=True):
             found = survivors(numbers, layer.places[0], layer.valid[0])
-            assert sum(found.values()) == max(2, round(ratio * 288)) if ratio else not sum(found.values())
+            assert (
+                sum(found.values()) == max(2, round(ratio * 288))
+                if ratio
+                else not sum(found.values())
+            )
             assert not ratio or min(found.values()) >= 1
 
 
@@ -185,7 +193,9 @@ def test_each_picture_keeps_a_token_in_every_layer(name, make):
             assert sum(found.values()) == max(int(ratio * whole + 0.5 + 1e-9), least)
             assert not ratio or min(found.values(), default=1) >= 1
     # the decoder that evaluates holds the same tokens, alone and in a population
-    others = pruner.fitted(np.array([[1, 1, 0.5, 0.05], [1, 0.5, 0.1, 0], FEW, [1, 0.5, 0.5, 0.05]]))
+    others = pruner.fitted(
+        np.array([[1, 1, 0.5, 0.05], [1, 0.5, 0.1, 0], FEW, [1, 0.5, 0.5, 0.05]])
+    )
     for leaf in run_population(adapter, prefill, others, pruner, per_picture=True):
         for member in leaf.candidates:
             (alone,) = run_population(
@@ -195,9 +205,7 @@ def test_each_picture_keeps_a_token_in_every_layer(name, make):
             assert torch.allclose(leaf.tokens.at(ends), alone.tokens.at(ends), atol=1e-9)
             assert (leaf.left_out == alone.left_out).all()
             for sample, counted in enumerate(numbers):
-                found = survivors(
-                    counted, leaf.tokens.origin[sample], leaf.tokens.validity[sample]
-                )
+                found = survivors(counted, leaf.tokens.origin[sample], leaf.tokens.validity[sample])
                 assert leaf.left_out[sample] == list(found.values()).count(0)
                 assert not others[member, -1] or 0 not in found.values()
             if member == 2:
@@ -231,11 +239,7 @@ def test_flops_are_counted_with_what_the_pictures_keep(name):
     prefill = prefill_for(adapter, inputs, needs=pruner.needs)
     row, meter = pruner.fitted(np.array(FEW)), Executed()
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        list(
-            run_population(
-                adapter, prefill, row[None], pruner, executed=meter, per_picture=True
-            )
-        )
+        list(run_population(adapter, prefill, row[None], pruner, executed=meter, per_picture=True))
     visual = prefill.visual.sum(1).numpy()
     text = prefill.valid.sum(1).numpy() - visual
     kept = keep_counts(row, visual, np.array([3]))
