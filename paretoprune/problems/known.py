@@ -43,7 +43,9 @@ class KnownOutcomes:
         np.savez_compressed(
             partial,
             keys=np.array(keys),
-            **{name: np.stack([self._rows[k][i] for k in keys]) for i, name in enumerate(NAMES)},
+            score=np.stack([self._rows[k][0] for k in keys]),
+            divergence=np.stack([self._rows[k][1] for k in keys]),
+            left_out=np.stack([self._rows[k][2] for k in keys]),
         )
         partial.replace(file)
 
