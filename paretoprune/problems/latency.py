@@ -23,6 +23,7 @@ from paretoprune.problem import Measurement
 from paretoprune.problems.configuration import Configuration
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.decoder import run_population
+from paretoprune.pruning.pictures import pictures_of
 from paretoprune.pruning.tokens import Tokens, enter
 from paretoprune.schedules import keep_counts
 from paretoprune.tasks.base import Sample
@@ -68,8 +69,7 @@ class PrefillTimer:
         self._inputs = adapter.inputs([sample.image], [sample.prompt])
         with torch.inference_mode():
             self.prefill = self._made()
-            root = enter(self.prefill, torch.zeros_like(self.prefill.prompt_end))
-        self._pictures = root.pictures().cpu().numpy()
+        self._pictures = pictures_of(self.prefill).cpu().numpy()
         self.visual = int(self.prefill.visual.sum())
         self.text = int(self.prefill.valid.sum()) - self.visual
         cuda = adapter.model.device.type == "cuda"

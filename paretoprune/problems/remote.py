@@ -124,8 +124,9 @@ class RemoteSplit:
         return self._measured
 
     def _measure(self) -> Measured:
-        counts = (np.zeros(self._samples, dtype=np.int64) for _ in range(3))
-        found = Measured(*counts, outcomes=np.zeros((2, self._samples), dtype=np.float32))
+        visual, text, pictures = np.zeros((3, self._samples), dtype=np.int64)
+        outcomes = np.zeros((2, self._samples), dtype=np.float32)
+        found = Measured(visual, text, pictures, outcomes)
         messages = [
             (number, encode({**about, "do": "measure"}, {}))
             for number, about in self._about.items()

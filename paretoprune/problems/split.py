@@ -17,7 +17,7 @@ from paretoprune.problems.prefill_store import DEFAULT_BYTES, PrefillStore
 from paretoprune.problems.teacher_forcing import answered_batch
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.decoder import run_population
-from paretoprune.pruning.tokens import enter
+from paretoprune.pruning.pictures import pictures_of
 from paretoprune.pruning.trunk import Trunk, trunk_bytes
 from paretoprune.tasks.base import Sample
 
@@ -89,7 +89,7 @@ class Split:
             rows = part.sample.cpu().numpy()
             visual[rows] = part.prefill.visual.sum(1).cpu().numpy()
             text[rows] = part.prefill.valid.sum(1).cpu().numpy() - visual[rows]
-            pictures[rows] = enter(part.prefill, part.sample).pictures().cpu().numpy()
+            pictures[rows] = pictures_of(part.prefill).cpu().numpy()
         self._measured = Measured(
             visual, text, pictures, self._references(len(samples), pruner, dense_bytes)
         )

@@ -8,8 +8,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from paretoprune.adapters.base import Prefill
 from paretoprune.adapters.grid import PICTURE
 from paretoprune.pruning.base import PruningContext, Selection
+
+
+def pictures_of(prefill: Prefill) -> Tensor:
+    """How many pictures of each sample have visual tokens: int64 [B]."""
+    return pictures_among(prefill.extras[PICTURE][..., 0], prefill.visual)
 
 
 def pictures_among(numbers: Tensor, among: Tensor) -> Tensor:

@@ -177,7 +177,7 @@ def test_two_pictures_in_one_prompt_are_both_seen_to_the_end(name, mini):
 
 @pytest.mark.parametrize(
     ("name", "make"),
-    [(name, tiny_llava) for name in NAMES]
+    [("fastv", tiny_llava_next), *((name, tiny_llava) for name in NAMES)]
     + [(name, make) for name in OTHERS for make in (tiny_internvl, tiny_qwen2_5_vl)],
 )
 @torch.no_grad()
