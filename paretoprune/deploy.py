@@ -42,13 +42,21 @@ Schedule: TypeAlias = (
 )
 
 
-def pruned(model: Model, schedule: Schedule, pruner: str | Pruner | None = None) -> Model:
+def pruned(
+    model: Model,
+    schedule: Schedule,
+    pruner: str | Pruner | None = None,
+    *,
+    per_picture: bool | None = None,
+) -> Model:
     """A view of a transformers model that drops visual tokens by a keep schedule.
 
     The view has the class of `model` and its whole interface, `generate` included; it shares all
     tensors, and `model` itself is not changed. `schedule` is a schedule, its ratios (one per
     decoder layer), a policy, the file of either, or a published preset; `pruner` names what ranks
-    the tokens (default: the file's or preset's, with its settings, else FastV). Each layer's KV
+    the tokens (default: the file's or preset's, with its settings, else FastV). With `per_picture`
+    (default: as the file says, else not) every picture of a prompt keeps at least one visual token
+    in each layer whose ratio is above 0; without, every sample does. Each layer's KV
     cache holds only what the layer kept; the cache that `generate` returns goes on with a
     conversation. Raises `InvalidValueError`, `UnknownNameError` or `UnsupportedError` where model,
     schedule and pruner do not fit.
@@ -58,9 +66,11 @@ def pruned(model: Model, schedule: Schedule, pruner: str | Pruner | None = None)
         content = content.content(_layers(model.config))
     if isinstance(content, SavedPolicy):
         pruner = pruner or pruner_of(content.about)
+        per_picture = content.about.per_picture if per_picture is None else per_picture
         content = content.policy
     elif isinstance(content, ScheduleFile):
         pruner = pruner or pruner_of(content)
+        per_picture = content.per_picture if per_picture is None else per_picture
         content = content.schedule
     elif not isinstance(content, (KeepSchedule, Policy)):
         content = KeepSchedule.from_ratios(list(content))
@@ -70,7 +80,7 @@ def pruned(model: Model, schedule: Schedule, pruner: str | Pruner | None = None)
         from paretoprune.adapters.verify import verify_decoder
 
         verify_decoder(family(view_of(model), None, None))
-    return prune(model, family, content, ranking)
+    return prune(model, family, content, ranking, per_picture=bool(per_picture))
 
 
 def pruner_of(content: ScheduleFile | PolicyFile | Preset) -> Pruner:

@@ -353,6 +353,7 @@ def schedule_file(summary: Summary, point: FrontPoint) -> ScheduleFile:
         pruner=point.pruner or str(summary.problem.get("pruner", "fastv")),
         pruner_settings=point.pruner_settings or None,
         keep=point.keep or [],
+        per_picture=bool(summary.problem.get("per_picture", False)),
         model=summary.problem.get("model"),
         found_by=f"{point.label} seed {point.seed}",
         score=held.get("score"),

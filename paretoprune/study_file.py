@@ -100,6 +100,7 @@ class StudyFile(BaseModel):
     data: Names = ()
     pruner: Names = Field(default=("fastv",), min_length=1)
     pruner_knobs: bool | None = None
+    per_picture: bool = False
     search_size: Size = 128
     heldout_size: Size = 192
     data_seed: Seed = 0

@@ -9,7 +9,7 @@ import pytest
 GRAPH = grimp.build_graph("paretoprune", include_external_packages=True)
 HEAVY = ("torch", "transformers")
 ALLOWED_ADAPTERS = {
-    f"paretoprune.adapters.{name}" for name in ("base", "cache_argument", "extras", "views")
+    f"paretoprune.adapters.{name}" for name in ("base", "cache_argument", "extras", "grid", "views")
 }
 """They name no family."""
 CORE = ("space", "problem", "study", "search.base", "search.relaxation", "frontier")

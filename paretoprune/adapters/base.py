@@ -24,6 +24,7 @@ from transformers import BatchFeature, PreTrainedModel
 from transformers.masking_utils import create_causal_mask
 
 from paretoprune.adapters.cache_argument import CACHE
+from paretoprune.adapters.grid import PICTURE, picture_runs
 from paretoprune.adapters.places import Places, View, around
 from paretoprune.cost import DecoderSpec
 from paretoprune.errors import InvalidValueError, UnsupportedError
@@ -39,8 +40,9 @@ class Prefill:
     `hidden` float [B, T, hidden]; `rotary` cosines and sines, each [B, T, head_dim], at the
     original positions; `visual` and `valid` bool [B, T] (visual tokens; tokens that are no
     padding); `prompt_end` int64 [B], index of the last prompt token, where answers begin to be
-    predicted and which asks for visual tokens. `extras` hold [B, T, c] each, 0 at text: what a
-    pruner that needs it was given of the vision tower (`adapters.extras.prefill_for`).
+    predicted and which asks for visual tokens. `extras` hold [B, T, c] each: the number of each
+    token's picture, and, 0 at text, what a pruner that needs it was given of the vision tower
+    (`adapters.extras.prefill_for`).
     """
 
     hidden: Tensor
@@ -270,7 +272,8 @@ class Adapter(ABC):
         if positions is None:
             raise UnsupportedError(f"adapter {self.family!r} must define positions or prefill")
         rotary = self.rotary(hidden, positions)
-        return Prefill(hidden, rotary, visual, valid, last_token(valid, prompt_end))
+        extras = {PICTURE: self.pictures(inputs, visual)[..., None]}
+        return Prefill(hidden, rotary, visual, valid, last_token(valid, prompt_end), extras)
 
     def embed(self, ids: Tensor) -> Tensor:
         """What text tokens int64 [B, T] enter the decoder as, float [B, T, hidden]."""
@@ -280,6 +283,15 @@ class Adapter(ABC):
     def visual_mask(self, ids: Tensor) -> Tensor:
         """Which of the tokens int64 [B, T] are visual: bool [B, T]."""
         return torch.isin(ids, ids.new_tensor(self.visual_token_ids))
+
+    def pictures(self, inputs: Mapping[str, Any], visual: Tensor) -> Tensor:
+        """Which picture of its prompt each token belongs to: int64 [B, T], from 0; -1 at text.
+
+        `inputs` are arguments of `model.forward`, `visual` bool [B, T] its visual tokens. A video
+        counts as one. By default a run of visual tokens is a picture; so a family that puts text
+        between tiles or frames has more of them.
+        """
+        return picture_runs(visual)
 
     # --- what pruners may ask for beside hidden states
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from transformers.utils import ModelOutput
 
 from paretoprune.adapters.base import Adapter, Prefill
+from paretoprune.adapters.grid import PICTURE
 from paretoprune.adapters.tower import class_attention
 from paretoprune.adapters.views import Scope, extend, view_of
 from paretoprune.errors import UnsupportedError
@@ -171,11 +172,21 @@ def prefill_for(
 ) -> Prefill:
     """`adapter.prefill`, with extras for a pruner's `needs`; the model itself gets no hook."""
     if not needs & {"tower", "grid"}:
-        return adapter.prefill(inputs, prompt_end)
+        return _numbered(adapter, inputs, adapter.prefill(inputs, prompt_end))
     twin = copy.copy(adapter)
     if "tower" in needs:
         twin.model = view_of(adapter.model)
     extras = Extras(twin, needs)
     with extras.runs.holding(EncoderRun()) as run:
         prefill = twin.prefill(inputs, prompt_end)
-    return replace(prefill, extras=extras.read(inputs, run, prefill.visual))
+    found = extras.read(inputs, run, prefill.visual)
+    prefill = replace(prefill, extras={**prefill.extras, **found})
+    return _numbered(adapter, inputs, prefill)
+
+
+def _numbered(adapter: Adapter, inputs: Mapping[str, Any], prefill: Prefill) -> Prefill:
+    """The prefill with the number of each token's picture, where it does not have it yet."""
+    if PICTURE in prefill.extras:
+        return prefill
+    number = adapter.pictures(inputs, prefill.visual)[..., None]
+    return replace(prefill, extras={**prefill.extras, PICTURE: number})

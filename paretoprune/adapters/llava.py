@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from paretoprune.adapters.base import Adapter, Processed
-from paretoprune.adapters.grid import cells, rows_of_lines
+from paretoprune.adapters.grid import cells, picture_numbers, picture_runs, rows_of_lines
 from paretoprune.adapters.places import (
     WHOLE_PICTURE,
     Boxes,
@@ -63,6 +63,18 @@ class LlavaAdapter(Adapter):
         names = ("pixel_values", "image_sizes", "batch_num_images")
         given = {name: inputs[name] for name in names if name in inputs}
         return torch.cat(list(self.model.get_image_features(**given).pooler_output))
+
+    def pictures(self, inputs: Mapping[str, Any], visual: Tensor) -> Tensor:
+        """By what each picture became: placeholders of two pictures may stand side by side."""
+        made = (inputs.get("mm_encoder_outputs") or {}).get("image")
+        if made is not None:  # `generate` makes features first, and hands on nothing else
+            sizes = [len(features) for features in made.pooler_output]
+        elif "pixel_values" in inputs:
+            sizes = self._tokens(inputs)
+        else:
+            sizes = []
+        found = picture_numbers(sizes, visual)
+        return picture_runs(visual) if found is None else found
 
     def tower_layer(self) -> Any:
         """CLIP's layer behind which the features are taken, the deepest one if there are several.

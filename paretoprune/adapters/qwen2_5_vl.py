@@ -7,12 +7,13 @@ height, width); text counts on all three at once (Qwen2-VL, arXiv 2409.12191, se
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from paretoprune.adapters.base import Adapter, Processed
-from paretoprune.adapters.grid import cells
+from paretoprune.adapters.grid import cells, picture_runs
 from paretoprune.adapters.places import Places, View, lattice
 from paretoprune.tasks.base import Picture, Video
 
@@ -116,6 +117,12 @@ class QwenVLAdapter(Adapter):
         for kind, features in parts:
             joined[kinds == kind] = features
         return joined
+
+    def pictures(self, inputs: Mapping[str, Any], visual: Tensor) -> Tensor:
+        """A run of placeholders of one kind is one picture or video: so the model counts, too."""
+        kinds = inputs.get("mm_token_type_ids")
+        same = kinds is not None and kinds.shape == visual.shape
+        return picture_runs(visual, kinds if same else None)
 
     def grid(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Every picture, and every time step of a video, in its own rows and columns."""

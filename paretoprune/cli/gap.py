@@ -66,10 +66,11 @@ def _reference_again(summary: Summary, name: str) -> ReferenceFront:
     without_library_bars()
     console = new_console()
     known = dict(summary.settings)
+    named = {key: "decoder_batch" if key == "batch" else key for key in LOADING}
     options = {
-        key: known["decoder_batch" if key == "batch" else key]
-        for key in LOADING
-        if known["problem"] == "token-pruning"
+        key: known[name]
+        for key, name in named.items()
+        if known["problem"] == "token-pruning" and (key != "per_picture" or name in known)
     }
     problem = load_with_status(console, str(known["problem"]), options)
     return evaluate_reference(console, problem, name).stored()

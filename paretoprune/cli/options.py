@@ -99,6 +99,14 @@ PrunerKnobs = Annotated[
         help="Search the pruners' own knobs too. [default: with several pruners]",
     ),
 ]
+PerPicture = Annotated[
+    bool,
+    typer.Option(
+        "--per-picture",
+        help="Keep at least one visual token of each picture of a prompt in each layer whose ratio "
+        "is above 0; without it, of each sample.",
+    ),
+]
 SearchSize = Annotated[
     int, typer.Option(min=8, help="Samples of the search split, 8 or more.", show_default=True)
 ]

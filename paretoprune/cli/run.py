@@ -33,7 +33,7 @@ AS_THEY_ARE = (
     "search_size", "heldout_size", "data_seed", "levels", "objectives", "batch", "dtype", "device",
     "attn", "trust_remote_code",
 )  # fmt: skip
-LOADING = ("model", "task", "data", "pruner", "search_knobs", *AS_THEY_ARE)
+LOADING = ("model", "task", "data", "pruner", "search_knobs", "per_picture", *AS_THEY_ARE)
 """What `load_problem` is given."""
 
 
@@ -243,6 +243,7 @@ def loading_of(study: StudyFile) -> dict[str, Any]:
         "pruner": study.pruner[0],
         "search_knobs": study.pruner_knobs,
         **{key: getattr(study, key) for key in AS_THEY_ARE},
+        **({"per_picture": True} if study.per_picture else {}),
         **({"presets": beside} if beside else {}),
     }
     return options_for(study.problem, given)

@@ -17,6 +17,7 @@ from paretoprune.cli.options import (
     Device,
     Dtype,
     Model,
+    PerPicture,
     PresetName,
     Remote,
     Task,
@@ -59,6 +60,7 @@ def evaluate(
     pruner: Annotated[
         str | None, typer.Option(help="Pruner to use instead of the file's or preset's own.")
     ] = None,
+    per_picture: PerPicture = False,
     compute: Annotated[
         float | None,
         typer.Option(help="Relative compute, 0..1, that a policy is to aim at instead of its own."),
@@ -96,6 +98,7 @@ def evaluate(
         scored_as, pruner=pruner or pruner_of(about), model=model, task=task, data=data,
         split=split, size=size, data_seed=data_seed, batch=batch, dtype=dtype, device=device,
         attn=attn, trust_remote_code=trust_remote_code,
+        per_picture=per_picture or (not isinstance(about, Preset) and about.per_picture),
     )  # fmt: skip
     print_scored(new_console(), scored)
 
@@ -153,6 +156,7 @@ def show(
             help="Pruner to draw; repeat for several. [default: the schedule file's, else fastv]"
         ),
     ] = None,
+    per_picture: PerPicture = False,
     image: Annotated[
         list[Path] | None,
         typer.Option(help="Picture file to ask about; repeat for several in one question."),
@@ -194,7 +198,7 @@ def show(
         schedule, presets=preset or (), ranking=pruner or (), images=image or (),
         question=question, sample=sample, model=model, task=task, data=data, data_seed=data_seed,
         new_tokens=new_tokens, dtype=dtype, device=device, attn=attn,
-        trust_remote_code=trust_remote_code,
+        trust_remote_code=trust_remote_code, per_picture=per_picture or None,
     )  # fmt: skip
     write_kept_figure(example, file, drawn)
     print_kept(new_console(), example, file)

@@ -26,6 +26,7 @@ def store_policy(folder: Path, problem: Problem, evaluation: Evaluation) -> None
                 policy,
                 pruner=str(evaluation.detail.get("pruner", described.get("pruner"))),
                 pruner_settings=dict(evaluation.detail.get("pruner_settings", {})) or None,
+                per_picture=bool(described.get("per_picture", False)),
                 model=described.get("model"),
                 score=evaluation.objectives.get("score"),
                 compute=evaluation.objectives.get("compute", evaluation.metrics.get("compute")),

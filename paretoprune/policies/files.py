@@ -16,7 +16,12 @@ from paretoprune.files import read_stored, write_whole
 from paretoprune.policies.base import Policy
 from paretoprune.policies.static import Static
 from paretoprune.registry import policies as registered
-from paretoprune.schedules.files import MOST_BYTES, ScheduleFile, read_schedule
+from paretoprune.schedules.files import (
+    MOST_BYTES,
+    ScheduleFile,
+    default_left_out,
+    read_schedule,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +33,8 @@ class PolicyFile(BaseModel):
     """A policy by name with its settings, the pruner it was found for, and what it reached.
 
     `tensors` names the safetensors file beside it, if it has learned weights; `key` is the policy's
-    name by content, which reading checks. Score and compute are those of a schedule file.
+    name by content, which reading checks. `per_picture`, score and compute are those of a schedule
+    file.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -40,6 +46,7 @@ class PolicyFile(BaseModel):
     key: str = Field(pattern=r"^[0-9a-f]{16}$")
     pruner: str = Field(min_length=1, max_length=100)
     pruner_settings: dict[str, float | int | str] | None = Field(default=None, max_length=100)
+    per_picture: bool = False
     model: str | None = None
     found_by: str | None = None
     score: float | None = None
@@ -49,7 +56,7 @@ class PolicyFile(BaseModel):
     def kept(self) -> dict[str, Any]:
         """What does not follow from the policy itself: pruner, origin, and what it reached."""
         follows = {"format", "policy", "settings", "tensors", "key"}
-        return self.model_dump(exclude=follows, exclude_none=True)
+        return self.model_dump(exclude=follows | default_left_out(self), exclude_none=True)
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,8 @@ def write_policy(file: Path, policy: Policy, *, pruner: str, **about: Any) -> Po
         policy=policy.name, settings=dict(policy.settings), tensors=tensors, key=policy.key,
         pruner=pruner, **about,
     )  # fmt: skip
-    text = json.dumps(content.model_dump(exclude_none=True), indent=1)
+    found = content.model_dump(exclude_none=True, exclude=default_left_out(content))
+    text = json.dumps(found, indent=1)
     write_whole(file, (text + "\n").encode())
     return content
 

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError
 from paretoprune.problem import Candidate, Evaluation, Objective, Problem
 from paretoprune.problems.configuration import Configuration
+from paretoprune.problems.known import Row
+from paretoprune.problems.population import left_out_metrics
 from paretoprune.problems.quantisation import checked_bits, parse_objectives
 from paretoprune.problems.quantised import QuantisedRuns
 from paretoprune.problems.token_pruning import TokenPruning
@@ -21,7 +23,6 @@ from paretoprune.quantisation.kv import KV_BITS, token_bytes
 from paretoprune.quantisation.packed import BITS
 from paretoprune.quantisation.parts import bit_spaces, bits_by_path, mean_bits
 from paretoprune.quantisation.quantised import Quantiser
-from paretoprune.schedules import keep_counts
 from paretoprune.space import Categorical, SearchSpace, Values
 
 SCORE = "score"
@@ -174,7 +175,7 @@ class JointCompression(Problem):
             return self.tokens.sample_costs.relative_compute(one.tokens.ratios, one.tokens.pruner)
         if name == "weight_bytes":
             return float(self.runs.weight_bytes(one.bits))
-        kept = keep_counts(one.tokens.ratios, self.tokens.visual_tokens)  # [layers, samples]
+        kept = self.tokens.sample_costs.kept(one.tokens.ratios)  # [layers, samples]
         held = float((kept + self.tokens.text_tokens).sum(0).mean())
         cache = held * token_bytes(self.tokens.adapter.spec, one.kv_bits)
         if name == "kv_bytes":
@@ -189,7 +190,7 @@ class JointCompression(Problem):
         groups: dict[tuple[object, ...], dict[str, Compressed]] = {}
         for one in each:
             groups.setdefault(one.precision, {})[one.key] = one
-        scores: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
+        scores: dict[str, Row] = {}
         seconds: dict[tuple[object, ...], float] = {}
         executed: dict[tuple[object, ...], float] = {}
         for precision, group in groups.items():
@@ -198,8 +199,8 @@ class JointCompression(Problem):
             found = self.runs.outcomes(
                 [one.tokens for one in group.values()], first.bits, first.kv_bits
             )
-            for key, score, divergence in zip(group, found.score, found.divergence, strict=True):
-                scores[key] = score, divergence
+            rows = zip(found.score, found.divergence, found.left_out, strict=True)
+            scores |= dict(zip(group, rows, strict=True))
             sharing = sum(one.precision == precision for one in each)
             seconds[precision] = (time.perf_counter() - started) / sharing
             whole = self.tokens.dense_flops * len(self.tokens.samples)
@@ -217,6 +218,7 @@ class JointCompression(Problem):
         one: Compressed,
         score: NDArray[np.float32],
         divergence: NDArray[np.float32],
+        left_out: NDArray[np.int64],
         seconds: float,
         executed: float,
     ) -> Evaluation:
@@ -240,6 +242,7 @@ class JointCompression(Problem):
                 "kl_to_dense": float(divergence.mean()),
                 "mean_bits": mean_bits(one.bits, self.quantiser.model),
                 "kv_bits": float(one.kv_bits),
+                **left_out_metrics(left_out, self.tokens.pictures),
                 **{name: self.cost_value(name, one) for name in extra},
             },
             outcomes=score,

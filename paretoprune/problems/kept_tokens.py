@@ -77,10 +77,12 @@ def kept_tokens(
     model_name: str = "model",
     new_tokens: int = DEFAULT_NEW_TOKENS,
     most_side: int = MOST_SIDE,
+    per_picture: bool = False,
 ) -> Example:
     """Answer one question densely and with each schedule, greedily, and record what was kept.
 
-    Pictures of the record are at most `most_side` pixels long. Raises `InvalidValueError` for
+    Pictures of the record are at most `most_side` pixels long. With `per_picture` each of the
+    question's pictures keeps a token where a ratio is above 0. Raises `InvalidValueError` for
     schedules that do not fit, and `UnsupportedError` where the family does not say where its visual
     tokens stand.
     """
@@ -99,7 +101,7 @@ def kept_tokens(
     longest = new_tokens if known is None else max(new_tokens, len(known))
     right = partial(_right, adapter, known, question.judge)
     said, _ = _generate(adapter.model, inputs, longest)
-    pruned = [_pruned(adapter, inputs, visual, one, right, longest) for one in wanted]
+    pruned = [_pruned(adapter, inputs, visual, one, right, longest, per_picture) for one in wanted]
     pictures, views = _pictures(items, places, most_side)
     return Example(
         question=question.prompt,
@@ -124,17 +126,24 @@ def _pruned(
     one: Wanted,
     right: Callable[[list[int]], bool | None],
     longest: int,
+    per_picture: bool,
 ) -> Pruned:
     merges: list[Merge] = []
-    view = prune(adapter.model, type(adapter), one.schedule, watched(one.pruner, merges))
+    view = prune(
+        adapter.model, type(adapter), one.schedule, watched(one.pruner, merges),
+        per_picture=per_picture,
+    )  # fmt: skip
     said, cache = _generate(view, inputs, longest)
     assert isinstance(cache, PrunedCache)
     decided = view.pruning.decided
     number = {place: i for i, place in enumerate(visual.tolist())}
+    held = [set(layer.places[0].tolist()) for layer in cache.layers]
     merged = {
         m.layer: [
             (number[source], number[target])
             for source, target in zip(m.source.tolist(), m.target.tolist(), strict=True)
+            # a picture's only token may have taken the place of the pruner's own choice
+            if source not in held[m.layer] and target in held[m.layer]
         ]
         for m in merges
     }

@@ -9,12 +9,14 @@ from numpy.typing import NDArray
 
 from paretoprune.errors import BrokenFileError
 
-Row = tuple[NDArray[np.float32], NDArray[np.float32]]
-"""Score and divergence from dense of one schedule on every sample, `[samples]` each."""
+Row = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]
+"""Of one schedule on every sample, `[samples]` each: score, divergence from dense, and pictures
+that are left without any visual token."""
+NAMES = ("score", "divergence", "left_out")
 
 
 class KnownOutcomes:
-    """Scores and divergences of fixed schedules on a whole split, by the configuration's key.
+    """Outcomes of fixed schedules on a whole split, by the configuration's key.
 
     A search that asks for a known schedule is charged as if it were run: only the work is saved.
     """
@@ -29,9 +31,10 @@ class KnownOutcomes:
         """What is known of a configuration."""
         return self._rows.get(key)
 
-    def keep(self, key: str, score: NDArray[np.float32], divergence: NDArray[np.float32]) -> None:
+    def keep(self, key: str, row: Row) -> None:
         """Remember a configuration's outcomes on all samples."""
-        self._rows[key] = score.copy(), divergence.copy()
+        score, divergence, left_out = row
+        self._rows[key] = score.copy(), divergence.copy(), left_out.copy()
 
     def save(self, file: Path) -> None:
         """Write everything to an npz file, whole or not at all."""
@@ -42,6 +45,7 @@ class KnownOutcomes:
             keys=np.array(keys),
             score=np.stack([self._rows[k][0] for k in keys]),
             divergence=np.stack([self._rows[k][1] for k in keys]),
+            left_out=np.stack([self._rows[k][2] for k in keys]),
         )
         partial.replace(file)
 
@@ -49,12 +53,13 @@ class KnownOutcomes:
         """Add what `save` wrote; raises `BrokenFileError` for another file or number of samples."""
         try:
             with np.load(file, allow_pickle=False) as stored:
-                keys, score, divergence = (stored[n] for n in ("keys", "score", "divergence"))
+                keys = stored["keys"]
+                score, divergence, left_out = (stored[name] for name in NAMES)
         except Exception as error:  # numpy raises whatever zipfile and zlib do
             raise BrokenFileError(f"cannot read outcomes from {file}: {error}") from error
-        if score.shape != (len(keys), samples) or divergence.shape != score.shape:
+        if {x.shape for x in (score, divergence, left_out)} != {(len(keys), samples)}:
             raise BrokenFileError(
                 f"{file} holds outcomes of shape {score.shape}, not of {samples} samples"
             )
-        for key, one, other in zip(keys.tolist(), score, divergence, strict=True):
-            self.keep(key, one, other)
+        for key, *row in zip(keys.tolist(), score, divergence, left_out, strict=True):
+            self.keep(key, (row[0], row[1], row[2]))

@@ -23,6 +23,7 @@ from paretoprune.problem import Measurement
 from paretoprune.problems.configuration import Configuration
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.decoder import run_population
+from paretoprune.pruning.pictures import pictures_of
 from paretoprune.pruning.tokens import Tokens, enter
 from paretoprune.schedules import keep_counts
 from paretoprune.tasks.base import Sample
@@ -49,16 +50,26 @@ class PrefillTimer:
     """Times prefills of one sample under keep schedules on the device of the model.
 
     `pruners` are those that may rank; each has a latency model of its own, of common layer times.
+    With `per_picture` every picture of the sample keeps a token where a ratio is above 0.
     """
 
-    def __init__(self, adapter: Adapter, pruners: Sequence[Pruner], sample: Sample) -> None:
+    def __init__(
+        self,
+        adapter: Adapter,
+        pruners: Sequence[Pruner],
+        sample: Sample,
+        *,
+        per_picture: bool = False,
+    ) -> None:
         self.adapter = adapter
+        self.per_picture = per_picture
         self.pruners = {pruner.name: pruner for pruner in pruners}
         self._needs = frozenset().union(*(pruner.needs for pruner in pruners))
         self._models: dict[str, tuple[LatencyModel, float]] = {}
         self._inputs = adapter.inputs([sample.image], [sample.prompt])
         with torch.inference_mode():
             self.prefill = self._made()
+        self._pictures = pictures_of(self.prefill).cpu().numpy()
         self.visual = int(self.prefill.visual.sum())
         self.text = int(self.prefill.valid.sum()) - self.visual
         cuda = adapter.model.device.type == "cuda"
@@ -86,7 +97,9 @@ class PrefillTimer:
 
     @torch.inference_mode()
     def _answer(self, prefill: Prefill, ratios: NDArray[np.float64], pruner: Pruner) -> Tensor:
-        (leaf,) = run_population(self.adapter, prefill, ratios[None], pruner)
+        (leaf,) = run_population(
+            self.adapter, prefill, ratios[None], pruner, per_picture=self.per_picture
+        )
         last = leaf.tokens.at(prefill.prompt_end[:, None])[:, 0]
         return self.adapter.head(last).argmax(-1)
 
@@ -195,11 +208,16 @@ class PrefillTimer:
                 rows.append(row)
         return np.stack([pruner.fitted(row) for row in rows])
 
+    def kept(self, ratios: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Visual tokens that the sample keeps under ratios `[layers]`: int64 `[layers]`."""
+        pictures = self._pictures if self.per_picture else None
+        return keep_counts(ratios, np.array([self.visual]), pictures)[:, 0]
+
     def tokens_and_drops(
         self, rows: NDArray[np.float64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Tokens of each layer, int64 [schedules, layers], and rankings run, int64 [schedules]."""
-        kept = np.stack([keep_counts(r, np.array([self.visual]))[:, 0] for r in rows])
+        kept = np.stack([self.kept(row) for row in rows])
         before = np.concatenate([np.full((len(kept), 1), self.visual), kept[:, :-1]], axis=1)
         return kept + self.text, ((kept < before) & (kept > 0)).sum(1)
 

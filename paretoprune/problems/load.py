@@ -44,6 +44,7 @@ def load_problem(
     objectives: str | Sequence[str] = DEFAULT_OBJECTIVES,
     prefill_bytes: int = DEFAULT_BYTES,
     executor: Placement | None = None,
+    per_picture: bool = False,
     **loading: Any,
 ) -> TokenPruning:
     """Token pruning on a model and a task by name; `pruner` is a name or a pruner, or several.
@@ -62,8 +63,9 @@ def load_problem(
     of the keep-ratio lattice (default: multiples of 8 tokens); `objectives` are `score` and one or
     more costs of `problems.costs`, such as `"score,latency_ms"`; `prefill_bytes` is the memory for
     prefills, beyond which they lie on disk; `executor` says which workers evaluate instead of this
-    process, such as `executors.RayPlacement(workers=4)`; `loading` goes to `load_adapter`
-    (dtype, device, attn, trust_remote_code).
+    process, such as `executors.RayPlacement(workers=4)`; with `per_picture` every picture of a
+    prompt keeps at least one visual token in each layer whose ratio is above 0; `loading` goes to
+    `load_adapter` (dtype, device, attn, trust_remote_code).
     """
     parse_objectives(objectives)  # mistakes show before the model loads
     if search_size < 8:
@@ -104,4 +106,5 @@ def load_problem(
         prefill_bytes=prefill_bytes,
         executor=remote,
         split=split,
+        per_picture=per_picture,
     )

@@ -86,6 +86,7 @@ def load_joint(
     batch: int = 64,
     objectives: str | Sequence[str] = joint.DEFAULT_OBJECTIVES,
     sequences: int = joint.DEFAULT_SEQUENCES,
+    per_picture: bool = False,
     dtype: str = "float32",
     device: str = "cpu",
     attn: str = "auto",
@@ -100,6 +101,6 @@ def load_joint(
     tokens = load_problem(
         model, task=task, pruner=pruner, search_knobs=search_knobs, search_size=search_size,
         heldout_size=heldout_size, data_seed=data_seed, levels=levels, batch=batch, dtype=dtype,
-        device=device, attn=attn, trust_remote_code=trust_remote_code,
+        device=device, attn=attn, trust_remote_code=trust_remote_code, per_picture=per_picture,
     )  # fmt: skip
     return JointCompression(tokens, objectives=objectives, sequences=sequences)

@@ -103,16 +103,22 @@ def peak_bytes(device: torch.device, call: Callable[[], object]) -> int:
 
 
 def peak_prefill_bytes(
-    adapter: Adapter, prefill: Prefill, ratios: NDArray[np.float64], pruner: Pruner
+    adapter: Adapter,
+    prefill: Prefill,
+    ratios: NDArray[np.float64],
+    pruner: Pruner,
+    *,
+    per_picture: bool = False,
 ) -> int:
     """Most bytes that a prefill under ratios `[layers]` holds at once, beyond what it starts with.
 
-    Measured by `peak_bytes`. Includes the cache of keys and values.
+    Measured by `peak_bytes`, arguments as in `run_population`. Includes the cache of keys and
+    values.
     """
     keeping: Any = _Keeping(adapter)
 
     def call() -> None:
-        for _ in run_population(keeping, prefill, ratios[None], pruner):
+        for _ in run_population(keeping, prefill, ratios[None], pruner, per_picture=per_picture):
             pass
 
     with torch.inference_mode():

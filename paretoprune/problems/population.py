@@ -31,10 +31,14 @@ from paretoprune.pruning.trunk import Trunk
 
 @dataclass(frozen=True)
 class Outcomes:
-    """`score` (in 0..1) and `divergence` float32 [schedules, samples]; `flops` really run."""
+    """`score` (in 0..1) and `divergence` float32 [schedules, samples]; `flops` really run.
+
+    `left_out` int64 [schedules, samples] are pictures without any visual token in the last layer.
+    """
 
     score: NDArray[np.float32]
     divergence: NDArray[np.float32]
+    left_out: NDArray[np.int64]
     flops: float
 
 
@@ -86,18 +90,20 @@ def score_population(
     chosen: NDArray[np.bool_],
     wanted: NDArray[np.bool_] | None = None,
     trunks: Sequence[Trunk | None] | None = None,
+    per_picture: bool = False,
 ) -> Outcomes:
     """Score schedules `ratios` [schedules, layers] on the `chosen` samples, bool [samples].
 
     `pruners` ranks for each schedule; `dense` are the dense model's log-probabilities of each
     batch, `trunks` its kept states, if any; `scorer` knows the samples. `wanted` bool [schedules,
-    samples] says which of the chosen samples each schedule is for (None: all). Entries of other
-    samples stay 0.
+    samples] says which of the chosen samples each schedule is for (None: all). With `per_picture`
+    every picture keeps a token where a ratio is above 0. Entries of other samples stay 0.
     """
     if wanted is None:
         wanted = np.ones((len(ratios), len(chosen)), dtype=np.bool_)
     score = np.zeros((len(ratios), len(chosen)), dtype=np.float32)
     divergence = np.zeros_like(score)
+    left_out = np.zeros(score.shape, dtype=np.int64)
 
     def run(number: int) -> float:
         return run_rows(number, chosen[batches[number].sample.cpu().numpy()])
@@ -127,7 +133,7 @@ def score_population(
             for leaf in run_population(
                 adapter, part.prefill, ratios, pruners,
                 sample=part.sample, executed=meter, answers=part.places, trunk=trunk,
-                wanted=wanted[:, numbers], with_path=part.goes_on,
+                wanted=wanted[:, numbers], with_path=part.goes_on, per_picture=per_picture,
             ):  # fmt: skip
                 mine, theirs = part, teacher
                 if len(leaf.rows) < len(numbers):
@@ -140,6 +146,7 @@ def score_population(
                     asked = wanted[index, numbers[leaf.rows]]
                     score[index, numbers[leaf.rows[asked]]] = right[asked]
                     divergence[index, numbers[leaf.rows[asked]]] = away[asked]
+                    left_out[index, numbers[leaf.rows[asked]]] = leaf.left_out[asked]
         return meter.flops
 
     threads = torch.get_num_threads()
@@ -153,8 +160,9 @@ def score_population(
     if count > 1:
         summed(torch.from_numpy(score))  # in place: the arrays share the tensors' memory
         summed(torch.from_numpy(divergence))
+        summed(torch.from_numpy(left_out))
         flops = float(summed(torch.tensor(flops, dtype=torch.float64)))
-    return Outcomes(score, divergence, flops)
+    return Outcomes(score, divergence, left_out, flops)
 
 
 def _in_threads(run: Callable[[int], float], sizes: Mapping[int, int], threads: int) -> float:
@@ -166,3 +174,15 @@ def _in_threads(run: Callable[[int], float], sizes: Mapping[int, int], threads: 
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)  # MKL's number is one for all threads
+
+
+def left_out_metrics(left_out: NDArray[np.int64], pictures: NDArray[np.int64]) -> dict[str, float]:
+    """Samples and pictures without any visual token in the last layer, as metrics.
+
+    `left_out` are such pictures of each sample, of its `pictures`, int64 `[samples]` both. A sample
+    that shows none does not count.
+    """
+    return {
+        "samples_left_out": float(((left_out == pictures) & (pictures > 0)).sum()),
+        "pictures_left_out": float(left_out.sum()),
+    }

@@ -24,10 +24,15 @@ from paretoprune.quantisation.quantised import Quantiser
 
 @dataclass(frozen=True)
 class Found:
-    """`score` and `divergence` float32 [configurations, samples]; `flops` really run."""
+    """`score` and `divergence` float32 [configurations, samples]; `flops` really run.
+
+    `left_out` int64 [configurations, samples] are pictures without any visual token in the last
+    layer.
+    """
 
     score: NDArray[np.float32]
     divergence: NDArray[np.float32]
+    left_out: NDArray[np.int64]
     flops: float
 
 
@@ -81,11 +86,13 @@ class QuantisedRuns:
             adapter, table.pruners, self._batches(adapter, bits), tokens.dense_log_probabilities,
             table.ratios, scorer=Scorer(adapter, tokens.samples),
             chosen=np.ones(count, dtype=np.bool_), wanted=table.wanted,
+            per_picture=tokens.per_picture,
         )  # fmt: skip
         samples = np.arange(count)
         return Found(
             np.stack([scored.score[row, samples] for row in table.of]),
             np.stack([scored.divergence[row, samples] for row in table.of]),
+            np.stack([scored.left_out[row, samples] for row in table.of]),
             scored.flops,
         )
 

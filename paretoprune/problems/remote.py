@@ -53,7 +53,13 @@ class Remote:
         self.crew = crew
 
     def split(
-        self, name: str, groups: Sequence[Sequence[int]], samples: int, known: Sequence[Pruner]
+        self,
+        name: str,
+        groups: Sequence[Sequence[int]],
+        samples: int,
+        known: Sequence[Pruner],
+        *,
+        per_picture: bool = False,
     ) -> RemoteSplit:
         """The split called `name`, of batches that hold the samples numbered in `groups`.
 
@@ -66,7 +72,8 @@ class Remote:
                     f"workers build pruners by their registered names, and {pruner.name!r} is not "
                     "that of this one; register it by an entry point, or run in process"
                 )
-        return RemoteSplit(self.crew, name, shards_of(groups, self.crew.size), samples, known)
+        shards = shards_of(groups, self.crew.size)
+        return RemoteSplit(self.crew, name, shards, samples, known, per_picture=per_picture)
 
 
 def shards_of(groups: Sequence[Sequence[int]], workers: int) -> list[list[list[int]]]:
@@ -90,6 +97,8 @@ class RemoteSplit:
         shards: Sequence[Sequence[Sequence[int]]],
         samples: int,
         known: Sequence[Pruner],
+        *,
+        per_picture: bool = False,
     ) -> None:
         self._crew = crew
         self._samples = samples
@@ -102,6 +111,7 @@ class RemoteSplit:
             number: {
                 "split": name, "groups": [list(group) for group in shards[number]],
                 "pruners": [[pruner.name, dict(pruner.settings)] for pruner in known],
+                "per_picture": per_picture,
             }
             for number in self._shards
         }  # fmt: skip
@@ -114,10 +124,9 @@ class RemoteSplit:
         return self._measured
 
     def _measure(self) -> Measured:
-        found = Measured(
-            np.zeros(self._samples, dtype=np.int64), np.zeros(self._samples, dtype=np.int64),
-            np.zeros((2, self._samples), dtype=np.float32),
-        )  # fmt: skip
+        visual, text, pictures = np.zeros((3, self._samples), dtype=np.int64)
+        outcomes = np.zeros((2, self._samples), dtype=np.float32)
+        found = Measured(visual, text, pictures, outcomes)
         messages = [
             (number, encode({**about, "do": "measure"}, {}))
             for number, about in self._about.items()
@@ -126,6 +135,7 @@ class RemoteSplit:
             rows = self._shards[number]
             found.visual_tokens[rows] = arrays["visual"]
             found.text_tokens[rows] = arrays["text"]
+            found.pictures[rows] = arrays["pictures"]
             found.outcomes[:, rows] = arrays["outcomes"]
         return found
 
@@ -136,12 +146,14 @@ class RemoteSplit:
         self._forget()
         score = np.zeros((len(table.ratios), self._samples), dtype=np.float32)
         divergence = np.zeros_like(score)
+        left_out = np.zeros(score.shape, dtype=np.int64)
         flops = 0.0
         for number, (said, arrays) in self._answers(tasks, messages):
             rows = self._shards[number]
             score[:, rows], divergence[:, rows] = arrays["score"], arrays["divergence"]
+            left_out[:, rows] = arrays["left_out"]
             flops += said["flops"]
-        return Outcomes(score, divergence, flops)
+        return Outcomes(score, divergence, left_out, flops)
 
     def begin(self, table: Table, chosen: NDArray[np.bool_]) -> None:
         """Send what `score` will be asked for next, so that no worker waits for the others."""

@@ -25,6 +25,7 @@ class SampleCosts:
 
     The first of `pruners` ranks where none is named; all of them may. `question_tokens` counts
     those of each sample's question, int64 `[samples]`, asked for once, by policies that are priced.
+    With `pictures` of each sample, int64 `[samples]`, each keeps a token where a ratio is above 0.
     `timer` is one to share; without one, the first cost that needs it makes it.
     """
 
@@ -37,6 +38,7 @@ class SampleCosts:
         visual_tokens: NDArray[np.int64],
         text_tokens: NDArray[np.int64],
         question_tokens: Callable[[], NDArray[np.int64]],
+        pictures: NDArray[np.int64] | None = None,
         timer: PrefillTimer | None = None,
     ) -> None:
         self._adapter = adapter
@@ -44,12 +46,20 @@ class SampleCosts:
         self._pruners = tuple(pruners)
         self._visual_tokens, self._text_tokens = visual_tokens, text_tokens
         self._count_questions = question_tokens
+        self._pictures = pictures
         self._given_timer = timer
         self._peaks: dict[tuple[str, bytes], int] = {}
         layers = adapter.spec.layers
         self.dense_flops, self.blind_flops = (
             float(self.flops(np.full(layers, keep)).mean()) for keep in (1.0, 0.0)
         )
+
+    def kept(self, ratios: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Visual tokens kept under ratios `[layers]`, or each sample's: int64 `[layers, samples]`.
+
+        The one place where a problem counts them.
+        """
+        return keep_counts(ratios, self._visual_tokens, self._pictures)
 
     # --- FLOPs
 
@@ -65,7 +75,7 @@ class SampleCosts:
         `policy` gave each sample its ratios, `[samples, layers]`.
         """
         spec = self._adapter.spec
-        kept = keep_counts(ratios, self._visual_tokens)  # [layers, samples]
+        kept = self.kept(ratios)
         total = layer_cost(spec, kept + self._text_tokens).sum(0)
         ranking = pruner or self._pruners[0]
         total += choosing_flops(ranking, spec, self._text_tokens, self._visual_tokens, kept)
@@ -102,7 +112,7 @@ class SampleCosts:
             distinct, which = np.unique(np.atleast_2d(one.ratios), axis=0, return_inverse=True)
             values = np.array([self._typical(name, row, one.pruner) for row in distinct])
             return np.asarray(np.broadcast_to(values[which.reshape(-1)], len(self._samples)))
-        kept = keep_counts(one.ratios, self._visual_tokens)  # [layers, samples]
+        kept = self.kept(one.ratios)
         if name == "kv_bytes":
             layers = self._adapter.spec.layers
             each = kv_bytes(self._adapter.spec, np.ones(layers, dtype=np.int64)) / layers
@@ -121,7 +131,8 @@ class SampleCosts:
         if self._given_timer is not None:
             return self._given_timer
         sample = typical_sample(self._samples, self._text_tokens + self._visual_tokens)
-        return PrefillTimer(self._adapter, self._pruners, sample)
+        quota = self._pictures is not None
+        return PrefillTimer(self._adapter, self._pruners, sample, per_picture=quota)
 
     def _typical(self, name: str, ratios: NDArray[np.float64], pruner: Pruner) -> float:
         if name == "latency_ms":
@@ -130,7 +141,9 @@ class SampleCosts:
 
     def _peak_bytes(self, ratios: NDArray[np.float64], pruner: Pruner) -> int:
         timer = self.timer
-        path = pruner.label, keep_counts(ratios, np.array([timer.visual])).tobytes()
+        path = pruner.label, timer.kept(ratios).tobytes()
         if path not in self._peaks:
-            self._peaks[path] = peak_prefill_bytes(self._adapter, timer.prefill, ratios, pruner)
+            self._peaks[path] = peak_prefill_bytes(
+                self._adapter, timer.prefill, ratios, pruner, per_picture=timer.per_picture
+            )
         return self._peaks[path]

@@ -27,7 +27,8 @@ class Scored:
     `schedule` is the mean over samples where a `policy` gave each its own. Scores are means of
     outcomes in 0..1, which `measure` names, overall and per question family; costs are per sample.
     `preset` is the published configuration that the schedule is, if it is one. `figures` are the
-    task's own, by name: of the schedule, the dense and the blind model.
+    task's own, by name: of the schedule, the dense and the blind model. The samples show so many
+    `pictures`, of which each keeps a token with `per_picture`.
     """
 
     model: str
@@ -46,6 +47,8 @@ class Scored:
     preset: Preset | None = None
     measure: str = "exact match"
     figures: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
+    pictures: int = 0
+    per_picture: bool = False
 
 
 def score_schedule(
@@ -63,8 +66,11 @@ def score_schedule(
     device: str = "cpu",
     attn: str = "auto",
     trust_remote_code: bool = False,
+    per_picture: bool = False,
 ) -> Scored:
     """Evaluate a schedule exactly as given (no lattice), a policy, or a preset.
+
+    With `per_picture` every picture of a prompt keeps a token where a ratio is above 0.
 
     Raises `InvalidValueError` where it does not fit the model, as every preset does.
     """
@@ -72,7 +78,7 @@ def score_schedule(
     problem = load_problem(
         model, task=task, data=data, pruner=ranking, data_seed=data_seed, batch=batch, split=split,
         search_size=size, heldout_size=0, dtype=dtype, device=device, attn=attn,
-        trust_remote_code=trust_remote_code,
+        trust_remote_code=trust_remote_code, per_picture=per_picture,
     )  # fmt: skip
     layers = problem.adapter.spec.layers
     preset = schedule if isinstance(schedule, Preset) else None
@@ -107,6 +113,8 @@ def score_schedule(
         preset=preset,
         measure=measure_of(problem.samples),
         figures={name: (found[name], *both) for name, both in beside.items()},
+        pictures=int(problem.pictures.sum()),
+        per_picture=per_picture,
     )
 
 

@@ -44,13 +44,15 @@ def show_schedule(
     device: str = "cpu",
     attn: str = "auto",
     trust_remote_code: bool = False,
+    per_picture: bool | None = None,
 ) -> Example:
     """What `schedule` keeps of one question's visual tokens, with each pruner of `ranking`.
 
     The question is about `images`, or about held-out sample number `sample` of a task, whose own
     question is the default. `schedule` is written as `schedules.written` says; without a `ranking`,
     the pruner of a schedule file is used, else FastV. `presets` are shown beside it, or alone
-    unless a `schedule` or a `ranking` is given, each with its own pruner. Raises a
+    unless a `schedule` or a `ranking` is given, each with its own pruner. With `per_picture`, by
+    default as the schedule file says, each picture keeps a token where a ratio is above 0. Raises a
     `ParetopruneError` for what does not fit.
     """
     published = find_presets(presets) if presets else []
@@ -86,7 +88,11 @@ def show_schedule(
     wanted = [Wanted(label, keep, pruner) for label, pruner in zip(labels, found, strict=True)]
     layers = adapter.spec.layers
     wanted += [Wanted(p.name, p.schedule(layers), rankers[p.name]) for p in published]
-    return kept_tokens(adapter, asked, wanted, model_name=model, new_tokens=new_tokens)
+    if per_picture is None:
+        per_picture = written.content is not None and written.content.per_picture
+    return kept_tokens(
+        adapter, asked, wanted, model_name=model, new_tokens=new_tokens, per_picture=per_picture
+    )
 
 
 def _follows(pruner: Pruner, keep: KeepSchedule) -> bool:

@@ -17,6 +17,7 @@ from paretoprune.problems.prefill_store import DEFAULT_BYTES, PrefillStore
 from paretoprune.problems.teacher_forcing import answered_batch
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.decoder import run_population
+from paretoprune.pruning.pictures import pictures_of
 from paretoprune.pruning.trunk import Trunk, trunk_bytes
 from paretoprune.tasks.base import Sample
 
@@ -27,11 +28,13 @@ DEFAULT_DENSE_BYTES = 1 << 30
 class Measured:
     """What a split is measured by: token counts int64 `[samples]`, and reference outcomes.
 
-    `outcomes` float32 `[2, samples]` are the dense model's and the blind one's.
+    `pictures` int64 `[samples]` are those of each prompt that have visual tokens. `outcomes`
+    float32 `[2, samples]` are the dense model's and the blind one's.
     """
 
     visual_tokens: NDArray[np.int64]
     text_tokens: NDArray[np.int64]
+    pictures: NDArray[np.int64]
     outcomes: NDArray[np.float32]
 
 
@@ -55,7 +58,8 @@ class Split:
     With all samples' groups this is the whole split; a worker has some of them, and zeros for the
     other samples. `needs` are the pruners'. `prefill_bytes` of prefills stay in memory, the rest on
     disk; `dense_bytes` of the dense model's hidden states and keys are kept, so that no population
-    runs those layers again.
+    runs those layers again. With `per_picture` every picture keeps a token where a ratio is above
+    0.
     """
 
     def __init__(
@@ -68,8 +72,10 @@ class Split:
         needs: frozenset[str],
         prefill_bytes: int = DEFAULT_BYTES,
         dense_bytes: int = DEFAULT_DENSE_BYTES,
+        per_picture: bool = False,
     ) -> None:
         self._adapter = adapter
+        self._per_picture = per_picture
         self.batches = PrefillStore(
             (answered_batch(adapter, samples, numbers, needs=needs) for numbers in groups),
             limit=prefill_bytes,
@@ -78,12 +84,15 @@ class Split:
         self.dense_log_probabilities: list[torch.Tensor] = []
         self.trunks: list[Trunk | None] = []
         visual = np.zeros(len(samples), dtype=np.int64)
-        text = np.zeros(len(samples), dtype=np.int64)
+        text, pictures = np.zeros_like(visual), np.zeros_like(visual)
         for part in self.batches:
             rows = part.sample.cpu().numpy()
             visual[rows] = part.prefill.visual.sum(1).cpu().numpy()
             text[rows] = part.prefill.valid.sum(1).cpu().numpy() - visual[rows]
-        self._measured = Measured(visual, text, self._references(len(samples), pruner, dense_bytes))
+            pictures[rows] = pictures_of(part.prefill).cpu().numpy()
+        self._measured = Measured(
+            visual, text, pictures, self._references(len(samples), pruner, dense_bytes)
+        )
 
     @property
     def measured(self) -> Measured:
@@ -118,6 +127,7 @@ class Split:
         return score_population(
             self._adapter, table.pruners, self.batches, self.dense_log_probabilities, table.ratios,
             chosen=chosen, wanted=table.wanted, scorer=self.scorer, trunks=self.trunks,
+            per_picture=self._per_picture,
         )  # fmt: skip
 
     def begin(self, table: Table, chosen: NDArray[np.bool_]) -> None:

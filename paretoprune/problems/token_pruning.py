@@ -36,7 +36,7 @@ from paretoprune.problems.fingerprints import data_fingerprint, model_fingerprin
 from paretoprune.problems.kept_tokens import Question, Wanted, kept_tokens
 from paretoprune.problems.known import KnownOutcomes, Row
 from paretoprune.problems.latency import PrefillTimer
-from paretoprune.problems.population import tabulate
+from paretoprune.problems.population import left_out_metrics, tabulate
 from paretoprune.problems.prefill_store import DEFAULT_BYTES, PrefillStore
 from paretoprune.problems.presets import guests_for, published
 from paretoprune.problems.sample_costs import SampleCosts
@@ -80,11 +80,12 @@ class TokenPruning(Problem):
     kernel that fits the model; `left_out` says why others do not. `prefill_bytes` of prefills stay
     in memory, the rest on disk; `dense_bytes` of the dense model's hidden states and keys are kept,
     so that no population runs those layers again. With `known` set, no schedule is run twice (see
-    `problems.known`). `task` adds its own figures, such as F1, to the
-    metrics of every evaluation on all samples. `lean_layers=False` evaluates with the model's
-    own layers alone (see `adapters.lean`), for debugging; prefills are timed and their memory
-    measured with those in any case. With an `executor` its workers evaluate; `split` is how they
-    know the samples.
+    `problems.known`). `task` adds its own figures, such as F1, to the metrics of every evaluation
+    on all samples. `lean_layers=False` evaluates with the model's own layers alone (see
+    `adapters.lean`), for debugging; prefills are timed and their memory measured with those in any
+    case. With `per_picture` every picture of a prompt keeps at least one visual token in each layer
+    whose ratio is above 0 (without, every sample does). With an `executor` its workers evaluate;
+    `split` is how they know the samples.
     """
 
     name = "token-pruning"
@@ -112,8 +113,10 @@ class TokenPruning(Problem):
         lean_layers: bool = True,
         executor: Remote | None = None,
         split: str = "search",
+        per_picture: bool = False,
     ) -> None:
         self.adapter = adapter
+        self.per_picture = per_picture
         self._engine = lean(adapter) if lean_layers else adapter
         self.operators = Operators.of(pruner)
         self.presets = tuple(presets)
@@ -136,15 +139,19 @@ class TokenPruning(Problem):
         self._scoring: Scoring = (
             self._split
             if executor is None
-            else executor.split(split, self._groups, len(self.samples), pruners)
+            else executor.split(
+                split, self._groups, len(self.samples), pruners, per_picture=per_picture
+            )
         )
         measured = self._scoring.measured
         self.visual_tokens, self.text_tokens = measured.visual_tokens, measured.text_tokens
+        self.pictures = measured.pictures
         self.dense_outcomes, self.blind_outcomes = measured.outcomes
         self.dense_score, self.blind_score = (float(row.mean()) for row in measured.outcomes)
         self.sample_costs = SampleCosts(
             adapter, self.samples, pruners, visual_tokens=self.visual_tokens,
             text_tokens=self.text_tokens, question_tokens=self._question_tokens, timer=timer,
+            pictures=self.pictures if per_picture else None,
         )  # fmt: skip
         self.known: KnownOutcomes | None = None
         self._decisions: dict[str, NDArray[np.float64]] = {}
@@ -189,6 +196,7 @@ class TokenPruning(Problem):
         return Split(
             self._engine, self.samples, self._groups, self.pruner, needs=self._needs,
             prefill_bytes=self._prefill_bytes, dense_bytes=self._dense_bytes,
+            per_picture=self.per_picture,
         )  # fmt: skip
 
     @property
@@ -352,14 +360,16 @@ class TokenPruning(Problem):
     def _rows(
         self, distinct: Mapping[str, Configuration], chosen: NDArray[np.bool_]
     ) -> tuple[list[Row], float]:
-        """Score and divergence of each configuration on the chosen samples; the FLOPs run.
+        """Outcomes of each configuration on the chosen samples; the FLOPs run.
 
         What is known is not run again; what is run on the whole split becomes known.
         """
         samples = np.flatnonzero(chosen)
         known = {} if self.known is None else {key: self.known.get(key) for key in distinct}
         found: dict[str, Row] = {
-            key: (row[0][samples], row[1][samples]) for key, row in known.items() if row is not None
+            key: (row[0][samples], row[1][samples], row[2][samples])
+            for key, row in known.items()
+            if row is not None
         }
         new = {key: one for key, one in distinct.items() if key not in found}
         flops = 0.0
@@ -368,10 +378,10 @@ class TokenPruning(Problem):
             scored = self._scoring.score(table, chosen)
             flops = scored.flops
             for of, (key, one) in zip(table.of, new.items(), strict=True):
-                row = scored.score[of[samples], samples], scored.divergence[of[samples], samples]
-                found[key] = row
+                place = of[samples], samples
+                found[key] = scored.score[place], scored.divergence[place], scored.left_out[place]
                 if self.known is not None and one.policy is None and chosen.all():
-                    self.known.keep(key, *row)
+                    self.known.keep(key, found[key])
         return [found[key] for key in distinct], flops
 
     def _evaluation(
@@ -381,6 +391,7 @@ class TokenPruning(Problem):
         chosen: NDArray[np.bool_],
         outcomes: NDArray[np.float32],
         divergence: NDArray[np.float32],
+        left_out: NDArray[np.int64],
         *,
         cost: float,
         executed: float,
@@ -399,6 +410,7 @@ class TokenPruning(Problem):
             "keep": list(one.schedule.ratios),
             "pruner": one.pruner.name,
             "pruner_settings": dict(one.pruner.settings),
+            **({"per_picture": True} if self.per_picture else {}),
         }
         if one.policy is not None:
             detail["policy"] = one.policy.key
@@ -433,6 +445,7 @@ class TokenPruning(Problem):
                 "gflops": float(
                     self.sample_costs.flops(one.ratios, one.pruner, one.policy).mean() / 1e9
                 ),
+                **left_out_metrics(left_out, self.pictures[chosen]),
                 **extra,
                 **(self.task_metrics(outcomes) if chosen.all() else {}),
             },
@@ -470,6 +483,7 @@ class TokenPruning(Problem):
                 kept_tokens(
                     self.adapter, Question.of(sample), wanted,
                     model_name=self.model_name, most_side=EXAMPLE_SIDE,
+                    per_picture=self.per_picture,
                 )
                 for sample in chosen
             ]  # fmt: skip
@@ -554,7 +568,7 @@ class TokenPruning(Problem):
             levels=self.levels, batch=self.batch, model_name=self.model_name,
             objectives=(SCORE, *self.costs), prefill_bytes=self._prefill_bytes,
             dense_bytes=self._dense_bytes, lean_layers=self._lean_layers, task=self._task,
-            executor=self._executor, split="heldout",
+            executor=self._executor, split="heldout", per_picture=self.per_picture,
             timer=self.sample_costs.timer if timed else None,
         )  # fmt: skip
 
@@ -587,6 +601,7 @@ class TokenPruning(Problem):
             "family": self.adapter.family,
             "pruner": ",".join(self.operators.names),
             **self._described_knobs(),
+            **({"per_picture": True} if self.per_picture else {}),
             "layers": self.adapter.spec.layers,
             "levels": self.levels,
             "objectives": [SCORE, *self.costs],

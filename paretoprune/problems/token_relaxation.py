@@ -71,6 +71,11 @@ class TokenRelaxation:
         self._linear = float(probe[0]) - self._quadratic
 
     @property
+    def _quotas(self) -> bool:
+        """Whether some sample shows several pictures, each of which keeps a token."""
+        return self.problem.per_picture and bool((self.problem.pictures > 1).any())
+
+    @property
     def reachable(self) -> tuple[float, float]:
         """Lowest and highest relative compute of the space: layers before `first` stay dense."""
         lowest = torch.zeros(1, self.layers, dtype=torch.float64)
@@ -120,13 +125,13 @@ class TokenRelaxation:
             tokens = run_score_soft(
                 adapter, batch.prefill, ratios, pruner, temperature=tau,
                 straight_through=straight_through, checkpoint=self.checkpoint,
-                sample=batch.sample,
+                sample=batch.sample, per_picture=self.problem.per_picture,
             )  # fmt: skip
         else:
             tokens = run_soft(
                 adapter, batch.prefill, ratios, pruner, tau=tau,
                 straight_through=straight_through, noise=noise, checkpoint=self.checkpoint,
-                sample=batch.sample,
+                sample=batch.sample, per_picture=self.problem.per_picture,
             )  # fmt: skip
         return batch.log_probabilities(adapter, tokens)
 
@@ -148,6 +153,10 @@ class TokenRelaxation:
 
     def compute(self, ratios: Tensor) -> Tensor:
         """Relative compute u of real-valued ratios `[rows, layers]`: `[rows]`; ranking left out."""
+        if self._quotas:
+            everyone = np.arange(self.samples)
+            each = [self.sample_compute(row.expand(self.samples, -1), everyone) for row in ratios]
+            return torch.stack([row.mean() for row in each])
         first = self._mean[0] + ratios * self._mean[1]
         second = self._square[0] + ratios * self._square[1] + ratios**2 * self._square[2]
         flops = (self._linear * first + self._quadratic * second).sum(-1)
@@ -205,7 +214,11 @@ class TokenRelaxation:
         """Relative compute of samples under their own ratios `[rows, layers]`: `[rows]`."""
         text = torch.from_numpy(self.problem.text_tokens[samples]).to(ratios)[:, None]
         visual = torch.from_numpy(self.problem.visual_tokens[samples]).to(ratios)[:, None]
-        tokens = text + ratios * visual
+        kept = ratios * visual
+        if self._quotas:
+            least = torch.from_numpy(self.problem.pictures[samples]).to(ratios)[:, None]
+            kept = torch.where(ratios > 0, kept.maximum(least), kept)
+        tokens = text + kept
         flops = (self._linear * tokens + self._quadratic * tokens**2).sum(-1)
         blind, dense = self.problem.blind_flops, self.problem.dense_flops
         return (flops - blind) / (dense - blind)
@@ -263,7 +276,10 @@ class TokenRelaxation:
             passes = 1 + BACKWARD + self.checkpoint
             return passes * flops / (self.problem.dense_flops * self.samples)
         visual = self._mean[1]
-        kept = np.minimum(np.ceil(ratios * visual) + math.ceil(BAND * tau), visual) / visual
+        count = np.ceil(ratios * visual)
+        if self._quotas:
+            count = np.maximum(count, np.where(ratios > 0, self.problem.pictures.mean(), 0))
+        kept = np.minimum(count + math.ceil(BAND * tau), visual) / visual
         passes = 1 + BACKWARD + straight_through + self.checkpoint
         return passes * self._flops(kept) / (self.problem.dense_flops * self.samples)
 

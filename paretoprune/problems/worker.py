@@ -37,7 +37,7 @@ class SplitWorker:
         self._adapter = lean(adapter)
         self._task = load_task(recipe["task"], recipe["data"])
         self._samples: dict[str, Sequence[Sample]] = {}
-        self._splits: dict[tuple[str, str], tuple[Split, NDArray[np.int64]]] = {}
+        self._splits: dict[tuple[str, str, bool], tuple[Split, NDArray[np.int64]]] = {}
         self._pruners: dict[str, Pruner] = {}
 
     def __call__(self, message: bytes) -> bytes:
@@ -50,7 +50,7 @@ class SplitWorker:
                 {},
                 {
                     "visual": found.visual_tokens[rows], "text": found.text_tokens[rows],
-                    "outcomes": found.outcomes[:, rows],
+                    "pictures": found.pictures[rows], "outcomes": found.outcomes[:, rows],
                 },
             )  # fmt: skip
         count = len(self._samples[said["split"]])
@@ -66,12 +66,15 @@ class SplitWorker:
         scored = split.score(table, chosen)
         return encode(
             {"flops": scored.flops},
-            {"score": scored.score[:, rows], "divergence": scored.divergence[:, rows]},
-        )
+            {
+                "score": scored.score[:, rows], "divergence": scored.divergence[:, rows],
+                "left_out": scored.left_out[:, rows],
+            },
+        )  # fmt: skip
 
     def _split(self, said: Mapping[str, Any]) -> tuple[Split, NDArray[np.int64]]:
         name, groups = said["split"], said["groups"]
-        key = name, repr(groups)
+        key = name, repr(groups), said["per_picture"]
         if key not in self._splits:
             recipe = self._recipe
             if name not in self._samples:
@@ -79,7 +82,10 @@ class SplitWorker:
                 self._samples[name] = self._task(name, size, seed=recipe["data_seed"])
             known = [self._pruner(*one) for one in said["pruners"]]
             needs = frozenset[str]().union(*(pruner.needs for pruner in known))
-            split = Split(self._adapter, self._samples[name], groups, known[0], needs=needs)
+            split = Split(
+                self._adapter, self._samples[name], groups, known[0], needs=needs,
+                per_picture=said["per_picture"],
+            )  # fmt: skip
             rows = np.concatenate([np.asarray(group, dtype=np.int64) for group in groups])
             self._splits[key] = split, rows
         return self._splits[key]

@@ -42,7 +42,7 @@ class AIM(RowPruner):
         if one.layer == 0:
             return merged(one.states[0], n, weighted=False, in_order=False)
         order = self.score(one)[0].argsort(descending=True, stable=True)
-        return order[:n], None
+        return order, None
 
     def score(self, one: PruningContext) -> Tensor:
         """PageRank of each visual token of one sample, [1, V]."""

@@ -229,10 +229,12 @@ class Selection:
     """Kept visual tokens: `indices` int64 [B, n] into the context's V visual tokens, best first.
 
     `weights` [B, n, V], where a pruner merges: kept token i becomes the weighted sum of the V.
+    `order` int64 [B, V], where a pruner ranks all tokens: what is not chosen, from best to worst.
     """
 
     indices: Tensor
     weights: Tensor | None = None
+    order: Tensor | None = None
 
 
 class Pruner(ABC):
@@ -372,4 +374,5 @@ class ScorePruner(Pruner):
 
     def choose(self, context: PruningContext, counts: Tensor) -> Selection:
         """What is taken of the order."""
-        return Selection(self.take(context, self.order(context), counts))
+        order = self.order(context)
+        return Selection(self.take(context, order, counts), order=order)

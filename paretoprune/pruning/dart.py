@@ -9,7 +9,7 @@ from torch import Tensor
 
 from paretoprune.cost import DecoderSpec
 from paretoprune.pruning.base import PruningContext
-from paretoprune.pruning.rows import RowPruner
+from paretoprune.pruning.rows import RowPruner, with_others
 from paretoprune.pruning.similarity import unit
 from paretoprune.space import Int
 
@@ -32,7 +32,7 @@ class DART(RowPruner):
         self.text_pivots = self.knobs[1].inside(text_pivots)
 
     def choose_row(self, one: PruningContext, n: int) -> tuple[Tensor, Tensor | None]:
-        """Visual pivots, then each pivot's share."""
+        """Visual pivots, then each pivot's share; of the others, the largest keys come first."""
         if one.keys is None:
             raise ValueError("layer 0 has no keys before it; declare first_layer = 1")
         size = one.keys[0].abs().sum((0, 2))
@@ -49,7 +49,7 @@ class DART(RowPruner):
             similar[chosen] = torch.inf
             share = base + (number < more)
             chosen = torch.cat([chosen, similar.argsort(stable=True)[:share]])
-        return chosen, None
+        return with_others(chosen, _largest(size, one.visual[0], None)), None
 
     def drop_flops(
         self,
@@ -65,6 +65,9 @@ class DART(RowPruner):
         return np.asarray(2.0 * spec.hidden * np.asarray(visual, dtype=np.float64) * pivots)
 
 
-def _largest(size: Tensor, index: Tensor, count: int) -> Tensor:
-    """Places within `index` [N] of the `count` tokens of largest `size`, int64, largest first."""
+def _largest(size: Tensor, index: Tensor, count: int | None) -> Tensor:
+    """Places within `index` [N] of the `count` tokens of largest `size`, largest first: int64.
+
+    None counts all.
+    """
     return size[index].argsort(descending=True, stable=True)[:count]

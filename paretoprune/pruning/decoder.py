@@ -19,8 +19,9 @@ from torch import Tensor
 from paretoprune.adapters.base import Adapter, Prefill
 from paretoprune.cost import answer_layer_cost, layer_cost
 from paretoprune.errors import InvalidValueError
-from paretoprune.pruning.base import Pruner, ScorePruner
+from paretoprune.pruning.base import Pruner, ScorePruner, Selection
 from paretoprune.pruning.last_layer import can_run_at, run_last_at
+from paretoprune.pruning.pictures import with_each_picture
 from paretoprune.pruning.tokens import Tokens, enter
 from paretoprune.pruning.trunk import Trunk
 from paretoprune.schedules import keep_counts
@@ -41,7 +42,8 @@ Drop: TypeAlias = "Callable[[NDArray[np.int64], NDArray[np.int64] | None], Token
 class Leaf:
     """The decoder's output for the candidates (indices) that share it.
 
-    `rows` int64 [b] are the places in the batch of the samples that `tokens` hold, in order.
+    `rows` int64 [b] are the places in the batch of the samples that `tokens` hold, in order, and
+    `left_out` int64 [b] how many of their pictures the last layer has no token of.
     `path` holds the tokens behind each layer, keys and values included, where it was asked for:
     what decoding goes on from (`pruning.continuation`).
     """
@@ -49,6 +51,7 @@ class Leaf:
     candidates: list[int]
     tokens: Tokens
     rows: NDArray[np.int64]
+    left_out: NDArray[np.int64]
     path: tuple[Tokens, ...] = ()
 
 
@@ -64,6 +67,7 @@ def run_population(
     trunk: Trunk | None = None,
     wanted: NDArray[np.bool_] | None = None,
     with_path: bool = False,
+    per_picture: bool = False,
 ) -> Iterator[Leaf]:
     """Run every keep schedule of `ratios`, float64 [candidates, layers], on one batch.
 
@@ -74,7 +78,8 @@ def run_population(
     `trunk` keeps this batch's dense states for later calls, always with the same `with_path`, which
     gives leaves their path and runs every layer for all tokens. `wanted` bool [candidates, B] says
     on which samples a schedule is to be run (None: all); a branch holds the samples that any of its
-    schedules wants, so leaves may hold more than one of them asked for. Yields a leaf per distinct
+    schedules wants, so leaves may hold more than one of them asked for. With `per_picture` every
+    picture keeps at least one token where a ratio is above 0. Yields a leaf per distinct
     path of pruner and kept counts. Raises `InvalidValueError` for ratios of the wrong shape or a
     schedule that a pruner cannot follow.
     """
@@ -92,7 +97,10 @@ def run_population(
     meter = executed or Executed()
     root = enter(prefill, sample)
     visual = prefill.visual.sum(1).cpu().numpy()
-    counts = np.stack([keep_counts(row, visual) for row in ratios])  # [candidates, layers, B]
+    pictures = root.pictures().cpu().numpy()
+    least = pictures if per_picture else None
+    # [candidates, layers, B]
+    counts = np.stack([keep_counts(row, visual, least) for row in ratios])
     if wanted is None:
         wanted = np.ones((len(ratios), len(visual)), dtype=np.bool_)
     ranked = (counts.any(2) & (counts != visual).any(2)).any(1)
@@ -104,7 +112,9 @@ def run_population(
     if answers is not None and (with_path or not can_run_at(adapter)):
         answers = None  # leaves then hold all tokens, those places included
     labels = [one.label for one in each]
-    walk = _Walk(adapter, meter, counts, labels, operators, answers, wanted, with_path)
+    walk = _Walk(
+        adapter, meter, counts, labels, operators, answers, wanted, with_path, pictures, per_picture
+    )
     members = [i for i in range(len(ratios)) if wanted[i].any()]
     yield from walk.below(root, 0, members, trunk, np.arange(len(visual)))
 
@@ -128,7 +138,10 @@ class _Operator:
 
 @dataclass(frozen=True)
 class _Walk:
-    """One population on one batch; `labels` name each candidate's pruner."""
+    """One population on one batch; `labels` name each candidate's pruner.
+
+    `pictures` int64 [B] are how many each sample has.
+    """
 
     adapter: Adapter
     meter: Executed
@@ -138,6 +151,8 @@ class _Walk:
     answers: Tensor | None
     wanted: NDArray[np.bool_]
     with_path: bool
+    pictures: NDArray[np.int64]
+    per_picture: bool
 
     def below(
         self,
@@ -149,6 +164,7 @@ class _Walk:
         *,
         whole: bool = True,
         path: tuple[Tokens, ...] = (),
+        left_out: NDArray[np.int64] | None = None,
     ) -> Iterator[Leaf]:
         """Leaves of the candidates `members`, which share `tokens` before `layer`.
 
@@ -156,7 +172,8 @@ class _Walk:
         token was dropped, and `members` may have different pruners.
         """
         if layer == self.adapter.spec.layers:
-            yield Leaf(members, tokens, rows, path)
+            assert left_out is not None
+            yield Leaf(members, tokens, rows, left_out, path)
             return
         present = tokens.visual.sum(1).cpu().numpy()
         siblings: dict[tuple[str, bytes], list[int]] = {}
@@ -194,8 +211,9 @@ class _Walk:
                 taken = path if some is None else tuple(t.rows(_index(some, t)) for t in path)
                 behind = (*taken, after)
             yield from self.below(
-                after, layer + 1, group, dense, theirs, whole=same and whole, path=behind
-            )
+                after, layer + 1, group, dense, theirs, whole=same and whole, path=behind,
+                left_out=self.pictures[theirs] - kept.pictures().cpu().numpy() if last else None,
+            )  # fmt: skip
 
     def _asked(self, group: list[int], rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
         """Which of the samples `rows` any of the group wants, int64; None for all of them."""
@@ -209,8 +227,9 @@ class _Walk:
         if whole:  # from here on its tokens carry what it noted, and nobody else's
             tokens = replace(tokens, extras=operator.extras)
         return dropper(
-            self.adapter, operator.pruner, self.meter, tokens, layer, trunk if whole else None
-        )
+            self.adapter, operator.pruner, self.meter, tokens, layer, trunk if whole else None,
+            per_picture=self.per_picture,
+        )  # fmt: skip
 
     def _run(self, tokens: Tokens, layer: int, rows: NDArray[np.int64]) -> Tokens:
         batch, length = tokens.hidden.shape[:2]
@@ -236,10 +255,13 @@ def dropper(
     tokens: Tokens,
     layer: int,
     trunk: Trunk | None = None,
+    *,
+    per_picture: bool = False,
 ) -> Drop:
     """A function from kept counts [B] to the tokens that stay; siblings share one ranking.
 
-    It takes which samples of the batch go on, int64 [b], None for all.
+    It takes which samples of the batch go on, int64 [b], None for all. With `per_picture` every
+    picture keeps a token where the counts leave room for all.
     """
     ranking = None if trunk is None else trunk.rankings.get((pruner.label, layer))
 
@@ -260,16 +282,18 @@ def dropper(
             return staying if wanted.any() else without_visual(staying)
         most = int(wanted.max())
         context = staying.context(adapter, layer)
-        weights = None
         if isinstance(pruner, ScorePruner):
             assert order is not None
             width = context.visual.shape[1]  # absent tokens come last, maybe from beyond it
-            indices = pruner.take(context, order[:, :width].clamp(max=width - 1), wanted)
+            order = order[:, :width].clamp(max=width - 1)
+            selection = Selection(pruner.take(context, order, wanted), order=order)
         else:
             selection = pruner.choose(context, wanted)
             meter.flops += drop_flops(adapter, pruner, staying, layer, counts)
-            indices, weights = selection.indices, selection.weights
-        chosen = context.visual.gather(1, indices)
+        if per_picture:
+            selection = with_each_picture(context, selection, wanted)
+        weights = selection.weights
+        chosen = context.visual.gather(1, selection.indices)
         stays = torch.arange(most, device=chosen.device)[None] < wanted[:, None]
         kept = staying.validity & ~staying.visual
         # rows that keep fewer than `most` write their surplus where a kept token is anyway

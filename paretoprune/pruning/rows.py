@@ -23,7 +23,9 @@ class RowPruner(Pruner):
     def choose_row(self, one: PruningContext, n: int) -> tuple[Tensor, Tensor | None]:
         """Choose n of V visual tokens, 0 < n < V: int64 [n], and weights [n, V] if it merges.
 
-        `one` holds a single sample (B = 1) and only visual tokens that it has.
+        `one` holds a single sample (B = 1) and only visual tokens that it has. Behind the n chosen
+        ones may follow others, best first: a picture that would be left with none gets the best of
+        its own.
         """
 
     def select(self, context: PruningContext, n: int) -> Selection:
@@ -34,7 +36,7 @@ class RowPruner(Pruner):
         """Row by row; behind a sample's own choice its other tokens fill up, absent ones last."""
         batch, width = context.visual.shape
         most = int(counts.max())
-        indices = torch.zeros(batch, most, dtype=torch.int64, device=counts.device)
+        order = torch.zeros(batch, width, dtype=torch.int64, device=counts.device)
         weights = context.states.new_zeros(batch, most, width) if self.merges else None
         merging = False
         has = context.present.sum(1)
@@ -45,14 +47,19 @@ class RowPruner(Pruner):
                 chosen, mixed = self.choose_row(context.one(row), n)
             others = torch.ones(width, dtype=torch.bool, device=counts.device)
             others[chosen] = False
-            indices[row] = torch.cat([chosen, others.nonzero()[:, 0]])[:most]
+            order[row] = torch.cat([chosen, others.nonzero()[:, 0]])
             if weights is not None:
-                weights[row].scatter_(1, indices[row][:, None], 1.0)
+                weights[row].scatter_(1, order[row, :most, None], 1.0)
                 if mixed is not None:
                     merging = True
                     weights[row, :n] = 0.0
                     weights[row, :n, : mixed.shape[1]] = mixed
-        return Selection(indices, weights if merging else None)
+        return Selection(order[:, :most], weights if merging else None, order)
+
+
+def with_others(chosen: Tensor, order: Tensor) -> Tensor:
+    """The chosen tokens int64 [n], and behind them the others of an order int64 [V]."""
+    return torch.cat([chosen, order[~torch.isin(order, chosen)]])
 
 
 def by_pair(

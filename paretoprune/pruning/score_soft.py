@@ -23,10 +23,12 @@ import torch
 from torch import Tensor
 
 from paretoprune.adapters.base import Adapter, Prefill
+from paretoprune.adapters.grid import PICTURE
 from paretoprune.cost import layer_cost
 from paretoprune.errors import UnsupportedError
-from paretoprune.pruning.base import Pruner, ScorePruner
+from paretoprune.pruning.base import Pruner, PruningContext, ScorePruner
 from paretoprune.pruning.decoder import Executed, ranking_flops, remembered
+from paretoprune.pruning.pictures import led_by_each
 from paretoprune.pruning.soft import run_weighted
 from paretoprune.pruning.tokens import Tokens, enter
 
@@ -71,11 +73,14 @@ def run_score_soft(
     checkpoint: bool = False,
     sample: Tensor | None = None,
     executed: Executed | None = None,
+    per_picture: bool = False,
 ) -> Tokens:
     """Run one keep schedule per sample, ratios float [B, layers], through all decoder layers.
 
     With `straight_through` masks are hard forward and soft backward, otherwise soft in both
-    directions; `checkpoint` keeps no activations but each layer's input. Raises `UnsupportedError`
+    directions; `checkpoint` keeps no activations but each layer's input. With `per_picture` the
+    best token of each picture has the mask 1 where a ratio is above 0, and the threshold is found
+    among the others. Raises `UnsupportedError`
     for a pruner whose choice is not top-k of a score.
     """
     if not isinstance(pruner, ScorePruner) or not pruner.relaxable:
@@ -97,9 +102,17 @@ def run_score_soft(
                 context = tokens.context(adapter, layer)
                 scores = pruner.score(context)
                 meter.flops += ranking_flops(adapter, pruner, tokens)
-            hard, soft = score_mask(
-                scores, context.alive & context.present, counts, total, temperature
-            )
+            candidates = context.alive & context.present
+            best = _best(context, scores, candidates, per_picture) & (counts.detach() > 0)[:, None]
+            if per_picture:
+                first = best.sum(1)
+                hard, soft = score_mask(
+                    scores, candidates & ~best, counts - first, total - first, temperature
+                )
+                soft = torch.where(best, 1.0, soft)
+            else:
+                hard, soft = score_mask(scores, candidates, counts, total, temperature)
+            hard = torch.where(best, 1.0, hard)  # the threshold may be a rounding error above it
             mask = hard + soft - soft.detach() if straight_through else soft
             here = torch.ones_like(kept).scatter(1, context.visual, mask)
             kept = kept * torch.where(tokens.visual, here, torch.ones_like(here))
@@ -111,3 +124,12 @@ def run_score_soft(
         meter.flops += len(tokens.hidden) * float(layer_cost(adapter.spec, tokens.length))
         tokens = run_weighted(tokens, adapter, layer, weight, checkpoint=checkpoint)
     return tokens
+
+
+def _best(context: PruningContext, scores: Tensor, among: Tensor, per_picture: bool) -> Tensor:
+    """The best of the tokens marked in `among`, bool [B, V]: of each sample, or of each picture."""
+    if not scores.shape[1]:
+        return among
+    order = scores.masked_fill(~among, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    numbers = context.extra(PICTURE)[..., 0]
+    return led_by_each(order, numbers if per_picture else torch.zeros_like(numbers), among)[1]

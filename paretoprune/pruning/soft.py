@@ -47,16 +47,18 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint as recompute
 
 from paretoprune.adapters.base import Adapter, Prefill
+from paretoprune.adapters.grid import PICTURE
 from paretoprune.cost import layer_cost
 from paretoprune.errors import UnsupportedError
 from paretoprune.pruning.base import Pruner, ScorePruner
 from paretoprune.pruning.decoder import Executed, ranking_flops, remembered
+from paretoprune.pruning.pictures import led_by_each
 from paretoprune.pruning.tokens import Tokens, enter, order_of_kept
 
 FLOOR = 1e-16
 """Weight of a masked token in the softmax numerator: small, but its logarithm is finite."""
 ROUNDING = 0.5 + 1e-9
-"""Counts round half up, as in `schedules.keep_counts`."""
+"""Counts round half up, as in `schedules.keep_counts`, which also says how few are kept."""
 BAND = 4.0
 """Tokens carried along behind the edge, in mask widths tau; drawn masks are cut off there."""
 TEMPERATURE = 2 / 3
@@ -122,14 +124,17 @@ def run_soft(
     checkpoint: bool = False,
     sample: Tensor | None = None,
     executed: Executed | None = None,
+    per_picture: bool = False,
 ) -> Tokens:
     """Run one keep schedule per sample, ratios float [B, layers], through all decoder layers.
 
     With `straight_through` the forward pass is that of the pruned decoder, at the price of one more
     pass without gradient; otherwise the soft mask is used in both directions, which is what finite
     differences agree with. With `noise`, seeds int64 [B], masks are drawn. `checkpoint` keeps no
-    activations of a layer but its input, and runs it once more in the backward pass. Raises
-    `UnsupportedError` for a pruner whose choice is not top-k of a score.
+    activations of a layer but its input, and runs it once more in the backward pass. With
+    `per_picture` the best token of each picture has the mask 1 where a ratio is above 0, and the
+    edge is found among the others. Raises `UnsupportedError` for a pruner whose choice is not top-k
+    of a score.
     """
     if not isinstance(pruner, ScorePruner) or not pruner.relaxable:
         raise UnsupportedError(
@@ -141,6 +146,7 @@ def run_soft(
     meter = executed or Executed()
     tokens = remembered(adapter, pruner, enter(prefill, sample), meter)
     total = tokens.visual.sum(1)
+    least = tokens.pictures() if per_picture else total.clamp(max=1)
     here = tokens.visual.to(ratios.dtype)  # how much of each visual token is left
     drawn = None
     if noise is not None:
@@ -149,19 +155,27 @@ def run_soft(
         soft = hard = None
         if layer >= pruner.first_layer:
             counts = ratios[:, layer] * total
-            rank, place = _standing(tokens, pruner, adapter, layer, here, meter)
-            logit = survival_logits(counts, here, place, tau)
-            edge = torch.floor(counts.detach() + ROUNDING)[:, None]
+            fewest = torch.where(ratios[:, layer].detach() > 0, least, 0)
+            rank, place, leads = _standing(
+                tokens, pruner, adapter, layer, here, meter,
+                among=(fewest > 0) if per_picture else None,
+            )  # fmt: skip
+            others = here.masked_fill(leads, 0.0)
+            logit = survival_logits(counts - leads.sum(1), others, place, tau)
+            edge = torch.floor(counts.detach() + ROUNDING).maximum(fewest)[:, None]
             kept = tokens.visual & (rank < edge)
             if drawn is not None:
                 logit = logit + drawn.gather(1, tokens.origin.clamp(max=drawn.shape[1] - 1))
                 some = (edge > 0) & (edge < total[:, None])  # nothing is drawn of all or none
-                kept = torch.where(some, tokens.visual & _alive(tokens) & (logit > 0), kept)
+                drawn_here = (tokens.visual & _alive(tokens) & (logit > 0)) | leads
+                # of a sample of which none would be drawn the best stays
+                drawn_here |= (rank == 0) & ~drawn_here.any(1, keepdim=True)
+                kept = torch.where(some, drawn_here, kept)
                 logit = logit / TEMPERATURE
-            here = torch.where(tokens.visual, here * torch.sigmoid(logit), here)
+            here = torch.where(tokens.visual & ~leads, here * torch.sigmoid(logit), here)
             # those that are really kept, and what is left most of behind them
             first = (2 * kept + here.detach()).masked_fill(~tokens.visual, -1.0)
-            reach = counts.detach().ceil()[:, None] + math.ceil(BAND * tau)
+            reach = counts.detach().ceil().maximum(fewest)[:, None] + math.ceil(BAND * tau)
             behind = first.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
             near = tokens.validity & (~tokens.visual | (behind < reach))
             index, _ = order_of_kept(near)
@@ -237,25 +251,33 @@ def _standing(
     layer: int,
     here: Tensor,
     meter: Executed,
-) -> tuple[Tensor, Tensor]:
+    *,
+    among: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
     """Rank int64 [B, T] of each visual token among those really kept, and its soft place [B, T].
 
-    The place of a token counts what is left, `here` [B, T], of all that score higher: a token that
-    is carried along stands where it would stand if it were kept, so that a layer feels what later
-    ones could make of one more token.
+    In the rows of `among` (bool [B]; None: in no row) the best token of each picture, marked in the
+    third tensor, bool [B, T], leads and has no place. The place of a token counts what is left,
+    `here` [B, T], of all that score higher: a token that is carried along stands where it would
+    stand if it were kept, so that a layer feels what later ones could make of one more token.
     """
     with torch.no_grad():
         context = tokens.context(adapter, layer)
         order = pruner.order(context)
         meter.flops += ranking_flops(adapter, pruner, tokens)
+        leads = torch.zeros_like(tokens.visual)
+        if among is not None and order.shape[1]:
+            numbers = context.extra(PICTURE)[..., 0]
+            order, best = led_by_each(order, numbers, context.alive & among[:, None])
+            leads = leads.scatter(1, context.visual, best)
         rank = torch.full_like(tokens.origin, -1).scatter(1, context.visual, order.argsort(1))
         if type(pruner).order is ScorePruner.order:
             score = pruner.score(context).masked_fill(~context.present, -torch.inf)
             order = score.argsort(dim=1, descending=True, stable=True)
-    left = here.gather(1, context.visual).gather(1, order)
+    left = here.masked_fill(leads, 0.0).gather(1, context.visual).gather(1, order)
     place = torch.zeros_like(left).scatter(1, order, left.cumsum(1) - left / 2)
     places = torch.zeros_like(here).scatter(1, context.visual, place)
-    return torch.where(tokens.visual, rank, -1), places
+    return torch.where(tokens.visual, rank, -1), places, leads
 
 
 def attention_mask(tokens: Tokens, weight: Tensor | None) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from paretoprune.cost import DecoderSpec, attention_query_flops
 from paretoprune.pruning.base import PruningContext, pick
-from paretoprune.pruning.rows import RowPruner, by_pair
+from paretoprune.pruning.rows import RowPruner, by_pair, with_others
 from paretoprune.space import Categorical, Float, Int
 
 
@@ -68,7 +68,7 @@ class SparseVLM(RowPruner):
         weights[kept + member, recycled] = (
             torch.ones_like(size) if self.cluster == "sum" else 1.0 / size
         )
-        return torch.cat([order[:kept], recycled[centres]]), weights
+        return with_others(torch.cat([order[:kept], recycled[centres]]), order), weights
 
     def score(self, context: PruningContext) -> Tensor:
         """Attention of the raters to each visual token, [B, V]."""

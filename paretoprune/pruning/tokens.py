@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from paretoprune.adapters.base import Adapter, Prefill, Rotary
+from paretoprune.adapters.grid import PICTURE, picture_runs
 from paretoprune.pruning.base import PruningContext, pick
+from paretoprune.pruning.pictures import pictures_among
 
 if TYPE_CHECKING:
     from paretoprune.pruning.cache import PrunedCache
@@ -89,6 +91,10 @@ class Tokens:
             self.origin, self.query, self.sample, self.keys, self.query_before, self.before,
             self.extras,
         )  # fmt: skip
+
+    def pictures(self) -> Tensor:
+        """How many pictures have a visual token here: int64 [B]."""
+        return pictures_among(self.extras[PICTURE][..., 0], self.visual)
 
     @property
     def validity(self) -> Tensor:
@@ -198,6 +204,6 @@ def enter(prefill: Prefill, sample: Tensor) -> Tokens:
         valid=None,
         query=prefill.prompt_end,
         sample=sample,
-        extras=prefill.extras,
+        extras={PICTURE: picture_runs(prefill.visual)[..., None], **prefill.extras},
     )
     return tokens if bool(prefill.valid.all()) else tokens.keep(prefill.valid)

@@ -48,7 +48,10 @@ class ToMe(RowPruner):
 def merged(
     states: Tensor, n: int, *, weighted: bool = True, in_order: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """Merge tokens [V, c] to n: places int64 [n], and weights [n, V] of what each is a mean of.
+    """Merge tokens [V, c] to n: places int64 [V], and weights [n, V] of what each is a mean of.
+
+    The first n places are those of the tokens that are left; behind them stand those that were
+    merged, the latest and least similar first.
 
     Unless `weighted`, a round takes the plain mean of what it merges. A's unmerged tokens stay in
     order, or else go from most to least similar.
@@ -56,6 +59,7 @@ def merged(
     place = torch.arange(len(states), device=states.device)
     weights = torch.eye(len(states), dtype=states.dtype, device=states.device)
     size = states.new_ones(len(states))
+    left = place[:0]
     while len(place) > n:
         gone = min(len(place) - n, len(place) // 2)
         ways = unit(states)[None]
@@ -76,9 +80,10 @@ def merged(
         total = joined(size)
         states = joined(states * size[:, None]) / total[:, None]
         weights = joined(weights * size[:, None]) / total[:, None]
+        left = torch.cat([place[::2][source].flip(0), left])
         place = torch.cat([place[::2][rest], place[1::2]])
         size = total
-    return place, weights
+    return torch.cat([place, left]), weights
 
 
 def matching_flops(

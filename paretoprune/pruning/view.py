@@ -26,6 +26,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 from paretoprune.adapters.base import Adapter, last_token
 from paretoprune.adapters.cache_argument import CACHE, NEW, OLD
 from paretoprune.adapters.extras import EncoderRun, Extras
+from paretoprune.adapters.grid import PICTURE
 from paretoprune.adapters.views import Recorder, Scope, become, extend, view_of
 from paretoprune.errors import InvalidValueError, UnsupportedError
 from paretoprune.policies.base import Policy
@@ -69,6 +70,7 @@ class Pruning:
     `decided` float64 [B, layers] are the keep ratios of the last call that showed pictures, None if
     it failed. `calls` has the call that is running, and `prompts` the tokens int64 [B, T] that
     `generate` was given while it runs. `extras` answers what the pruner needs of the vision tower.
+    With `per_picture` every picture keeps a token where the ratio is above 0.
     """
 
     adapter: Adapter
@@ -76,6 +78,7 @@ class Pruning:
     policy: Policy
     recorder: Recorder
     extras: Extras
+    per_picture: bool = False
     calls: Scope[Call] = field(default_factory=Scope)
     prompts: Scope[Tensor] = field(default_factory=Scope)
     executed: Executed = field(default_factory=Executed)
@@ -83,13 +86,19 @@ class Pruning:
 
 
 def prune(
-    model: Model, adapter: type[Adapter], schedule: KeepSchedule | Policy, pruner: Pruner
+    model: Model,
+    adapter: type[Adapter],
+    schedule: KeepSchedule | Policy,
+    pruner: Pruner,
+    *,
+    per_picture: bool = False,
 ) -> Model:
     """A view of `model` that keeps visual tokens by `schedule` or a policy, ranked by `pruner`.
 
-    The view has a module tree of its own and shares all tensors; `model` is not changed and may be
-    used beside it. The view's `forward` takes one more argument, `prompt_end` int64 [B], for inputs
-    that go on behind the prompt. Raises `InvalidValueError` where schedule and model do not fit.
+    With `per_picture` every picture of a prompt keeps a token where a ratio is above 0. The view
+    has a module tree of its own and shares all tensors; `model` is not changed and may be used
+    beside it. The view's `forward` takes one more argument, `prompt_end` int64 [B], for inputs that
+    go on behind the prompt. Raises `InvalidValueError` where schedule and model do not fit.
     """
     if hasattr(model, "pruning"):
         raise InvalidValueError(
@@ -109,7 +118,7 @@ def prune(
     decoder = inside.decoder
     extras = Extras(inside, pruner.needs)
     extras.listen()
-    pruning = Pruning(inside, pruner, policy, Recorder(decoder, decoder), extras)
+    pruning = Pruning(inside, pruner, policy, Recorder(decoder, decoder), extras, per_picture)
     become(decoder, _forward, "Pruned")
     base = view.base_model
     for module in {id(m): m for m in (decoder, base, view)}.values():
@@ -287,6 +296,7 @@ def _forward(
             "cannot tell which of them are visual"
         )
     places = torch.arange(seen, seen + length, device=valid.device)
+    number = adapter.pictures(call.inputs, visual)[..., None]
     tokens = Tokens(
         hidden=entry.hidden,
         rotary=entry.rotary,
@@ -295,7 +305,10 @@ def _forward(
         valid=None,
         query=call.query(valid),
         sample=torch.arange(batch, device=valid.device) // call.rows,
-        extras=pruning.extras.read(call.inputs, call.run, visual),
+        extras={
+            PICTURE: number,
+            **pruning.extras.read(call.inputs, call.run, visual),
+        },
     )
     if not bool(valid.all()):
         tokens = tokens.keep(valid)
@@ -322,9 +335,13 @@ def _run(pruning: Pruning, tokens: Tokens, cache: PrunedCache) -> Tokens:
     for layer in range(adapter.spec.layers):
         if anything and layer == policy.layer:
             pruning.decided = ratios = _decided(pruning, tokens)
-            counts = keep_counts(ratios, present)
+            pictures = tokens.pictures().cpu().numpy() if pruning.per_picture else None
+            counts = keep_counts(ratios, present, pictures)
         if anything and layer >= policy.layer:
-            drop = dropper(adapter, pruning.pruner, pruning.executed, tokens, layer)
+            drop = dropper(
+                adapter, pruning.pruner, pruning.executed, tokens, layer,
+                per_picture=pruning.per_picture,
+            )  # fmt: skip
             tokens = drop(counts[layer], None)
         tokens = tokens.run(adapter, layer, cache=cache)
     return tokens

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from paretoprune.cost import DecoderSpec
 from paretoprune.pruning.base import PruningContext
-from paretoprune.pruning.rows import RowPruner
+from paretoprune.pruning.rows import RowPruner, with_others
 from paretoprune.pruning.similarity import best_match, unit
 from paretoprune.space import Float
 
@@ -51,7 +51,7 @@ class VisionZip(RowPruner):
             _, joined = best_match(keys[:, others], keys[:, targets])
             counts = torch.bincount(joined[0], minlength=contextual)[joined[0]]
             weights[n - contextual + joined[0], others] = 1.0 / counts.to(weights.dtype)
-        return chosen, weights
+        return with_others(chosen, order), weights
 
     def _contextual(self, n: NDArray[np.int64] | int) -> NDArray[np.int64]:
         """Contextual tokens of n kept ones, halves up."""

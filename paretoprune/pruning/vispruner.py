@@ -9,7 +9,7 @@ from torch import Tensor
 
 from paretoprune.cost import DecoderSpec
 from paretoprune.pruning.base import PruningContext
-from paretoprune.pruning.rows import RowPruner, by_pair
+from paretoprune.pruning.rows import RowPruner, by_pair, with_others
 from paretoprune.pruning.similarity import best_match, unit
 from paretoprune.space import Float
 
@@ -44,7 +44,7 @@ class VisPruner(RowPruner):
             similar, _ = best_match(states[:, first], states[:, second])
             distinct = similar[0].argsort(descending=True, stable=True)[gone:]
             left = torch.cat([first[distinct], second])
-        return torch.cat([chosen, left[: n - important]]), None
+        return with_others(torch.cat([chosen, left[: n - important]]), order), None
 
     def drop_flops(
         self,

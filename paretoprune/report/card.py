@@ -22,6 +22,8 @@ def card_markdown(content: ScheduleFile, file: str) -> str:
         ("visual tokens kept, % per decoder layer", words.schedule(schedule.ratios)),
         ("mean over layers", f"{100 * sum(schedule.ratios) / schedule.layers:.1f} %"),
     ]
+    if content.per_picture:
+        rows.append(("kept of each picture", "at least one token where the ratio is above 0"))
     if content.compute is not None:
         rows.append(("relative compute u", words.number(content.compute)))
     if content.score is not None:

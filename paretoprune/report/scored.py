@@ -37,7 +37,8 @@ def print_scored(console: Console, scored: Scored) -> None:
         show(console, Text(f"policy {words.plain(scored.policy.label, 80)}"))
         mean = ", mean over samples"
     kept = words.schedule(scored.schedule.ratios)
-    show(console, Text(f"keep {kept} (% of visual tokens per layer{mean})"))
+    each = ", at least one of each picture" if scored.per_picture else ""
+    show(console, Text(f"keep {kept} (% of visual tokens per layer{mean}{each})"))
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("")
     for head in ("schedule", "dense", "blind"):
@@ -58,11 +59,21 @@ def print_scored(console: Console, scored: Scored) -> None:
     kib = (found.metrics["kv_bytes"] / 1024, scored.dense_kv_bytes / 1024)
     row("KV cache KiB per sample", *kib, None, 1)
     show(console, table)
+    if found.metrics["pictures_left_out"]:
+        show(console, Text(_left_out(found.metrics, scored.samples, scored.pictures)))
     if scored.policy is not None:
         show(console, Text(_kept_budget(found.metrics, found.objectives["compute"])))
     error = found.standard_errors.get("score")
     if error:
         show(console, Text(f"standard error of q: {words.number(error)}", style="dim"))
+
+
+def _left_out(metrics: Mapping[str, float], samples: int, pictures: int) -> str:
+    """How many samples and pictures end without any visual token."""
+    return (
+        f"without any visual token in the last layer: {metrics['samples_left_out']:.0f} of "
+        f"{samples} samples, {metrics['pictures_left_out']:.0f} of {pictures} pictures"
+    )
 
 
 def _kept_budget(metrics: Mapping[str, float], achieved: float) -> str:

@@ -19,7 +19,8 @@ class ScheduleFile(BaseModel):
     """A keep schedule with the pruner it was found for, and what it reached.
 
     `score` is the held-out one, with its standard error. `pruner_settings` are the values of the
-    pruner's knobs; what is not there has its default.
+    pruner's knobs; what is not there has its default. With `per_picture` every picture of a prompt
+    keeps at least one token where the ratio is above 0.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -30,6 +31,7 @@ class ScheduleFile(BaseModel):
     keep: list[float] = Field(min_length=1, max_length=10_000)
     model: str | None = None
     found_by: str | None = None
+    per_picture: bool = False
     score: FiniteFloat | None = None
     score_error: FiniteFloat | None = None
     compute: FiniteFloat | None = None
@@ -63,5 +65,11 @@ def read_schedule(file: Path) -> ScheduleFile:
 
 def write_schedule(file: Path, content: ScheduleFile) -> None:
     """Write a schedule file, whole or not at all."""
-    text = json.dumps(content.model_dump(exclude_none=True), indent=1)
+    found = content.model_dump(exclude_none=True, exclude=default_left_out(content))
+    text = json.dumps(found, indent=1)
     write_whole(file, f"{text}\n".encode())
+
+
+def default_left_out(content: BaseModel) -> set[str]:
+    """`per_picture` where it is off: files that do without it stay as they were."""
+    return set() if getattr(content, "per_picture", False) else {"per_picture"}

@@ -22,6 +22,11 @@ def lightcompress(content: ScheduleFile) -> str:
 
     Raises `UnsupportedError` for a schedule or pruner that LightCompress has no words for.
     """
+    if content.per_picture:
+        raise UnsupportedError(
+            "LightCompress has no form of per_picture, a token of each picture; a schedule without "
+            "it can be exported"
+        )
     drops = _drops(content.keep)
     if content.pruner == "fastv":
         special = _fastv(drops)

@@ -67,11 +67,27 @@ class KeepSchedule:
         return " ".join(f"{100 * r:.0f}" for r in self.ratios)
 
 
-def keep_counts(ratios: NDArray[np.float64], visual: NDArray[np.int64]) -> NDArray[np.int64]:
+def keep_counts(
+    ratios: NDArray[np.float64],
+    visual: NDArray[np.int64],
+    pictures: NDArray[np.int64] | None = None,
+) -> NDArray[np.int64]:
     """Kept tokens for ratios `[layers]` of `visual` tokens `[samples]`: int64 `[layers, samples]`.
 
     Each sample keeps its own share of its own count; ratios `[samples, layers]` are each sample's
-    own. The one place where ratios become counts.
+    own. A ratio above 0 keeps at least one token, or one for each of a sample's `pictures`, int64
+    `[samples]`. The one place where ratios become counts (soft decoders round by `least_kept`).
     """
     shares = ratios[:, None] if ratios.ndim == 1 else ratios.T
-    return np.floor(shares * visual[None, :] + 0.5 + 1e-9).astype(np.int64)
+    rounded = np.floor(shares * visual[None, :] + 0.5 + 1e-9).astype(np.int64)
+    return np.maximum(rounded, np.where(shares > 0, least_kept(visual, pictures), 0))
+
+
+def least_kept(
+    visual: NDArray[np.int64], pictures: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
+    """Fewest tokens that a ratio above 0 keeps of `visual` tokens `[samples]`: int64 `[samples]`.
+
+    One, or one for each of a sample's `pictures`; none where there are none.
+    """
+    return np.minimum(1 if pictures is None else pictures, visual)

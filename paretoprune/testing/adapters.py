@@ -13,6 +13,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from paretoprune.adapters.base import Adapter, Prefill
+from paretoprune.adapters.extras import prefill_for
+from paretoprune.adapters.grid import PICTURE
 from paretoprune.adapters.verify import verify
 from paretoprune.cost import decoder_cost
 from paretoprune.deploy import pruned
@@ -168,6 +170,19 @@ class AdapterContract(ABC):
         found = verify(self.make())
         assert found.problem is None
         assert found.attention is None or found.attention < 1e-5
+
+    @pytest.mark.parametrize("side", ["left", "right"])
+    @torch.no_grad()
+    def test_visual_tokens_belong_to_numbered_pictures(self, side: str) -> None:
+        """From 0 in every prompt, in order; text belongs to none."""
+        adapter = self.make()
+        prefill = prefill_for(adapter, self.inputs(adapter, side))
+        number = prefill.extras[PICTURE][..., 0]
+        assert number.dtype == torch.int64
+        assert torch.equal(number >= 0, prefill.visual)
+        for row, visual in zip(number, prefill.visual, strict=True):
+            steps = row[visual].diff(prepend=torch.tensor([0], device=row.device))
+            assert bool(((steps == 0) | (steps == 1)).all())
 
     @torch.no_grad()
     def test_several_pictures_in_one_prompt(self) -> None:

@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from paretoprune.adapters.base import Adapter, Prefill
 from paretoprune.adapters.extras import prefill_for
+from paretoprune.adapters.grid import PICTURE
 from paretoprune.deploy import pruned
 from paretoprune.errors import InvalidValueError, UnsupportedError
 from paretoprune.pruning.base import NEEDS, Pruner, PruningContext, ScorePruner
@@ -255,6 +256,22 @@ class PrunerContract(ABC):
         rows = np.full((1, adapter.spec.layers), 0.5)
         with pytest.raises(InvalidValueError, match=f"before layer {pruner.first_layer}"):
             list(run_population(adapter, self.prefill(adapter), rows, pruner))
+
+    @torch.no_grad()
+    def test_each_picture_keeps_a_token_where_asked(self) -> None:
+        """With `per_picture`, whatever it would choose: a third of the tokens is a picture here."""
+        adapter, pruner = self.adapter(), self.ranking()
+        prefill = self.prefill(adapter)
+        visual = prefill.visual
+        third = 3 * (visual.long().cumsum(1) - 1) // visual.sum(1, keepdim=True)
+        number = third.masked_fill(~visual, -1)[..., None]
+        prefill = dataclasses.replace(prefill, extras={**prefill.extras, PICTURE: number})
+        rows = np.ones((1, adapter.spec.layers))
+        rows[:, pruner.first_layer :] = 0.01
+        (leaf,) = run_population(adapter, prefill, rows, pruner, per_picture=True)
+        assert leaf.tokens.visual.sum(1).tolist() == [3] * len(visual)
+        assert leaf.left_out.tolist() == [0] * len(visual)
+        assert torch.isfinite(leaf.tokens.hidden).all()
 
     def test_flops_are_counted_per_sample(self) -> None:
         """Ranking costs are non-negative, finite, and of the shape of the token counts."""

@@ -59,7 +59,7 @@ def test_other_files_are_refused(tmp_path):
     (tmp_path / "a.npz").write_bytes(b"nonsense")
     with pytest.raises(BrokenFileError, match="cannot read outcomes from"):
         known.load(tmp_path / "a.npz", 3)
-    known.keep("x", np.ones(3, np.float32), np.ones(3, np.float32))
+    known.keep("x", (np.ones(3, np.float32), np.ones(3, np.float32), np.zeros(3, np.int64)))
     known.save(tmp_path / "b.npz")
     with pytest.raises(BrokenFileError, match="not of 4 samples"):
         KnownOutcomes().load(tmp_path / "b.npz", 4)
