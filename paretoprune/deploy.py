@@ -15,7 +15,8 @@ import torch
 from transformers import BatchFeature, PretrainedConfig, PreTrainedModel
 
 from paretoprune.adapters.base import Adapter
-from paretoprune.adapters.load import GENERIC, adapter_class, find_checkpoint, load_adapter
+from paretoprune.adapters.load import adapter_class, find_checkpoint, load_adapter
+from paretoprune.adapters.verify import verify_decoder
 from paretoprune.adapters.views import view_of
 from paretoprune.errors import BrokenFileError, InvalidValueError
 from paretoprune.policies.base import Policy
@@ -66,10 +67,7 @@ def pruned(model: Model, schedule: Schedule, pruner: str | Pruner | None = None)
         content = KeepSchedule.from_ratios(list(content))
     ranking = Operators.of(pruner or "fastv", search_knobs=False).single
     family = adapter_class(model.config.model_type)
-    if family.family == GENERIC:
-        from paretoprune.adapters.verify import verify_decoder
-
-        verify_decoder(family(view_of(model), None, None))
+    verify_decoder(family(view_of(model), None, None))
     return prune(model, family, content, ranking)
 
 

@@ -81,7 +81,7 @@ class Recorder:
 
     def __init__(self, root: nn.Module, decoder: nn.Module) -> None:
         twin = view_of(root)
-        inner = twin if root is decoder else _counterpart(root, twin, decoder)
+        inner = twin if root is decoder else counterpart(root, twin, decoder)
         self.root = twin
         self.decoder = inner
         self._noted: list[dict[str, Any]] = []
@@ -172,7 +172,7 @@ def _require_causal(mask: Any, name: str, layer: int) -> None:
     )
 
 
-def _counterpart(root: nn.Module, twin: nn.Module, wanted: nn.Module) -> nn.Module:
+def counterpart(root: nn.Module, twin: nn.Module, wanted: nn.Module) -> nn.Module:
     """The module of a view that stands where `wanted` stands in the original."""
     for name, module in root.named_modules(remove_duplicate=False):
         if module is wanted:

@@ -139,6 +139,11 @@ def _forward(
     keep_cache = self.config.use_cache if use_cache is None else use_cache
     cache = PrunedCache.of(given_cache, adapter.spec.layers)
     seen = cache.get_seq_length()
+    adapter.require_window(
+        given.new_ones(len(given), seen + given.shape[1], dtype=torch.bool)
+        if attention_mask is None
+        else attention_mask.bool()
+    )
     entry = pruning.recorder.entry(
         input_ids=input_ids, inputs_embeds=inputs_embeds, attention_mask=attention_mask,
         position_ids=position_ids, use_cache=False, **{CACHE: cache}, **kwargs,
