@@ -16,8 +16,7 @@ from transformers import BatchFeature, PretrainedConfig, PreTrainedModel
 
 from paretoprune.adapters.base import Adapter
 from paretoprune.adapters.load import adapter_class, find_checkpoint, load_adapter
-from paretoprune.adapters.verify import verify_decoder
-from paretoprune.adapters.views import view_of
+from paretoprune.adapters.verify import try_decoder
 from paretoprune.errors import BrokenFileError, InvalidValueError
 from paretoprune.policies.base import Policy
 from paretoprune.policies.files import (
@@ -52,7 +51,9 @@ def pruned(model: Model, schedule: Schedule, pruner: str | Pruner | None = None)
     the tokens (default: the file's or preset's, with its settings, else FastV). Each layer's KV
     cache holds only what the layer kept; the cache that `generate` returns goes on with a
     conversation. Raises `InvalidValueError`, `UnknownNameError` or `UnsupportedError` where model,
-    schedule and pruner do not fit.
+    schedule and pruner do not fit. Whether the model's decoder can be pruned exactly is told from
+    its configuration and modules, and tried: a few passes of 24 noise tokens through one of its
+    layers, or one of each kind.
     """
     content = read_policy(Path(schedule)) if isinstance(schedule, (str, Path)) else schedule
     if isinstance(content, Preset):
@@ -67,7 +68,7 @@ def pruned(model: Model, schedule: Schedule, pruner: str | Pruner | None = None)
         content = KeepSchedule.from_ratios(list(content))
     ranking = Operators.of(pruner or "fastv", search_knobs=False).single
     family = adapter_class(model.config.model_type)
-    verify_decoder(family(view_of(model), None, None))
+    try_decoder(family, model)
     return prune(model, family, content, ranking)
 
 

@@ -87,7 +87,7 @@ class Adapter(ABC):
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.image_processor = image_processor
-        refuse_model(model)
+        refuse_model(type(model), model.config)
         self.decoder = self.find_decoder()
         refuse_decoder(model, self.decoder)
         if type(self).query_logits is Adapter.query_logits:

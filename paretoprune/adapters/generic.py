@@ -1,8 +1,8 @@
 """Families without a file: whatever merges pictures into a Llama-shaped decoder's input.
 
 The family's own forward pass runs on a view whose decoder layers only note what they are given;
-from there the layers are driven one by one. Nothing is assumed that is not checked: `verify`
-compares keep-all with the model's own logits when a model is loaded.
+from there the layers are driven one by one. Nothing is assumed that is not checked: `kinds` refuses
+what is known to differ, and `verify` compares with the model's own logits when a model is loaded.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class GenericAdapter(Adapter):
         super().__init__(model, tokenizer, image_processor)
         self.processor = processor
         self._takes = set(inspect.signature(type(model).forward).parameters)
-        self.visual_token_ids  # says where the configuration names none
+        _ = self.visual_token_ids  # says where the configuration names none
         self.recorder = Recorder(model, self.decoder)
 
     def on(self, model: PreTrainedModel) -> GenericAdapter:

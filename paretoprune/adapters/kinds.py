@@ -15,6 +15,7 @@ from transformers import GenerationMixin
 
 from paretoprune.errors import UnsupportedError
 
+RANKING = "write an adapter that defines query_logits, block_logits and layer_keys"
 FULL = "choose a model whose decoder layers all attend to every earlier token"
 
 LAYER_TYPES: Mapping[str, str] = {
@@ -64,11 +65,14 @@ NORMS = {"q_norm", "k_norm"}
 """Norms of queries and keys that the ranking knows: per head, before positions."""
 
 
-def refuse_model(model: Any) -> None:
-    """Raise `UnsupportedError` for a model whose decoder's configuration names another kind."""
-    name = type(model).__name__
-    takes = inspect.signature(type(model).forward).parameters
-    config = text_config(model)
+def refuse_model(model: type[Any], whole: Any) -> None:
+    """Raise `UnsupportedError` for a class and a configuration that name another kind of decoder.
+
+    No weights are needed.
+    """
+    name = model.__name__
+    takes = inspect.signature(model.forward).parameters
+    config = whole.get_text_config(decoder=True)
     if getattr(config, "cross_attention_layers", None):
         raise UnsupportedError(f"{name} {DECODER_ARGUMENTS['cross_attention_states']}")
     kinds = getattr(config, "layer_types", None) or getattr(config, "layers_block_type", None) or ()
@@ -81,7 +85,7 @@ def refuse_model(model: Any) -> None:
             f"{name} has decoder layers of type {kind}, where {_different(kind, config)}; {FULL}"
         )
     masks = "create_masks_for_generate"
-    if "token_type_ids" in takes or getattr(type(model), masks, None) is not getattr(
+    if "token_type_ids" in takes or getattr(model, masks, None) is not getattr(
         GenerationMixin, masks, None
     ):
         raise UnsupportedError(
@@ -149,13 +153,18 @@ def refuse_attention(model: Any, decoder: Any) -> None:
         if lacking:
             raise UnsupportedError(
                 f"the attention of {name} has no {' and no '.join(lacking)}, so pruners could not "
-                "ask its queries; write an adapter that defines query_logits and layer_keys"
+                f"ask its queries; {RANKING}"
             )
-        norms = [p for p, _ in attention.named_children() if "norm" in p and p not in NORMS]
+        norms = [p for p, _ in attention.named_children() if _is_query_norm(p) and p not in NORMS]
         if norms:
             raise UnsupportedError(
-                f"the attention of {name} has a {norms[0]}, which the ranking of tokens does not "
-                "apply; write an adapter that defines query_logits, block_logits and layer_keys"
+                f"the attention of {name} applies {norms[0]} to queries and keys, which the "
+                f"ranking of tokens does not; {RANKING}"
+            )
+        if not hasattr(layer, "input_layernorm"):
+            raise UnsupportedError(
+                f"layers of {name} have no input_layernorm, behind which pruners ask queries; "
+                f"{RANKING}"
             )
 
 
@@ -172,9 +181,8 @@ def window_of(decoder: Any) -> int | None:
     return min((int(w) for w in found if w), default=None)
 
 
-def text_config(model: Any) -> Any:
-    """The decoder's configuration."""
-    return model.config.get_text_config(decoder=True)
+def _is_query_norm(name: str) -> bool:
+    return "norm" in name and not {"q", "k", "qk", "query", "key"}.isdisjoint(name.split("_"))
 
 
 def _different(kind: str, config: Any) -> str:

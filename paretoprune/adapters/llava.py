@@ -1,4 +1,4 @@
-"""LLaVA-1.5, ViP-LLaVA, LLaVA-NeXT and LLaVA-OneVision: a tower, a projector, and a Llama-shaped decoder.
+"""LLaVA-1.5, ViP-LLaVA, -NeXT and -OneVision: a tower, a projector, a Llama-shaped decoder.
 
 LLaVA-1.5 gives every picture the same number of tokens. NeXT and OneVision cut a picture into tiles
 of the tower's size and lay the tiles' tokens out as one grid with a token at the end of each line.
@@ -31,7 +31,7 @@ from paretoprune.tasks.base import Picture, Video
 
 
 class LlavaAdapter(Adapter):
-    """The three generations differ in how many tokens a picture becomes."""
+    """The generations differ in how many tokens a picture becomes."""
 
     family = "llava"
     model_types = ("llava", "vipllava", "llava_next", "llava_onevision")

@@ -13,11 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import PreTrainedModel
 
 from paretoprune.adapters.base import Adapter, Prefill, Rotary
+from paretoprune.adapters.kinds import RANKING
 from paretoprune.adapters.views import Entry, Recorder, become, counterpart, view_of
 from paretoprune.cost import layer_cost
 from paretoprune.errors import ParetopruneError, UnsupportedError, plain
+from paretoprune.tasks.base import Picture
 
 PROMPTS = ("what is this ?", "is there a red circle at the top left , and what is beside it ?")
 SIZES = ((96, 96), (64, 96))
@@ -80,14 +83,19 @@ def verify(adapter: Adapter) -> Verification:
     Raises `UnsupportedError`, with the first line of what a family's own code said, where the model
     cannot be driven at all.
     """
-    with _in_one_sentence(adapter), torch.no_grad():
+    with in_one_sentence(type(adapter), adapter.model), torch.no_grad():
         _verify_decoder(adapter)
         return _verify(adapter)
 
 
-def _verify(adapter: Adapter) -> Verification:
+def noise_pictures() -> list[Picture]:
+    """Two pictures of different sizes, uint8 [height, width, 3] each."""
     rng = np.random.default_rng(0)
-    pictures = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in SIZES]
+    return [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in SIZES]
+
+
+def _verify(adapter: Adapter) -> Verification:
+    pictures = noise_pictures()
     differences = {}
     with torch.no_grad():
         for side in ("left", "right"):
@@ -117,16 +125,16 @@ def _verify(adapter: Adapter) -> Verification:
     )
 
 
-def verify_decoder(adapter: Adapter) -> None:
-    """Try the decoder alone, on noise: it must give its own output, also with tokens dropped.
+def try_decoder(family: type[Adapter], model: PreTrainedModel) -> None:
+    """Try a model's decoder alone, on noise: it must give its own output, with tokens dropped, too.
 
     The reference for dropping is the decoder itself with those tokens' keys masked. Of layers that
     are alike one is run, so that this costs a few passes of 24 tokens through that one layer, and
     no forward pass; what happens around the layers is compared without any. The model is left as it
     was. Raises `UnsupportedError` with the first thing that differs.
     """
-    with _in_one_sentence(adapter), torch.no_grad():
-        _verify_decoder(adapter)
+    with in_one_sentence(family, model), torch.no_grad():
+        _verify_decoder(family(view_of(model), None, None))
 
 
 def _verify_decoder(adapter: Adapter) -> None:
@@ -160,12 +168,20 @@ def _verify_decoder(adapter: Adapter) -> None:
             continue
         tried.add(kind)
         alone = _alone(decoder, number)
-        dense, dropped = driven(number, entry.hidden, entry.rotary), driven(number, few, fewer)
+        with in_one_sentence(
+            type(adapter),
+            adapter.model,
+            f"layer {number} cannot be run on hidden states, rotary tables and a mask alone",
+        ):
+            dense, dropped = driven(number, entry.hidden, entry.rotary), driven(number, few, fewer)
         _require_same(adapter, f"behind layer {number}", alone(**given), dense)
         masked = _pick(alone(**given, attention_mask=mask).last_hidden_state, index)
         where = f"behind layer {number}, with half of the tokens dropped,"
         _require_same(adapter, where, masked, dropped)
-        _require_ranking(adapter, number, entry)
+        with in_one_sentence(
+            type(adapter), adapter.model, f"pruners cannot ask the attention of layer {number}"
+        ):
+            _require_ranking(adapter, number, entry)
 
 
 def _require_same(adapter: Adapter, where: str, own: Any, mine: Tensor) -> None:
@@ -181,9 +197,7 @@ def _require_same(adapter: Adapter, where: str, own: Any, mine: Tensor) -> None:
         )
 
 
-def masked_logits(
-    adapter: Adapter, inputs: Mapping[str, Tensor], kept: Sequence[Tensor]
-) -> Tensor:
+def masked_logits(adapter: Adapter, inputs: Mapping[str, Tensor], kept: Sequence[Tensor]) -> Tensor:
     """The model's own logits where layer l attends only to tokens in `kept[l]`, bool [B, T] each.
 
     This is what dropping means in a decoder that only attends. All tokens go through all layers, by
@@ -221,8 +235,7 @@ def _require_ranking(adapter: Adapter, number: int, entry: Entry) -> None:
     if found is None:
         raise UnsupportedError(
             f"the attention of {type(adapter.model).__name__} hands out no keys or weights, so the "
-            "ranking of tokens cannot be compared with it; write an adapter that defines "
-            "query_logits, block_logits and layer_keys"
+            f"ranking of tokens cannot be compared with it; {RANKING}"
         )
     keys, own = found
     hidden, rotary = entry.hidden, entry.rotary
@@ -243,8 +256,7 @@ def _require_ranking(adapter: Adapter, number: int, entry: Entry) -> None:
         if not difference <= TOLERANCE.get(own.dtype, 1e-3) * spread:
             raise UnsupportedError(
                 f"{type(adapter.model).__name__}: the attention that pruners rank by differs from "
-                f"the model's own in layer {number} by {difference:.2g}; write an adapter that "
-                "defines query_logits, block_logits and layer_keys"
+                f"the model's own in layer {number} by {difference:.2g}; {RANKING}"
             )
 
 
@@ -285,8 +297,10 @@ def _pick(x: Tensor, index: Tensor) -> Tensor:
 
 
 @contextmanager
-def _in_one_sentence(adapter: Adapter) -> Iterator[None]:
-    """Turn what a strange family's own code raises into `UnsupportedError`."""
+def in_one_sentence(
+    family: type[Adapter], model: PreTrainedModel, what: str = "it cannot be driven"
+) -> Iterator[None]:
+    """Turn what a strange family's own code raises, where `what` fails, into `UnsupportedError`."""
     try:
         yield
     except ParetopruneError:
@@ -294,8 +308,8 @@ def _in_one_sentence(adapter: Adapter) -> Iterator[None]:
     except UNFORESEEN as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise UnsupportedError(
-            f"{type(adapter.model).__name__} cannot be driven by the {adapter.family} adapter: "
-            f"{plain(lines[0])}"
+            f"{type(model).__name__}: {what} by the {family.family} adapter: {plain(lines[0])}; "
+            "it needs an adapter of its own (docs/tutorials/plug-in-a-vlm.md)"
         ) from error
 
 
