@@ -77,7 +77,7 @@ class LlavaAdapter(Adapter):
         chosen = config.vision_feature_layers if chosen is None else chosen
         states = [chosen] if isinstance(chosen, int) else chosen
         # hidden state 0 is what enters layer 0, so state i leaves layer i - 1
-        return layers[max(i if i > 0 else len(layers) + 1 + i for i in states) - 1]
+        return layers[max(1, *(i if i >= 0 else len(layers) + 1 + i for i in states)) - 1]
 
     def laid_out(self, patches: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
         """Patches in order; tiles laid out by the model itself, 0 at line ends."""

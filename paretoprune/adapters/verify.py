@@ -213,10 +213,12 @@ def masked_logits(adapter: Adapter, inputs: Mapping[str, Tensor], kept: Sequence
             module.config = eager
 
     def masked(layer: Any, *args: Any, **kwargs: Any) -> Any:
-        mask = kwargs["attention_mask"]
+        mask, own = kwargs["attention_mask"], type(layer).__mro__[1]
+        # eager attention normalises in float32, where the lowest float64 would be infinite
+        lowest = max(torch.finfo(mask.dtype).min, torch.finfo(torch.float32).min)
         hidden = ~kept[layers.index(layer)][:, None, None]
-        kwargs["attention_mask"] = mask.masked_fill(hidden, torch.finfo(mask.dtype).min)
-        return type(layer).__mro__[1].forward(layer, *args, **kwargs)
+        kwargs["attention_mask"] = mask.masked_fill(hidden, lowest).clamp(min=lowest)
+        return own.forward(layer, *args, **kwargs)  # type: ignore[attr-defined]
 
     layers = list(decoder.layers)
     for layer in layers:
