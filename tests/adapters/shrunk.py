@@ -24,7 +24,8 @@ SIZES = {
     **dict.fromkeys(("num_experts", "n_routed_experts", "num_local_experts", "moe_num_experts"), 4),
     **dict.fromkeys(("qk_rope_head_dim", "qk_nope_head_dim", "v_head_dim"), 8),
     **dict.fromkeys(("moe_intermediate_size", "shared_expert_intermediate_size"), 32),
-    "linear_key_head_dim": 8, "decoder_ffn_dim": 64, "depth": 2, "encoder_layers": 2, "embed_dim": 32, "head_dim": 12,
+    "linear_key_head_dim": 8, "decoder_ffn_dim": 64, "depth": 2, "encoder_layers": 2,
+    "embed_dim": 32, "head_dim": 12,
     "num_key_value_heads": 2, "vocab_size": 256, "max_position_embeddings": 512,
     "num_experts_per_tok": 2, "n_group": 1, "topk_group": 1, "q_lora_rank": 24, "kv_lora_rank": 16,
     "qk_head_dim": 16, "linear_value_head_dim": 8, "linear_num_key_heads": 2,
@@ -48,7 +49,8 @@ def _chameleon(d: dict[str, Any]) -> None:
 def _dots3_note(d: dict[str, Any]) -> None:
     """Layers of two sizes, which is what an attribute of the whole configuration cannot say."""
     part = d["text_config"]
-    d["vision_config"]["per_layer_config"] = None
+    d["vision_config"].update(per_layer_config=None, adapter_in_dim=WIDTH, adapter_out_dim=WIDTH)
+    d["audio_config"].update(adapter_input_size=WIDTH, adapter_out_dim=WIDTH)
     part["num_key_value_heads"] = 4
     part["layer_types"] = ["indexed_attention"] * 2 + ["sliding_attention"] * 2
     part["head_dim"] = part["qk_nope_head_dim"] + part["qk_rope_head_dim"]
@@ -63,6 +65,16 @@ def _hunyuan_vl(d: dict[str, Any]) -> None:
 def _janus(d: dict[str, Any]) -> None:
     sizes = {"embed_dim": 8, "num_embeddings": 64, "base_channels": 32, "latent_channels": 16}
     d["vq_config"].update(sizes, channel_multiplier=[1, 1])
+
+
+def _emu3(d: dict[str, Any]) -> None:
+    d["vocabulary_map"] = {"<image>": IMAGE, "<|extra_200|>": 200}
+
+
+def _mistral_large4(d: dict[str, Any]) -> None:
+    for name, value in d["text_config"].items():
+        if isinstance(value, list) and len(value) == 72:
+            d["text_config"][name] = value[:LAYERS]
 
 
 def _gemma4(d: dict[str, Any]) -> None:
@@ -85,12 +97,14 @@ MENDED: dict[str, Callable[[dict[str, Any]], None]] = {
     ),
     "deepseek_ocr2": _text(mlp_layer_types=["dense", *["sparse"] * 3]),
     "dots3_note": _dots3_note,
+    "emu3": _emu3,
     "gemma4": _gemma4,
     "gemma4_unified": _gemma4,
     "glm5_next": _text(num_key_value_heads=4, qk_rope_head_dim=0, qk_head_dim=8),
     "hunyuan_vl": _hunyuan_vl,
     "inkling2": lambda d: d["vision_config"].update(text_hidden_size=WIDTH),
     "janus": _janus,
+    "mistral_large4": _mistral_large4,
     "molmo2": lambda d: d["adapter_config"].update(vision_feature_layer=[1, 2]),
     "qwen4_exp": _text(
         indexer_n_heads=2, indexer_kv_heads=1, indexer_head_dim=16, indexer_budget=8,

@@ -148,7 +148,8 @@ def test_every_family_is_exact_or_refused_by_both_doors(family, tmp_path):
     try:
         pruned(model, KEEP)
     except UnsupportedError:
-        if model.device.type != "meta":
+        # evolla, which takes proteins, is no model for load_adapter in the first place
+        if model.device.type != "meta" and family != "evolla":
             both_doors(model, tmp_path)
     else:
         require_exact(model)
