@@ -17,7 +17,7 @@ from transformers import BatchFeature, PretrainedConfig, PreTrainedModel
 from paretoprune.adapters.base import Adapter
 from paretoprune.adapters.load import adapter_class, find_checkpoint, load_adapter
 from paretoprune.adapters.verify import try_decoder
-from paretoprune.errors import BrokenFileError, InvalidValueError
+from paretoprune.errors import BrokenFileError, InvalidValueError, UnsupportedError
 from paretoprune.policies.base import Policy
 from paretoprune.policies.files import (
     PolicyFile,
@@ -55,6 +55,8 @@ def pruned(model: Model, schedule: Schedule, pruner: str | Pruner | None = None)
     its configuration and modules, and tried: a few passes of 24 noise tokens through one of its
     layers, or one of each kind.
     """
+    family = adapter_class(model.config.model_type)
+    try_decoder(family, model)
     content = read_policy(Path(schedule)) if isinstance(schedule, (str, Path)) else schedule
     if isinstance(content, Preset):
         content = content.content(_layers(model.config))
@@ -67,8 +69,6 @@ def pruned(model: Model, schedule: Schedule, pruner: str | Pruner | None = None)
     elif not isinstance(content, (KeepSchedule, Policy)):
         content = KeepSchedule.from_ratios(list(content))
     ranking = Operators.of(pruner or "fastv", search_knobs=False).single
-    family = adapter_class(model.config.model_type)
-    try_decoder(family, model)
     return prune(model, family, content, ranking)
 
 
@@ -79,8 +79,13 @@ def pruner_of(content: ScheduleFile | PolicyFile | Preset) -> Pruner:
 
 
 def _layers(config: PretrainedConfig) -> int:
-    layers: int = config.get_text_config().num_hidden_layers
-    return layers
+    layers = getattr(config.get_text_config(decoder=True), "num_hidden_layers", None)
+    if layers is None:
+        raise UnsupportedError(
+            f"a configuration of type {config.model_type!r} does not say num_hidden_layers, so no "
+            "schedule can be laid over its layers; choose a vision-language model with a decoder"
+        )
+    return int(layers)
 
 
 @dataclass(frozen=True)

@@ -37,18 +37,23 @@ LAYER_TYPES: Mapping[str, str] = {
 
 WINDOWS = ("sliding_window", "attention_chunk_size")
 
+DEEPSTACK = (
+    "adds vision features to hidden states again behind several layers (DeepStack), which the "
+    "pruned decoder does not; choose a family that adds them once, such as qwen2_5_vl"
+)
+CROSS = (
+    "lets text attend to pictures in cross-attention layers: there are no visual tokens in its "
+    "decoder to drop; choose a family that puts them there"
+)
 DECODER_ARGUMENTS: Mapping[str, str] = {
-    "deepstack_visual_embeds": "adds vision features to hidden states again behind several layers "
-    "(DeepStack), which the pruned decoder does not; choose a family that adds them once, such as "
-    "qwen2_5_vl",
+    "deepstack_visual_embeds": DEEPSTACK,
+    "deepstack_features": DEEPSTACK,
     "per_layer_inputs": "gives every token an input of its own at each layer, which is not carried "
     "along here; choose a family without per_layer_inputs",
     "moe_mm_token_type_ids": "sends a token to other experts if it is visual, which layers are not "
     "told here; choose a family without moe_mm_token_type_ids",
-    "cross_attention_states": "lets text attend to pictures in cross-attention layers: there are "
-    "no visual tokens in its decoder to drop; choose a family that puts them there",
-    "encoder_hidden_states": "lets text attend to pictures in cross-attention layers: there are "
-    "no visual tokens in its decoder to drop; choose a family that puts them there",
+    "cross_attention_states": CROSS,
+    "encoder_hidden_states": CROSS,
     "pixel_values": "merges pictures inside of its decoder, which is then more than layers; write "
     "an adapter that says where they are (docs/tutorials/plug-in-a-vlm.md)",
 }
@@ -74,7 +79,7 @@ def refuse_model(model: type[Any], whole: Any) -> None:
     takes = inspect.signature(model.forward).parameters
     config = whole.get_text_config(decoder=True)
     if getattr(config, "cross_attention_layers", None):
-        raise UnsupportedError(f"{name} {DECODER_ARGUMENTS['cross_attention_states']}")
+        raise UnsupportedError(f"{name} {CROSS}")
     kinds = getattr(config, "layer_types", None) or getattr(config, "layers_block_type", None) or ()
     for kind in dict.fromkeys(map(str, kinds)):
         if kind in ("full_attention", "attention"):

@@ -167,8 +167,8 @@ def _require_causal(mask: Any, name: str, layer: int) -> None:
         f"{name} lets tokens of layer {layer} attend to later ones (bidirectional attention over "
         "the picture or prompt): the pruned decoder is causal"
         if later
-        else f"{name} hides earlier tokens from later ones in layer {layer} (a sliding window): "
-        "pruned tokens would change who is near"
+        else f"{name} hides earlier tokens from later ones in layer {layer} (a sliding window), "
+        "and places of dropped tokens are not counted here"
     )
 
 

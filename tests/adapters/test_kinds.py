@@ -9,7 +9,7 @@ import transformers as hf
 from typer.testing import CliRunner
 
 from paretoprune.adapters.generic import GenericAdapter
-from paretoprune.adapters.kinds import refuse_model
+from paretoprune.adapters.kinds import refuse_decoder, refuse_model
 from paretoprune.adapters.load import adapter_class, load_adapter
 from paretoprune.adapters.verify import masked_logits, verify
 from paretoprune.adapters.views import view_of
@@ -19,7 +19,7 @@ from paretoprune.errors import UnsupportedError
 from paretoprune.problems.model_check import pruned_difference
 from paretoprune.testing.models import decoder_sizes, random_pictures, randomised, tiny_llava
 
-from .shrunk import FAMILIES, LAYERS, MAPPING, picture_inputs, shrunk
+from .shrunk import FAMILIES, LAYERS, MAPPING, picture_inputs, shrunk, shrunk_config
 
 KEEP = [1.0] + [0.5] * (LAYERS - 1)
 
@@ -167,6 +167,34 @@ def test_configurations_alone_raise_nothing_else(family):
     assert family not in ("gemma3n", "gemma3", "qwen3_5", "dots3_note", "paligemma")
 
 
+def test_granite_4_has_another_name_for_deepstack():
+    """Its Q-Former cannot be built small, so its decoder stands for it."""
+    from transformers.models.granite4_vision import modeling_granite4_vision as module
+
+    decoder = module.Granite4VisionTextModel(shrunk_config("granite4_vision").text_config)
+    with pytest.raises(UnsupportedError, match="DeepStack"):
+        refuse_decoder(shrunk("idefics3"), decoder)
+
+
+def test_a_decoder_that_takes_something_unknown_is_refused():
+    model = shrunk("idefics3")
+
+    class Told(type(model.model.text_model)):
+        def forward(self, *args, mood=None, **kwargs):
+            return super().forward(*args, **kwargs)
+
+    model.model.text_model.__class__ = Told
+    with pytest.raises(UnsupportedError, match="takes mood beside hidden states"):
+        pruned(model, KEEP)
+
+
+def test_dimensions_that_a_configuration_lacks_are_named():
+    model = shrunk("idefics3")
+    model.model.text_model.config.intermediate_size = [64] * LAYERS
+    with pytest.raises(UnsupportedError, match="does not say intermediate_size as one number"):
+        pruned(model, KEEP)
+
+
 # --- windows
 
 
@@ -240,6 +268,22 @@ def test_pruned_runs_one_layer_of_each_kind():
     pruned(own.model, [1.0] * 6)
     assert set(run) == {0}
     assert [len(m._forward_hooks) for m in own.model.modules()].count(1) == 6
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("attn", ["sdpa", "eager"])
+def test_the_trial_leaves_a_model_as_it_was(dtype, attn):
+    """Weights, configuration, mode, random numbers; also a model that is being trained."""
+    model = tiny_llava(dtype=dtype, attn=attn).model.train()
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+    config, state = model.config.to_dict(), torch.get_rng_state()
+    names = [set(vars(module)) for module in model.modules()]
+    pruned(model, [1.0] * LAYERS)
+    assert all(torch.equal(v, weights[k]) for k, v in model.state_dict().items())
+    assert all(module.training for module in model.modules())
+    assert (model.config.to_dict(), names) == (config, [set(vars(m)) for m in model.modules()])
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(p.grad is None for p in model.parameters())
 
 
 def test_the_trial_finds_a_wrong_rule_that_keep_all_does_not_notice():
