@@ -2,12 +2,15 @@
 
 import copy
 import re
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import transformers as hf
 from typer.testing import CliRunner
 
+from paretoprune.adapters.base import decoder_spec
 from paretoprune.adapters.generic import GenericAdapter
 from paretoprune.adapters.kinds import refuse_decoder, refuse_model
 from paretoprune.adapters.load import adapter_class, load_adapter
@@ -17,6 +20,9 @@ from paretoprune.cli import app
 from paretoprune.deploy import pruned
 from paretoprune.errors import UnsupportedError
 from paretoprune.problems.model_check import pruned_difference
+from paretoprune.pruning.continuation import Continuation
+from paretoprune.pruning.decoder import run_population
+from paretoprune.pruning.fastv import FastV
 from paretoprune.testing.models import decoder_sizes, random_pictures, randomised, tiny_llava
 
 from .shrunk import FAMILIES, LAYERS, MAPPING, picture_inputs, shrunk, shrunk_config
@@ -188,11 +194,11 @@ def test_a_decoder_that_takes_something_unknown_is_refused():
         pruned(model, KEEP)
 
 
-def test_dimensions_that_a_configuration_lacks_are_named():
-    model = shrunk("idefics3")
-    model.model.text_model.config.intermediate_size = [64] * LAYERS
+@pytest.mark.parametrize("sizes", [{}, {"intermediate_size": [64] * LAYERS}])
+def test_dimensions_that_a_configuration_lacks_are_named(sizes):
+    config = SimpleNamespace(num_attention_heads=4, hidden_size=48, num_hidden_layers=4, **sizes)
     with pytest.raises(UnsupportedError, match="does not say intermediate_size as one number"):
-        pruned(model, KEEP)
+        decoder_spec(SimpleNamespace(config=config, layers=[None]))
 
 
 # --- windows
@@ -241,6 +247,20 @@ def test_padding_does_not_count_towards_a_window(side):
     for run in (short.prefill, lambda given: pruned(short.model, KEEP)(**given)):
         with pytest.raises(UnsupportedError, match=f"a sequence of {longest} tokens is longer"):
             run(inputs)
+
+
+@torch.no_grad()
+def test_an_evaluation_does_not_decode_across_a_window():
+    adapter = windowed(32)
+    prefill = adapter.prefill(adapter.inputs(random_pictures(1), ["read the sign ?"]))
+    (leaf,) = run_population(adapter, prefill, np.array([KEEP]), FastV(), with_path=True)
+    end = prefill.prompt_end
+    room = 32 - int(end[0]) - 1
+    tables = tuple(x.repeat(1, 3, 1)[:, : room + 1] for x in prefill.rotary)
+    more = Continuation(adapter, leaf, torch.arange(1), last=end, prompt_end=end, following=tables)
+    more.next(torch.full((1, room), 5))
+    with pytest.raises(UnsupportedError, match="33 tokens is longer than the sliding window"):
+        more.next(torch.full((1, 1), 5))
 
 
 def test_a_window_shorter_than_any_prompt_is_refused():
