@@ -15,9 +15,9 @@ import torch
 from transformers import BatchFeature, PretrainedConfig, PreTrainedModel
 
 from paretoprune.adapters.base import Adapter
-from paretoprune.adapters.load import GENERIC, adapter_class, find_checkpoint, load_adapter
-from paretoprune.adapters.views import view_of
-from paretoprune.errors import BrokenFileError, InvalidValueError
+from paretoprune.adapters.load import adapter_class, find_checkpoint, load_adapter
+from paretoprune.adapters.verify import try_decoder
+from paretoprune.errors import BrokenFileError, InvalidValueError, UnsupportedError
 from paretoprune.policies.base import Policy
 from paretoprune.policies.files import (
     PolicyFile,
@@ -59,8 +59,12 @@ def pruned(
     in each layer whose ratio is above 0; without, every sample does. Each layer's KV
     cache holds only what the layer kept; the cache that `generate` returns goes on with a
     conversation. Raises `InvalidValueError`, `UnknownNameError` or `UnsupportedError` where model,
-    schedule and pruner do not fit.
+    schedule and pruner do not fit. Whether the model's decoder can be pruned exactly is told from
+    its configuration and modules, and tried: a few passes of 24 noise tokens through one of its
+    layers, or one of each kind.
     """
+    family = adapter_class(model.config.model_type)
+    try_decoder(family, model)
     content = read_policy(Path(schedule)) if isinstance(schedule, (str, Path)) else schedule
     if isinstance(content, Preset):
         content = content.content(_layers(model.config))
@@ -75,11 +79,6 @@ def pruned(
     elif not isinstance(content, (KeepSchedule, Policy)):
         content = KeepSchedule.from_ratios(list(content))
     ranking = Operators.of(pruner or "fastv", search_knobs=False).single
-    family = adapter_class(model.config.model_type)
-    if family.family == GENERIC:
-        from paretoprune.adapters.verify import verify_decoder
-
-        verify_decoder(family(view_of(model), None, None))
     return prune(model, family, content, ranking, per_picture=bool(per_picture))
 
 
@@ -90,8 +89,13 @@ def pruner_of(content: ScheduleFile | PolicyFile | Preset) -> Pruner:
 
 
 def _layers(config: PretrainedConfig) -> int:
-    layers: int = config.get_text_config().num_hidden_layers
-    return layers
+    layers = getattr(config.get_text_config(decoder=True), "num_hidden_layers", None)
+    if layers is None:
+        raise UnsupportedError(
+            f"a configuration of type {config.model_type!r} does not say num_hidden_layers, so no "
+            "schedule can be laid over its layers; choose a vision-language model with a decoder"
+        )
+    return int(layers)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 import yaml
+from transformers import PI0Config
 from typer.testing import CliRunner
 
 import paretoprune
@@ -149,5 +150,18 @@ def test_the_export_command(checkpoint, schedule_file, tmp_path):
 def test_check_model_prints_the_verdict():
     done = runner.invoke(app, ["check-model", "mini-llava"])
     assert done.exit_code == 0
-    for part in ("Verified", "keep-all", "FLOPs", "8 layers, hidden 96", "space multi-step"):
+    for part in (
+        "Verified",
+        "keep-all",
+        "pruned, half dropped",
+        "FLOPs",
+        "8 layers, hidden 96",
+        "space multi-step",
+    ):
         assert part in done.output
+
+
+def test_a_configuration_without_a_number_of_layers_is_one_sentence(tmp_path):
+    PI0Config().save_pretrained(tmp_path)
+    with pytest.raises(UnsupportedError, match="'pi0' does not say num_hidden_layers"):
+        save_beside(tmp_path, KEEP)

@@ -25,6 +25,7 @@ from transformers.masking_utils import create_causal_mask
 
 from paretoprune.adapters.cache_argument import CACHE
 from paretoprune.adapters.grid import PICTURE, picture_runs
+from paretoprune.adapters.kinds import refuse_attention, refuse_decoder, refuse_model, window_of
 from paretoprune.adapters.places import Places, View, around
 from paretoprune.cost import DecoderSpec
 from paretoprune.errors import InvalidValueError, UnsupportedError
@@ -88,11 +89,38 @@ class Adapter(ABC):
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.image_processor = image_processor
+        refuse_model(type(model), model.config)
         self.decoder = self.find_decoder()
+        refuse_decoder(model, self.decoder)
+        if type(self).query_logits is Adapter.query_logits:
+            refuse_attention(model, self.decoder)
+        self.window = window_of(self.decoder)
         query, key = self.class_query()
         self.spec = replace(decoder_spec(self.decoder), class_query=query, class_key=key)
         self.note: str | None = None
         """What the user should know of how inputs are made; None if all is as usual."""
+
+    def require_window(self, valid: Tensor) -> None:
+        """Raise `UnsupportedError` for sequences that a sliding window would cut.
+
+        `valid` bool [B, T] marks what is no padding. Up to the window's length every token attends
+        to every earlier one, and dropping is exact; behind it the pruned decoder, which does not
+        count dropped tokens, would attend to other places than the model.
+        """
+        if self.window is None:
+            return
+        index = torch.arange(valid.shape[1], device=valid.device)
+        first = torch.where(valid, index, valid.shape[1]).amin(1)
+        self.require_length(int((torch.where(valid, index, -1).amax(1) - first).max()) + 1)
+
+    def require_length(self, longest: int) -> None:
+        """Raise `UnsupportedError` for a sequence of so many tokens that a window would cut."""
+        if self.window is not None and longest > self.window:
+            raise UnsupportedError(
+                f"a sequence of {longest} tokens is longer than the sliding window of "
+                f"{type(self.model).__name__}, {self.window} places, and a pruned decoder does not "
+                "count the places of dropped tokens; make prompt, pictures and answer shorter"
+            )
 
     def on(self, model: PreTrainedModel) -> Adapter:
         """The same adapter on another model of its class, such as a view of this one."""
@@ -263,6 +291,7 @@ class Adapter(ABC):
     def prefill(self, inputs: Mapping[str, Tensor], prompt_end: Tensor | None = None) -> Prefill:
         """Embed the text, put visual features in their places; `prompt_end`: the last token."""
         ids, valid = inputs["input_ids"], inputs["attention_mask"].bool()
+        self.require_window(valid)
         visual = self.visual_mask(ids)
         hidden = self.embed(ids)
         features = self.visual_features(inputs)
@@ -513,16 +542,30 @@ def last_token(valid: Tensor, prompt_end: Tensor | None = None) -> Tensor:
 
 
 def decoder_spec(decoder: Any) -> DecoderSpec:
-    """Dimensions for the cost model from a transformers decoder and its configuration."""
+    """Dimensions for the cost model from a transformers decoder and its configuration.
+
+    Raises `UnsupportedError` for a configuration that does not have them as plain numbers.
+    """
     config = decoder.config
-    heads = config.num_attention_heads
     mlp = getattr(decoder.layers[0], "mlp", None)
+
+    def dimension(name: str) -> int:
+        try:
+            return int(getattr(config, name))
+        except (AttributeError, TypeError, ValueError) as error:
+            raise UnsupportedError(
+                f"the configuration of {type(decoder).__name__} does not say {name} as one number "
+                "for all layers, which the cost model needs; choose a model that does"
+            ) from error
+
+    heads = dimension("num_attention_heads")
+    hidden = dimension("hidden_size")
     return DecoderSpec(
-        hidden=config.hidden_size,
-        layers=config.num_hidden_layers,
+        hidden=hidden,
+        layers=dimension("num_hidden_layers"),
         heads=heads,
         kv_heads=getattr(config, "num_key_value_heads", None) or heads,
-        head_dim=getattr(config, "head_dim", None) or config.hidden_size // heads,
-        mlp=config.intermediate_size,
+        head_dim=getattr(config, "head_dim", None) or hidden // heads,
+        mlp=dimension("intermediate_size"),
         gated=hasattr(mlp, "gate_proj") or hasattr(mlp, "gate_up_proj"),
     )

@@ -1,8 +1,8 @@
 """Families without a file: whatever merges pictures into a Llama-shaped decoder's input.
 
 The family's own forward pass runs on a view whose decoder layers only note what they are given;
-from there the layers are driven one by one. Nothing is assumed that is not checked: `verify`
-compares keep-all with the model's own logits when a model is loaded.
+from there the layers are driven one by one. Nothing is assumed that is not checked: `kinds` refuses
+what is known to differ, and `verify` compares with the model's own logits when a model is loaded.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class GenericAdapter(Adapter):
         super().__init__(model, tokenizer, image_processor)
         self.processor = processor
         self._takes = set(inspect.signature(type(model).forward).parameters)
-        refuse_known_differences(self.decoder, type(model).__name__, self._takes)
+        _ = self.visual_token_ids  # says where the configuration names none
         self.recorder = Recorder(model, self.decoder)
 
     def on(self, model: PreTrainedModel) -> GenericAdapter:
@@ -71,7 +71,8 @@ class GenericAdapter(Adapter):
                 return found
         raise UnsupportedError(
             f"{type(model).__name__} has no decoder with layers, norm and rotary_emb, so the "
-            "generic adapter cannot drive it"
+            "generic adapter cannot drive it; it needs an adapter of its own "
+            "(docs/tutorials/plug-in-a-vlm.md)"
         )
 
     @property
@@ -183,6 +184,7 @@ class GenericAdapter(Adapter):
 
     def prefill(self, inputs: Mapping[str, Tensor], prompt_end: Tensor | None = None) -> Prefill:
         """What the family's own forward pass gives its first decoder layer."""
+        self.require_window(inputs["attention_mask"].bool())
         given = {k: v for k, v in inputs.items() if k in self._takes}
         short = {"logits_to_keep": 1} if "logits_to_keep" in self._takes else {}
         positions = self.positions(inputs)
@@ -199,38 +201,3 @@ class GenericAdapter(Adapter):
         flat = hidden.reshape(-1, 1, hidden.shape[-1])
         logits: Tensor = self.recorder.root(inputs_embeds=flat, use_cache=False).logits
         return logits.view(*hidden.shape[:-1], -1)
-
-
-def refuse_known_differences(decoder: Any, name: str, takes: set[str]) -> None:
-    """Raise `UnsupportedError` for what a model says that it does differently.
-
-    `takes` are the arguments of its forward pass.
-    """
-    config = decoder.config
-    if "token_type_ids" in takes:
-        raise UnsupportedError(
-            f"{name} marks tokens that attend to each other in both directions (token_type_ids): "
-            "the pruned decoder is causal"
-        )
-    kinds = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
-    if "sliding_attention" in kinds and getattr(config, "sliding_window", None) is None:
-        kinds.discard("sliding_attention")
-    if kinds:
-        raise UnsupportedError(
-            f"{name} has layers of type {', '.join(sorted(kinds))}: what a token sees there "
-            "depends on its distance, and pruned tokens would change that"
-        )
-    if getattr(config, "cross_attention_layers", None):
-        raise UnsupportedError(
-            f"{name} lets text attend to pictures in cross-attention layers: it has no visual "
-            "tokens in its decoder to prune"
-        )
-    for layer in decoder.layers:
-        own = inspect.signature(layer.forward).parameters
-        if "position_embeddings" not in own and not any(
-            p.kind is inspect.Parameter.VAR_KEYWORD for p in own.values()
-        ):
-            raise UnsupportedError(
-                f"layers of {name} take no position_embeddings: positions of kept tokens could "
-                "not be preserved"
-            )

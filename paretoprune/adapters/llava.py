@@ -1,4 +1,4 @@
-"""LLaVA-1.5, LLaVA-NeXT and LLaVA-OneVision: a tower, a projector, and a Llama-shaped decoder.
+"""LLaVA-1.5, ViP-LLaVA, -NeXT and -OneVision: a tower, a projector, a Llama-shaped decoder.
 
 LLaVA-1.5 gives every picture the same number of tokens. NeXT and OneVision cut a picture into tiles
 of the tower's size and lay the tiles' tokens out as one grid with a token at the end of each line.
@@ -31,7 +31,7 @@ from paretoprune.tasks.base import Picture, Video
 
 
 class LlavaAdapter(Adapter):
-    """The three generations differ in how many tokens a picture becomes."""
+    """The generations differ in how many tokens a picture becomes."""
 
     family = "llava"
     model_types = ("llava", "vipllava", "llava_next", "llava_onevision")
@@ -89,13 +89,12 @@ class LlavaAdapter(Adapter):
         chosen = config.vision_feature_layers if chosen is None else chosen
         states = [chosen] if isinstance(chosen, int) else chosen
         # hidden state 0 is what enters layer 0, so state i leaves layer i - 1
-        return layers[max(i if i > 0 else len(layers) + 1 + i for i in states) - 1]
+        return layers[max(1, *(i if i >= 0 else len(layers) + 1 + i for i in states)) - 1]
 
     def laid_out(self, patches: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
         """Patches in order; tiles laid out by the model itself, 0 at line ends."""
         if not self.tiled:
-            full = self.model.config.vision_feature_select_strategy == "full"
-            return patches[:, 0 if full else 1 :].flatten(0, 1)
+            return patches[:, 0 if self._keeps_class_token else 1 :].flatten(0, 1)
         return torch.cat(self._packed(patches[:, 1:], inputs, patches.new_zeros(patches.shape[-1])))
 
     def class_query(self) -> tuple[float, int]:
@@ -114,7 +113,7 @@ class LlavaAdapter(Adapter):
         high, wide = (size // vision.patch_size for size in pixels.shape[-2:])
         device = pixels.device
         if not self.tiled:
-            if self.model.config.vision_feature_select_strategy == "full":
+            if self._keeps_class_token:
                 return super().grid(inputs)
             parts = [cells(number, high, wide) for number in range(len(pixels))]
             return torch.cat(parts).to(device)
@@ -189,8 +188,15 @@ class LlavaAdapter(Adapter):
         patches = pixels.shape[-2] // vision.patch_size * (pixels.shape[-1] // vision.patch_size)
         if self.tiled:
             return self._tiled_tokens(tensors, patches)
-        kept = self.model.config.vision_feature_select_strategy == "full"
-        return [patches + self._class_tokens * kept] * len(pixels)
+        return [patches + self._class_tokens * self._keeps_class_token] * len(pixels)
+
+    @property
+    def _keeps_class_token(self) -> bool:
+        """Whether the tower's class token becomes a visual token; never in ViP-LLaVA.
+
+        Its configuration does not have the name.
+        """
+        return getattr(self.model.config, "vision_feature_select_strategy", "default") == "full"
 
     @property
     def _class_tokens(self) -> int:

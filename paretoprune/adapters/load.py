@@ -20,6 +20,8 @@ from transformers import (
 
 from paretoprune.adapters.base import Adapter
 from paretoprune.adapters.device import find_device
+from paretoprune.adapters.kinds import refuse_model
+from paretoprune.adapters.verify import require, try_decoder
 from paretoprune.errors import (
     BrokenFileError,
     ParetopruneError,
@@ -27,6 +29,7 @@ from paretoprune.errors import (
     UnsupportedError,
     plain,
 )
+from paretoprune.quiet import without_loading_bar
 from paretoprune.registry import adapters
 from paretoprune.zoo.catalogue import checkpoint_directory
 
@@ -55,9 +58,10 @@ def load_adapter(
     Only safetensors weights are read, straight into `dtype`. A name that is neither embedded nor a
     directory is looked up on the Hugging Face hub, the only case that reaches the network. A family
     without an adapter of its own gets the generic one, after checking that it gives the model's own
-    logits. Raises `BrokenFileError` where nothing loadable is found, `UnsupportedError` for a model
-    that cannot be driven, and `UnknownNameError` or `InvalidValueError` for a dtype or device that
-    is not there.
+    logits. The decoder of any model that is not embedded is tried on noise, with tokens dropped.
+    Raises `BrokenFileError` where nothing loadable is found, `UnsupportedError` for a model that
+    cannot be driven, and `UnknownNameError` or `InvalidValueError` for a dtype or device that is
+    not there.
     """
     if dtype not in DTYPES:
         raise UnknownNameError("dtype", dtype, DTYPES)
@@ -73,14 +77,18 @@ def load_adapter(
                 f"model {model!r} is of type {config.model_type!r}, which is no vision-language "
                 "model that transformers can load for image-text-to-text"
             )
-        loaded = AutoModelForImageTextToText.from_pretrained(
-            source,
-            config=config,
-            dtype=DTYPES[dtype],
-            attn_implementation=None if attn == "auto" else attn,
-            use_safetensors=True,
-            **options,
-        ).to(torch_device)
+        _refuse_known(config)
+        with without_loading_bar():
+            loaded = AutoModelForImageTextToText.from_pretrained(
+                source,
+                config=config,
+                dtype=DTYPES[dtype],
+                attn_implementation=None if attn == "auto" else attn,
+                use_safetensors=True,
+                **options,
+            ).to(torch_device)
+        if checkpoint_directory(model) is None:
+            try_decoder(family, loaded)
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
         image_processor = _pil_image_processor(source, options)
     except (UnsupportedError, BrokenFileError):
@@ -92,7 +100,6 @@ def load_adapter(
             return family(loaded, tokenizer, image_processor)
         return _tried(family, loaded, tokenizer, image_processor, model)
     from paretoprune.adapters.generic import GenericAdapter
-    from paretoprune.adapters.verify import require
 
     processor, note = _processor(source, options, image_processor, tokenizer, config)
     try:
@@ -219,6 +226,13 @@ def _reason(error: Exception, local: bool) -> str:
     if not local and (any(word in text for word in offline) or "ConnectError" in names):
         return "the Hugging Face hub cannot be reached, and nothing of this name is in the cache"
     return first
+
+
+def _refuse_known(config: Any) -> None:
+    """Raise `UnsupportedError` for a family that is refused anyway, before weights are read."""
+    if type(config) in AutoModelForImageTextToText._model_mapping:
+        kind = AutoModelForImageTextToText._model_mapping[type(config)]
+        refuse_model(kind[0] if isinstance(kind, tuple) else kind, config)
 
 
 def _pil_image_processor(source: str, options: dict[str, Any]) -> Any:

@@ -123,7 +123,7 @@ class Recorder:
 
     def __init__(self, root: nn.Module, decoder: nn.Module) -> None:
         twin = view_of(root)
-        inner = twin if root is decoder else _counterpart(root, twin, decoder)
+        inner = twin if root is decoder else counterpart(root, twin, decoder)
         self.root = twin
         self.decoder = inner
         self._noted: Scope[list[dict[str, Any]]] = Scope()
@@ -209,12 +209,12 @@ def _require_causal(mask: Any, name: str, layer: int) -> None:
         f"{name} lets tokens of layer {layer} attend to later ones (bidirectional attention over "
         "the picture or prompt): the pruned decoder is causal"
         if later
-        else f"{name} hides earlier tokens from later ones in layer {layer} (a sliding window): "
-        "pruned tokens would change who is near"
+        else f"{name} hides earlier tokens from later ones in layer {layer} (a sliding window), "
+        "and places of dropped tokens are not counted here"
     )
 
 
-def _counterpart(root: nn.Module, twin: nn.Module, wanted: nn.Module) -> nn.Module:
+def counterpart(root: nn.Module, twin: nn.Module, wanted: nn.Module) -> nn.Module:
     """The module of a view that stands where `wanted` stands in the original."""
     for name, module in root.named_modules(remove_duplicate=False):
         if module is wanted:

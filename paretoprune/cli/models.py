@@ -35,5 +35,5 @@ def check_model(
             trust_remote_code=trust_remote_code,
         )  # fmt: skip
     print_model_check(new_console(), found)
-    if found.verification.problem is not None:
+    if found.problem is not None:
         raise typer.Exit(2)

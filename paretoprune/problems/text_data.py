@@ -17,6 +17,7 @@ from paretoprune.adapters.load import DTYPES, FOREIGN, find_checkpoint
 from paretoprune.errors import BrokenFileError, InvalidValueError, UnknownNameError
 from paretoprune.problems.quantisation import Data, Judged
 from paretoprune.quantisation.quantised import Quantiser
+from paretoprune.quiet import without_loading_bar
 
 WINDOW = 128
 """Tokens of one sample."""
@@ -144,10 +145,11 @@ def load_causal(
     source, local = find_checkpoint(model)
     options: dict[str, Any] = {"local_files_only": local, "trust_remote_code": trust_remote_code}
     try:
-        loaded = AutoModelForCausalLM.from_pretrained(
-            source, dtype=DTYPES[dtype], use_safetensors=True,
-            attn_implementation=None if attn == "auto" else attn, **options,
-        )  # fmt: skip
+        with without_loading_bar():
+            loaded = AutoModelForCausalLM.from_pretrained(
+                source, dtype=DTYPES[dtype], use_safetensors=True,
+                attn_implementation=None if attn == "auto" else attn, **options,
+            )  # fmt: skip
         return loaded.to(torch.device(device)).eval(), AutoTokenizer.from_pretrained(
             source, **options
         )

@@ -56,6 +56,8 @@ class Continuation:
         """Log-probabilities behind the new tokens `ids` int64 [R, n]: float [R, n, vocabulary]."""
         adapter = self._adapter
         rows, count = ids.shape
+        if adapter.window is not None:
+            adapter.require_length(int(self._place.max()) + count)
         steps = torch.arange(count, device=ids.device)[None]
         cos, sin = self._following
         # rows that have ended go along with the others, past the places that are known

@@ -280,6 +280,11 @@ def _forward(
     ):
         raise UnsupportedError("a pruned model takes attention masks of shape [batch, tokens] only")
     seen = cache.get_seq_length()
+    adapter.require_window(
+        given.new_ones(len(given), seen + given.shape[1], dtype=torch.bool)
+        if attention_mask is None
+        else attention_mask.bool()
+    )
     entry = pruning.recorder.entry(
         input_ids=input_ids, inputs_embeds=inputs_embeds, attention_mask=attention_mask,
         position_ids=position_ids, use_cache=False, **{CACHE: cache}, **kwargs,

@@ -44,6 +44,12 @@ def print_model_check(console: Console, found: ModelCheck) -> None:
             f"differs from the model's own logits by {difference:.1e} of the largest "
             f"(allowed {seen.tolerance:g})",
         )
+    if found.pruned is not None:
+        row(
+            "pruned, half dropped",
+            f"differs by {found.pruned:.1e} of the largest from the model's own logits with the "
+            f"dropped tokens' keys masked (allowed {seen.tolerance:g})",
+        )
     if seen.attention is not None:
         row("attention scores", f"differ from eager attention by {seen.attention:.1e}")
     row("FLOPs", f"{seen.flops:.2%} off PyTorch's count")
@@ -65,8 +71,8 @@ def print_model_check(console: Console, found: ModelCheck) -> None:
         show(console, Text(f"Note: {words.plain(found.note, 400)}"))
     verdict = (
         "Verified: this model can be searched and pruned."
-        if seen.problem is None
-        else f"Not usable: {words.plain(seen.problem, 400)}."
+        if found.problem is None
+        else f"Not usable: {words.plain(found.problem, 400)}."
     )
     show(console, Text(verdict, style="bold"))
 
