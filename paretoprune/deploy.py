@@ -57,14 +57,14 @@ def pruned(model: Model, schedule: Schedule, pruner: str | Pruner | None = None)
     if isinstance(content, Preset):
         content = content.content(_layers(model.config))
     if isinstance(content, SavedPolicy):
-        pruner = pruner or pruner_of(content.about)
+        pruner = pruner_of(content.about) if pruner is None else pruner
         content = content.policy
     elif isinstance(content, ScheduleFile):
-        pruner = pruner or pruner_of(content)
+        pruner = pruner_of(content) if pruner is None else pruner
         content = content.schedule
     elif not isinstance(content, (KeepSchedule, Policy)):
         content = KeepSchedule.from_ratios(list(content))
-    ranking = Operators.of(pruner or "fastv", search_knobs=False).single
+    ranking = Operators.of("fastv" if pruner is None else pruner, search_knobs=False).single
     family = adapter_class(model.config.model_type)
     if family.family == GENERIC:
         from paretoprune.adapters.verify import verify_decoder

@@ -93,7 +93,7 @@ def evaluate(
     if compute is not None and not isinstance(scored_as, Preset):
         scored_as = scored_as.at(compute)
     scored = score_schedule(
-        scored_as, pruner=pruner or pruner_of(about), model=model, task=task, data=data,
+        scored_as, pruner=pruner_of(about) if pruner is None else pruner, model=model, task=task, data=data,
         split=split, size=size, data_seed=data_seed, batch=batch, dtype=dtype, device=device,
         attn=attn, trust_remote_code=trust_remote_code,
     )  # fmt: skip

@@ -72,7 +72,8 @@ def load_problem(
         raise InvalidValueError(
             f"the held-out split needs at least 8 samples (or 0 for none), got {heldout_size}"
         )
-    load_split = load_task(task or default_task(model), data)
+    task = default_task(model) if task is None else task
+    load_split = load_task(task, data)
     wanted = Operators.of(pruner, search_knobs=search_knobs)
     if "device" in loading:
         loading["device"] = own_device(str(loading["device"]))
@@ -83,7 +84,7 @@ def load_problem(
     remote = None
     if executor is not None:
         sizes = {split: search_size, "heldout": heldout_size}
-        recipe = recipe_of(model, task or default_task(model), data, data_seed, sizes, loading)
+        recipe = recipe_of(model, task, data, data_seed, sizes, loading)
         remote = Remote(executor.crew(WORKER, recipe))
     beside, without = runnable(adapter, named)
     return TokenPruning(

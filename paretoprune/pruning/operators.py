@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from paretoprune.adapters.base import Adapter
 from paretoprune.adapters.extras import lacking
 from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError
-from paretoprune.options import read_option
+from paretoprune.options import add_option
 from paretoprune.pruning.base import Pruner
 from paretoprune.registry import pruners
 from paretoprune.space import Categorical, Condition, Float, Int, Knob, SearchSpace, Value, Values
@@ -193,8 +193,7 @@ def _parsed(text: str) -> list[tuple[str, dict[str, Any]]]:
 
 def _set(pruner: tuple[str, dict[str, Any]], text: str) -> None:
     name, settings = pruner
-    key, value = read_option(f"pruner {name!r}", text)
-    settings[key] = value
+    add_option(settings, f"pruner {name!r}", text)
 
 
 def _full(pruner: Pruner, knob: Knob) -> str:

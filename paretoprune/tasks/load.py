@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from paretoprune.errors import InvalidValueError, UnknownNameError
-from paretoprune.options import read_option
+from paretoprune.options import read_options
 from paretoprune.registry import tasks
 from paretoprune.tasks.base import Sample
 from paretoprune.tasks.benchmarks.base import Benchmark
@@ -24,9 +24,7 @@ def load_task(written: str, data: str | None = None) -> Task:
     """
     name, colon, rest = written.partition(":")
     found: Any = tasks.load(name)
-    options = (
-        dict(read_option(f"task {written!r}", one) for one in rest.split(",")) if colon else {}
-    )
+    options = read_options(f"task {written!r}", rest) if colon else {}
     if not isinstance(found, type):
         if data is not None:
             raise InvalidValueError(f"task {name!r} makes its own samples and reads no data")
