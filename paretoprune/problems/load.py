@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from paretoprune.adapters.base import Adapter
 from paretoprune.adapters.load import load_adapter
 from paretoprune.errors import InvalidValueError
 from paretoprune.executors import Placement
@@ -44,6 +45,7 @@ def load_problem(
     objectives: str | Sequence[str] = DEFAULT_OBJECTIVES,
     prefill_bytes: int = DEFAULT_BYTES,
     executor: Placement | None = None,
+    check: Callable[[Adapter], None] | None = None,
     **loading: Any,
 ) -> TokenPruning:
     """Token pruning on a model and a task by name; `pruner` is a name or a pruner, or several.
@@ -62,8 +64,9 @@ def load_problem(
     of the keep-ratio lattice (default: multiples of 8 tokens); `objectives` are `score` and one or
     more costs of `problems.costs`, such as `"score,latency_ms"`; `prefill_bytes` is the memory for
     prefills, beyond which they lie on disk; `executor` says which workers evaluate instead of this
-    process, such as `executors.RayPlacement(workers=4)`; `loading` goes to `load_adapter`
-    (dtype, device, attn, trust_remote_code).
+    process, such as `executors.RayPlacement(workers=4)`; `check` is called with the adapter before
+    anything is computed, and may raise; `loading` goes to `load_adapter` (dtype, device, attn,
+    trust_remote_code).
     """
     parse_objectives(objectives)  # mistakes show before the model loads
     if search_size < 8:
@@ -77,8 +80,10 @@ def load_problem(
     wanted = Operators.of(pruner, search_knobs=search_knobs)
     if "device" in loading:
         loading["device"] = own_device(str(loading["device"]))
-    named = find_presets(presets) if presets else []
+    named = find_presets(presets) if isinstance(presets, str) or presets else []
     adapter = load_adapter(model, **loading)
+    if check is not None:
+        check(adapter)
     adapter.model.requires_grad_(False)  # gradients go to keep ratios: nothing is kept for weights
     operators, left_out = wanted.available(adapter)
     remote = None
