@@ -100,6 +100,15 @@ def compare(
     Where nothing can be evaluated, or everything fails, it raises `InvalidValueError`; where
     held-out data cannot, `failure` says why and the ranking is by hypervolume.
     """
+    if not isinstance(log, StudyLog | None):
+        raise InvalidValueError(
+            f"log is a paretoprune.log.StudyLog(Path(folder)), or None, got {shown(log)}"
+        )
+    if not isinstance(reference, Reference | None):
+        raise InvalidValueError(
+            "reference is what paretoprune.reference.reference_front(problem) returns, or None, "
+            f"got {shown(reference)}"
+        )
     one = isinstance(strategies, str | StrategySpec | type | SearchStrategy)
     if not one and not isinstance(strategies, Iterable):
         raise InvalidValueError(f"strategies are one or a list of them, got {shown(strategies)}")

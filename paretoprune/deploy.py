@@ -17,7 +17,8 @@ from transformers import BatchFeature, PretrainedConfig, PreTrainedModel
 from paretoprune.adapters.base import Adapter
 from paretoprune.adapters.load import GENERIC, adapter_class, find_checkpoint, load_adapter
 from paretoprune.adapters.views import view_of
-from paretoprune.errors import BrokenFileError, InvalidValueError
+from paretoprune.errors import BrokenFileError, InvalidValueError, shown
+from paretoprune.options import listed
 from paretoprune.policies.base import Policy
 from paretoprune.policies.files import (
     PolicyFile,
@@ -53,6 +54,11 @@ def pruned(model: Model, schedule: Schedule, pruner: str | Pruner | None = None)
     conversation. Raises `InvalidValueError`, `UnknownNameError` or `UnsupportedError` where model,
     schedule and pruner do not fit.
     """
+    if not isinstance(model, PreTrainedModel):
+        raise InvalidValueError(
+            "a transformers model is pruned, such as the `model` of load_adapter(...), got "
+            f"{shown(model)}"
+        )
     content = read_policy(Path(schedule)) if isinstance(schedule, (str, Path)) else schedule
     if isinstance(content, Preset):
         content = content.content(_layers(model.config))
@@ -63,7 +69,7 @@ def pruned(model: Model, schedule: Schedule, pruner: str | Pruner | None = None)
         pruner = pruner_of(content) if pruner is None else pruner
         content = content.schedule
     elif not isinstance(content, (KeepSchedule, Policy)):
-        content = KeepSchedule.from_ratios(list(content))
+        content = KeepSchedule.from_ratios(_ratios(content))
     ranking = Operators.of("fastv" if pruner is None else pruner, search_knobs=False).single
     family = adapter_class(model.config.model_type)
     if family.family == GENERIC:
@@ -71,6 +77,11 @@ def pruned(model: Model, schedule: Schedule, pruner: str | Pruner | None = None)
 
         verify_decoder(family(view_of(model), None, None))
     return prune(model, family, content, ranking)
+
+
+def _ratios(schedule: object) -> list[Any]:
+    """The parts of what is no other form of a schedule; raises `InvalidValueError` for none."""
+    return listed("the keep ratios of a schedule, unless it is named by its file,", schedule)
 
 
 def pruner_of(content: ScheduleFile | PolicyFile | Preset) -> Pruner:
@@ -143,8 +154,9 @@ def as_file(
         return schedule.content(schedule.layers if layers is None else layers)
     if isinstance(schedule, Policy):
         return saved_policy(schedule, pruner)
-    ratios = schedule.ratios if isinstance(schedule, KeepSchedule) else schedule
-    return ScheduleFile(pruner=pruner, keep=[float(r) for r in ratios])
+    if not isinstance(schedule, KeepSchedule):
+        schedule = KeepSchedule.from_ratios(_ratios(schedule))
+    return ScheduleFile(pruner=pruner, keep=list(schedule.ratios))
 
 
 def save_beside(folder: Path, schedule: Schedule, pruner: str = "fastv") -> Path:

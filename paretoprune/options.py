@@ -11,7 +11,7 @@ from functools import partial
 from numbers import Integral, Real
 from typing import Any, TypeGuard
 
-from paretoprune.errors import InvalidValueError, UnknownNameError
+from paretoprune.errors import InvalidValueError, UnknownNameError, shown
 
 
 def read_option(owner: str, text: str) -> tuple[str, float | int | str | bool]:
@@ -99,6 +99,13 @@ def whole_number(name: str, value: object, least: int = 0) -> int:
     if not whole or value < least:  # type: ignore[operator]
         raise InvalidValueError(f"{name} must be a whole number, {least} or more, got {value!r}")
     return int(value)  # type: ignore[call-overload, no-any-return]
+
+
+def listed(what: str, value: object) -> list[Any]:
+    """`value` as a list; raises `InvalidValueError` for a text, and for what has no parts."""
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        raise InvalidValueError(f"{what} are a list, got {shown(value)}")
+    return list(value)
 
 
 def is_number(value: object) -> TypeGuard[float]:

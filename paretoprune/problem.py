@@ -125,6 +125,17 @@ class Evaluation:
     failure: str | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.candidate, Candidate):
+            raise InvalidValueError(
+                f"an evaluation is of a paretoprune.Candidate, got {shown(self.candidate)}"
+            )
+        if not is_number(self.cost):
+            raise InvalidValueError(f"the cost of an evaluation is a number, got {self.cost!r}")
+        if self.outcomes is not None and getattr(self.outcomes, "ndim", None) != 1:
+            raise InvalidValueError(
+                "outcomes are an array of one number per sample, [samples], got "
+                f"{shown(self.outcomes)}"
+            )
         if not isinstance(self.objectives, Mapping):
             raise InvalidValueError(
                 f"an evaluation has objectives by name, got {shown(self.objectives)}"

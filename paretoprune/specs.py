@@ -88,6 +88,8 @@ class StrategySpec:
     @classmethod
     def parse(cls, text: str) -> StrategySpec:
         """Read `grid:space=single-step`; raises on unknown names and malformed options."""
+        if not isinstance(text, str):
+            raise InvalidValueError(f"a strategy is written as its name, got {shown(text)}")
         name, colon, rest = text.strip().partition(":")
         if registered.entry(name).is_plugin:
             registered.load(name)  # a broken plug-in shows before models load

@@ -153,6 +153,8 @@ def run_study(
         )
     batch = whole_number("batch", batch, 1)
     patience = whole_number("patience", patience, 1)
+    if max_first_failures is not None:
+        max_first_failures = whole_number("max_first_failures", max_first_failures, 1)
     context = SearchContext(seed=seed, budget=budget, space=space)
     loop = _Loop(problem, strategy, context, recorder or Recorder(), batch, patience)
     loop.max_first_failures = max_first_failures

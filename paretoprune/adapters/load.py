@@ -22,10 +22,12 @@ from paretoprune.adapters.base import Adapter
 from paretoprune.adapters.device import find_device
 from paretoprune.errors import (
     BrokenFileError,
+    InvalidValueError,
     ParetopruneError,
     UnknownNameError,
     UnsupportedError,
     plain,
+    shown,
 )
 from paretoprune.registry import adapters
 from paretoprune.zoo.catalogue import checkpoint_directory
@@ -173,7 +175,11 @@ def find_checkpoint(model: str) -> tuple[str, bool]:
 
     A name is an embedded mini-model, a directory, or a hub name `owner/model`.
     """
-    embedded = checkpoint_directory(model)
+    if not isinstance(model, str | Path) or not str(model).strip():
+        raise InvalidValueError(
+            f"a model is named: embedded, by its directory, or as owner/model; got {shown(model)}"
+        )
+    embedded = checkpoint_directory(str(model))
     source = str(embedded or model)
     local = embedded is not None or Path(source).is_dir()
     looks_like_path = source.startswith((".", "~", os.sep)) or source.count("/") > 1

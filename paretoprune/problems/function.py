@@ -79,6 +79,8 @@ class FunctionProblem(Problem):
     ) -> None:
         self.function = function
         self.name = str(name or getattr(function, "__name__", "function"))
+        if split not in SPLITS:
+            raise UnknownNameError("split", split, SPLITS)
         self.split = split
         self.objectives = _checked_objectives(self.name, objectives)
         self.spaces = {"knobs": _checked_space(self.name, knobs)}

@@ -9,6 +9,7 @@ from paretoprune.adapters.base import Adapter
 from paretoprune.adapters.load import load_adapter
 from paretoprune.errors import InvalidValueError
 from paretoprune.executors import Placement
+from paretoprune.options import whole_number
 from paretoprune.parallel import own_device
 from paretoprune.presets import find_presets
 from paretoprune.problems.costs import DEFAULT_OBJECTIVES, parse_objectives
@@ -69,6 +70,12 @@ def load_problem(
     trust_remote_code).
     """
     parse_objectives(objectives)  # mistakes show before the model loads
+    for name, value, least in (
+        ("search_size", search_size, 0), ("heldout_size", heldout_size, 0),
+        ("data_seed", data_seed, 0), ("batch", batch, 1), ("prefill_bytes", prefill_bytes, 0),
+        ("levels", 1 if levels is None else levels, 1),
+    ):  # fmt: skip
+        whole_number(name, value, least)
     if search_size < 8:
         raise InvalidValueError(f"the {split} split needs at least 8 samples, got {search_size}")
     if heldout_size and heldout_size < 8:
