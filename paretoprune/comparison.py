@@ -36,7 +36,6 @@ from paretoprune.study import (
     StudyResult,
     all_failed,
     evaluate_all,
-    price_of,
     run_study,
 )
 
@@ -184,7 +183,7 @@ def _check_found(problem: Problem, studies: Sequence[Study], budget: float) -> N
         middle = problem.candidate(problem.space().decode([0.5] * len(problem.space())))
         raise InvalidValueError(
             f"the budget of {budget:g} pays for no evaluation of problem {problem.name!r}: one "
-            f"costs about {price_of(problem, middle):.3g}"
+            f"costs about {problem.checked_price(middle):.3g}"
         )
     if all(e.failure is not None for e in found):
         raise all_failed(problem, found)

@@ -205,6 +205,19 @@ class Problem(ABC):
         """Nominal cost of evaluating `candidate` alone, dense-pass equivalents; 1 by default."""
         return 1.0
 
+    def checked_price(self, candidate: Candidate) -> float:
+        """The price, to be charged; raises `InvalidValueError` for no finite number above 0.
+
+        A search that is charged nothing would go on without end.
+        """
+        price = self.price(candidate)
+        if not is_number(price) or not 0 < price < math.inf:  # nan too
+            raise InvalidValueError(
+                f"problem {self.name!r} prices {dict(candidate.values)} at {price!r}: a price is a "
+                "finite number of dense-pass equivalents above 0"
+            )
+        return float(price)
+
     def identity(self, candidate: Candidate) -> str:
         """Name of the configuration really run: candidates that round to the same share it."""
         return candidate.key

@@ -159,10 +159,14 @@ class Categorical:
     def __post_init__(self) -> None:
         _check_name(self)
         choices = listed(f"choices of knob {self.name!r}", self.choices)
-        texts = all(isinstance(choice, str) for choice in choices)
-        if not choices or not texts or len(set(choices)) != len(choices):
+        for choice in choices:
+            if not isinstance(choice, str):
+                raise InvalidValueError(
+                    f"knob {self.name!r}: each choice is a text, got {shown(choice)}"
+                )
+        if not choices or len(set(choices)) != len(choices):
             raise InvalidValueError(
-                f"knob {self.name!r} needs one or more distinct choices, each a text, got {self.choices!r}"
+                f"knob {self.name!r} needs one or more distinct choices, got {self.choices!r}"
             )
 
     @property

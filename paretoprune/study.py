@@ -6,7 +6,6 @@ from there instead of being evaluated, so the strategy hears the same and goes o
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from paretoprune.errors import (
     one_line,
     shown,
 )
-from paretoprune.options import is_number, whole_number
+from paretoprune.options import whole_number
 from paretoprune.problem import Candidate, Evaluation, Problem
 from paretoprune.search.base import BudgetExhausted, SearchContext, SearchStrategy
 
@@ -260,7 +259,7 @@ class _Loop:
         self._ahead = self._asked()
         spent, fits = self.context.spent, []
         for candidate in self._ahead:
-            spent += price_of(self.problem, candidate)
+            spent += self.problem.checked_price(candidate)
             if spent > self.context.budget + 1e-9:
                 break
             fits.append(candidate)
@@ -361,7 +360,7 @@ def evaluate_each(problem: Problem, candidates: list[Candidate]) -> list[Evaluat
             raise
         if len(candidates) == 1:
             reason = one_line(error)[:400]
-            cost = price_of(problem, candidates[0])
+            cost = problem.checked_price(candidates[0])
             return [Evaluation(candidates[0], {}, cost=cost, failure=reason)]
     half = len(candidates) // 2
     return evaluate_each(problem, candidates[:half]) + evaluate_each(problem, candidates[half:])
@@ -426,24 +425,10 @@ def all_failed(
     )
 
 
-def price_of(problem: Problem, candidate: Candidate) -> float:
-    """What a study charges for a candidate; raises where that is no finite number above 0.
-
-    A study that is charged nothing would go on without end.
-    """
-    price = problem.price(candidate)
-    if not is_number(price) or not 0 < price < math.inf:  # nan too
-        raise InvalidValueError(
-            f"problem {problem.name!r} prices {dict(candidate.values)} at {price!r}: a price is a "
-            "finite number of dense-pass equivalents above 0"
-        )
-    return float(price)
-
-
 def _charge(problem: Problem, context: SearchContext, asked: list[Candidate]) -> list[Candidate]:
     """Charge candidates in order; return those before the first that does not fit."""
     for number, candidate in enumerate(asked):
-        price = price_of(problem, candidate)
+        price = problem.checked_price(candidate)
         if not context.affords(price):
             return asked[:number]
         context.charge(price)

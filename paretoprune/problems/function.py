@@ -8,8 +8,8 @@ import sysconfig
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from numbers import Real
+from pathlib import Path
 from traceback import StackSummary, extract_tb
 from typing import Any
 
