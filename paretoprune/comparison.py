@@ -139,15 +139,17 @@ def compare(
                     )
                 )  # fmt: skip
 
-        seen = [e for study in studies for e in study.evaluations]
-        succeeded = any(e.failure is None for e in seen)
+        succeeded = any(e.failure is None for study in studies for e in study.evaluations)
         result = run_study(
             problem, strategy, seed=seed, budget=budget, space=spec.space, batch=batch,
-            max_first_failures=None if succeeded else max(1, MAX_FIRST_FAILURES - len(seen)),
+            max_first_failures=None if succeeded else MAX_FIRST_FAILURES,
             recorder=recorder, observe=watch,
         )  # fmt: skip
         front = [int(i) for i in frontier.front_of(result.evaluations, problem.objectives)]
         studies.append(Study(spec, strategy.space_name, result, front, trace=strategy.trace()))
+        seen = [e for study in studies for e in study.evaluations]
+        if len(seen) >= MAX_FIRST_FAILURES and all(e.failure is not None for e in seen):
+            raise all_failed(problem, seen, "the first ")
         if result.stopped == INTERRUPTED:
             interrupted = True
             break

@@ -94,8 +94,8 @@ def evaluate(
         scored_as = scored_as.at(compute)
     scored = score_schedule(
         scored_as, pruner=pruner_of(about) if pruner is None else pruner, model=model, task=task,
-        data=data, split=split, size=size, data_seed=data_seed, batch=batch, dtype=dtype, device=device,
-        attn=attn, trust_remote_code=trust_remote_code,
+        data=data, split=split, size=size, data_seed=data_seed, batch=batch, dtype=dtype,
+        device=device, attn=attn, trust_remote_code=trust_remote_code,
     )  # fmt: skip
     print_scored(new_console(), scored)
 
@@ -198,8 +198,8 @@ def show(
 
     example = show_schedule(
         drawn if schedule is None else schedule, presets=preset or (), ranking=pruner or (),
-        images=image or (), question=question, sample=sample, model=model, task=task, data=data, data_seed=data_seed,
-        new_tokens=new_tokens, dtype=dtype, device=device, attn=attn,
+        images=image or (), question=question, sample=sample, model=model, task=task, data=data,
+        data_seed=data_seed, new_tokens=new_tokens, dtype=dtype, device=device, attn=attn,
         trust_remote_code=trust_remote_code,
     )  # fmt: skip
     write_kept_figure(example, file, chosen)
