@@ -108,10 +108,7 @@ def compare(
             "reference is what paretoprune.reference.reference_front(problem) returns, or None, "
             f"got {shown(reference)}"
         )
-    one = isinstance(strategies, str | StrategySpec | type | SearchStrategy)
-    if not one and not isinstance(strategies, Iterable):
-        raise InvalidValueError(f"strategies are one or a list of them, got {shown(strategies)}")
-    specs = [StrategySpec.of(s) for s in ((strategies,) if one else strategies)]
+    specs = _specs(strategies)
     seeds = _seeds(seeds)
     check(problem, specs, seeds, budget)
     runs = [
@@ -169,6 +166,15 @@ def compare(
         failure=failure,
     )  # fmt: skip
     return Comparison(problem, studies, summary)
+
+
+def _specs(strategies: Strategy | Sequence[Strategy]) -> list[StrategySpec]:
+    """The strategies, or the one that stands for itself."""
+    if isinstance(strategies, str | StrategySpec | type | SearchStrategy):
+        return [StrategySpec.of(strategies)]
+    if not isinstance(strategies, Iterable):
+        raise InvalidValueError(f"strategies are one or a list of them, got {shown(strategies)}")
+    return [StrategySpec.of(strategy) for strategy in strategies]
 
 
 def _seeds(seeds: object) -> tuple[int, ...]:
