@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from paretoprune import frontier
 from paretoprune.problem import Evaluation, Problem, costs_matrix
 from paretoprune.results import PresetPoint
+from paretoprune.study import evaluate_each
 
 CHUNK = 8
 """Presets that are evaluated together: those of one paper share layers."""
@@ -62,8 +63,9 @@ def evaluate_presets(
         if observe is not None:
             observe(start, len(candidates))
         part = candidates[start : start + CHUNK]
-        search += problem.evaluate(part)
-        held += [None] * len(part) if problem.heldout is None else problem.heldout.evaluate(part)
+        search += evaluate_each(problem, part)
+        heldout = problem.heldout
+        held += [None] * len(part) if heldout is None else evaluate_each(heldout, part)
     return [
         Beside(
             tuple(published[i].name for i in numbers), tuple(published[i].about for i in numbers),

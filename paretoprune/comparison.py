@@ -7,25 +7,34 @@ reference points (`judging`). Candidates are chosen on the search split only.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from paretoprune import frontier
 from paretoprune.beside import Beside, evaluate_presets
-from paretoprune.errors import InvalidValueError
+from paretoprune.errors import (
+    BrokenFileError,
+    InUseError,
+    InvalidValueError,
+    ParetopruneError,
+    shown,
+)
 from paretoprune.judging import Study, hypervolume_of, summarise
 from paretoprune.log import StudyLog
+from paretoprune.options import whole_number
 from paretoprune.problem import Problem
 from paretoprune.reference import Reference
 from paretoprune.results import Summary
 from paretoprune.search.base import SearchContext, SearchStrategy
-from paretoprune.specs import DEFAULT_STRATEGIES, StrategySpec
+from paretoprune.specs import DEFAULT_STRATEGIES, Strategy, StrategySpec
 from paretoprune.study import (
     DEFAULT_BATCH,
     INTERRUPTED,
+    MAX_FIRST_FAILURES,
     Recorder,
     StudyResult,
+    all_failed,
     evaluate_all,
     run_study,
 )
@@ -64,10 +73,10 @@ class Progress:
 
 def compare(
     problem: Problem,
-    strategies: Sequence[str | StrategySpec | type[SearchStrategy]] = DEFAULT_STRATEGIES,
+    strategies: Strategy | Sequence[Strategy] = DEFAULT_STRATEGIES,
     *,
     budget: float,
-    seeds: Sequence[int] = (0, 1),
+    seeds: int | Sequence[int] = (0, 1),
     batch: int = DEFAULT_BATCH,
     log: StudyLog | None = None,
     observe: Callable[[Progress], None] | None = None,
@@ -77,8 +86,9 @@ def compare(
 ) -> Comparison:
     """Search `problem` with every strategy and seed at equal search cost, and rank the strategies.
 
-    Strategies are named (`"tpe"`, `"nsga2:population=24"`) or given as classes. `budget` is in
-    dense-pass equivalents. A strategy that does not depend on its seed runs once.
+    Strategies are named (`"tpe"`, `"nsga2:population=24"`) or given as classes or instances, of
+    which each study gets a copy. `budget` is in dense-pass equivalents; `seeds` is a list, or a
+    number N for 0 to N-1. A strategy that does not depend on its seed runs once.
     Ranking is by held-out front area where the problem has held-out data, else by hypervolume.
     IGD+, epsilon and Hausdorff refer to `reference`, an exhaustive front, or to the union front.
     Presets that the problem was loaded with are evaluated in the end, and set beside the front.
@@ -86,8 +96,20 @@ def compare(
     With `resume`, what `log` holds of an earlier run is taken from there and the rest is done; the
     result is that of a run left alone. Other strategies may be compared than before, but with the
     same problem, budget and batch: raises `InvalidValueError` naming what differs.
+    Where nothing can be evaluated, or everything fails, it raises `InvalidValueError`; where
+    held-out data cannot, `failure` says why and the ranking is by hypervolume.
     """
-    specs = [StrategySpec.of(s) for s in strategies]
+    if not isinstance(log, StudyLog | None):
+        raise InvalidValueError(
+            f"log is a paretoprune.log.StudyLog(Path(folder)), or None, got {shown(log)}"
+        )
+    if not isinstance(reference, Reference | None):
+        raise InvalidValueError(
+            "reference is what paretoprune.reference.reference_front(problem) returns, or None, "
+            f"got {shown(reference)}"
+        )
+    specs = _specs(strategies)
+    seeds = _seeds(seeds)
     check(problem, specs, seeds, budget)
     runs = [
         (spec, seed) for spec in specs for seed in (seeds if spec.depends_on_seed else seeds[:1])
@@ -114,33 +136,76 @@ def compare(
                     )
                 )  # fmt: skip
 
+        succeeded = any(e.failure is None for study in studies for e in study.evaluations)
         result = run_study(
             problem, strategy, seed=seed, budget=budget, space=spec.space, batch=batch,
+            max_first_failures=None if succeeded else MAX_FIRST_FAILURES,
             recorder=recorder, observe=watch,
         )  # fmt: skip
         front = [int(i) for i in frontier.front_of(result.evaluations, problem.objectives)]
         studies.append(Study(spec, strategy.space_name, result, front, trace=strategy.trace()))
+        seen = [e for study in studies for e in study.evaluations]
+        if len(seen) >= MAX_FIRST_FAILURES and all(e.failure is not None for e in seen):
+            raise all_failed(problem, seen, "the first ")
         if result.stopped == INTERRUPTED:
             interrupted = True
             break
+    if not interrupted:
+        _check_found(problem, studies, budget)
     presets: list[Beside] = []
+    failure = None
     if not interrupted:
         try:
-            _hold_out(problem, studies, observe, budget, log)
+            failure = _hold_out(problem, studies, observe, budget, log)
             presets = evaluate_presets(problem, _preset_progress(observe, budget))
         except KeyboardInterrupt:
             interrupted = True
     summary = summarise(
         problem, studies, settings={"budget": budget, "seeds": list(seeds), "batch": batch}
         | (settings or {}), interrupted=interrupted, reference=reference, presets=presets,
+        failure=failure,
     )  # fmt: skip
     return Comparison(problem, studies, summary)
+
+
+def _specs(strategies: Strategy | Sequence[Strategy]) -> list[StrategySpec]:
+    """The strategies, or the one that stands for itself."""
+    if isinstance(strategies, str | StrategySpec | type | SearchStrategy):
+        return [StrategySpec.of(strategies)]
+    if not isinstance(strategies, Iterable):
+        raise InvalidValueError(f"strategies are one or a list of them, got {shown(strategies)}")
+    return [StrategySpec.of(strategy) for strategy in strategies]
+
+
+def _seeds(seeds: object) -> tuple[int, ...]:
+    """The seeds themselves: those of a list, or 0 to N-1."""
+    if isinstance(seeds, Iterable) and not isinstance(seeds, str | bytes):
+        return tuple(whole_number("a seed", seed) for seed in seeds)
+    return tuple(range(whole_number("seeds, a list or the number of them,", seeds, 1)))
+
+
+def _check_found(problem: Problem, studies: Sequence[Study], budget: float) -> None:
+    """Raise where no study evaluated anything, or every evaluation failed."""
+    found = [e for study in studies for e in study.evaluations]
+    if not found:
+        middle = problem.candidate(problem.space().decode([0.5] * len(problem.space())))
+        raise InvalidValueError(
+            f"the budget of {budget:g} pays for no evaluation of problem {problem.name!r}: one "
+            f"costs about {problem.checked_price(middle):.3g}"
+        )
+    if all(e.failure is not None for e in found):
+        raise all_failed(problem, found)
 
 
 def check(
     problem: Problem, specs: Sequence[StrategySpec], seeds: Sequence[int], budget: float
 ) -> None:
     """Find every mistake before the first evaluation is paid for; raises what names it."""
+    if not isinstance(problem, Problem):
+        raise InvalidValueError(
+            f"a comparison searches a paretoprune.Problem, got {shown(problem)}; "
+            "paretoprune.as_problem makes one of a function"
+        )
     if not specs:
         raise InvalidValueError("name at least one strategy to compare")
     if not seeds or len(set(seeds)) != len(seeds):
@@ -170,11 +235,14 @@ def _hold_out(
     observe: Callable[[Progress], None] | None,
     budget: float,
     log: StudyLog | None,
-) -> None:
-    """Evaluate all fronts on held-out data, every distinct configuration once, as a study."""
+) -> str | None:
+    """Evaluate all fronts on held-out data, every distinct configuration once, as a study.
+
+    Returns what went wrong; what the searches found is kept in any case.
+    """
     heldout = problem.heldout
     if heldout is None:
-        return
+        return None
     wanted = {heldout.identity(c): c for study in studies for c in study.front_candidates()}
     recorder = Recorder()
     if log is not None and wanted:
@@ -185,9 +253,18 @@ def _hold_out(
         if observe is not None:
             observe(Progress("heldout", "held-out data", 0, done, total, 0, budget, 0.0, done))
 
-    evaluations, _ = evaluate_all(
-        heldout, list(wanted.values()), batch=HELDOUT_BATCH, recorder=recorder, observe=watch
-    )
+    try:
+        evaluations, _ = evaluate_all(
+            heldout, list(wanted.values()), batch=HELDOUT_BATCH, recorder=recorder, observe=watch
+        )
+    except (BrokenFileError, InUseError):
+        raise  # of the log
+    except ParetopruneError as error:
+        return f"the held-out data could not be evaluated: {error}"
     found = dict(zip(wanted, evaluations, strict=True))
     for study in studies:
         study.heldout = [found[heldout.identity(c)] for c in study.front_candidates()]
+    failed = [e.failure for e in evaluations if e.failure is not None]
+    if not failed:
+        return None
+    return f"{len(failed)} of {len(evaluations)} held-out evaluations failed; one: {failed[0]}"

@@ -17,7 +17,8 @@ from transformers import BatchFeature, PretrainedConfig, PreTrainedModel
 from paretoprune.adapters.base import Adapter
 from paretoprune.adapters.load import adapter_class, find_checkpoint, load_adapter
 from paretoprune.adapters.verify import try_decoder
-from paretoprune.errors import BrokenFileError, InvalidValueError, UnsupportedError
+from paretoprune.errors import BrokenFileError, InvalidValueError, UnsupportedError, shown
+from paretoprune.options import listed
 from paretoprune.policies.base import Policy
 from paretoprune.policies.files import (
     PolicyFile,
@@ -63,23 +64,33 @@ def pruned(
     its configuration and modules, and tried: a few passes of 24 noise tokens through one of its
     layers, or one of each kind.
     """
+    if not isinstance(model, PreTrainedModel):
+        raise InvalidValueError(
+            "a transformers model is pruned, such as the `model` of load_adapter(...), got "
+            f"{shown(model)}"
+        )
     family = adapter_class(model.config.model_type)
     try_decoder(family, model)
     content = read_policy(Path(schedule)) if isinstance(schedule, (str, Path)) else schedule
     if isinstance(content, Preset):
         content = content.content(_layers(model.config))
     if isinstance(content, SavedPolicy):
-        pruner = pruner or pruner_of(content.about)
+        pruner = pruner_of(content.about) if pruner is None else pruner
         per_picture = content.about.per_picture if per_picture is None else per_picture
         content = content.policy
     elif isinstance(content, ScheduleFile):
-        pruner = pruner or pruner_of(content)
+        pruner = pruner_of(content) if pruner is None else pruner
         per_picture = content.per_picture if per_picture is None else per_picture
         content = content.schedule
     elif not isinstance(content, (KeepSchedule, Policy)):
-        content = KeepSchedule.from_ratios(list(content))
-    ranking = Operators.of(pruner or "fastv", search_knobs=False).single
+        content = KeepSchedule.from_ratios(_ratios(content))
+    ranking = Operators.of("fastv" if pruner is None else pruner, search_knobs=False).single
     return prune(model, family, content, ranking, per_picture=bool(per_picture))
+
+
+def _ratios(schedule: object) -> list[Any]:
+    """The parts of what is no other form of a schedule; raises `InvalidValueError` for none."""
+    return listed("the keep ratios of a schedule, unless it is named by its file,", schedule)
 
 
 def pruner_of(content: ScheduleFile | PolicyFile | Preset) -> Pruner:
@@ -157,8 +168,9 @@ def as_file(
         return schedule.content(schedule.layers if layers is None else layers)
     if isinstance(schedule, Policy):
         return saved_policy(schedule, pruner)
-    ratios = schedule.ratios if isinstance(schedule, KeepSchedule) else schedule
-    return ScheduleFile(pruner=pruner, keep=[float(r) for r in ratios])
+    if not isinstance(schedule, KeepSchedule):
+        schedule = KeepSchedule.from_ratios(_ratios(schedule))
+    return ScheduleFile(pruner=pruner, keep=list(schedule.ratios))
 
 
 def save_beside(folder: Path, schedule: Schedule, pruner: str = "fastv") -> Path:

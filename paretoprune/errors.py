@@ -13,10 +13,35 @@ LONGEST_SHOWN = 1000
 """More of what a file says is not repeated in a message."""
 
 
+LONGEST_VALUE = 80
+"""More of a value's repr is not repeated in a message."""
+
+
 def plain(text: str) -> str:
     """A stranger's text for a message: one line, printable, and cut."""
     text = text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"
     return text if text.isprintable() else repr(text)[1:-1]
+
+
+def one_line(error: BaseException) -> str:
+    """An exception as one line, such as `ValueError: no`."""
+    return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
+
+
+def shown(value: object) -> str:
+    """A value for a message: its repr in one line, cut."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # a stranger's repr may fail
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 3]}..."
+
+
+PROGRAMMING_ERRORS = (
+    NameError, AttributeError, TypeError, LookupError, ImportError, SyntaxError, RecursionError,
+    NotImplementedError,
+)  # fmt: skip
+"""What code raises because of how it is written: no candidate's fault, so it is no failed one."""
 
 
 class ParetopruneError(Exception):
@@ -27,11 +52,18 @@ class InvalidValueError(ParetopruneError, ValueError):
     """A value is outside what is allowed; the message names both."""
 
 
+class FailedEvaluationError(InvalidValueError):
+    """One candidate cannot be evaluated, or gave NaN: it is told as failed, and its study goes on.
+
+    A problem may raise it. What else is a `ParetopruneError` ends the study.
+    """
+
+
 class UnknownNameError(ParetopruneError, KeyError):
     """A name that nothing is registered under; the message lists the valid ones and the nearest."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        names = sorted(known)
+    def __init__(self, kind: str, name: object, known: Iterable[object]) -> None:
+        name, names = str(name), sorted(map(str, known))
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         name = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"

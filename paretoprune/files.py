@@ -52,6 +52,9 @@ def read_stored(file: Path, kind: str, model: type[Stored], most: int = MOST_BYT
     text = read_text(file, kind, most)
     try:
         found = model.model_validate_json(text)
+        if "format" in model.model_fields and "format" not in found.model_fields_set:
+            known = model.model_fields["format"].default
+            raise BrokenFileError(f"{kind} {file}: format: it must be {known!r}, but is missing")
         strange = _not_finite(found.model_dump())
         if strange is not None:
             raise BrokenFileError(f"{kind} {file}: {plain(strange)} is not a finite number")

@@ -89,7 +89,7 @@ def heldout_areas(problem: Problem, study: Study) -> NDArray[np.float64] | None:
     if heldout is None or study.heldout is None or not study.front:
         return None
     found = {o.direction: o for o in problem.objectives}
-    outcomes = [e.outcomes for e in study.heldout]
+    outcomes = [e.outcomes if e.complete else None for e in study.heldout]
     if len(problem.objectives) != 2 or len(found) != 2 or any(o is None for o in outcomes):
         return None
     quality, cost = found["max"], found["min"]
@@ -112,10 +112,12 @@ def summarise(
     interrupted: bool = False,
     reference: Reference | None = None,
     presets: Sequence[Beside] = (),
+    failure: str | None = None,
 ) -> Summary:
     """Judge finished studies: indicators on the search split, held-out area, ranking, intervals.
 
-    `presets` are set beside the union front, and change nothing else.
+    `presets` are set beside the union front, and change nothing else; `failure` is what went wrong
+    after the searches.
     """
     useful = [s for s in studies if s.front]
     pooled = [(s, i) for s in useful for i in s.front]
@@ -136,13 +138,14 @@ def summarise(
         _front_point(problem, s, place, number in union, apart[number])
         for number, (s, place) in enumerate((s, p) for s in useful for p in range(len(s.front)))
     ]
-    notes = [*problem.notes(), *_failures(studies), *_warnings(studies)]
+    notes = [*problem.notes(), *_failures(studies), *_without_front(studies), *_warnings(studies)]
+    notes += [f"Ranked by hypervolume: {failure}."] if failure else []
     standings, pairs = _rank(rows, areas)
     if not interrupted:
         points = _measured(problem, pooled, points, notes)
     heldout = problem.heldout if any(s.heldout for s in useful) else None
     found = [
-        Found(n, s.evaluations[i], s.heldout[s.front.index(i)] if s.heldout else None)
+        Found(n, s.evaluations[i], _judged(s, s.front.index(i)))
         for n, (s, i) in enumerate(pooled)
         if n in union
     ]
@@ -162,6 +165,7 @@ def summarise(
         studies=rows,
         front=points,
         interrupted=interrupted,
+        failure=failure,
         reference=None if reference is None else reference.stored(),
         presets=compare_presets(problem, presets, found),
         pairs=pairs,
@@ -186,6 +190,12 @@ def _failures(studies: Sequence[Study]) -> list[str]:
     if not failed:
         return []
     return [f"{len(failed)} of {len(everything)} evaluations failed; the first: {failed[0]}."]
+
+
+def _without_front(studies: Sequence[Study]) -> list[str]:
+    """The studies that are in no table, because nothing that they evaluated succeeded."""
+    empty = [f"{s.spec.label} seed {s.result.seed}" for s in studies if not s.front]
+    return [f"Without any result: {', '.join(empty)}."] if empty else []
 
 
 def _measured(
@@ -243,7 +253,7 @@ def _front_point(
 ) -> FrontPoint:
     trial = study.front[place]
     evaluation = study.evaluations[trial]
-    held = study.heldout[place] if study.heldout is not None else None
+    held = _judged(study, place)
     return FrontPoint(
         label=study.spec.label,
         seed=study.result.seed,
@@ -263,6 +273,12 @@ def _front_point(
         on_union=on_union,
         separated=separated,
     )
+
+
+def _judged(study: Study, place: int) -> Evaluation | None:
+    """The held-out evaluation of a point of the front; None where there is none, or it failed."""
+    held = study.heldout[place] if study.heldout else None
+    return held if held is None or held.complete else None
 
 
 def _parts(problem: Problem, evaluation: Evaluation, held: Evaluation | None) -> dict[str, float]:

@@ -8,9 +8,10 @@ import math
 import operator
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any
+from numbers import Integral, Real
+from typing import Any, TypeGuard
 
-from paretoprune.errors import InvalidValueError, UnknownNameError
+from paretoprune.errors import InvalidValueError, UnknownNameError, shown
 
 
 def read_option(owner: str, text: str) -> tuple[str, float | int | str | bool]:
@@ -19,6 +20,24 @@ def read_option(owner: str, text: str) -> tuple[str, float | int | str | bool]:
     if not equals or not key or not value:
         raise InvalidValueError(f"{owner}: options are written as name=value, got {text!r}")
     return key, read_value(value)
+
+
+def read_options(owner: str, text: str) -> dict[str, float | int | str | bool]:
+    """Read `option=value,option=value` of `owner`; raises where one is malformed or given twice."""
+    found: dict[str, float | int | str | bool] = {}
+    for part in text.split(","):
+        add_option(found, owner, part.strip())
+    return found
+
+
+def add_option(options: dict[str, Any], owner: str, text: str) -> None:
+    """Read `option=value` into `options`; raises `InvalidValueError` for one that is there."""
+    key, value = read_option(owner, text)
+    if key in options:
+        raise InvalidValueError(
+            f"{owner}: option {key!r} is given twice, as {options[key]!r} and {value!r}"
+        )
+    options[key] = value
 
 
 def read_value(text: str) -> float | int | str | bool:
@@ -50,19 +69,19 @@ def defaults_of(factory: Callable[..., Any]) -> dict[str, Any] | None:
     return found
 
 
-def check_options(owner: str, given: Mapping[str, Any], factory: Callable[..., Any]) -> None:
+def check_options(
+    owner: str, given: Mapping[str, Any], factory: Callable[..., Any], also: Iterable[str] = ()
+) -> None:
     """Refuse options that a constructor does not take, and words or fractions in place of numbers.
 
-    `owner` is whose they are, for the error.
+    `owner` is whose they are, for the error; `also` are further names that could have been meant.
     """
     defaults = defaults_of(factory)
     if defaults is None:
         return
     for name, value in given.items():
-        if not defaults:
-            raise InvalidValueError(f"{owner} takes no options, got {name!r}")
         if name not in defaults:
-            raise UnknownNameError(f"option of {owner}:", name, defaults)
+            raise UnknownNameError(f"option of {owner}:", name, {*defaults, *also})
         default = defaults[name]
         if isinstance(default, bool) or not isinstance(default, int | float):
             continue
@@ -72,6 +91,26 @@ def check_options(owner: str, given: Mapping[str, Any], factory: Callable[..., A
             raise InvalidValueError(
                 f"option {name} of {owner} must be a whole number, got {value!r}"
             )
+
+
+def whole_number(name: str, value: object, least: int = 0) -> int:
+    """`value` as an int; raises `InvalidValueError` for what is none, or below `least`."""
+    whole = not isinstance(value, bool) and isinstance(value, Integral)
+    if not whole or value < least:  # type: ignore[operator]
+        raise InvalidValueError(f"{name} must be a whole number, {least} or more, got {value!r}")
+    return int(value)  # type: ignore[call-overload, no-any-return]
+
+
+def listed(what: str, value: object) -> list[Any]:
+    """`value` as a list; raises `InvalidValueError` for a text, and for what has no parts."""
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        raise InvalidValueError(f"{what} are a list, got {shown(value)}")
+    return list(value)
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether `value` is a real number, NaN and infinity included; text and booleans are none."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def check_ranges(

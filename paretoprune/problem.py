@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError
+from paretoprune.errors import (
+    FailedEvaluationError,
+    InvalidValueError,
+    UnknownNameError,
+    UnsupportedError,
+    shown,
+)
+from paretoprune.options import is_number
 from paretoprune.space import SearchSpace, Value
 
 if TYPE_CHECKING:
@@ -40,10 +47,12 @@ class Objective:
             raise InvalidValueError(
                 f"objective {self.name!r}: the direction is 'max' or 'min', got {self.direction!r}"
             )
-        if not (math.isfinite(self.reference) and math.isfinite(self.best)):
+        if not isinstance(self.name, str) or not self.name:
+            raise InvalidValueError(f"the name of an objective is text, got {self.name!r}")
+        if not all(is_number(v) and math.isfinite(v) for v in (self.reference, self.best)):
             raise InvalidValueError(
                 f"objective {self.name!r}: best and reference are finite numbers, got "
-                f"best={self.best}, reference={self.reference}"
+                f"best={self.best!r}, reference={self.reference!r}"
             )
         upward = self.best > self.reference
         if upward != (self.direction == "max"):
@@ -74,9 +83,13 @@ class Candidate:
     relaxed: Mapping[str, Any] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        if not 0 < self.share <= 1:  # nan too
+        if not isinstance(self.values, Mapping):
             raise InvalidValueError(
-                f"the share of samples must be over 0 and at most 1, got {self.share:g}"
+                f"a candidate has values by the names of its knobs, got {shown(self.values)}"
+            )
+        if not is_number(self.share) or not 0 < self.share <= 1:  # nan too
+            raise InvalidValueError(
+                f"the share of samples must be over 0 and at most 1, got {self.share!r}"
             )
 
     @property
@@ -112,13 +125,31 @@ class Evaluation:
     failure: str | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.candidate, Candidate):
+            raise InvalidValueError(
+                f"an evaluation is of a paretoprune.Candidate, got {shown(self.candidate)}"
+            )
+        if not is_number(self.cost):
+            raise InvalidValueError(f"the cost of an evaluation is a number, got {self.cost!r}")
+        if self.outcomes is not None and getattr(self.outcomes, "ndim", None) != 1:
+            raise InvalidValueError(
+                "outcomes are an array of one number per sample, [samples], got "
+                f"{shown(self.outcomes)}"
+            )
+        if not isinstance(self.objectives, Mapping):
+            raise InvalidValueError(
+                f"an evaluation has objectives by name, got {shown(self.objectives)}"
+            )
         if self.failure is None:
-            bad = {k: v for k, v in self.objectives.items() if not math.isfinite(v)}
-            if bad or not self.objectives:
-                raise InvalidValueError(
-                    f"objectives must be finite numbers, got {dict(self.objectives)!r}; "
-                    "report a failed evaluation with failure='...'"
-                )
+            told = (
+                f"objectives must be finite numbers, got {shown(dict(self.objectives))}; report a "
+                "failed evaluation with failure='...'"
+            )
+            values = self.objectives.values()
+            if not values or not all(is_number(v) for v in values):
+                raise InvalidValueError(told)
+            if not all(math.isfinite(v) for v in values):
+                raise FailedEvaluationError(told)
         elif self.objectives:
             raise InvalidValueError("a failed evaluation has no objectives")
 
@@ -173,6 +204,19 @@ class Problem(ABC):
     def price(self, candidate: Candidate) -> float:
         """Nominal cost of evaluating `candidate` alone, dense-pass equivalents; 1 by default."""
         return 1.0
+
+    def checked_price(self, candidate: Candidate) -> float:
+        """The price, to be charged; raises `InvalidValueError` for no finite number above 0.
+
+        A search that is charged nothing would go on without end.
+        """
+        price = self.price(candidate)
+        if not is_number(price) or not 0 < price < math.inf:  # nan too
+            raise InvalidValueError(
+                f"problem {self.name!r} prices {dict(candidate.values)} at {price!r}: a price is a "
+                "finite number of dense-pass equivalents above 0"
+            )
+        return float(price)
 
     def identity(self, candidate: Candidate) -> str:
         """Name of the configuration really run: candidates that round to the same share it."""

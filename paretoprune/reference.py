@@ -12,7 +12,7 @@ from paretoprune import frontier
 from paretoprune.errors import InvalidValueError, UnknownNameError
 from paretoprune.problem import Candidate, Evaluation, Problem
 from paretoprune.results import ReferenceFront
-from paretoprune.study import Recorder, evaluate_all
+from paretoprune.study import Recorder, all_failed, evaluate_all
 
 GRIDS = {"fine": 1, "medium": 2, "coarse": 3}
 """By name: every which value of a knob of more than eight is taken."""
@@ -101,6 +101,8 @@ def reference_front(
     evaluations, seconds = evaluate_all(
         problem, candidates, batch=CHUNK, recorder=recorder, observe=observe
     )
+    if all(e.failure is not None for e in evaluations):
+        raise all_failed(problem, evaluations)
     front = [int(i) for i in frontier.front_of(evaluations, problem.objectives)]
     values = [[evaluations[i].objectives[o.name] for o in problem.objectives] for i in front]
     costs = frontier.normalise(np.asarray(values), problem.objectives)

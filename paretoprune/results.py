@@ -215,8 +215,8 @@ class Summary(_Stored):
 
     `reference` is the exhaustive front that IGD+, epsilon and Hausdorff refer to; None: they refer
     to the union front. `presets` are published configurations beside the front, never ranked.
-    `pairs` compares every strategy with every other, where there are held-out data. `notes` are
-    sentences that belong beside the figures.
+    `pairs` compares every strategy with every other, where there are held-out data. `failure` says
+    why held-out data could not be evaluated. `notes` are sentences that belong beside the figures.
     """
 
     format: Literal["paretoprune-results/1"] = "paretoprune-results/1"
@@ -230,6 +230,7 @@ class Summary(_Stored):
     studies: list[StudyRow]
     front: list[FrontPoint]
     interrupted: bool = False
+    failure: str | None = None
     reference: ReferenceFront | None = None
     presets: list[PresetPoint] = []
     pairs: list[PairRow] = []

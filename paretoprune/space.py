@@ -11,7 +11,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from paretoprune.errors import InvalidValueError, UnknownNameError
+from paretoprune.errors import InvalidValueError, UnknownNameError, shown
+from paretoprune.options import is_number, listed
 
 Value: TypeAlias = float | int | str
 Values: TypeAlias = Mapping[str, Value]
@@ -37,11 +38,13 @@ class Float:
     when: Condition | None = None
 
     def __post_init__(self) -> None:
+        _check_name(self)
         _check_bounds(self.name, self.low, self.high)
         # 0.3 - 0.1 < 0.2 in floats, hence the slack
-        if self.step is not None and not 0 < self.step <= (self.high - self.low) * (1 + 1e-9):
+        most = (self.high - self.low) * (1 + 1e-9)
+        if self.step is not None and not (is_number(self.step) and 0 < self.step <= most):
             raise InvalidValueError(
-                f"knob {self.name!r}: step must be in (0, high - low], got {self.step}"
+                f"knob {self.name!r}: step must be in (0, high - low], got {self.step!r}"
             )
 
     @property
@@ -103,7 +106,13 @@ class Int:
     when: Condition | None = None
 
     def __post_init__(self) -> None:
+        _check_name(self)
         _check_bounds(self.name, self.low, self.high, strict=False)
+        if self.low != int(self.low) or self.high != int(self.high):
+            raise InvalidValueError(
+                f"knob {self.name!r}: low and high must be whole numbers, but got "
+                f"(low={self.low:g}, high={self.high:g})"
+            )
 
     @property
     def size(self) -> float:
@@ -148,7 +157,14 @@ class Categorical:
     when: Condition | None = None
 
     def __post_init__(self) -> None:
-        if not self.choices or len(set(self.choices)) != len(self.choices):
+        _check_name(self)
+        choices = listed(f"choices of knob {self.name!r}", self.choices)
+        for choice in choices:
+            if not isinstance(choice, str):
+                raise InvalidValueError(
+                    f"knob {self.name!r}: each choice is a text, got {shown(choice)}"
+                )
+        if not choices or len(set(choices)) != len(choices):
             raise InvalidValueError(
                 f"knob {self.name!r} needs one or more distinct choices, got {self.choices!r}"
             )
@@ -184,7 +200,19 @@ class Categorical:
 Knob: TypeAlias = Float | Int | Categorical
 
 
+def _check_name(knob: Knob) -> None:
+    if not isinstance(knob.name, str) or not knob.name:
+        raise InvalidValueError(f"the name of a knob is text, got {knob.name!r}")
+    if knob.when is not None and not isinstance(knob.when, Condition):
+        raise InvalidValueError(
+            f"knob {knob.name!r}: when is a Condition(knob, values), got {shown(knob.when)}"
+        )
+
+
 def _check_bounds(name: str, low: float, high: float, *, strict: bool = True) -> None:
+    for side, value in (("low", low), ("high", high)):
+        if not is_number(value):
+            raise InvalidValueError(f"knob {name!r}: {side} must be a number, got {value!r}")
     fine = low < high if strict else low <= high
     if not (math.isfinite(low) and math.isfinite(high) and fine):
         sign = "<" if strict else "<="
@@ -206,7 +234,11 @@ class SearchSpace:
 
     def __post_init__(self) -> None:
         seen: dict[str, Knob] = {}
-        for knob in self.knobs:
+        for knob in listed("the knobs of a space", self.knobs):
+            if not isinstance(knob, Knob):
+                raise InvalidValueError(
+                    f"knobs of a space are Int, Float or Categorical, got {shown(knob)}"
+                )
             if knob.name in seen:
                 raise InvalidValueError(f"two knobs are named {knob.name!r}")
             if knob.when is not None:
@@ -244,6 +276,8 @@ class SearchSpace:
         Raises `InvalidValueError` for a missing knob or a value out of range, `UnknownNameError`
         for a name that is no knob or a choice that does not exist.
         """
+        if not isinstance(values, Mapping):
+            raise InvalidValueError(f"values are by the names of knobs, got {shown(values)}")
         for name in values:
             if name not in self.names:
                 raise UnknownNameError("knob", name, self.names)

@@ -11,7 +11,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from paretoprune.errors import BrokenFileError, InvalidValueError
+from paretoprune.errors import (
+    PROGRAMMING_ERRORS,
+    FailedEvaluationError,
+    InvalidValueError,
+    ParetopruneError,
+    UnknownNameError,
+    one_line,
+    shown,
+)
+from paretoprune.options import whole_number
 from paretoprune.problem import Candidate, Evaluation, Problem
 from paretoprune.search.base import BudgetExhausted, SearchContext, SearchStrategy
 
@@ -22,6 +31,8 @@ DEFAULT_BATCH = 8
 """Candidates per ask: enough to share prefixes, few enough for model-based samplers to learn."""
 PATIENCE = 10
 """Asks in a row without a new configuration or spent budget, after which a study stops."""
+MAX_FIRST_FAILURES = 24
+"""Evaluations after which a search that saw nothing but failures stops: three asks."""
 RUNNING = "running"
 INTERRUPTED = "interrupted"
 
@@ -117,6 +128,7 @@ def run_study(
     space: str | None = None,
     batch: int = DEFAULT_BATCH,
     patience: int = PATIENCE,
+    max_first_failures: int | None = MAX_FIRST_FAILURES,
     recorder: Recorder | None = None,
     observe: Callable[[StudyResult], None] | None = None,
 ) -> StudyResult:
@@ -125,10 +137,26 @@ def run_study(
     A candidate is charged before it is evaluated, at the price of evaluating it alone, duplicates
     included; the study stops before the first that does not fit. `observe` is called after every
     ask but those of an earlier run, which `recorder` knows. Ctrl-C ends the study with what it has,
-    marked `interrupted`. Raises `UnsupportedError` where strategy and problem do not fit.
+    marked `interrupted`. Raises `UnsupportedError` where strategy and problem do not fit, and
+    `InvalidValueError` where the first `max_first_failures` evaluations all fail (None: never) or
+    the problem says of an evaluation what cannot be.
     """
+    if not isinstance(problem, Problem):
+        raise InvalidValueError(
+            f"a study searches a paretoprune.Problem, got {problem!r}; paretoprune.as_problem "
+            "makes one of a function"
+        )
+    if not isinstance(strategy, SearchStrategy):
+        raise InvalidValueError(
+            f"a study runs an instance of paretoprune.SearchStrategy, got {strategy!r}"
+        )
+    batch = whole_number("batch", batch, 1)
+    patience = whole_number("patience", patience, 1)
+    if max_first_failures is not None:
+        max_first_failures = whole_number("max_first_failures", max_first_failures, 1)
     context = SearchContext(seed=seed, budget=budget, space=space)
     loop = _Loop(problem, strategy, context, recorder or Recorder(), batch, patience)
+    loop.max_first_failures = max_first_failures
     try:
         strategy.start(problem, context)
         loop.resume()
@@ -159,6 +187,7 @@ class _Loop:
         self.recorder = recorder
         self.batch = batch
         self.patience = patience
+        self.max_first_failures: int | None = None
         self.result = StudyResult(context.seed)
         self._seen: set[str] = set()
         self._stale = 0
@@ -230,7 +259,7 @@ class _Loop:
         self._ahead = self._asked()
         spent, fits = self.context.spent, []
         for candidate in self._ahead:
-            spent += self.problem.price(candidate)
+            spent += self.problem.checked_price(candidate)
             if spent > self.context.budget + 1e-9:
                 break
             fits.append(candidate)
@@ -249,12 +278,20 @@ class _Loop:
             started = time.perf_counter()
             self._work_ahead(candidates)
             found = evaluate_each(self.problem, candidates)
+            check_samples(self.problem, result.evaluations, found)
             now = time.perf_counter()
             result.evaluating += now - started
             self.recorder.told(found, seconds=now - self._started, evaluating=result.evaluating)
         result.take(found, ask=ask, spent=context.spent)
         self.strategy.tell(found)
+        self._check_failures()
         return recorded is not None
+
+    def _check_failures(self) -> None:
+        """Raise where nothing but failures was seen, so that a mistake does not cost a budget."""
+        found, most = self.result.evaluations, self.max_first_failures
+        if most is not None and len(found) >= most and all(e.failure for e in found):
+            raise all_failed(self.problem, found, "the first ")
 
     def _save(self) -> None:
         """A checkpoint, if the strategy has a state; else its asks are replayed.
@@ -303,6 +340,7 @@ def evaluate_all(
             found += recorded.evaluations
             continue
         evaluations = evaluate_each(problem, part)
+        check_samples(problem, found, evaluations)
         seconds = time.perf_counter() - started
         keep.told(evaluations, seconds=seconds, evaluating=seconds)
         found += evaluations
@@ -310,35 +348,87 @@ def evaluate_all(
 
 
 def evaluate_each(problem: Problem, candidates: list[Candidate]) -> list[Evaluation]:
-    """Evaluate a batch; where that raises, in halves, until what raises is one failed candidate.
+    """Evaluate a batch; where that fails, in halves, until what fails is one failed candidate.
 
     So running out of memory halves the batch, too. What cannot be the candidate's fault goes on up:
-    an unreadable file, a full disk, Ctrl-C.
+    a mistake in the code, a problem's answer that cannot be, an unreadable file, Ctrl-C.
     """
     try:
-        found = problem.evaluate(candidates)
-        if len(found) != len(candidates):
-            raise InvalidValueError(
-                f"problem {problem.name!r} gave {len(found)} evaluations for {len(candidates)} "
-                "candidates"
-            )
-        return found
-    except (OSError, BrokenFileError):
-        raise
+        return _checked(problem, candidates, problem.evaluate(candidates))
     except Exception as error:
+        if not _may_be_the_candidate(error):
+            raise
         if len(candidates) == 1:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:400]
-            return [
-                Evaluation(candidates[0], {}, cost=problem.price(candidates[0]), failure=reason)
-            ]
+            reason = one_line(error)[:400]
+            cost = problem.checked_price(candidates[0])
+            return [Evaluation(candidates[0], {}, cost=cost, failure=reason)]
     half = len(candidates) // 2
     return evaluate_each(problem, candidates[:half]) + evaluate_each(problem, candidates[half:])
+
+
+def _may_be_the_candidate(error: Exception) -> bool:
+    """Whether an error may come from one candidate: of memory, of numbers, or the problem's own."""
+    if isinstance(error, FailedEvaluationError):
+        return True
+    return not isinstance(error, (OSError, ParetopruneError, *PROGRAMMING_ERRORS))
+
+
+def _checked(problem: Problem, candidates: Sequence[Candidate], found: object) -> list[Evaluation]:
+    """What a problem gave for a batch; raises where it is not an evaluation of each candidate."""
+    if not isinstance(found, Sequence) or not all(isinstance(e, Evaluation) for e in found):
+        raise InvalidValueError(
+            f"problem {problem.name!r} must give a list of paretoprune.Evaluation, one per "
+            f"candidate, got {shown(found)}"
+        )
+    if len(found) != len(candidates):
+        raise InvalidValueError(
+            f"problem {problem.name!r} gave {len(found)} evaluations for {len(candidates)} "
+            "candidates"
+        )
+    for evaluation in found:
+        for objective in problem.objectives if evaluation.failure is None else ():
+            if objective.name not in evaluation.objectives:
+                raise UnknownNameError(
+                    f"objective in an evaluation of problem {problem.name!r}:", objective.name,
+                    evaluation.objectives,
+                )  # fmt: skip
+    return list(found)
+
+
+def check_samples(
+    problem: Problem, before: Sequence[Evaluation], found: Sequence[Evaluation]
+) -> None:
+    """Refuse evaluations on other numbers of samples than before: they cannot be compared.
+
+    Those on a share of the samples and failed ones count for nothing.
+    """
+    known = next((e for e in (*before, *found) if e.complete), None)
+    for evaluation in found:
+        if known is None or not evaluation.complete:
+            continue
+        counts = [0 if e.outcomes is None else len(e.outcomes) for e in (evaluation, known)]
+        if counts[0] != counts[1]:
+            raise InvalidValueError(
+                f"problem {problem.name!r} gave outcomes of {counts[0]} samples for "
+                f"{dict(evaluation.candidate.values)}, and of {counts[1]} before: all evaluations "
+                "are on the same samples"
+            )
+
+
+def all_failed(
+    problem: Problem, evaluations: Sequence[Evaluation], which: str = "all "
+) -> InvalidValueError:
+    """What to say where nothing but failures was seen."""
+    return InvalidValueError(
+        f"{which}{len(evaluations)} evaluations of problem {problem.name!r} failed, so there is "
+        f"nothing to search by; one of them: {evaluations[0].failure}"
+    )
 
 
 def _charge(problem: Problem, context: SearchContext, asked: list[Candidate]) -> list[Candidate]:
     """Charge candidates in order; return those before the first that does not fit."""
     for number, candidate in enumerate(asked):
-        price = problem.price(candidate)
+        price = problem.checked_price(candidate)
         if not context.affords(price):
             return asked[:number]
         context.charge(price)

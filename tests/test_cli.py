@@ -10,6 +10,10 @@ import typer
 from commands import run_command
 
 from paretoprune.cli import app
+from paretoprune.errors import InvalidValueError
+from paretoprune.problems import load
+from paretoprune.problems.score import score_schedule
+from paretoprune.schedules import KeepSchedule, ScheduleFile, write_schedule
 from paretoprune.study_file import StudyFile
 
 SMALL = ["--search-size", "16", "--heldout-size", "16", "--budget", "2", "--seeds", "1"]
@@ -99,6 +103,10 @@ def test_help_works_for_every_command():
         (["compare", "--search-size", "3"], "search-size"),
         (["compare", "--dtype", "float31", *SMALL], "Did you mean 'float32'"),
         (["evaluate", "missing.json"], "cannot read schedule file missing.json"),
+        (["evaluate", "--preset", "fastv:k=2,r=0.5", "--pruner", ""], "unknown pruner ''"),
+        (["compare", "-s", "random:spce=free"], "Did you mean 'space'"),
+        (["compare", "-s", "tpe:startup=3,startup=4"], "'startup' is given twice"),
+        (["compare", "--pruner", "dart:visual_pivots=4,visual_pivots=8"], "is given twice"),
         (["report", "nowhere"], "not a results folder"),
         (["list", "prunner"], "Did you mean 'pruner'"),
         (["bench", "kernel"], "Did you mean 'kernels'"),
@@ -131,10 +139,28 @@ def test_an_existing_output_folder_is_not_overwritten(tmp_path):
 
 def test_a_schedule_for_another_depth_is_refused(tmp_path):
     file = tmp_path / "four.json"
-    file.write_text('{"pruner": "fastv", "keep": [1, 1, 0.5, 0.5]}')
+    write_schedule(file, ScheduleFile(pruner="fastv", keep=[1.0, 1.0, 0.5, 0.5]))
     done = run("evaluate", str(file), "--size", "8")
     assert done.returncode == 2
     assert "the schedule has 4 layers, model 'mini-llava' has 8" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("keep", "pruner", "told"),
+    [
+        ([1.0, 1.0, 0.5, 0.5], "fastv", "the schedule has 4 layers, model 'mini-llava' has 8"),
+        ([1.0] * 9, "fastv", "the schedule has 9 layers, model 'mini-llava' has 8"),
+        ([0.5] * 8, "fastv", "pruner 'fastv' cannot rank tokens before layer 1"),
+        ([1.0] * 4 + [0.5] * 4, "vtw", "pruner 'vtw' keeps all visual tokens or none"),
+    ],
+)
+def test_a_schedule_that_does_not_fit_is_refused_before_a_sample_is_scored(
+    keep, pruner, told, monkeypatch
+):
+    """512 samples were scored first."""
+    monkeypatch.setattr(load, "load_task", lambda *_: pytest.fail)  # would draw the samples
+    with pytest.raises(InvalidValueError, match=told):
+        score_schedule(KeepSchedule.from_ratios(keep), pruner=pruner, model="mini-llava")
 
 
 def test_analytic_problems_run_from_the_command_line(tmp_path):

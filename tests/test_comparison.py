@@ -1,12 +1,14 @@
 """Comparisons: the ranking, and that every number can be recomputed from what is written."""
 
 import csv
+import re
+import threading
 
 import numpy as np
 import optuna
 import pytest
 
-from paretoprune import frontier
+from paretoprune import Int, Objective, frontier
 from paretoprune.comparison import compare
 from paretoprune.errors import (
     BrokenFileError,
@@ -14,13 +16,20 @@ from paretoprune.errors import (
     UnknownNameError,
     UnsupportedError,
 )
-from paretoprune.log import StudyLog, read_outcomes
+from paretoprune.log import StudyLog, differences, projection, read_outcomes
 from paretoprune.problems.analytic import DTLZ2, ZDT1
+from paretoprune.problems.function import FunctionProblem
 from paretoprune.problems.load import load_problem
 from paretoprune.registry import strategies
+from paretoprune.report import write_report
 from paretoprune.results import read_summary, write_results
+from paretoprune.search.base import SearchStrategy
+from paretoprune.search.grid import GridSearch
+from paretoprune.search.optuna_samplers import NSGAII
 from paretoprune.search.random import RandomSearch
 from paretoprune.specs import DEFAULT_STRATEGIES, StrategySpec
+from paretoprune.study import run_study
+from paretoprune.testing.strategies import Killed, Mortal
 
 
 @pytest.fixture(scope="module")
@@ -252,3 +261,200 @@ def test_the_best_seed_is_chosen_without_heldout_data(finished):
     rows = [s for s in summary.studies if s.label == summary.best_label]
     best = max(rows, key=lambda s: s.hypervolume)
     assert {p.seed for p in summary.front_of_best()} == {best.seed}
+
+
+# --- strategies that were built
+
+
+class Stepping(SearchStrategy):
+    """Walks along the first knob by `step`, and remembers how often it was asked."""
+
+    def __init__(self, step=0.1, memory=None):
+        self.step = step
+        self.asked = [] if memory is None else memory
+
+    def ask(self, n):
+        self.asked.append(n)
+        place = (len(self.asked) * self.step + self.context.rng().random()) % 1
+        return [self.point({"x1": place, "x2": place})]
+
+
+def test_instances_are_compared_each_study_with_a_copy():
+    """`compare(problem, [MySearch(step=.3)])` raised AttributeError."""
+    mine = Stepping(step=0.3)
+    both = [mine, Stepping(step=0.5), Stepping]
+    summary = compare(ZDT1(d=2), both, budget=6.0, seeds=2).summary
+    assert {s.label for s in summary.standings} == {
+        "Stepping:step=0.3", "Stepping:step=0.5", "Stepping",
+    }  # fmt: skip
+    assert [s.seed for s in summary.studies if s.label == "Stepping:step=0.3"] == [0, 1]
+    assert mine.asked == [] and "problem" not in vars(mine)  # it knows of no study
+    again = compare(ZDT1(d=2), both, budget=6.0, seeds=2).summary
+    assert [(p.label, p.seed, p.search) for p in again.front] == [
+        (p.label, p.seed, p.search) for p in summary.front
+    ]
+    alone = compare(ZDT1(d=2), [Stepping(step=0.3)], budget=6.0, seeds=[1]).summary
+    assert [p.search for p in alone.front] == [
+        p.search for p in summary.front if p.label == "Stepping:step=0.3" and p.seed == 1
+    ]
+
+
+def test_an_instance_finds_what_its_name_finds():
+    pairs = [("nsga2:population=4", NSGAII(population=4)), ("random", RandomSearch())]
+    for name, instance in pairs:
+        named, built = (compare(ZDT1(d=2), [s], budget=12.0).summary for s in (name, instance))
+        assert [p.search for p in named.front] == [p.search for p in built.front]
+    assert StrategySpec.of(NSGAII(population=4)).options == (("population", 4),)
+
+
+def test_an_instance_that_does_not_depend_on_its_seed_runs_once():
+    summary = compare(ZDT1(d=2), GridSearch(points=3), budget=9.0, seeds=(0, 1)).summary
+    assert [s.label for s in summary.studies] == ["GridSearch:points=3"]
+
+
+def test_a_study_of_an_instance_is_resumed(tmp_path):
+    def run(folder, lives=None):
+        problem = Mortal(ZDT1(d=2))
+        problem.lives = lives
+        with StudyLog(tmp_path / folder) as log:
+            compare(problem, [Stepping(step=0.3)], budget=6.0, log=log, resume=True)
+
+    with pytest.raises(Killed):
+        run("one", lives=3)
+    run("one")
+    run("whole")
+    assert differences(projection(tmp_path / "one"), projection(tmp_path / "whole")) == []
+
+
+def used():
+    strategy = RandomSearch()
+    run_study(ZDT1(), strategy, budget=2.0)
+    return strategy
+
+
+def labelled():
+    strategy = Stepping()
+    strategy.label = "mine"
+    return strategy
+
+
+@pytest.mark.parametrize(
+    ("strategies", "told"),
+    [
+        (lambda: [used()], "strategy RandomSearch was started before: give its class, or an"),
+        (lambda: [Stepping(memory=threading.Lock())], "'Stepping' cannot be copied .* its class"),
+        (lambda: [Stepping(), Stepping()], "strategy 'Stepping' is named twice"),
+        (lambda: [labelled(), labelled()], "strategy 'mine' is named twice"),
+        (lambda: [3], "a strategy is a name such as 'tpe', or a class or an instance.*got 3"),
+        (lambda: [dict], "a strategy is a name such as 'tpe'.*got <class 'dict'>"),
+        (lambda: 3, "strategies are one or a list of them, got 3"),
+        (lambda: None, "strategies are one or a list of them, got None"),
+    ],
+)
+def test_what_is_no_strategy_is_one_sentence(strategies, told):
+    with pytest.raises(InvalidValueError, match=told):
+        compare(ZDT1(), strategies(), budget=4.0)
+
+
+def test_one_strategy_needs_no_list():
+    for one in ("random", RandomSearch, RandomSearch(), StrategySpec("random")):
+        assert len(compare(ZDT1(), one, budget=2.0, seeds=1).summary.studies) == 1
+
+
+@pytest.mark.parametrize("seeds", [2, range(2), np.arange(2), (s for s in (0, 1))])
+def test_seeds_are_a_list_or_their_number(seeds):
+    """`seeds=2` was a bare TypeError."""
+    studies = compare(ZDT1(), ["random"], budget=2.0, seeds=seeds).summary.studies
+    assert [s.seed for s in studies] == [0, 1]
+
+
+@pytest.mark.parametrize("seeds", [0, -1, 1.5, "2", None, True, [1.5], ["0"], [True], [-1], [None]])
+def test_what_is_no_seed_is_one_sentence(seeds):
+    with pytest.raises(InvalidValueError, match="seed.* must be a whole number, [01] or more, got"):
+        compare(ZDT1(), ["random"], budget=2.0, seeds=seeds)
+
+
+# --- what fails
+
+
+def judged(heldout):
+    """A problem whose held-out evaluations are what `heldout(n)` gives."""
+
+    def staircase(n, split):
+        if split == "heldout":
+            return heldout(n)
+        return {"quality": [n / 9, n / 10], "cost": n}
+
+    return FunctionProblem(
+        staircase,
+        knobs=[Int("n", 1, 9)],
+        objectives=[
+            Objective("quality", "max", reference=0.0, best=1.0),
+            Objective("cost", "min", reference=10.0, best=0.0),
+        ],
+    )
+
+
+def raised(error):
+    raise error
+
+
+def given(n, quality):
+    return {"quality": quality, "cost": n}
+
+
+@pytest.mark.parametrize(
+    ("heldout", "told"),
+    [
+        (lambda n: raised(RuntimeError("no memory")), "9 of 9 held-out .* RuntimeError: no memory"),
+        (lambda n: raised(KeyError("x")), "held-out data could not be evaluated: .*KeyError: 'x'"),
+        (lambda n: given(n, np.nan), "9 of 9 held-out evaluations failed; one: returned quality"),
+        (lambda n: given(n, np.nan if n == 3 else [0.5]), "1 of 9 held-out evaluations failed"),
+        (lambda n: given(n, [0.5] * (2 if n < 5 else 3)), "could not be evaluated: .*of 3: all"),
+        (lambda n: {"cost": n}, "could not be evaluated: unknown objective"),
+        (lambda n: 0.5, "could not be evaluated: .*must return its objectives by name"),
+    ],
+)
+def test_a_heldout_evaluation_that_fails_keeps_what_was_searched(heldout, told, tmp_path):
+    """It ended in a pydantic error, and the results were lost."""
+    comparison = compare(judged(heldout), ["grid", "random"], budget=9.0, seeds=1)
+    summary = comparison.summary
+    assert re.search(told, summary.failure)
+    assert any(summary.failure in note for note in summary.notes)
+    assert {s.label for s in summary.standings} == {"grid", "random"}
+    assert all(s.heldout_area is None and s.hypervolume > 0 for s in summary.standings)
+    assert len([p for p in summary.front if p.label == "grid"]) == 9
+    write_results(tmp_path, summary)
+    assert read_summary(tmp_path) == summary
+    write_report(tmp_path, summary, None, None)
+
+
+@pytest.mark.parametrize(("budget", "expected"), [(1.0, 7), (4.0, 24), (100.0, 24)])
+def test_a_comparison_of_failures_alone_is_an_error(budget, expected, tmp_path):
+    """It ended as if nothing had happened."""
+    problem = judged(lambda n: None)
+    problem.function = lambda n, split: raised(ValueError("nowhere feasible"))
+    with StudyLog(tmp_path) as log, pytest.raises(InvalidValueError) as caught:
+        compare(problem, ["random", "tpe", "grid", "nsga2"], budget=budget, log=log)
+    said = str(caught.value)
+    assert re.search(r"(all|the first) \d+ evaluations .* failed.*nowhere feasible", said)
+    trials = sum(len(study["trials"]) for study in projection(tmp_path).values())
+    assert f" {trials} evaluations" in said
+    assert trials == expected
+
+
+def test_a_budget_that_pays_for_nothing_is_one_sentence():
+    """`compare --budget 0.5` said nothing, and that it was done."""
+    told = "the budget of 0.5 pays for no evaluation of problem 'zdt1': one costs about 1"
+    with pytest.raises(InvalidValueError, match=told):
+        compare(ZDT1(), ["random", "tpe"], budget=0.5)
+
+
+def test_a_study_without_any_result_is_told():
+    class Expensive(RandomSearch):
+        def ask(self, n):
+            self.context.charge(self.context.remaining)
+            return super().ask(n)
+
+    summary = compare(ZDT1(), ["random", Expensive], budget=3.0, seeds=1).summary
+    assert "Without any result: Expensive seed 0." in summary.notes

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from paretoprune.errors import InvalidValueError, UnknownNameError
+from paretoprune.errors import InvalidValueError, ParetopruneError, UnknownNameError
 from paretoprune.options import check_options, defaults_of
+from paretoprune.pruning.operators import Operators
 from paretoprune.registry import strategies
 from paretoprune.specs import StrategySpec
+from paretoprune.tasks.load import load_task
 
 
 def build(text):
@@ -27,9 +29,53 @@ def test_a_misspelt_option_is_answered_with_the_nearest(text, nearest):
     assert "known: " in said and f"Did you mean {nearest!r}?" in said
 
 
-def test_a_strategy_without_options_says_so():
-    with pytest.raises(InvalidValueError, match="strategy 'random' takes no options, got 'x'"):
-        build("random:x=1")
+@pytest.mark.parametrize(
+    "text", ["random:spce=free", "grid:spac=free", "tpe:startup=3,spacee=free"]
+)
+def test_a_misspelt_space_is_answered_with_space(text):
+    """`random:spce=free` was said to take no options at all, although it takes a space."""
+    with pytest.raises(UnknownNameError, match="unknown option.*Did you mean 'space'"):
+        build(text)
+
+
+READERS = {
+    "strategy": StrategySpec.parse,
+    "pruner": Operators.of,
+    "task": lambda text: load_task(text, "nowhere"),
+}
+"""Everything that reads `name:option=value,...`."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "twice"),
+    [
+        ("strategy", "tpe:startup=5,startup=5", "startup"),
+        ("strategy", "grid:space=single-step,space=free", "space"),
+        ("strategy", "nsga2:population=8, population=9", "population"),
+        ("pruner", "dart:visual_pivots=4,visual_pivots=8", "visual_pivots"),
+        ("pruner", "fastv,dart:visual_pivots=4,text_pivots=2,visual_pivots=8", "visual_pivots"),
+        ("task", "mme:scoring=generation,scoring=likelihood", "scoring"),
+    ],
+)
+def test_an_option_that_is_given_twice_is_refused_by_every_reader(kind, text, twice):
+    """`dart:visual_pivots=4,visual_pivots=8` took the last."""
+    with pytest.raises(InvalidValueError, match=f"option '{twice}' is given twice"):
+        READERS[kind](text)
+
+
+@pytest.mark.parametrize("kind", READERS)
+@pytest.mark.parametrize("rest", [":", ":=", ":a", ":a=", ":=1", ":a=1,", ":,a=1"])
+def test_a_malformed_option_is_refused_by_every_reader(kind, rest):
+    name = {"strategy": "tpe", "pruner": "dart", "task": "mme"}[kind]
+    with pytest.raises(ParetopruneError):
+        READERS[kind](name + rest)
+
+
+@pytest.mark.parametrize("kind", READERS)
+@pytest.mark.parametrize("text", ["", " ", ":a=1", ","])
+def test_an_empty_name_stands_for_nothing(kind, text):
+    with pytest.raises(UnknownNameError):
+        READERS[kind](text)
 
 
 @pytest.mark.parametrize(

@@ -50,9 +50,23 @@ def test_a_picture_of_one_s_own_with_a_schedule_file(run, tmp_path):
     assert (tmp_path / "a.svg").read_text().startswith("<?xml")
 
 
+def test_a_schedule_is_named_by_position_too(run, tmp_path):
+    """`show pick.json` was refused, though evaluate, fit, export and card take it."""
+    keep = [1.0] * 4 + [0.125] * 4
+    write_schedule(tmp_path / "pick.json", ScheduleFile(pruner="uniform", keep=keep))
+    for number, schedule in enumerate(("pick.json", "4x1,4x0.125")):
+        done = run(schedule, "--out", f"{number}.png")
+        assert done.exit_code == 0, done.output
+        assert "144 144 144 144 18 18 18 18" in done.output
+    for both in (["pick.json", "--schedule", "4x1,4x0.125"], ["none.json"], [""]):
+        assert isinstance(run(*both).exception, ParetopruneError)
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
+        (["--schedule", ""], "schedule '' is no file"),
+        (["--task", ""], "unknown task ''"),
         (["--image", "none.png", "--question", "?"], "cannot read picture none.png"),
         (["--image", "text.png", "--question", "?"], "is no picture"),
         (["--image", "good.png"], "needs a question"),

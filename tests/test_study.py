@@ -8,9 +8,10 @@ from paretoprune.errors import InvalidValueError
 from paretoprune.log import StudyLog, read_outcomes
 from paretoprune.problem import Candidate, Evaluation
 from paretoprune.search.base import SearchStrategy
+from paretoprune.search.grid import GridSearch
 from paretoprune.search.random import RandomSearch
-from paretoprune.study import run_study
-from paretoprune.testing.strategies import Toy
+from paretoprune.study import evaluate_all, run_study
+from paretoprune.testing.strategies import STEPPED, Toy
 
 
 class Priced(Toy):
@@ -81,6 +82,62 @@ def test_failures_are_told_as_failures_and_counted():
 def test_a_budget_must_be_positive(budget):
     with pytest.raises(InvalidValueError, match="budget"):
         run_study(Priced(), RandomSearch(), budget=budget)
+
+
+@pytest.mark.parametrize(
+    "price", [-1.0, 0, float("nan"), float("inf"), -float("inf"), None, "1", True, [1.0], (1,)]
+)
+def test_a_price_that_is_none_ends_the_study(price):
+    """A negative price spent without end; NaN and infinite ones ended without a reason."""
+
+    class Mispriced(Toy):
+        def price(self, candidate):
+            return price
+
+    told = "prices .* at .*: a price is a finite number of dense-pass equivalents above 0"
+    for strategy in (RandomSearch(), GridSearch(points=3)):
+        problem = Mispriced(STEPPED) if isinstance(strategy, GridSearch) else Mispriced()
+        with pytest.raises(InvalidValueError, match=told):
+            run_study(problem, strategy, budget=5.0)
+
+
+@pytest.mark.parametrize("cost", [-1.0, float("nan"), float("inf"), None, "1"])
+def test_a_strategy_cannot_charge_what_is_no_price(cost):
+    class Working(RandomSearch):
+        def ask(self, n):
+            self.context.charge(cost)
+            return super().ask(n)
+
+    with pytest.raises(InvalidValueError, match="a price is a finite number"):
+        run_study(Priced(), Working(), budget=5.0)
+
+
+class Counted(Toy):
+    """With per-sample outcomes of `counts` in turn; 0 for none at all."""
+
+    def __init__(self, counts):
+        super().__init__()
+        self.counts = list(counts)
+
+    def evaluate(self, candidates):
+        found = []
+        for e in super().evaluate(candidates):
+            count = self.counts.pop(0) if self.counts else 5
+            outcomes = np.ones(count, np.float32) if count else None
+            found.append(Evaluation(e.candidate, e.objectives, cost=1.0, outcomes=outcomes))
+        return found
+
+
+@pytest.mark.parametrize("counts", [(5, 5, 5, 6), (5, 5, 5, 0), (5, 5, 5, 4)])
+@pytest.mark.parametrize("batch", [1, 2, 8])
+def test_the_first_sample_count_that_differs_is_refused(counts, batch):
+    """It ended in a traceback after the whole search."""
+    told = f"gave outcomes of {counts[-1]} samples for .*, and of 5 before"
+    with pytest.raises(InvalidValueError, match=told):
+        run_study(Counted(counts), RandomSearch(), budget=20.0, batch=batch)
+    candidates = [Toy().candidate(Toy().space().decode([u] * 6)) for u in (0.1, 0.3, 0.5, 0.9)]
+    with pytest.raises(InvalidValueError, match=told):
+        evaluate_all(Counted(counts), candidates, batch=batch)
 
 
 def test_an_evaluation_with_nan_is_an_error():

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import run_command as run
 
 from paretoprune import cli
+from paretoprune.errors import InvalidValueError
+from paretoprune.log.place import parse_storage
 from paretoprune.matrix import read_matrix, read_summaries
 from paretoprune.provenance import read_provenance
 from paretoprune.study_file import read_study
@@ -141,3 +144,171 @@ def test_combinations_get_a_folder_each_and_one_overview(tmp_path: Path) -> None
     (out / "overview.html").unlink()
     assert run("report", "out", cwd=tmp_path).returncode == 0
     assert (out / "overview.html").read_text() == page
+
+
+MINE = """
+from paretoprune import Int, Objective, Problem, as_problem
+
+declared = as_problem(
+    knobs=[Int("n", 1, 9)],
+    objectives=[
+        Objective("quality", "max", reference=0, best=1),
+        Objective("cost", "min", reference=10, best=0),
+    ],
+)
+
+@declared
+def good(n, split):
+    return {"quality": n / 9, "cost": n}
+
+@declared
+def undefined(n):
+    return {"quality": helper(n), "cost": n}
+
+def helper(n):
+    return n / missing
+
+@declared
+def lacking(n):
+    return {"quality": n / 9}
+
+@declared
+def paired(n):
+    return n / 9, n
+
+@declared
+def worded(n):
+    return {"quality": str(n / 9), "cost": n}
+
+@declared
+def uneven(n):
+    return {"quality": [n / 9] * n, "cost": n}
+
+@declared
+def infeasible(n):
+    raise ValueError("nowhere feasible")
+
+@declared
+def unjudged(n, split):
+    if split == "heldout":
+        raise RuntimeError("no held-out data")
+    return {"quality": n / 9, "cost": n}
+
+@declared
+def leaving(n):
+    raise SystemExit(0)
+
+class Mispriced(type(good)):
+    def __init__(self):
+        super().__init__(good.function, knobs=good.space().knobs, objectives=good.objectives)
+
+    def price(self, candidate):
+        return -1
+"""
+
+
+@pytest.fixture
+def command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Any:
+    """Run a command in this process, in a folder with the problems of `MINE`."""
+    (tmp_path / "mine.py").write_text(MINE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    def call(*words: str) -> tuple[Any, str]:
+        monkeypatch.setattr(sys, "argv", ["paretoprune", *words])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        return stopped.value.code, capsys.readouterr().err
+
+    return call
+
+
+SHORT = ("-s", "random", "-s", "nsga2", "--budget", "6", "--seeds", "1", "--out", "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("undefined", "NameError: name 'missing' is not defined (mine.py, line 21)"),
+        ("lacking", "unknown objective of problem 'lacking' 'cost'"),
+        ("paired", "must return its objectives by name"),
+        ("worded", "'quality' must be a number or one number per sample, got '"),
+        ("uneven", "all values per sample, in every call, are of the same samples"),
+        ("infeasible", "all 12 evaluations of problem 'infeasible' failed"),
+        ("unjudged", "held-out evaluations failed; one: RuntimeError: no held-out data"),
+        ("leaving", "SystemExit: 0 (mine.py"),
+        ("Mispriced", "at -1: a price is a finite number"),
+    ],
+)
+def test_a_users_function_that_goes_wrong_is_one_sentence_and_exit_code_2(
+    command: Any, name: str, told: str
+) -> None:
+    """It spent the whole budget and exited with 0."""
+    code, said = command("compare", "--problem", f"mine.py:{name}", *SHORT)
+    assert code == 2
+    last = said.splitlines()[-1]
+    assert last.startswith("paretoprune: ") and told in last
+    assert "Traceback" not in said
+    assert ("in helper" in said) == (name == "undefined")  # the calls to the mistake
+    assert (Path("out") / "comparison.json").exists() == (name == "unjudged")
+
+
+@pytest.mark.parametrize("door", ["search", "config", "resume", "rerun"])
+def test_a_mistake_ends_every_command_that_searches(command: Any, door: str) -> None:
+    problem = ("--problem", "mine.py:good")
+    broken = MINE.replace("def good(n, split):", "def good(n, split):\n    n = missing")
+    study = 'problem = "mine.py:good"\nstrategy = "random"\nbudget = 6\nseeds = 1\n'
+    Path("study.toml").write_text(study)
+    words: tuple[str, ...] = {
+        "search": ("search", "random", "--budget", "6", *problem),
+        "config": ("compare", "--config", "study.toml", *problem),
+        "resume": ("compare", "--resume", "out", *problem),
+        "rerun": ("rerun", "out", *problem),
+    }[door]
+    if door == "resume":
+        Path("mine.py").write_text(broken)
+    if door in ("resume", "rerun"):
+        assert command("compare", *problem, *SHORT)[0] == (2 if door == "resume" else 0)
+    Path("mine.py").write_text(broken)
+    code, said = command(*words)
+    assert code == 2
+    assert "NameError: name 'missing' is not defined" in said.splitlines()[-1]
+    if door == "resume":  # mended, it goes on
+        Path("mine.py").write_text(MINE)
+        assert command(*words)[0] == 0
+
+
+@pytest.mark.parametrize("budget", ["0.5", "0.999"])
+def test_a_budget_for_no_evaluation_is_one_sentence_and_exit_code_2(
+    command: Any, budget: str
+) -> None:
+    """`compare --budget 0.5` exited with 0 and nothing."""
+    code, said = command("compare", "--problem", "zdt1", "-s", "random", "--budget", budget)
+    assert code == 2
+    assert f"the budget of {budget} pays for no evaluation of problem 'zdt1'" in said
+
+
+STORAGES = [
+    "postgresql://me@host:notaport/db", "postgresql://me@[::1/db", "postgresql://u@h:5432:33/db",
+    "postgresql://me@host:99999999/db", "postgresql://me@host:-1/db", "postgresql://me@host:0/db",
+    "postgresql+psycopg2://me@h/db", "postgresql+asyncpg://me@h/db", "sqlite+aiosqlite:///x.db",
+    "sqlite://host/x.db", "sqlite:///", "sqlite:///:memory:", "sqlite:///x.db?timeout=abc",
+    "sqlite:///a\0b", "postgresql://", "postgres://me@h/db", "POSTGRESQL://me@h/db", "mysql://h/db",
+    "://", " ", "file.db", "postgresql://me:se@cret:x@h/db",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_a_malformed_storage_is_one_sentence_and_exit_code_2(command: Any, storage: str) -> None:
+    """`--storage postgresql://...:notaport/...` ended in a traceback."""
+    code, said = command("compare", "--problem", "zdt1", "--storage", storage, *SHORT)
+    assert code == 2
+    assert said.startswith("paretoprune: ") and said.count("\n") == 1
+    assert "cret" not in said
+    with pytest.raises(InvalidValueError):
+        parse_storage(storage)
+    Path("study.toml").write_text(f"storage = {json.dumps(storage)}\n")
+    code, said = command("compare", "--config", "study.toml")
+    assert code == 2 and "Traceback" not in said and "cret" not in said

@@ -24,10 +24,12 @@ from paretoprune.adapters.kinds import refuse_model
 from paretoprune.adapters.verify import require, try_decoder
 from paretoprune.errors import (
     BrokenFileError,
+    InvalidValueError,
     ParetopruneError,
     UnknownNameError,
     UnsupportedError,
     plain,
+    shown,
 )
 from paretoprune.quiet import without_loading_bar
 from paretoprune.registry import adapters
@@ -180,7 +182,11 @@ def find_checkpoint(model: str) -> tuple[str, bool]:
 
     A name is an embedded mini-model, a directory, or a hub name `owner/model`.
     """
-    embedded = checkpoint_directory(model)
+    if not isinstance(model, str | Path) or not str(model).strip():
+        raise InvalidValueError(
+            f"a model is named: embedded, by its directory, or as owner/model; got {shown(model)}"
+        )
+    embedded = checkpoint_directory(str(model))
     source = str(embedded or model)
     local = embedded is not None or Path(source).is_dir()
     looks_like_path = source.startswith((".", "~", os.sep)) or source.count("/") > 1

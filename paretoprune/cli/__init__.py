@@ -39,6 +39,8 @@ def main() -> None:
         parallel.join()
         app()
     except ParetopruneError as error:
+        for calls in getattr(error, "__notes__", ()):  # to a mistake in a user's code
+            typer.echo(calls, err=True)
         typer.echo(f"paretoprune: {error}", err=True)
         sys.exit(2)
     finally:

@@ -33,7 +33,7 @@ def areas(
     from paretoprune.tasks.calibration.base import Calibration
     from paretoprune.tasks.load import load_task
 
-    name = task or ("pictures" if Path(data).is_dir() else "llava-instruct")
+    name = task if task is not None else ("pictures" if Path(data).is_dir() else "llava-instruct")
     found = load_task(name, data)
     if not isinstance(found, Calibration):
         raise InvalidValueError(

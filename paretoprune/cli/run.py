@@ -41,7 +41,7 @@ def run(study: StudyFile, cases: Sequence[Case], folder: Path, *, resume: bool =
     """Run all cases of a study into `folder`, or go on with them.
 
     Mistakes show before the first one is paid for. With several cases, one that cannot be run is
-    named and the others go on; the exit code is then 2.
+    named and the others go on; the exit code is then 2, as it is where held-out data fail.
     """
     console = new_console()
     cases = [Case(case.folder, with_strategies(case.study)) for case in cases]
@@ -49,8 +49,10 @@ def run(study: StudyFile, cases: Sequence[Case], folder: Path, *, resume: bool =
         check_names(case.study)
     with interrupted_by_signals() as signals:
         if len(cases) == 1 and not cases[0].folder:
-            stopped = run_case(console, cases[0].study, folder, resume=resume).interrupted
-            failed = False
+            summary = run_case(console, cases[0].study, folder, resume=resume)
+            stopped, failed = summary.interrupted, summary.failure is not None
+            if summary.failure is not None:
+                typer.echo(f"paretoprune: {summary.failure}", err=True)
         else:
             stopped, failed = run_matrix(console, study, cases, folder, resume=resume)
     if stopped:
@@ -70,7 +72,7 @@ def run_matrix(
 ) -> tuple[bool, bool]:
     """Run several cases, each into its folder, and write their overview.
 
-    Returns whether they were interrupted, and whether one of them could not be run.
+    Returns whether they were interrupted, and whether one of them could not be run or judged.
     """
     from paretoprune.matrix import CaseRecord, Matrix, is_finished, write_matrix
     from paretoprune.report.overview import print_overview, write_overview
@@ -80,14 +82,18 @@ def run_matrix(
     write_matrix(folder, Matrix(cases=records))
     if not resume:
         write_study(folder / STUDY_NAME, study)
-    interrupted = False
+    interrupted = unjudged = False
     for number, case in enumerate(cases):
         own = folder / case.folder
         if resume and is_finished(own):
             continue
         console.rule(f"{number + 1} of {len(cases)}: {case.folder}", align="left")
         try:
-            interrupted = run_case(console, case.study, own, resume=resume).interrupted
+            summary = run_case(console, case.study, own, resume=resume)
+            interrupted = summary.interrupted
+            if summary.failure is not None:
+                unjudged = True
+                typer.echo(f"paretoprune: {case.folder}: {summary.failure}", err=True)
         except KeyboardInterrupt:  # between two studies: while a model loads, for instance
             interrupted = True
         except ParetopruneError as error:
@@ -98,7 +104,7 @@ def run_matrix(
     write_matrix(folder, Matrix(cases=records))
     write_overview(folder)
     print_overview(console, folder)
-    return interrupted, any(record.failure for record in records)
+    return interrupted, unjudged or any(record.failure for record in records)
 
 
 def run_case(console: Console, study: StudyFile, folder: Path, *, resume: bool = False) -> Summary:

@@ -95,9 +95,9 @@ def evaluate(
     if compute is not None and not isinstance(scored_as, Preset):
         scored_as = scored_as.at(compute)
     scored = score_schedule(
-        scored_as, pruner=pruner or pruner_of(about), model=model, task=task, data=data,
-        split=split, size=size, data_seed=data_seed, batch=batch, dtype=dtype, device=device,
-        attn=attn, trust_remote_code=trust_remote_code,
+        scored_as, pruner=pruner_of(about) if pruner is None else pruner, model=model, task=task,
+        data=data, split=split, size=size, data_seed=data_seed, batch=batch, dtype=dtype,
+        device=device, attn=attn, trust_remote_code=trust_remote_code,
         per_picture=per_picture or (not isinstance(about, Preset) and about.per_picture),
     )  # fmt: skip
     print_scored(new_console(), scored)
@@ -135,6 +135,10 @@ def fit(
 
 @app.command()
 def show(
+    drawn: Annotated[
+        str | None,
+        typer.Argument(metavar="[SCHEDULE]", help="Schedule file (JSON); the same as --schedule."),
+    ] = None,
     schedule: Annotated[
         str | None,
         typer.Option(
@@ -188,19 +192,21 @@ def show(
     """Draw which visual tokens a schedule keeps of a picture, per layer and pruner."""
     from paretoprune.report.kept_figure import check_file, parse_layers, write_kept_figure
 
-    drawn = parse_layers(layers)
+    if drawn is not None and schedule is not None:
+        raise InvalidValueError(f"name one schedule: {drawn} or --schedule {schedule}")
+    chosen = parse_layers(layers)
     file = check_file(out or free_file(Path("kept.png")))
     without_library_bars()
     from paretoprune.problems.show import show_schedule
     from paretoprune.report.kept_table import print_kept
 
     example = show_schedule(
-        schedule, presets=preset or (), ranking=pruner or (), images=image or (),
-        question=question, sample=sample, model=model, task=task, data=data, data_seed=data_seed,
-        new_tokens=new_tokens, dtype=dtype, device=device, attn=attn,
+        drawn if schedule is None else schedule, presets=preset or (), ranking=pruner or (),
+        images=image or (), question=question, sample=sample, model=model, task=task, data=data,
+        data_seed=data_seed, new_tokens=new_tokens, dtype=dtype, device=device, attn=attn,
         trust_remote_code=trust_remote_code, per_picture=per_picture or None,
     )  # fmt: skip
-    write_kept_figure(example, file, drawn)
+    write_kept_figure(example, file, chosen)
     print_kept(new_console(), example, file)
 
 

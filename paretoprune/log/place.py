@@ -18,13 +18,23 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from paretoprune.errors import BrokenFileError, InvalidValueError, MissingDependencyError
+from paretoprune.errors import (
+    BrokenFileError,
+    InvalidValueError,
+    MissingDependencyError,
+    shown,
+)
 from paretoprune.files import read_stored, write_whole
 
 LOG_NAME = "study.db"
 PLACE_NAME = "log.json"
-DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg"}
+DRIVERS = {
+    "sqlite": "sqlite",
+    "postgresql": "postgresql+psycopg",
+    "postgresql+psycopg": "postgresql+psycopg",
+}
 """What SQLAlchemy is to use for the schemes that are allowed."""
+WRITTEN = "a storage is written as sqlite:///FILE or postgresql://USER@HOST/DATABASE"
 SEPARATOR = "/"
 
 
@@ -67,25 +77,40 @@ def parse_storage(text: str) -> URL:
     `sqlite:///FILE` or `postgresql://USER@HOST/DATABASE`. Where the address has no password, the
     PostgreSQL client takes it from PGPASSWORD or `~/.pgpass`.
     """
+    url = _read_url(text)
+    if url.get_backend_name() == "postgresql":
+        _require_driver()
+    return url.set(drivername=DRIVERS[url.drivername])
+
+
+def _read_url(text: str) -> URL:
+    if not isinstance(text, str):
+        raise InvalidValueError(f"{WRITTEN}, got {shown(text)}")
+    begins = f"got one that begins with {text.partition(':')[0][:40]!r}"
     try:
         url = make_url(text)
-    except ArgumentError:
-        url = None
-    scheme = "" if url is None else url.drivername
-    if url is None or scheme.partition("+")[0] not in DRIVERS or not url.database:
-        shown = scheme if url is not None else text.partition(":")[0][:40]
+    except ArgumentError as error:
+        raise InvalidValueError(f"{WRITTEN}, {begins}") from error
+    except ValueError:  # not its cause: it may show a part of the password
         raise InvalidValueError(
-            "a storage is written as sqlite:///FILE or postgresql://USER@HOST/DATABASE, got one "
-            f"that begins with {shown!r}"
+            f"{WRITTEN}, {begins} and whose port is no number (special characters of a password "
+            "are written as %40 for @)"
+        ) from None
+    if url.drivername not in DRIVERS or not url.database or not text.isprintable():
+        raise InvalidValueError(f"{WRITTEN}, {begins}")
+    if url.port is not None and not 0 < url.port < 65536:
+        raise InvalidValueError(f"the port of a storage is a number in 1..65535, got {url.port}")
+    if url.get_backend_name() == "sqlite" and (url.host or url.query or ":" in url.database[:1]):
+        raise InvalidValueError(
+            "a storage in a file is written as sqlite:///FILE, with three slashes and no options, "
+            f"got {without_password(url)!r}"
         )
-    if scheme == "postgresql":
-        _require_driver()
-    return url.set(drivername=DRIVERS.get(scheme, scheme))
+    return url
 
 
 def without_password(url: URL | str) -> str:
-    """An address as it may be shown and stored."""
-    url = make_url(url) if isinstance(url, str) else url
+    """An address as it may be shown and stored; raises `InvalidValueError` for what is none."""
+    url = _read_url(url) if isinstance(url, str) else url
     query = {key: value for key, value in url.query.items() if key != "password"}
     plain = url.set(drivername=url.get_backend_name(), query=query)
     return plain._replace(password=None).render_as_string()

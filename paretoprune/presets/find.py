@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from paretoprune.errors import InvalidValueError, UnknownNameError
+from paretoprune.options import listed
 from paretoprune.plugins import BrokenPluginError
 from paretoprune.presets.base import Preset
 from paretoprune.registry import presets as registered
@@ -22,7 +23,7 @@ def find_presets(names: str | Sequence[str]) -> list[Preset]:
 
     Raises `UnknownNameError` with the nearest name, and `InvalidValueError` for none.
     """
-    wanted = [names] if isinstance(names, str) else list(names)
+    wanted = [names] if isinstance(names, str) else listed("presets", names)
     if not wanted:
         raise InvalidValueError("name at least one preset")
     found: dict[str, Preset] = {}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from paretoprune.errors import InvalidValueError, UnknownNameError
+from paretoprune.errors import InvalidValueError, UnknownNameError, shown
+from paretoprune.options import listed
 
 SCORE = "score"
 COSTS: dict[str, str] = {
@@ -25,7 +26,9 @@ def parse_objectives(names: str | Sequence[str]) -> tuple[str, ...]:
     `flops` is the command line's word for `compute`. Raises `UnknownNameError` for a cost that does
     not exist and `InvalidValueError` for a list without `score`, without a cost or with repeats.
     """
-    parts = names.split(",") if isinstance(names, str) else list(names)
+    parts = names.split(",") if isinstance(names, str) else listed("objectives", names)
+    for strange in (p for p in parts if not isinstance(p, str)):
+        raise InvalidValueError(f"an objective is named, got {shown(strange)}")
     chosen = [ALIASES.get(p.strip(), p.strip()) for p in parts if p.strip()]
     for name in chosen:
         if name != SCORE and name not in COSTS:

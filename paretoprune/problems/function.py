@@ -4,22 +4,37 @@ from __future__ import annotations
 
 import inspect
 import math
+import sysconfig
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from numbers import Real
 from pathlib import Path
-from traceback import extract_tb
+from traceback import StackSummary, extract_tb
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError
+from paretoprune.errors import (
+    PROGRAMMING_ERRORS,
+    InvalidValueError,
+    UnknownNameError,
+    UnsupportedError,
+    one_line,
+    shown,
+)
 from paretoprune.problem import Candidate, Evaluation, Objective, Problem
 from paretoprune.space import Knob, SearchSpace
 
-MISTAKES = (NameError, AttributeError, TypeError, ImportError)
-"""What a function raises because of how it is written, whatever the knobs: no failed evaluation."""
+MOST_FRAMES = 20
+"""Calls that are shown of where a mistake is, the innermost ones."""
+LIBRARIES = (
+    "<frozen ",
+    str(Path(__file__).parents[1]),
+    *(sysconfig.get_path(key) for key in ("stdlib", "purelib", "platlib")),
+)
+"""What the file names of code that is no user's begin with."""
 SPLITS = ("search", "heldout")
 
 
@@ -46,9 +61,11 @@ class FunctionProblem(Problem):
 
     An objective's value is a finite number, or one number per sample, `[samples]`: then their mean
     counts, and their spread gives its standard error. Names beyond the objectives are kept as
-    metrics, one number each. A function that raises, or returns NaN, has failed on these knobs,
-    and the search goes on. What is a mistake whatever the knobs (a name that does not exist, an
-    objective that is missing) stops it: `InvalidValueError`, `UnknownNameError`.
+    metrics. All values per sample are of the same samples, in every call. A function that raises
+    an exception such as `ValueError` or `RuntimeError`, or returns NaN, has failed on these knobs,
+    and the search goes on. A mistake in the code (`errors.PROGRAMMING_ERRORS`: a name that does
+    not exist, a wrong type, a missing key) or in what is returned (a missing objective, text) stops
+    it: `InvalidValueError`, `UnknownNameError`.
     """
 
     def __init__(
@@ -62,10 +79,13 @@ class FunctionProblem(Problem):
     ) -> None:
         self.function = function
         self.name = str(name or getattr(function, "__name__", "function"))
+        if split not in SPLITS:
+            raise UnknownNameError("split", split, SPLITS)
         self.split = split
         self.objectives = _checked_objectives(self.name, objectives)
         self.spaces = {"knobs": _checked_space(self.name, knobs)}
         self._takes_split = _check_parameters(self.name, function, self.space())
+        self._samples: tuple[str, int] | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Mapping[str, Any]:
         """Call the function itself."""
@@ -98,8 +118,8 @@ class FunctionProblem(Problem):
         started = time.perf_counter()
         try:
             returned = self.function(**arguments)
-        except MISTAKES as error:
-            raise InvalidValueError(f"problem {self.name!r}: {where_raised(error)}") from error
+        except (*PROGRAMMING_ERRORS, SystemExit) as error:
+            raise mistake(f"problem {self.name!r}", error) from error
         except Exception as error:
             return self._failed(candidate, where_raised(error), time.perf_counter() - started)
         seconds = time.perf_counter() - started
@@ -134,24 +154,34 @@ class FunctionProblem(Problem):
         if not isinstance(returned, Mapping):
             raise InvalidValueError(
                 f"problem {self.name!r} must return its objectives by name, such as "
-                f"{{{names[0]!r}: 0.5, ...}}; it returned {_shown(returned)}"
+                f"{{{names[0]!r}: 0.5, ...}}; it returned {shown(returned)}"
             )
         for name in names:
             if name not in returned:
                 raise UnknownNameError(f"objective of problem {self.name!r}", name, returned)
         found: dict[str, NDArray[np.float64]] = {}
         for key, value in returned.items():
-            try:
-                figures = np.asarray(value, dtype=np.float64)
-            except (TypeError, ValueError):
-                figures = None
-            if figures is None or figures.ndim > 1 or not figures.size:
+            figures = _as_figures(value)
+            if figures is None:
                 raise InvalidValueError(
                     f"problem {self.name!r}: {key!r} must be a number or one number per sample, "
-                    f"got {_shown(value)}"
+                    f"got {shown(value)}"
                 )
+            if figures.ndim:
+                self._check_samples(str(key), len(figures))
             found[str(key)] = figures
         return found
+
+    def _check_samples(self, key: str, count: int) -> None:
+        """Refuse values of another number of samples than the first that were returned."""
+        if self._samples is None:
+            self._samples = key, count
+        known, samples = self._samples
+        if count != samples:
+            raise InvalidValueError(
+                f"problem {self.name!r}: {key!r} has values of {count} samples, and {known!r} of "
+                f"{samples}: all values per sample, in every call, are of the same samples"
+            )
 
     def describe(self) -> dict[str, Any]:
         """JSON-ready description: name, split, knobs and objectives."""
@@ -163,13 +193,46 @@ class FunctionProblem(Problem):
         }
 
 
+def mistake(what: str, error: BaseException) -> InvalidValueError:
+    """The error for a mistake in a user's code: one sentence, with the calls to it as its notes."""
+    found = InvalidValueError(f"{what}: {where_raised(error)}")
+    calls = StackSummary.from_list(_frames(error)[-MOST_FRAMES:]).format()
+    if calls:
+        found.add_note("".join(calls).rstrip("\n"))
+    return found
+
+
 def where_raised(error: BaseException) -> str:
-    """One line: what was raised and in which line, such as `ValueError: no (mine.py, line 7)`."""
-    told = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
-    frames = extract_tb(error.__traceback__)
+    """One line: what was raised and in which line, such as `ValueError: no (mine.py, line 7)`.
+
+    Where a library raised it, the line is that of the user's code that called it.
+    """
+    told = one_line(error)
+    frames = _frames(error)
     if isinstance(error, SyntaxError) or not frames:
         return told  # a syntax error names its own line
-    return f"{told} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"
+    own = [f for f in frames if not f.filename.startswith(LIBRARIES)] or frames
+    return f"{told} ({Path(own[-1].filename).name}, line {own[-1].lineno})"
+
+
+def _frames(error: BaseException) -> StackSummary:
+    """The calls that an error came through, from the first of a user's code on."""
+    frames = extract_tb(error.__traceback__)
+    first = next((i for i, f in enumerate(frames) if not f.filename.startswith(LIBRARIES)), 0)
+    return StackSummary.from_list(frames[first:])
+
+
+def _as_figures(value: object) -> NDArray[np.float64] | None:
+    """A number, or one per sample, as float64 `[]` or `[samples]`; None where it is neither."""
+    try:
+        found = np.asarray(value)
+        if found.dtype.kind == "O" and all(isinstance(v, Real) for v in found.flat):
+            found = found.astype(np.float64)  # fractions, for instance
+    except Exception:  # whatever a tensor, or a ragged list, has against it
+        return None
+    if found.dtype.kind not in "biuf" or found.ndim > 1 or not found.size:
+        return None
+    return found.astype(np.float64)
 
 
 def _standard_error(values: NDArray[np.float64]) -> float:
@@ -178,18 +241,20 @@ def _standard_error(values: NDArray[np.float64]) -> float:
     return float(values.std(ddof=1) / math.sqrt(values.size))
 
 
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+def _listed(given: object, kind: Any) -> list[Any]:
+    """Several of a kind, or one that stands for itself; what is neither is told by who checks."""
+    if isinstance(given, kind) or not isinstance(given, Iterable):
+        return [given]
+    return list(given)
 
 
 def _checked_objectives(name: str, objectives: Sequence[Objective]) -> tuple[Objective, ...]:
-    given = [objectives] if isinstance(objectives, Objective) else list(objectives)
+    given = _listed(objectives, Objective)
     for objective in given:
         if not isinstance(objective, Objective):
             raise InvalidValueError(
                 f"problem {name!r}: objectives are paretoprune.Objective(name, direction, ...), "
-                f"got {_shown(objective)}"
+                f"got {shown(objective)}"
             )
     names = [objective.name for objective in given]
     if len(names) < 2 or len(set(names)) != len(names):
@@ -201,12 +266,12 @@ def _checked_objectives(name: str, objectives: Sequence[Objective]) -> tuple[Obj
 
 
 def _checked_space(name: str, knobs: Sequence[Knob]) -> SearchSpace:
-    given = [knobs] if isinstance(knobs, Knob) else list(knobs)
+    given = _listed(knobs, Knob)
     for knob in given:
         if not isinstance(knob, Knob):
             raise InvalidValueError(
                 f"problem {name!r}: knobs are paretoprune.Int, Float or Categorical, got "
-                f"{_shown(knob)}"
+                f"{shown(knob)}"
             )
     if not given:
         raise InvalidValueError(f"problem {name!r} needs at least one knob to search")
@@ -216,8 +281,14 @@ def _checked_space(name: str, knobs: Sequence[Knob]) -> SearchSpace:
 def _check_parameters(name: str, function: Callable[..., Any], space: SearchSpace) -> bool:
     """Check that the function can be called with the knobs; return whether it takes a `split`."""
     if not callable(function):
-        raise InvalidValueError(f"problem {name!r} needs a function, got {_shown(function)}")
-    parameters = inspect.signature(function).parameters
+        raise InvalidValueError(f"problem {name!r} needs a function, got {shown(function)}")
+    try:
+        parameters = inspect.signature(function).parameters
+    except ValueError as error:  # of a function written in C, for instance
+        raise InvalidValueError(
+            f"problem {name!r}: the parameters of {shown(function)} are not known; wrap it in a "
+            "function of the knobs"
+        ) from error
     kinds = {p.kind for p in parameters.values()}
     named = {
         key: p

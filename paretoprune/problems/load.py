@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from paretoprune.adapters.base import Adapter
 from paretoprune.adapters.load import load_adapter
 from paretoprune.errors import InvalidValueError
 from paretoprune.executors import Placement
+from paretoprune.options import whole_number
 from paretoprune.parallel import own_device
 from paretoprune.presets import find_presets
 from paretoprune.problems.costs import DEFAULT_OBJECTIVES, parse_objectives
@@ -45,6 +47,7 @@ def load_problem(
     prefill_bytes: int = DEFAULT_BYTES,
     executor: Placement | None = None,
     per_picture: bool = False,
+    check: Callable[[Adapter], None] | None = None,
     **loading: Any,
 ) -> TokenPruning:
     """Token pruning on a model and a task by name; `pruner` is a name or a pruner, or several.
@@ -64,28 +67,38 @@ def load_problem(
     more costs of `problems.costs`, such as `"score,latency_ms"`; `prefill_bytes` is the memory for
     prefills, beyond which they lie on disk; `executor` says which workers evaluate instead of this
     process, such as `executors.RayPlacement(workers=4)`; with `per_picture` every picture of a
-    prompt keeps at least one visual token in each layer whose ratio is above 0; `loading` goes to
-    `load_adapter` (dtype, device, attn, trust_remote_code).
+    prompt keeps at least one visual token in each layer whose ratio is above 0; `check` is called
+    with the adapter before anything is computed, and may raise; `loading` goes to `load_adapter`
+    (dtype, device, attn, trust_remote_code).
     """
     parse_objectives(objectives)  # mistakes show before the model loads
+    for name, value, least in (
+        ("search_size", search_size, 0), ("heldout_size", heldout_size, 0),
+        ("data_seed", data_seed, 0), ("batch", batch, 1), ("prefill_bytes", prefill_bytes, 0),
+        ("levels", 1 if levels is None else levels, 1),
+    ):  # fmt: skip
+        whole_number(name, value, least)
     if search_size < 8:
         raise InvalidValueError(f"the {split} split needs at least 8 samples, got {search_size}")
     if heldout_size and heldout_size < 8:
         raise InvalidValueError(
             f"the held-out split needs at least 8 samples (or 0 for none), got {heldout_size}"
         )
-    load_split = load_task(task or default_task(model), data)
+    task = default_task(model) if task is None else task
+    load_split = load_task(task, data)
     wanted = Operators.of(pruner, search_knobs=search_knobs)
     if "device" in loading:
         loading["device"] = own_device(str(loading["device"]))
-    named = find_presets(presets) if presets else []
+    named = find_presets(presets) if isinstance(presets, str) or presets else []
     adapter = load_adapter(model, **loading)
+    if check is not None:
+        check(adapter)
     adapter.model.requires_grad_(False)  # gradients go to keep ratios: nothing is kept for weights
     operators, left_out = wanted.available(adapter)
     remote = None
     if executor is not None:
         sizes = {split: search_size, "heldout": heldout_size}
-        recipe = recipe_of(model, task or default_task(model), data, data_seed, sizes, loading)
+        recipe = recipe_of(model, task, data, data_seed, sizes, loading)
         remote = Remote(executor.crew(WORKER, recipe))
     beside, without = runnable(adapter, named)
     return TokenPruning(

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import sys
 from pathlib import Path
 from types import ModuleType
 
-from paretoprune.errors import BrokenFileError, InvalidValueError, UnknownNameError
+from paretoprune.errors import (
+    BrokenFileError,
+    InvalidValueError,
+    ParetopruneError,
+    UnknownNameError,
+)
 from paretoprune.problem import Problem
-from paretoprune.problems.function import where_raised
+from paretoprune.problems.function import mistake, where_raised
 
 
 def is_location(name: str) -> bool:
@@ -49,12 +55,18 @@ def _as_problem(found: object, location: str) -> Problem:
             "@paretoprune.as_problem(knobs=..., objectives=...)"
         )
     try:
-        made = found()
-    except TypeError as error:
+        inspect.signature(found).bind()
+    except (TypeError, ValueError) as error:
         raise InvalidValueError(
             f"{location} cannot be called without arguments ({error}): decorate a function of "
             "knobs with @paretoprune.as_problem(knobs=..., objectives=...)"
         ) from error
+    try:
+        made = found()
+    except ParetopruneError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise mistake(f"{location} makes no problem", error) from error
     if not isinstance(made, Problem):
         raise InvalidValueError(
             f"{location}() returns {type(made).__name__}, not a problem: decorate a function of "
@@ -75,7 +87,7 @@ def _from_file(file: Path) -> ModuleType:
     sys.modules[name] = module  # dataclasses and typing look their module up
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise BrokenFileError(f"{file} cannot be imported: {where_raised(error)}") from error
     return module
@@ -89,7 +101,7 @@ def _from_name(name: str, location: str) -> ModuleType:
     _search_also(Path.cwd())
     try:
         return importlib.import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BrokenFileError(f"{name} cannot be imported: {where_raised(error)}") from error
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError
+from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError, shown
+from paretoprune.options import listed
 from paretoprune.problem import Candidate, Evaluation, Measurement, Objective, Problem
 from paretoprune.problems.configuration import Configuration
 from paretoprune.problems.quantised import QuantisedRuns
@@ -299,7 +300,9 @@ def parse_objectives(
     Raises `UnknownNameError` for a cost that does not exist and `InvalidValueError` for a list
     without `score`, without a cost or with repeats.
     """
-    parts = names.split(",") if isinstance(names, str) else list(names)
+    parts = names.split(",") if isinstance(names, str) else listed("objectives", names)
+    for strange in (p for p in parts if not isinstance(p, str)):
+        raise InvalidValueError(f"an objective is named, got {shown(strange)}")
     chosen = [aliases.get(p.strip(), p.strip()) for p in parts if p.strip()]
     for name in chosen:
         if name != SCORE and name not in costs:

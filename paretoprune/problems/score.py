@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from paretoprune.adapters.base import Adapter
 from paretoprune.errors import InvalidValueError
 from paretoprune.policies.base import Policy
 from paretoprune.policies.static import Static
@@ -70,24 +71,22 @@ def score_schedule(
 ) -> Scored:
     """Evaluate a schedule exactly as given (no lattice), a policy, or a preset.
 
-    With `per_picture` every picture of a prompt keeps a token where a ratio is above 0.
-
-    Raises `InvalidValueError` where it does not fit the model, as every preset does.
+    With `per_picture` every picture of a prompt keeps a token where a ratio is above 0. Raises
+    `InvalidValueError` where model, pruner and schedule do not fit, before a sample is scored;
+    every preset is carried to the model.
     """
     ranking = Operators.of(pruner, search_knobs=False).single
+
+    def check(adapter: Adapter) -> None:
+        _policy(schedule, ranking, adapter.spec.layers, model)
+
     problem = load_problem(
         model, task=task, data=data, pruner=ranking, data_seed=data_seed, batch=batch, split=split,
         search_size=size, heldout_size=0, dtype=dtype, device=device, attn=attn,
-        trust_remote_code=trust_remote_code, per_picture=per_picture,
+        trust_remote_code=trust_remote_code, per_picture=per_picture, check=check,
     )  # fmt: skip
     layers = problem.adapter.spec.layers
-    preset = schedule if isinstance(schedule, Preset) else None
-    schedule = schedule.schedule(layers) if isinstance(schedule, Preset) else schedule
-    if schedule.layers != layers:
-        raise InvalidValueError(
-            f"the schedule has {schedule.layers} layers, model {model!r} has {layers}"
-        )
-    policy = Static(schedule) if isinstance(schedule, KeepSchedule) else schedule
+    policy = _policy(schedule, ranking, layers, model)
     candidate = policy_candidate(policy)
     (evaluation,) = problem.evaluate([candidate])
     assert evaluation.outcomes is not None
@@ -110,12 +109,27 @@ def score_schedule(
         dense_gflops=problem.dense_flops / 1e9,
         dense_kv_bytes=problem.sample_costs.mean("kv_bytes", np.ones(layers)),
         policy=policy if policy.adaptive else None,
-        preset=preset,
+        preset=schedule if isinstance(schedule, Preset) else None,
         measure=measure_of(problem.samples),
         figures={name: (found[name], *both) for name, both in beside.items()},
         pictures=int(problem.pictures.sum()),
         per_picture=per_picture,
     )
+
+
+def _policy(
+    schedule: KeepSchedule | Policy | Preset, ranking: Pruner, layers: int, model: str
+) -> Policy:
+    """The policy to evaluate; raises where it does not fit the decoder or its pruner."""
+    found = schedule.schedule(layers) if isinstance(schedule, Preset) else schedule
+    if found.layers != layers:
+        raise InvalidValueError(
+            f"the schedule has {found.layers} layers, model {model!r} has {layers}"
+        )
+    policy = Static(found) if isinstance(found, KeepSchedule) else found
+    if isinstance(policy, Static):
+        ranking.check(np.asarray(policy.schedule.ratios))
+    return policy
 
 
 def measure_of(samples: Sequence[Sample]) -> str:

@@ -57,7 +57,7 @@ def show_schedule(
     """
     published = find_presets(presets) if presets else []
     rankers = {preset.name: pruner_of(preset) for preset in published}
-    written = parse_schedule(schedule or DEFAULT_SCHEDULE)
+    written = parse_schedule(DEFAULT_SCHEDULE if schedule is None else schedule)
     alone = bool(published) and schedule is None and not ranking
     named = [Operators.of(name) for name in ranking]  # mistakes show before the model loads
     operators = (
@@ -66,7 +66,8 @@ def show_schedule(
         else named
         or [Operators.of(pruner_of(written.content) if written.content else DEFAULT_PRUNER)]
     )
-    asked = _question(images, question, sample, task or default_task(model), data, data_seed)
+    task = default_task(model) if task is None else task
+    asked = _question(images, question, sample, task, data, data_seed)
     adapter = load_adapter(
         model, dtype=dtype, device=device, attn=attn, trust_remote_code=trust_remote_code
     )

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from paretoprune.adapters.base import Adapter
 from paretoprune.adapters.lean import lean
-from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError
+from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError, shown
 from paretoprune.kept import Example
+from paretoprune.options import listed
 from paretoprune.policies.base import Policy
 from paretoprune.policies.static import Static
 from paretoprune.presets import Preset
@@ -115,6 +116,12 @@ class TokenPruning(Problem):
         split: str = "search",
         per_picture: bool = False,
     ) -> None:
+        samples = listed("samples", samples)
+        if not isinstance(adapter, Adapter) or not isinstance((*samples, None)[0], Sample):
+            raise InvalidValueError(
+                "token pruning takes an adapter and one or more samples, as load_adapter(...) and "
+                f"a task give them; got {shown(adapter)} and {shown(samples[:1])}"
+            )
         self.adapter = adapter
         self.per_picture = per_picture
         self._engine = lean(adapter) if lean_layers else adapter

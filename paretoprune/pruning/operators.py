@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 
 from paretoprune.adapters.base import Adapter
 from paretoprune.adapters.extras import lacking
-from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError
-from paretoprune.options import read_option
+from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError, shown
+from paretoprune.options import add_option, listed
 from paretoprune.pruning.base import Pruner
 from paretoprune.registry import pruners
 from paretoprune.space import Categorical, Condition, Float, Int, Knob, SearchSpace, Value, Values
@@ -59,7 +59,8 @@ class Operators:
         """
         if isinstance(named, Operators):
             return named
-        parts = [named] if isinstance(named, str | Pruner) else list(named)
+        one = isinstance(named, str | Pruner)
+        parts = [named] if one else listed("pruners, unless there is one,", named)
         found: list[Pruner] = []
         free: set[str] = set()
         fixed: dict[str, frozenset[str]] = {}
@@ -68,6 +69,10 @@ class Operators:
             if isinstance(part, Pruner):
                 found.append(part)
                 continue
+            if not isinstance(part, str):
+                raise InvalidValueError(
+                    f"a pruner is a name or an instance of Pruner, got {shown(part)}"
+                )
             for name, settings in _parsed(part):
                 if name == ALL:
                     every = [n for n in pruners.usable() if n not in {p.name for p in found}]
@@ -193,8 +198,7 @@ def _parsed(text: str) -> list[tuple[str, dict[str, Any]]]:
 
 def _set(pruner: tuple[str, dict[str, Any]], text: str) -> None:
     name, settings = pruner
-    key, value = read_option(f"pruner {name!r}", text)
-    settings[key] = value
+    add_option(settings, f"pruner {name!r}", text)
 
 
 def _full(pruner: Pruner, knob: Knob) -> str:

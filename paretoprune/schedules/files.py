@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator
 
+from paretoprune.errors import InvalidValueError, shown
 from paretoprune.files import read_stored, write_whole
 from paretoprune.schedules.schedule import KeepSchedule
 
@@ -58,9 +59,11 @@ class ScheduleFile(BaseModel):
         return KeepSchedule.from_ratios(self.keep)
 
 
-def read_schedule(file: Path) -> ScheduleFile:
+def read_schedule(file: str | Path) -> ScheduleFile:
     """Read a schedule file; raises `BrokenFileError` naming the file, the field and the reason."""
-    return read_stored(file, "schedule file", ScheduleFile, MOST_BYTES)
+    if not isinstance(file, str | Path):
+        raise InvalidValueError(f"a schedule file is named by its path, got {shown(file)}")
+    return read_stored(Path(file), "schedule file", ScheduleFile, MOST_BYTES)
 
 
 def write_schedule(file: Path, content: ScheduleFile) -> None:

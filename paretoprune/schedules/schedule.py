@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretoprune.errors import InvalidValueError
+from paretoprune.options import is_number, listed, whole_number
 
 
 @dataclass(frozen=True)
@@ -22,10 +23,10 @@ class KeepSchedule:
     ratios: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if not self.ratios:
+        if not listed("keep ratios", self.ratios):
             raise InvalidValueError("a keep schedule needs at least one layer")
         for layer, ratio in enumerate(self.ratios):
-            if not (math.isfinite(ratio) and 0.0 <= ratio <= 1.0):
+            if not (is_number(ratio) and 0.0 <= ratio <= 1.0):  # nan too
                 raise InvalidValueError(
                     f"keep ratio of layer {layer} must be in [0, 1], got {ratio!r}"
                 )
@@ -38,12 +39,12 @@ class KeepSchedule:
     @classmethod
     def constant(cls, ratio: float, layers: int) -> KeepSchedule:
         """The same keep ratio in every layer; 1 is dense, 0 is blind."""
-        return cls((float(ratio),) * layers)
+        return cls((ratio,) * whole_number("the number of layers", layers, 1))
 
     @classmethod
     def from_ratios(cls, ratios: Sequence[float] | NDArray[np.float64]) -> KeepSchedule:
         """A schedule from any sequence of numbers."""
-        return cls(tuple(float(r) for r in ratios))
+        return cls(tuple(float(r) if is_number(r) else r for r in listed("keep ratios", ratios)))
 
     @property
     def layers(self) -> int:
@@ -55,12 +56,12 @@ class KeepSchedule:
 
         Siblings that meet on a lattice share work. Rounding is monotone, so the result never rises.
         """
-        if levels < 1:
-            raise InvalidValueError(f"a lattice needs at least 1 level, got {levels}")
+        levels = whole_number("the number of levels", levels, 1)
         return KeepSchedule(tuple(math.floor(r * levels + 0.5) / levels for r in self.ratios))
 
     def counts(self, visual: int) -> NDArray[np.int64]:
         """Visual tokens each layer processes of `visual`, int64 `[layers]` (halves round up)."""
+        visual = whole_number("the number of visual tokens", visual)
         return keep_counts(np.asarray(self.ratios), np.asarray([visual]))[:, 0]
 
     def __str__(self) -> str:

@@ -139,7 +139,7 @@ class AdaptiveSearch(GradientStrategy):
         self._finals: list[Candidate] | None = None
         self._offered: NDArray[np.float64] | None = None
         self._plan_finals(self._price_at, options.final_share, options.most_finals)
-        starts = sum(problem.price(p.candidate) for p in self._probes)
+        starts = sum(problem.checked_price(p.candidate) for p in self._probes)
         self._for_steps = context.budget - self._reserve - self._before_steps() - starts
         self.history: list[dict[str, Any]] = []
 
@@ -194,7 +194,7 @@ class AdaptiveSearch(GradientStrategy):
 
     def _price_at(self, budget: float) -> float:
         """What evaluating a policy of this budget will cost, its own compute included."""
-        fixed = self.problem.price(self.relaxed.candidate(self.relaxed.constant(budget)))
+        fixed = self.problem.checked_price(self.relaxed.candidate(self.relaxed.constant(budget)))
         return fixed + self.relaxed.passes(self._row_flops * self.relaxed.samples)
 
     @property

@@ -79,7 +79,7 @@ class AutoPruneSearch(SearchStrategy):
         for count in counts:
             targets = targets_of(count) if self._count_given else self.targets
             found = [self._candidate(target) for target in targets]
-            prices = [self.problem.price(candidate) for candidate in found]
+            prices = [self.problem.checked_price(candidate) for candidate in found]
             if self.context.affords(sum(prices)):
                 return found
         if self._count_given:

@@ -6,6 +6,7 @@ A new strategy is one file with one subclass of `SearchStrategy` and one line in
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from paretoprune.errors import InvalidValueError, UnsupportedError
+from paretoprune.options import is_number, whole_number
 from paretoprune.problem import Candidate, Evaluation, Problem
 from paretoprune.search.trace import SearchTrace
 
@@ -32,11 +34,12 @@ class SearchContext:
     """
 
     def __init__(self, *, seed: int, budget: float, space: str | None = None) -> None:
-        if not budget > 0:  # nan too
-            raise InvalidValueError(f"the search budget must be positive, got {budget:g}")
-        if seed < 0:
-            raise InvalidValueError(f"a seed must be 0 or more, got {seed}")
-        self.seed = seed
+        if not is_number(budget) or not 0 < budget < math.inf:  # nan too
+            raise InvalidValueError(
+                "the search budget must be a finite number of dense-pass equivalents above 0, got "
+                f"{budget!r}"
+            )
+        self.seed = whole_number("a seed", seed)
         self.budget = budget
         self.space = space
         self.spent = 0.0
@@ -48,7 +51,11 @@ class SearchContext:
         return self.budget - self.spent
 
     def affords(self, cost: float) -> bool:
-        """Whether work of this price still fits the budget."""
+        """Whether work of this price still fits the budget; raises where it is no price."""
+        if not is_number(cost) or not 0 <= cost < math.inf:  # nan too
+            raise InvalidValueError(
+                f"a price is a finite number of dense-pass equivalents, 0 or more, got {cost!r}"
+            )
         return cost <= self.remaining + 1e-9
 
     def charge(self, cost: float) -> None:

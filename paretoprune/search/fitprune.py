@@ -85,7 +85,7 @@ class FitPruneSearch(PerLayerStrategy):
         for targets in self._thinned():
             found = (self.recipe(attention, target) for target in targets)
             once = {self.problem.identity(c): c for c in found}
-            if self.context.affords(sum(map(self.problem.price, once.values()))):
+            if self.context.affords(sum(map(self.problem.checked_price, once.values()))):
                 break
         return list(once.values())
 

@@ -76,7 +76,7 @@ class GridSearch(SearchStrategy):
         """Yield the longest prefix of the order that fits the whole budget."""
         spent = 0.0
         for candidate in self._spread(lattice):
-            spent += self.problem.price(candidate)
+            spent += self.problem.checked_price(candidate)
             if spent > self.context.budget + 1e-9:  # the same slack as the context's own meter
                 return
             yield candidate

@@ -122,7 +122,7 @@ class LagrangianSearch(GradientStrategy):
         self._pending: list[Candidate] | None = None
         if self._stepping:
             self._reserve += 1.1 * self._tried_share * sum(map(self._price_at, self.budgets))
-        probing = sum(problem.price(p.candidate) for p in self._probes)
+        probing = sum(problem.checked_price(p.candidate) for p in self._probes)
         for_steps = context.budget - self._reserve - self.relaxed.teacher_price() - probing
         self.rounds = Rounds(for_steps, options.restarts, options.average_share)
         self.history: list[dict[str, Any]] = []
@@ -140,7 +140,7 @@ class LagrangianSearch(GradientStrategy):
 
     def _price_at(self, budget: float) -> float:
         """What evaluating a configuration of this budget will cost, nearly."""
-        return self.problem.price(self.relaxed.candidate(self.relaxed.constant(budget)))
+        return self.problem.checked_price(self.relaxed.candidate(self.relaxed.constant(budget)))
 
     def _plan_starts(self) -> Starts | None:
         """Starts to try; none where options, problem or budget say so."""

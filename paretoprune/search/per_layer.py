@@ -39,9 +39,9 @@ class PerLayerStrategy(SearchStrategy):
                 )
             assert isinstance(knob, Float)
             self.knobs.append(knob)
-        self.cheapest = problem.price(self.schedule(np.zeros(len(self.knobs))))
+        self.cheapest = problem.checked_price(self.schedule(np.zeros(len(self.knobs))))
         self.dense = self.schedule(np.ones(len(self.knobs)))
-        self.dearest = problem.price(self.dense)
+        self.dearest = problem.checked_price(self.dense)
 
     def schedule(self, ratios: Sequence[float] | NDArray[np.float64]) -> Candidate:
         """The candidate nearest to these ratios, one per knob, within the knobs' bounds."""
@@ -54,7 +54,9 @@ class PerLayerStrategy(SearchStrategy):
 
     def share(self, candidate: Candidate) -> float:
         """Where a candidate's price lies between the cheapest schedule's (0) and the dense (1)."""
-        return (self.problem.price(candidate) - self.cheapest) / (self.dearest - self.cheapest)
+        return (self.problem.checked_price(candidate) - self.cheapest) / (
+            self.dearest - self.cheapest
+        )
 
     def needs_prices(self) -> None:
         """Refuse a problem whose prices do not tell schedules apart."""

@@ -265,7 +265,9 @@ class PymooRVEA(InUnits):
         """The generations that the budget pays for, from the mean price of random points."""
         rng = np.random.default_rng(self.context.seed)
         points = [self.point(self._space.sample(rng)) for _ in range(64)]
-        generation = self.population * float(np.mean([self.problem.price(p) for p in points]))
+        generation = self.population * float(
+            np.mean([self.problem.checked_price(p) for p in points])
+        )
         return MaximumGenerationTermination(max(1, round(self.context.budget / generation)))
 
 

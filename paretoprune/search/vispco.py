@@ -151,7 +151,7 @@ class Vispco(GradientStrategy):
         # trained schedules may cost more than those that meet their budgets
         budgets = self._budgets(options.most_finals).clip(*relaxed.reachable)
         rows = [relaxed.candidate(relaxed.constant(float(b))) for b in budgets]
-        price = float(np.mean([problem.price(row) for row in rows]))
+        price = float(np.mean([problem.checked_price(row) for row in rows]))
         self._count = self._keep_for_finals(price, options.final_share, options.most_finals)
         self._for_steps = context.budget - self._reserve - relaxed.teacher_price()
         self.history: list[dict[str, Any]] = []

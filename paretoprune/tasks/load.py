@@ -6,8 +6,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from paretoprune.errors import InvalidValueError, UnknownNameError
-from paretoprune.options import read_option
+from paretoprune.errors import InvalidValueError, UnknownNameError, shown
+from paretoprune.options import read_options
 from paretoprune.registry import tasks
 from paretoprune.tasks.base import Sample
 from paretoprune.tasks.benchmarks.base import Benchmark
@@ -22,11 +22,11 @@ def load_task(written: str, data: str | None = None) -> Task:
 
     A registered class is made with the data and the options; a registered function takes neither.
     """
+    if not isinstance(written, str):
+        raise InvalidValueError(f"a task is written as its name, got {shown(written)}")
     name, colon, rest = written.partition(":")
     found: Any = tasks.load(name)
-    options = (
-        dict(read_option(f"task {written!r}", one) for one in rest.split(",")) if colon else {}
-    )
+    options = read_options(f"task {written!r}", rest) if colon else {}
     if not isinstance(found, type):
         if data is not None:
             raise InvalidValueError(f"task {name!r} makes its own samples and reads no data")

@@ -6,6 +6,7 @@ import sqlite3
 import threading
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,18 @@ import optuna
 import pytest
 
 from paretoprune.comparison import compare
-from paretoprune.errors import BrokenFileError
+from paretoprune.errors import (
+    BrokenFileError,
+    FailedEvaluationError,
+    InvalidValueError,
+    ParetopruneError,
+)
 from paretoprune.log import StudyLog, outcomes, projection, rows
 from paretoprune.problem import Evaluation
 from paretoprune.problems.analytic import ZDT1
 from paretoprune.results import read_summary, write_results
 from paretoprune.search.random import RandomSearch
+from paretoprune.space import Float, SearchSpace
 from paretoprune.study import run_study
 from paretoprune.testing.strategies import Toy
 
@@ -89,13 +96,108 @@ def test_out_of_memory_halves_the_batch_and_then_fails_the_candidate(tmp_path):
     assert len(result.evaluations) == 64 and len(failed) == 64 - sum(Tight.batches)
 
 
-def test_too_few_evaluations_are_no_evaluations(tmp_path):
-    class Short(Toy):
-        def evaluate(self, candidates):
-            return super().evaluate(candidates)[:-1]
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda found: found[:-1], "gave 3 evaluations for 4 candidates"),
+        (lambda found: None, "a list of paretoprune.Evaluation.*got None"),
+        (lambda found: [e.objectives for e in found], "a list of paretoprune.Evaluation"),
+        (lambda found: [replace(e, objectives={"qualty": 1.0, "cost": 0}) for e in found],
+         "unknown objective in an evaluation.*'quality'.*Did you mean 'qualty'"),
+        (lambda found: [replace(e, objectives={"quality": "1", "cost": 0}) for e in found],
+         "objectives must be finite numbers"),
+    ],
+)  # fmt: skip
+def test_an_answer_that_cannot_be_ends_the_study(answer, said):
+    """Each of them was a failed candidate, until the whole budget was spent."""
 
-    result = play(tmp_path, Short(), budget=4.0)
-    assert all("0 evaluations for 1 candidates" in e.failure for e in result.evaluations)
+    class Wrong(Toy):
+        def evaluate(self, candidates):
+            return answer(super().evaluate(candidates))
+
+    with pytest.raises(ParetopruneError, match=said):
+        run_study(Wrong(), RandomSearch(), budget=4.0)
+
+
+class Late(Toy):
+    """Raises `error` in its third ask."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+        self.asks = 0
+
+    def evaluate(self, candidates):
+        self.asks += 1
+        if self.asks == 3:
+            raise self.error
+        return super().evaluate(candidates)
+
+
+@pytest.mark.parametrize(
+    "error", [NameError("x"), AttributeError("x"), TypeError("x"), KeyError("x"), IndexError("x"),
+              ImportError("x"), NotImplementedError("x"), RecursionError("x")],
+)  # fmt: skip
+def test_a_programming_error_ends_the_study_with_its_traceback(error):
+    """`evaluate_each` took it for a failed candidate."""
+    with pytest.raises(type(error)) as caught:
+        run_study(Late(error), RandomSearch(), budget=24.0, batch=4)
+    assert caught.value is error
+
+
+def test_what_was_evaluated_before_a_programming_error_is_kept(tmp_path):
+    with pytest.raises(NameError):
+        play(tmp_path, Late(NameError("x")), batch=4)
+    mended = Late(None)
+    mended.asks = 3
+    result = play(tmp_path, mended, batch=4)
+    assert mended.asks == 3 + 4  # two of the six asks are in the log
+    alone = run_study(Toy(), RandomSearch(), budget=24.0, batch=4)
+    assert [e.objectives for e in result.evaluations] == [e.objectives for e in alone.evaluations]
+
+
+def always_failing(error):
+    def fault(_):
+        raise error
+
+    problem = Faulty(fault)
+    problem.spaces = {"toy": SearchSpace((Float("ratio", 0.0, 0.3),))}
+    return problem
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("x"), ValueError("x"), ZeroDivisionError("x"), MemoryError(),
+              np.linalg.LinAlgError("x"), FailedEvaluationError("x")],
+)  # fmt: skip
+def test_the_first_evaluations_that_all_fail_end_the_study(error):
+    """They spent the whole budget."""
+    problem = always_failing(error)
+    with pytest.raises(InvalidValueError, match="the first 24 evaluations of problem 'toy' failed"):
+        run_study(problem, RandomSearch(), budget=100.0)
+    result = run_study(problem, RandomSearch(), budget=30.0, max_first_failures=None)
+    assert sum(e.failure is not None for e in result.evaluations) == 30
+
+
+def test_the_first_failures_stay_in_the_log(tmp_path):
+    problem = always_failing(RuntimeError("x"))
+    for _ in range(2):  # the second time they are read, and nothing is evaluated
+        with pytest.raises(InvalidValueError, match="the first 24"):
+            play(tmp_path, problem, budget=100.0)
+        (study,) = projection(tmp_path).values()
+        assert len(study["trials"]) == 24
+
+
+def test_failures_after_a_success_do_not_end_the_study():
+    class Once(Toy):
+        lucky = True
+
+        def evaluate(self, candidates):
+            found = super().evaluate(candidates)
+            good = found[: int(self.lucky)]
+            self.lucky = False
+            return good + [replace(e, objectives={}, failure="no luck") for e in found[len(good) :]]
+
+    assert len(run_study(Once(), RandomSearch(), budget=60.0).evaluations) == 60
 
 
 def test_a_full_disk_is_no_fault_of_the_candidate(tmp_path):

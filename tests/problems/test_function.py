@@ -1,11 +1,14 @@
 """A user's function as a problem: what it may return, and a sentence for every mistake."""
 
 import math
+import statistics
 import sys
 import textwrap
+from fractions import Fraction
 
 import numpy as np
 import pytest
+import torch
 from commands import run_command
 
 from paretoprune import Categorical, Int, Objective, as_problem, compare
@@ -133,6 +136,29 @@ def test_conditional_knobs_are_left_out_where_they_do_not_apply():
         (lambda n: {"quality": "good", "cost": 1}, r"'quality' must be a number.*'good'"),
         (lambda n: {"quality": [[1]], "cost": 1}, r"'quality' must be a number"),
         (lambda n: {"quality": [], "cost": 1}, r"'quality' must be a number"),
+        (lambda n: {"quality": "0.5", "cost": 1}, r"'quality' must be a number.*'0.5'"),
+        (lambda n: {"quality": ["0", "1"], "cost": 1}, r"'quality' must be a number"),
+        (lambda n: {"quality": b"1", "cost": 1}, r"'quality' must be a number"),
+        (lambda n: {"quality": None, "cost": 1}, r"'quality' must be a number.*None"),
+        (lambda n: {"quality": [1, None], "cost": 1}, r"'quality' must be a number"),
+        (lambda n: {"quality": 1j, "cost": 1}, r"'quality' must be a number"),
+        (lambda n: {"quality": {"a": 1}, "cost": 1}, r"'quality' must be a number"),
+        (lambda n: {"quality": [1, [2]], "cost": 1}, r"'quality' must be a number"),
+        (lambda n: {"quality": np.array("1"), "cost": 1}, r"'quality' must be a number"),
+        (lambda n: {"quality": torch.ones(2, requires_grad=True), "cost": 1}, "'quality' must be"),
+        (lambda n: {"quality": 1, "cost": 1, "seconds": "7"}, r"'seconds' must be a number.*'7'"),
+        (
+            lambda n: {"quality": [1, 2], "cost": [1, 2, 3]},
+            "'cost' has values of 3 samples, and 'quality' of 2",
+        ),
+        (lambda n: (0.5, 1), r"must return its objectives by name.*returned \(0.5, 1\)"),
+        (lambda n: {"quality": 1}, "unknown objective.*'cost'"),
+        (lambda n: {1: 2, "cost": 1}, "unknown objective.*'quality'; known: 1, cost"),
+        (lambda n: {}["x"], r"KeyError: 'x' \(test_function"),
+        (lambda n: [][n], r"IndexError: list index out of range \(test_function"),
+        (lambda n: n + "", r"TypeError: unsupported operand.*\(test_function"),
+        (lambda n: statistics.mean(n), r"TypeError: .*\(test_function.py, line"),
+        (lambda n: sys.exit(0), r"SystemExit: 0 \(test_function"),
         (lambda n: {"qualty": 1, "cost": 1}, r"unknown objective.*'quality'.*mean 'qualty'"),
         (lambda n: undefined, r"NameError: name 'undefined' is not defined \(test_function"),  # noqa: F821
     ],
@@ -141,6 +167,37 @@ def test_mistakes_in_the_function_are_one_sentence(function, told):
     with pytest.raises(ParetopruneError, match=told) as caught:
         evaluated(function)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "mean"),
+    [(True, 1), (np.float32(0.5), 0.5), (np.array([0.0, 1.0]), 0.5), ((0, 1), 0.5),
+     (torch.tensor([0.0, 1.0]), 0.5), (Fraction(1, 2), 0.5), ([Fraction(1, 2), 1], 0.75),
+     (range(3), 1.0)],
+)  # fmt: skip
+def test_numbers_of_every_kind_are_taken(value, mean):
+    assert evaluated(lambda n: {"quality": value, "cost": 1}).objectives["quality"] == mean
+
+
+def test_the_first_call_says_how_many_samples_there_are():
+    problem = made(lambda n: {"quality": [0.5] * n, "cost": n})
+    problem.evaluate([problem.candidate({"n": 3})])
+    with pytest.raises(InvalidValueError, match="values of 4 samples, and 'quality' of 3"):
+        problem.evaluate([problem.candidate({"n": 4})])
+
+
+def test_a_mistake_names_the_users_line_and_the_calls_to_it():
+    """A mistake deep in a library named the library's line alone."""
+
+    def helper(n):
+        return statistics.mean(n)  # raises in its own file
+
+    with pytest.raises(InvalidValueError) as caught:
+        evaluated(lambda n: {"quality": helper(n), "cost": 1})
+    assert isinstance(caught.value.__cause__, TypeError)
+    assert "(test_function.py, line" in str(caught.value)
+    (calls,) = caught.value.__notes__
+    assert "in helper" in calls and "in <lambda>" in calls and "in _evaluate" not in calls
 
 
 @pytest.mark.parametrize(
@@ -200,6 +257,12 @@ def plain(n):
 def number():
     return 3
 
+def broken():
+    return 3 + ""
+
+def leaving():
+    raise SystemExit
+
 constant = 3
 """
 
@@ -242,6 +305,8 @@ def test_what_is_installed_is_not_hidden_by_a_file_beside(folder):
         ("mine_located.py:constant", InvalidValueError, "is int, not a problem: decorate"),
         ("mine_located.py:number", InvalidValueError, "returns int, not a problem"),
         ("mine_located.py:plain", InvalidValueError, "cannot be called without arguments"),
+        ("mine_located.py:broken", InvalidValueError, "makes no problem: TypeError: .*line 25"),
+        ("mine_located.py:leaving", InvalidValueError, "makes no problem: SystemExit"),
         ("no_such_module:line", BrokenFileError, "No module named 'no_such_module'"),
         ("-x:line", InvalidValueError, "'-x' is no module"),
         (":line", InvalidValueError, "'' is no module"),
@@ -258,6 +323,7 @@ def test_a_wrong_location_is_one_sentence(folder, location, error, told):
         ("import no_such", "no_such"),
         ("x = (", "SyntaxError"),
         ("1/0", "line 1"),
+        ("raise SystemExit(0)", "SystemExit"),
     ],
 )
 def test_a_file_that_cannot_be_imported_is_one_sentence(tmp_path, source, told):

@@ -150,6 +150,9 @@ def test_schedule_files_round_trip(tmp_path):
         ('{"pruner": "fastv", "keep": [1, "x"]}', "keep.1: Input should be a valid number"),
         ('{"pruner": "fastv", "keep": [NaN]}', "must be in"),
         ('{"pruner": "fastv", "keep": [1], "extra": 1}', "extra: Extra inputs"),
+        ('{"pruner": "fastv", "keep": [1]}', "format: it must be 'paretoprune-schedule/1'"),
+        ('{"format": "paretoprune-pick/1", "pruner": "fastv", "keep": [1]}', "format: Input"),
+        ('{"format": null, "pruner": "fastv", "keep": [1]}', "format: Input"),
         ('{"format": "other", "pruner": "fastv", "keep": [1]}', "paretoprune-schedule/1"),
     ],
 )

@@ -99,14 +99,14 @@ def plan_starts(
         compute = relaxed.compute(ratios)
     order = list(itertools.islice(farthest_first(ratios.numpy()), MOST))
     whole = probes_of(coordinates, points[order], 1.0)
-    price = float(np.mean([problem.price(p.candidate) for p in whole]))
+    price = float(np.mean([problem.checked_price(p.candidate) for p in whole]))
     count, samples = shared_out(affordable / price, relaxed.samples, per_start)
     if samples < min(least, relaxed.samples):
         return None
     left = affordable
     probes: list[Probe] = []
     for probe in probes_of(coordinates, points[order[:count]], samples / relaxed.samples):
-        left -= problem.price(probe.candidate)
+        left -= problem.checked_price(probe.candidate)
         if left < 0:
             break
         probes.append(probe)
