@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import stat
 import threading
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,6 +33,23 @@ def write_whole(file: Path, content: bytes) -> None:
             partial.unlink(missing_ok=True)
         reason = getattr(error, "strerror", None) or error
         raise BrokenFileError(f"cannot write {file}: {reason}") from error
+
+
+def require_regular(file: Path, kind: str, most_bytes: int | None = None) -> None:
+    """Raise `BrokenFileError` for what is no file of at most `most_bytes`, before it is opened.
+
+    To open a pipe waits for its writer, and a device may never end.
+    """
+    try:
+        found = file.stat()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or error
+        raise BrokenFileError(f"cannot read {kind} {plain(str(file))}: {reason}") from error
+    if not stat.S_ISREG(found.st_mode):
+        what = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe or device"
+        raise BrokenFileError(f"{kind} {plain(str(file))} is {what}; allowed: a file")
+    if most_bytes is not None and found.st_size > most_bytes:
+        raise BrokenFileError(f"{kind} {plain(str(file))} is larger than {most_bytes:,} bytes")
 
 
 def read_text(file: Path, kind: str, most_bytes: int = MOST_BYTES) -> str:

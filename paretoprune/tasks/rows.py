@@ -12,8 +12,13 @@ from typing import Any
 
 from PIL import Image
 
-from paretoprune.errors import BrokenFileError, plain
-from paretoprune.tasks.picture import read_base64_picture, read_picture, read_picture_bytes
+from paretoprune.errors import BrokenFileError, InvalidValueError, plain
+from paretoprune.tasks.picture import (
+    as_picture,
+    read_base64_picture,
+    read_picture,
+    read_picture_bytes,
+)
 
 NOTHING = ("", "nan", "none")
 """Texts that stand for an empty cell in the files of other tools, in lower case."""
@@ -113,7 +118,10 @@ class Row:
     def _picture(self, column: str, value: Any) -> Image.Image:
         name = f"{self.data}, row {self.number}, column {column!r}"
         if isinstance(value, Image.Image):
-            return value.convert("RGB")
+            try:
+                return as_picture(value)  # type: ignore[no-any-return]
+            except InvalidValueError as error:
+                raise BrokenFileError(f"{name}: {error}") from error
         if isinstance(value, Mapping):
             content = value.get("bytes")
             value = content if isinstance(content, bytes) else value.get("path")
