@@ -15,9 +15,9 @@ import torch
 from transformers import BatchFeature, PretrainedConfig, PreTrainedModel
 
 from paretoprune.adapters.base import Adapter
-from paretoprune.adapters.load import GENERIC, adapter_class, find_checkpoint, load_adapter
+from paretoprune.adapters.load import FOREIGN, GENERIC, adapter_class, find_checkpoint, load_adapter
 from paretoprune.adapters.views import view_of
-from paretoprune.errors import BrokenFileError, InvalidValueError
+from paretoprune.errors import BrokenFileError, InvalidValueError, plain
 from paretoprune.policies.base import Policy
 from paretoprune.policies.files import (
     PolicyFile,
@@ -159,9 +159,9 @@ def save_beside(folder: Path, schedule: Schedule, pruner: str = "fastv") -> Path
         raise BrokenFileError(f"checkpoint directory {folder} does not exist")
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise BrokenFileError(f"{folder} holds no checkpoint: {reason}") from error
+    except FOREIGN as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise BrokenFileError(f"{folder} holds no checkpoint: {plain(reason)}") from error
     layers = _layers(config)
     content = as_file(schedule, pruner, layers=layers)
     policy = content.policy if isinstance(content, SavedPolicy) else Static(content.schedule)

@@ -19,6 +19,15 @@ def plain(text: str) -> str:
     return text if text.isprintable() else repr(text)[1:-1]
 
 
+def shown(value: object, most: int = 60) -> str:
+    """A stranger's value for a message: as Python writes it, cut, whatever it holds."""
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # nested too deeply, or a number of too many digits
+        text = f"a {type(value).__name__} that is too large to show"
+    return plain(text if len(text) <= most else text[: most - 3] + "...")
+
+
 class ParetopruneError(Exception):
     """Base of all errors caused by input: a file, flag, schedule, model, dataset row or plug-in."""
 

@@ -24,6 +24,7 @@ from paretoprune.errors import (
     InvalidValueError,
     ParetopruneError,
     UnknownNameError,
+    shown,
 )
 from paretoprune.files import read_text, write_whole
 from paretoprune.specs import StrategySpec
@@ -277,17 +278,16 @@ def _explained(error: ErrorDetails, by: str) -> ParetopruneError:
     key = str(error["loc"][0]) if error["loc"] else "the file"
     if error["type"] == "extra_forbidden":
         return UnknownNameError("setting", key[:100], StudyFile.model_fields)
-    shown = by + (key.replace("_", "-") if by else key)
-    value = repr(error["input"])
-    value = value if len(value) < 100 else value[:97] + "..."
+    setting = by + (key.replace("_", "-") if by else key)
+    value = shown(error["input"], 100)
     if error["type"] == "value_error":
-        return InvalidValueError(f"{shown}: {error['msg'].removeprefix('Value error, ')}")
+        return InvalidValueError(f"{setting}: {error['msg'].removeprefix('Value error, ')}")
     if error["type"] == "too_short":
-        return InvalidValueError(f"{shown} must have a value, got an empty list")
+        return InvalidValueError(f"{setting} must have a value, got an empty list")
     if error["type"] == "greater_than":
         unit = " dense passes" if key == "budget" else ""
         return InvalidValueError(
-            f"{shown} must be more than {error['ctx']['gt']:g}{unit}, got {value}"
+            f"{setting} must be more than {error['ctx']['gt']:g}{unit}, got {value}"
         )
     told = re.sub(r"^(Input|Tuple|String) should", "must", error["msg"])
-    return InvalidValueError(f"{shown} {told}, got {value}")
+    return InvalidValueError(f"{setting} {told}, got {value}")

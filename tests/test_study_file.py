@@ -138,7 +138,7 @@ def test_files_that_are_no_text_are_refused(tmp_path: Path) -> None:
     file.write_bytes(b"#" * 1_000_001)
     with pytest.raises(BrokenFileError, match="is larger than 1,000,000 bytes"):
         read_study(file)
-    with pytest.raises(BrokenFileError, match="Is a directory"):
+    with pytest.raises(BrokenFileError, match="is a folder"):
         read_study(tmp_path)
 
 

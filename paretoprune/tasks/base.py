@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretoprune.errors import InvalidValueError
+from paretoprune.errors import shown as shown_value
 from paretoprune.tasks.picture import as_picture
 from paretoprune.tasks.scoring import DEFAULT_NEW_TOKENS, EXACT, Likelihood, Scoring
 
@@ -75,6 +76,12 @@ class Sample:
 
     def __post_init__(self) -> None:
         scoring = self.scoring
+        for name, said in (("prompt", self.prompt), ("answer", self.answer)):
+            if not isinstance(said, str) and not (name == "answer" and said is None):
+                raise InvalidValueError(
+                    f"sample {self.id!r}: the {name} is {shown_value(said)}; allowed: a text; "
+                    "several accepted answers are judged by scoring=Generation(judge)"
+                )
         if isinstance(scoring, Likelihood) and self.answer not in scoring.options:
             raise InvalidValueError(
                 f"sample {self.id!r}: the answer {self.answer!r} is none of the options "

@@ -155,7 +155,8 @@ class _Origin:
     def white(self) -> int:
         """The largest number of grey values of more than 8 bits."""
         bits = self.tags.get(BITS, (16,))
-        return 2 ** int(bits[0] if isinstance(bits, tuple) else bits) - 1
+        white: int = 2 ** int(bits[0] if isinstance(bits, tuple) else bits) - 1
+        return white
 
 
 def _as_rgb(picture: Image.Image, what: str, origin: _Origin) -> Image.Image:

@@ -13,6 +13,7 @@ from paretoprune.problems.load import load_problem
 from paretoprune.problems.token_pruning import exact_candidate
 from paretoprune.schedules import KeepSchedule
 from paretoprune.tasks.areas import areas_of, equalised, unevenness
+from paretoprune.tasks.base import Sample
 from paretoprune.tasks.halves import SPLITS, split_of
 from paretoprune.tasks.load import load_task, nth_sample
 from paretoprune.tasks.minivqa.dataset import load_split
@@ -103,6 +104,75 @@ def test_folders_of_pictures_in_three_ways(tmp_path):
         load_task("pictures", str(tmp_path))
 
 
+def listed(folder, answer, *, name="metadata.jsonl", question='"what?"'):
+    """A folder of one picture, whose answer is written so into its list."""
+    picture().save(folder / "0.png")
+    rows = {
+        "metadata.jsonl": f'{{"file_name": "0.png", "question": {question}, "answer": {answer}}}\n',
+        "metadata.csv": f"file_name,question,answer\n0.png,what?,{answer}\n",
+    }
+    (folder / name).write_text(rows[name])
+    return load_task("pictures", str(folder)).records[0].answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "read"),
+    [
+        ('["yes"]', "yes"), ('["yes", " yes "]', "yes"), ("[3]", "3"), ('[""]', 0), ("3", "3"),
+        ("3.0", "3"), ("0.25", "0.25"), ("null", None), ('""', None), ('" "', None),
+        ('"none"', "none"), ('"nan"', "nan"), ('"[\'yes\']"', "['yes']"), ('"[1, 2]"', "[1, 2]"),
+        ('["yes", "no"]', 0), ("[]", 0), ('[["yes"]]', 0), ('{"text": "yes"}', 0), ("true", 0),
+        ("[null]", 0), ('["yes", null]', 0), ("[true]", 0), ('[{"answer": "yes"}]', "yes"),
+        ('[{"text": "yes"}]', 0), ("[1, 2]", 0), ('["yes", 3]', 0),
+    ],
+)  # fmt: skip
+def test_an_answer_in_json_is_read_or_refused(tmp_path, answer, read):
+    """A list was taken as the text that Python shows it as: `['yes']`."""
+    if read != 0:
+        assert listed(tmp_path, answer) == read
+        return
+    with pytest.raises(
+        BrokenFileError, match=r"metadata.jsonl, row 1: column 'answer' is .*; allo"
+    ):
+        listed(tmp_path, answer)
+
+
+@pytest.mark.parametrize(
+    ("cell", "read"),
+    [
+        ("yes", "yes"), ("['yes']", "yes"), ('"[""yes""]"', "yes"), ('"[""yes"", ""no""]"', 0),
+        ("", None), ("none", "none"), ("3.0", "3.0"), ('"[1, 2]"', "[1, 2]"), ("[Yes]", "[Yes]"),
+        ("True", "True"), ("{}", "{}"), ("[" * 5000, "[" * 5000),
+    ],
+)  # fmt: skip
+def test_an_answer_in_a_cell_is_a_text_or_a_list_of_texts(tmp_path, cell, read):
+    if read != 0:
+        assert listed(tmp_path, cell, name="metadata.csv") == read
+        return
+    with pytest.raises(BrokenFileError, match=r"metadata.csv, row 1: .*; allowed: one answer: its"):
+        listed(tmp_path, cell, name="metadata.csv")
+
+
+def test_what_cannot_be_shown_is_refused_all_the_same(tmp_path):
+    """Nested less deeply than the reader of JSON goes, and deeper than `repr` does from here."""
+    nested = "[" * 900 + "]" * 900
+    with pytest.raises(BrokenFileError, match=r"row 1: column 'answer' is .{3,80}; allowed|nested"):
+        listed(tmp_path, nested)
+    with pytest.raises(BrokenFileError, match=r"row 1: column 'question' is .{3,80}; all|nested"):
+        listed(tmp_path, '"x"', question=nested)
+
+
+def test_samples_from_python_have_texts():
+    """A list as answer was tokenised as a batch."""
+    for wrong in (["yes"], 3, True, b"yes"):
+        with pytest.raises(
+            InvalidValueError, match="sample 'a': the answer is .*; allowed: a text"
+        ):
+            Sample("a", None, "what?", wrong, "all")
+    with pytest.raises(InvalidValueError, match="the prompt is None"):
+        Sample("a", None, None, "yes", "all")
+
+
 def test_what_does_not_fit_is_one_sentence(tmp_path):
     with pytest.raises(BrokenFileError, match="'nowhere' do not exist"):
         load_task("pictures", "nowhere")
@@ -114,7 +184,7 @@ def test_what_does_not_fit_is_one_sentence(tmp_path):
     with pytest.raises(InvalidValueError, match="new_tokens must be 1 or more, got 0"):
         load_task("llava-instruct:new_tokens=0", data)
     (tmp_path / "broken.json").write_text("{")
-    with pytest.raises(BrokenFileError, match=r"cannot read .*broken.json as JSON"):
+    with pytest.raises(BrokenFileError, match=r"broken.json is not JSON: "):
         load_task("llava-instruct", str(tmp_path / "broken.json"))
 
 
