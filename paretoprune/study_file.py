@@ -80,7 +80,7 @@ Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Seeds = Annotated[
     tuple[Seed, ...], BeforeValidator(_listed), Field(min_length=1, max_length=10_000)
 ]
-Size = Annotated[int, Field(ge=8, le=10_000_000)]
+Size = Annotated[int, Field(ge=2, le=10_000_000)]
 
 
 class StudyFile(BaseModel):
@@ -101,8 +101,8 @@ class StudyFile(BaseModel):
     data: Names = ()
     pruner: Names = Field(default=("fastv",), min_length=1)
     pruner_knobs: bool | None = None
-    search_size: Size = 128
-    heldout_size: Size = 192
+    search_size: Size | None = None
+    heldout_size: Size | None = None
     data_seed: Seed = 0
     levels: int | None = Field(default=None, ge=1, le=100_000)
     objectives: Annotated[Text, BeforeValidator(_joined)] = "score,flops"

@@ -48,6 +48,9 @@ class Scored:
     figures: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
 
 
+DEFAULT_SIZE = 512
+
+
 def score_schedule(
     schedule: KeepSchedule | Policy | Preset,
     *,
@@ -56,7 +59,7 @@ def score_schedule(
     task: str | None = None,
     data: str | None = None,
     split: str = "heldout",
-    size: int = 512,
+    size: int | None = None,
     data_seed: int = 0,
     batch: int = 64,
     dtype: str = "float32",
@@ -71,8 +74,8 @@ def score_schedule(
     ranking = Operators.of(pruner, search_knobs=False).single
     problem = load_problem(
         model, task=task, data=data, pruner=ranking, data_seed=data_seed, batch=batch, split=split,
-        search_size=size, heldout_size=0, dtype=dtype, device=device, attn=attn,
-        trust_remote_code=trust_remote_code,
+        search_size=size, default_size=DEFAULT_SIZE, heldout_size=0, dtype=dtype, device=device,
+        attn=attn, trust_remote_code=trust_remote_code,
     )  # fmt: skip
     layers = problem.adapter.spec.layers
     preset = schedule if isinstance(schedule, Preset) else None

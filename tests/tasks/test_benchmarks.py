@@ -166,7 +166,7 @@ def test_no_group_and_no_sample_is_in_both_parts(name, tmp_path):
             for sample in every(one, seed=seed):
                 parts[split_of(sample.together)].add(sample.together)
         for split in SPLITS:
-            there = one.per_row * sum(split_of(group) == split for group in one._groups)
+            there = one.available(split)
             size = min(there, 3 * one.per_row)  # POPE has three questions per picture here
             small = one(split, size, seed=3)
             assert 0 < len(small) <= size
@@ -179,7 +179,7 @@ def test_no_group_and_no_sample_is_in_both_parts(name, tmp_path):
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_samples_are_the_same_in_every_call(name, tmp_path):
     task = made(name, tmp_path)
-    there = task.per_row * sum(split_of(group) == "search" for group in task._groups)
+    there = task.available("search")
     one, two = (task("search", there, seed=7) for _ in range(2))
     assert [(s.id, s.prompt, s.answer) for s in one] == [(s.id, s.prompt, s.answer) for s in two]
     assert all(s.prompt and s.answer for s in one)
