@@ -15,9 +15,9 @@ import torch
 from transformers import BatchFeature, PretrainedConfig, PreTrainedModel
 
 from paretoprune.adapters.base import Adapter
-from paretoprune.adapters.load import adapter_class, find_checkpoint, load_adapter
+from paretoprune.adapters.load import FOREIGN, adapter_class, find_checkpoint, load_adapter
 from paretoprune.adapters.verify import try_decoder
-from paretoprune.errors import BrokenFileError, InvalidValueError, UnsupportedError, shown
+from paretoprune.errors import BrokenFileError, InvalidValueError, UnsupportedError, plain, shown
 from paretoprune.options import listed
 from paretoprune.policies.base import Policy
 from paretoprune.policies.files import (
@@ -185,9 +185,9 @@ def save_beside(folder: Path, schedule: Schedule, pruner: str = "fastv") -> Path
         raise BrokenFileError(f"checkpoint directory {folder} does not exist")
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise BrokenFileError(f"{folder} holds no checkpoint: {reason}") from error
+    except FOREIGN as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise BrokenFileError(f"{folder} holds no checkpoint: {plain(reason)}") from error
     layers = _layers(config)
     content = as_file(schedule, pruner, layers=layers)
     policy = content.policy if isinstance(content, SavedPolicy) else Static(content.schedule)

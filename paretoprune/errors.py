@@ -28,13 +28,15 @@ def one_line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
 
 
-def shown(value: object) -> str:
-    """A value for a message: its repr in one line, cut."""
+def shown(value: object, most: int = LONGEST_VALUE) -> str:
+    """A stranger's value for a message: its repr in one line, cut, whatever it holds."""
     try:
         text = " ".join(repr(value).split())
+    except (RecursionError, ValueError):  # nested too deeply, or a number of too many digits
+        text = f"a {type(value).__name__} that is too large to show"
     except Exception:  # a stranger's repr may fail
         text = f"a {type(value).__name__}"
-    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 3]}..."
+    return plain(text if len(text) <= most else f"{text[: most - 3]}...")
 
 
 PROGRAMMING_ERRORS = (

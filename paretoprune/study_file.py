@@ -24,6 +24,7 @@ from paretoprune.errors import (
     InvalidValueError,
     ParetopruneError,
     UnknownNameError,
+    shown,
 )
 from paretoprune.files import read_text, write_whole
 from paretoprune.specs import StrategySpec
@@ -79,7 +80,7 @@ Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Seeds = Annotated[
     tuple[Seed, ...], BeforeValidator(_listed), Field(min_length=1, max_length=10_000)
 ]
-Size = Annotated[int, Field(ge=8, le=10_000_000)]
+Size = Annotated[int, Field(ge=2, le=10_000_000)]
 
 
 class StudyFile(BaseModel):
@@ -101,8 +102,8 @@ class StudyFile(BaseModel):
     pruner: Names = Field(default=("fastv",), min_length=1)
     pruner_knobs: bool | None = None
     per_picture: bool = False
-    search_size: Size = 128
-    heldout_size: Size = 192
+    search_size: Size | None = None
+    heldout_size: Size | None = None
     data_seed: Seed = 0
     levels: int | None = Field(default=None, ge=1, le=100_000)
     objectives: Annotated[Text, BeforeValidator(_joined)] = "score,flops"
@@ -278,17 +279,16 @@ def _explained(error: ErrorDetails, by: str) -> ParetopruneError:
     key = str(error["loc"][0]) if error["loc"] else "the file"
     if error["type"] == "extra_forbidden":
         return UnknownNameError("setting", key[:100], StudyFile.model_fields)
-    shown = by + (key.replace("_", "-") if by else key)
-    value = repr(error["input"])
-    value = value if len(value) < 100 else value[:97] + "..."
+    setting = by + (key.replace("_", "-") if by else key)
+    value = shown(error["input"], 100)
     if error["type"] == "value_error":
-        return InvalidValueError(f"{shown}: {error['msg'].removeprefix('Value error, ')}")
+        return InvalidValueError(f"{setting}: {error['msg'].removeprefix('Value error, ')}")
     if error["type"] == "too_short":
-        return InvalidValueError(f"{shown} must have a value, got an empty list")
+        return InvalidValueError(f"{setting} must have a value, got an empty list")
     if error["type"] == "greater_than":
         unit = " dense passes" if key == "budget" else ""
         return InvalidValueError(
-            f"{shown} must be more than {error['ctx']['gt']:g}{unit}, got {value}"
+            f"{setting} must be more than {error['ctx']['gt']:g}{unit}, got {value}"
         )
     told = re.sub(r"^(Input|Tuple|String) should", "must", error["msg"])
-    return InvalidValueError(f"{shown} {told}, got {value}")
+    return InvalidValueError(f"{setting} {told}, got {value}")

@@ -17,6 +17,8 @@ EXAMPLES: dict[str, Any] = {
     "task": ["minivqa"],
     "data": ["data/pope.parquet"],
     "pruner_knobs": True,
+    "search_size": 128,
+    "heldout_size": 192,
     "levels": 18,
     "reference": "grid:fine",
     "preset": ["fastv:k=2,r=0.5"],

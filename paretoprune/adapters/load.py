@@ -31,6 +31,7 @@ from paretoprune.errors import (
     plain,
     shown,
 )
+from paretoprune.files import require_regular
 from paretoprune.quiet import without_loading_bar
 from paretoprune.registry import adapters
 from paretoprune.zoo.catalogue import checkpoint_directory
@@ -190,6 +191,10 @@ def find_checkpoint(model: str) -> tuple[str, bool]:
     source = str(embedded or model)
     local = embedded is not None or Path(source).is_dir()
     looks_like_path = source.startswith((".", "~", os.sep)) or source.count("/") > 1
+    if local and embedded is None:
+        for file in Path(source).glob("*"):
+            if file.exists() and not file.is_dir():
+                require_regular(file, "file of a model")
     if not local and looks_like_path:
         raise BrokenFileError(f"model directory {source} does not exist")
     if not local and "/" not in source:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from paretoprune.cli.app import app
-from paretoprune.cli.options import Device, HeldoutSize
+from paretoprune.cli.options import Device
 from paretoprune.cli.terminal import new_console, without_library_bars
 
 
@@ -31,7 +31,7 @@ def bench(
     search_size: Annotated[
         int | None, typer.Option(min=8, help="Samples of the search split. [default: its own]")
     ] = None,
-    heldout_size: HeldoutSize = 512,
+    heldout_size: Annotated[int, typer.Option(min=8, help="Samples of the held-out split.")] = 512,
     repeats: Annotated[
         int, typer.Option(min=3, help="Timed repeats, of which the median counts.")
     ] = 3,

@@ -108,9 +108,17 @@ PerPicture = Annotated[
     ),
 ]
 SearchSize = Annotated[
-    int, typer.Option(min=8, help="Samples of the search split, 8 or more.", show_default=True)
+    int | None,
+    typer.Option(
+        min=2, help="Samples of the search split. [default: 128, or what the data have of it]"
+    ),
 ]
-HeldoutSize = Annotated[int, typer.Option(min=8, help="Samples of the held-out split, 8 or more.")]
+HeldoutSize = Annotated[
+    int | None,
+    typer.Option(
+        min=2, help="Samples of the held-out split. [default: 192, or what the data have of it]"
+    ),
+]
 DataSeed = Annotated[int, typer.Option(min=0, help="Seed that the splits are drawn with.")]
 Levels = Annotated[
     int | None,

@@ -66,7 +66,12 @@ def evaluate(
         typer.Option(help="Relative compute, 0..1, that a policy is to aim at instead of its own."),
     ] = None,
     split: Annotated[str, typer.Option(help="Split to score on: search or heldout.")] = "heldout",
-    size: Annotated[int, typer.Option(min=8, help="Samples of the split, 8 or more.")] = 512,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            min=2, help="Samples of the split. [default: 512, or what the data have of it]"
+        ),
+    ] = None,
     data_seed: DataSeed = 0,
     batch: Batch = 64,
     dtype: Dtype = "float32",

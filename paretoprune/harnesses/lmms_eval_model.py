@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from paretoprune.errors import InvalidValueError, UnsupportedError
 from paretoprune.harnesses.answering import load_answering
+from paretoprune.tasks.picture import as_picture
 
 DEFAULT_NEW_TOKENS = 1024
 """lmms-eval's own models take as many where a task names none."""
@@ -155,7 +156,7 @@ def _pictures(found: Any) -> list[Image]:
             raise UnsupportedError(
                 f"the paretoprune model of lmms-eval takes pictures, the task shows {item!r:.80}"
             )
-    return [item.convert("RGB") for item in items]
+    return [as_picture(item) for item in items]
 
 
 def _whole(name: str, value: Any) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretoprune.errors import BrokenFileError
+from paretoprune.files import require_regular
 
 OUTCOMES = "outcomes"
 PER_SAMPLE = ("outcomes", "retained")
@@ -24,8 +25,10 @@ def read_outcomes(folder: Path, name: str) -> NDArray[np.float32]:
     """
     if not (len(name) == 64 and set(name) <= set("0123456789abcdef")):
         raise BrokenFileError(f"{name!r} is not the name of an outcomes file")
+    file = folder / OUTCOMES / f"{name}.npy"
+    require_regular(file, "outcomes")
     try:
-        content = (folder / OUTCOMES / f"{name}.npy").read_bytes()
+        content = file.read_bytes()
         if hashlib.sha256(content).hexdigest() != name:
             raise ValueError("its content is not what its name says")
         stored: NDArray[np.float32] = np.load(io.BytesIO(content), allow_pickle=False)

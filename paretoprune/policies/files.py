@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from paretoprune.errors import BrokenFileError, InvalidValueError, ParetopruneError
-from paretoprune.files import read_stored, write_whole
+from paretoprune.files import read_stored, read_text, require_regular, write_whole
 from paretoprune.policies.base import Policy
 from paretoprune.policies.static import Static
 from paretoprune.registry import policies as registered
@@ -117,11 +117,9 @@ def read_policy(file: Path) -> SavedPolicy:
 
 def _format_of(file: Path) -> str | None:
     """The format that a JSON file names; None where it cannot be read as one."""
-    try:
-        if file.stat().st_size > MOST_BYTES:
-            return None
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+    try:  # what reads it in full says what is wrong with it
+        found = json.loads(read_text(file, "policy file", MOST_BYTES))
+    except (BrokenFileError, ValueError, RecursionError):
         return None
     return found.get("format") if isinstance(found, dict) else None
 
@@ -140,6 +138,7 @@ def _read(file: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    require_regular(file, "file of the policy's tensors")
     try:
         return dict(load_file(file))
     except (OSError, SafetensorError) as error:

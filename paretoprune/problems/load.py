@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,13 +20,17 @@ from paretoprune.problems.remote import WORKER, Remote, recipe_of
 from paretoprune.problems.token_pruning import TokenPruning
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.operators import Named, Operators
-from paretoprune.tasks.base import Measured
-from paretoprune.tasks.load import load_task
+from paretoprune.tasks.base import Measured, Sample
+from paretoprune.tasks.load import load_task, reads_data, samples_there
 from paretoprune.zoo.catalogue import default_task
 
 DEFAULT_MODEL = "mini-llava"
 DEFAULT_SEARCH_SIZE = 128
 DEFAULT_HELDOUT_SIZE = 192
+MIN_SAMPLES = 2
+"""Of one, there is no standard error."""
+FEW_SAMPLES = 50
+"""Of fewer, the standard error of a mean outcome may be more than 0.07."""
 
 
 def load_problem(
@@ -37,8 +42,9 @@ def load_problem(
     search_knobs: bool | None = None,
     guests: Sequence[Pruner] = (),
     presets: str | Sequence[str] = (),
-    search_size: int = DEFAULT_SEARCH_SIZE,
-    heldout_size: int = DEFAULT_HELDOUT_SIZE,
+    search_size: int | None = None,
+    default_size: int = DEFAULT_SEARCH_SIZE,
+    heldout_size: int | None = None,
     data_seed: int = 0,
     levels: int | None = None,
     batch: int = 64,
@@ -61,31 +67,40 @@ def load_problem(
     `task` defaults to the one that an embedded mini-model was trained on, else MiniVQA; `data` is
     where a task that reads any finds it: a file, a folder, or a hub name `owner/name`.
 
-    `search_size` and `heldout_size` are samples of the two splits (no held-out part with 0; `split`
-    names another split to draw the first from, for scoring only); `levels` is the number of steps
-    of the keep-ratio lattice (default: multiples of 8 tokens); `objectives` are `score` and one or
-    more costs of `problems.costs`, such as `"score,latency_ms"`; `prefill_bytes` is the memory for
-    prefills, beyond which they lie on disk; `executor` says which workers evaluate instead of this
-    process, such as `executors.RayPlacement(workers=4)`; with `per_picture` every picture of a
-    prompt keeps at least one visual token in each layer whose ratio is above 0; `check` is called
-    with the adapter before anything is computed, and may raise; `loading` goes to `load_adapter`
-    (dtype, device, attn, trust_remote_code).
+    `search_size` and `heldout_size` are samples of the two splits (default: `default_size` and 192,
+    or what the data have; no held-out part with 0; `split` names another split to draw the first
+    from, for scoring only); `levels` is the number of steps of the keep-ratio lattice (default:
+    multiples of 8 tokens); `objectives` are `score` and one or more costs of `problems.costs`, such
+    as `"score,latency_ms"`; `prefill_bytes` is the memory for prefills, beyond which they lie on
+    disk; `executor` says which workers evaluate instead of this process, such as
+    `executors.RayPlacement(workers=4)`; with `per_picture` every picture of a prompt keeps at least
+    one visual token in each layer whose ratio is above 0; `check` is called with the adapter before
+    anything is computed, and may raise; `loading` goes to `load_adapter` (dtype, device, attn,
+    trust_remote_code).
     """
     parse_objectives(objectives)  # mistakes show before the model loads
     for name, value, least in (
         ("search_size", search_size, 0), ("heldout_size", heldout_size, 0),
         ("data_seed", data_seed, 0), ("batch", batch, 1), ("prefill_bytes", prefill_bytes, 0),
-        ("levels", 1 if levels is None else levels, 1),
+        ("levels", levels, 1),
     ):  # fmt: skip
-        whole_number(name, value, least)
-    if search_size < 8:
-        raise InvalidValueError(f"the {split} split needs at least 8 samples, got {search_size}")
-    if heldout_size and heldout_size < 8:
+        if value is not None:
+            whole_number(name, value, least)
+    if search_size is not None and search_size < MIN_SAMPLES:
         raise InvalidValueError(
-            f"the held-out split needs at least 8 samples (or 0 for none), got {heldout_size}"
+            f"the {split} split needs at least {MIN_SAMPLES} samples, got {search_size}"
+        )
+    if heldout_size and heldout_size < MIN_SAMPLES:
+        raise InvalidValueError(
+            f"the held-out split needs at least {MIN_SAMPLES} samples (or 0 for none), got "
+            f"{heldout_size}"
         )
     task = default_task(model) if task is None else task
     load_split = load_task(task, data)
+    if search_size is None:
+        search_size = samples_there(load_split, split, default_size)
+    if heldout_size is None:
+        heldout_size = samples_there(load_split, "heldout", DEFAULT_HELDOUT_SIZE)
     wanted = Operators.of(pruner, search_knobs=search_knobs)
     if "device" in loading:
         loading["device"] = own_device(str(loading["device"]))
@@ -101,17 +116,27 @@ def load_problem(
         recipe = recipe_of(model, task, data, data_seed, sizes, loading)
         remote = Remote(executor.crew(WORKER, recipe))
     beside, without = runnable(adapter, named)
+    samples = load_split(split, search_size, seed=data_seed)
+    heldout = load_split("heldout", heldout_size, seed=data_seed) if heldout_size else None
+    for name, part in ((split, samples), ("heldout", heldout)):
+        if part is not None and len(part) < MIN_SAMPLES:
+            raise InvalidValueError(
+                f"the {name} part of task {task!r} has {len(part)} "
+                f"sample(s); at least {MIN_SAMPLES} are needed in each: add pictures or questions"
+            )
     return TokenPruning(
         adapter,
-        load_split(split, search_size, seed=data_seed),
+        samples,
         operators,
         guests=guests,
         presets=beside,
         task=load_split if isinstance(load_split, Measured) else None,
-        remarks=[f"{name} is left out: {reason}." for name, reason in left_out.items()] + without,
-        heldout_samples=load_split("heldout", heldout_size, seed=data_seed)
-        if heldout_size
-        else None,
+        remarks=[
+            *(f"{name} is left out: {reason}." for name, reason in left_out.items()),
+            *without,
+            *(_little(samples, heldout) if reads_data(load_split) else ()),
+        ],
+        heldout_samples=heldout,
         levels=levels,
         batch=batch,
         model_name=model,
@@ -121,3 +146,16 @@ def load_problem(
         split=split,
         per_picture=per_picture,
     )
+
+
+def _little(samples: Sequence[Sample], heldout: Sequence[Sample] | None) -> list[str]:
+    """How little few samples say: an outcome in 0..1 deviates from its mean by a half at most."""
+    least = len(samples) if heldout is None else min(len(samples), len(heldout))
+    if least >= FEW_SAMPLES:
+        return []
+    sizes = f"{len(samples)} search samples"
+    sizes += "" if heldout is None else f" and {len(heldout)} held-out samples"
+    return [
+        f"{sizes} say little: the standard error of a mean outcome of {least} is up to "
+        f"{0.5 / math.sqrt(least):.2f}."
+    ]

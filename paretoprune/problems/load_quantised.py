@@ -33,8 +33,8 @@ def load_quantisation(
     model: str = DEFAULT_MODEL,
     *,
     task: str | None = None,
-    search_size: int = DEFAULT_SEARCH_SIZE,
-    heldout_size: int = DEFAULT_HELDOUT_SIZE,
+    search_size: int | None = None,
+    heldout_size: int | None = None,
     data_seed: int = 0,
     batch: int = 64,
     bits: Sequence[int] = BITS,
@@ -68,7 +68,11 @@ def load_quantisation(
         )
     causal, tokenizer = load_causal(model, **loading)
     windows = read_windows(Path(task), tokenizer)
-    search, heldout = split_windows(windows, search_size, heldout_size)
+    search, heldout = split_windows(
+        windows,
+        DEFAULT_SEARCH_SIZE if search_size is None else search_size,
+        DEFAULT_HELDOUT_SIZE if heldout_size is None else heldout_size,
+    )
     data = TextData(causal, search, heldout_windows=heldout, name=model)
     return Quantisation(data, bits=bits, objectives=objectives)
 
@@ -79,8 +83,8 @@ def load_joint(
     task: str | None = None,
     pruner: Named = "fastv",
     search_knobs: bool | None = None,
-    search_size: int = DEFAULT_SEARCH_SIZE,
-    heldout_size: int = DEFAULT_HELDOUT_SIZE,
+    search_size: int | None = None,
+    heldout_size: int | None = None,
     data_seed: int = 0,
     levels: int | None = None,
     batch: int = 64,

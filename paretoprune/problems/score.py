@@ -52,6 +52,9 @@ class Scored:
     per_picture: bool = False
 
 
+DEFAULT_SIZE = 512
+
+
 def score_schedule(
     schedule: KeepSchedule | Policy | Preset,
     *,
@@ -60,7 +63,7 @@ def score_schedule(
     task: str | None = None,
     data: str | None = None,
     split: str = "heldout",
-    size: int = 512,
+    size: int | None = None,
     data_seed: int = 0,
     batch: int = 64,
     dtype: str = "float32",
@@ -82,8 +85,8 @@ def score_schedule(
 
     problem = load_problem(
         model, task=task, data=data, pruner=ranking, data_seed=data_seed, batch=batch, split=split,
-        search_size=size, heldout_size=0, dtype=dtype, device=device, attn=attn,
-        trust_remote_code=trust_remote_code, per_picture=per_picture, check=check,
+        search_size=size, default_size=DEFAULT_SIZE, heldout_size=0, dtype=dtype, device=device,
+        attn=attn, trust_remote_code=trust_remote_code, per_picture=per_picture, check=check,
     )  # fmt: skip
     layers = problem.adapter.spec.layers
     policy = _policy(schedule, ranking, layers, model)

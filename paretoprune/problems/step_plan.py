@@ -17,9 +17,9 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 
 from paretoprune.adapters.base import decoder_spec
 from paretoprune.adapters.device import find_device
-from paretoprune.adapters.load import DTYPES, find_checkpoint
+from paretoprune.adapters.load import DTYPES, FOREIGN, find_checkpoint
 from paretoprune.cost import DecoderSpec, layer_cost
-from paretoprune.errors import BrokenFileError, UnknownNameError, UnsupportedError
+from paretoprune.errors import BrokenFileError, UnknownNameError, UnsupportedError, plain
 from paretoprune.out_of_memory import give_back
 from paretoprune.policies.base import Policy
 from paretoprune.problems.prefill_store import DEFAULT_BYTES
@@ -231,9 +231,10 @@ def _on_meta(model: str, dtype: torch.dtype, trust_remote_code: bool) -> Any:
             built = AutoModelForImageTextToText.from_config(
                 config, trust_remote_code=trust_remote_code
             )
-    except (OSError, ValueError, RuntimeError, ImportError, LookupError, TypeError) as error:
+    except FOREIGN as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BrokenFileError(
-            f"cannot read the configuration of model {model!r}: {str(error).splitlines()[0]}"
+            f"cannot read the configuration of model {model!r}: {plain(reason)}"
         ) from error
     return built.to(dtype).requires_grad_(False)
 

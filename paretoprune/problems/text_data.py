@@ -15,6 +15,7 @@ from torch import Tensor
 
 from paretoprune.adapters.load import DTYPES, FOREIGN, find_checkpoint
 from paretoprune.errors import BrokenFileError, InvalidValueError, UnknownNameError
+from paretoprune.files import read_text
 from paretoprune.problems.quantisation import Data, Judged
 from paretoprune.quantisation.quantised import Quantiser
 from paretoprune.quiet import without_loading_bar
@@ -101,12 +102,7 @@ def read_windows(file: Path, tokenizer: Any, *, window: int = WINDOW) -> Tensor:
 
     Raises `BrokenFileError` for a file that cannot be read, `InvalidValueError` for a short one.
     """
-    try:
-        text = file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise BrokenFileError(f"cannot read text {file}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise BrokenFileError(f"{file} is not UTF-8 text") from error
+    text = read_text(file, "text", None)
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     count = len(ids) // window
     if count < 16:

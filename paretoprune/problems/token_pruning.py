@@ -53,6 +53,7 @@ from paretoprune.schedules.kernels import Kernel, Withdrawal, fitting_kernels
 from paretoprune.search.relaxation import Relaxation
 from paretoprune.space import SearchSpace
 from paretoprune.tasks.base import Measured, Sample
+from paretoprune.tasks.scoring import TokenShare
 
 if TYPE_CHECKING:
     from paretoprune.problems.remote import Remote
@@ -61,6 +62,7 @@ LATTICE_TOKENS = 8
 """Kept counts are multiples of this many tokens by default, so that sibling candidates meet."""
 MOST_LEVELS = 72
 DEFAULT_SPACE = "multi-step"
+WITHOUT_ANSWERS = "; samples without answers (answers=dense) ask for what the dense model says"
 EXAMPLE_SIDE = 336
 """Pixels of example pictures in a report, along the longer side."""
 
@@ -177,10 +179,11 @@ class TokenPruning(Problem):
             name: self.operators.joined(kernel.space) for name, kernel in self.kernels.items()
         }
         if self.dense_score <= self.blind_score and not allow_no_tradeoff:
+            judged = any(isinstance(s.scoring, TokenShare) and s.answer for s in self.samples)
             raise InvalidValueError(
                 f"model {self.model_name!r} scores {self.dense_score:.3f} with all visual tokens "
                 f"and {self.blind_score:.3f} with none on these {len(self.samples)} samples: there "
-                "is nothing to trade off"
+                f"is nothing to trade off{WITHOUT_ANSWERS if judged else ''}"
             )
         self.costs = parse_objectives(objectives)[1:]
         self.objectives = (

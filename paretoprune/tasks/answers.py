@@ -78,6 +78,11 @@ def relaxed_accuracy(said: str, answer: str) -> float:
     return float(said.strip().lower() == answer.strip().lower())
 
 
+def best_relaxed(said: str, answers: Sequence[str]) -> float:
+    """The best relaxed accuracy of several accepted answers."""
+    return max(relaxed_accuracy(said, answer) for answer in answers)
+
+
 def _number(text: str) -> float | None:
     bare = text.strip()
     try:
@@ -90,14 +95,14 @@ def _number(text: str) -> float | None:
 def contains_answer(said: str, answers: Sequence[str], *, formula: bool = False) -> float:
     """1 if one of the answers occurs in the text, in any case: OCRBench (arXiv 2305.07895).
 
-    Of a `formula`, blanks do not count and case does.
+    An empty answer does not. Of a `formula`, blanks do not count and case does.
     """
 
     def plain(text: str) -> str:
         one_line = text.strip().replace("\n", " ")
         return one_line.replace(" ", "") if formula else one_line.lower()
 
-    return float(any(plain(answer) in plain(said) for answer in answers))
+    return float(any(plain(answer) in plain(said) for answer in answers if plain(answer)))
 
 
 def vqa_accuracy(said: str, answers: Sequence[str]) -> float:

@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretoprune.errors import InvalidValueError
+from paretoprune.errors import shown as shown_value
+from paretoprune.tasks.picture import as_picture
 from paretoprune.tasks.scoring import DEFAULT_NEW_TOKENS, EXACT, Likelihood, Scoring
 
 Picture: TypeAlias = Any
-"""A PIL picture or `uint8 [height, width, 3]`."""
+"""A PIL picture, or `uint8 [height, width]`, or `uint8 [height, width, 1, 3 or 4]`."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,9 @@ class Video:
             raise InvalidValueError(
                 f"a video needs frames of shape [frames, height, width, 3], got {list(shape)}"
             )
+        kind = str(getattr(self.frames, "dtype", type(self.frames).__name__))
+        if kind != "uint8":
+            raise InvalidValueError(f"a video needs frames of uint8, got {kind}")
         if not self.fps > 0:
             raise InvalidValueError(f"a video needs more than 0 frames a second, got {self.fps:g}")
 
@@ -38,8 +43,9 @@ Visual: TypeAlias = Picture | Video | Sequence[Picture | Video]
 
 
 def shown(visual: Visual) -> list[Picture | Video]:
-    """The pictures and videos of one prompt, as a list."""
-    return list(visual) if isinstance(visual, (list, tuple)) else [visual]
+    """The pictures and videos of one prompt, as a list; pictures as `as_picture` gives them."""
+    items = visual if isinstance(visual, (list, tuple)) else [visual]
+    return [item if isinstance(item, Video) else as_picture(item) for item in items]
 
 
 def size_of(visual: Visual) -> tuple[tuple[int, ...], ...]:
@@ -70,6 +76,12 @@ class Sample:
 
     def __post_init__(self) -> None:
         scoring = self.scoring
+        for name, said in (("prompt", self.prompt), ("answer", self.answer)):
+            if not isinstance(said, str) and not (name == "answer" and said is None):
+                raise InvalidValueError(
+                    f"sample {self.id!r}: the {name} is {shown_value(said)}; allowed: a text; "
+                    "several accepted answers are judged by scoring=Generation(judge)"
+                )
         if isinstance(scoring, Likelihood) and self.answer not in scoring.options:
             raise InvalidValueError(
                 f"sample {self.id!r}: the answer {self.answer!r} is none of the options "

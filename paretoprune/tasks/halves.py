@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 from paretoprune.errors import InvalidValueError, UnknownNameError
 
 SPLITS = ("search", "heldout")
+FEW_GROUPS = 100
+"""A hash splits more groups than these evenly enough."""
 
 
 def split_of(group: str) -> str:
@@ -15,13 +18,39 @@ def split_of(group: str) -> str:
     return SPLITS[_hash("half", group) % 2]
 
 
+def even_split(groups: Sequence[str]) -> dict[str, str]:
+    """`search` or `heldout` for each group by name, as many entries in both as groups allow.
+
+    A hash leaves one part of a few groups small or empty, so these are dealt out, large ones first,
+    in an order that depends on their names alone; where one is added, others may change sides. Many
+    groups are split as `split_of` does.
+    """
+    sizes = Counter(groups)
+    if len(sizes) >= FEW_GROUPS:
+        return {group: split_of(group) for group in sizes}
+    found: dict[str, str] = {}
+    held = dict.fromkeys(SPLITS, 0)
+    for group in sorted(sizes, key=lambda name: (-sizes[name], _hash("deal", name))):
+        part = min(SPLITS, key=held.__getitem__)
+        found[group] = part
+        held[part] += sizes[group]
+    return found
+
+
 def choose(
-    groups: Sequence[str], split: str, size: int, *, seed: int = 0, each: int = 1, data: str
+    groups: Sequence[str],
+    split: str,
+    size: int,
+    *,
+    seed: int = 0,
+    each: int = 1,
+    data: str,
+    part_of: Callable[[str], str] = split_of,
 ) -> list[int]:
     """Numbers of entries of `groups` in `split`, for `size` samples at most, `each` of them many.
 
-    Whole groups together, in an order that depends on the names and the seed alone. Raises
-    `InvalidValueError` where the split has fewer.
+    Whole groups together, in an order that depends on the names and the seed alone; `part_of` says
+    which part a group is in. Raises `InvalidValueError` where the split has fewer.
     """
     if split not in SPLITS:
         raise UnknownNameError("split", split, SPLITS)
@@ -29,9 +58,15 @@ def choose(
         raise InvalidValueError(f"a split needs at least 1 sample, got {size}")
     members: dict[str, list[int]] = {}
     for number, group in enumerate(groups):
-        if split_of(group) == split:
+        if part_of(group) == split:
             members.setdefault(group, []).append(number)
     there = each * sum(map(len, members.values()))
+    if not there:
+        few = len(set(groups))
+        raise InvalidValueError(
+            f"the {split} part of {data} is empty: of its {few} picture(s) or group(s), each is in "
+            f"one part alone; {'2 or more are needed' if few < 2 else 'more are needed'}"
+        )
     if there < size:
         asked = "--search-size" if split == "search" else "--heldout-size"
         raise InvalidValueError(

@@ -61,6 +61,18 @@ def _options(kind: type[Any]) -> list[str]:
     return list(found)
 
 
+def reads_data(task: Task) -> bool:
+    """Whether a task has the samples that its data have, and does not make as many as asked for."""
+    return isinstance(task, Benchmark | Calibration)
+
+
+def samples_there(task: Task, split: str, most: int) -> int:
+    """How many samples of a split are there, at most `most`, and at least 1 to ask for."""
+    if isinstance(task, Benchmark | Calibration):
+        return max(1, min(most, task.available(split)))
+    return most
+
+
 def nth_sample(task: Task, split: str, number: int, *, seed: int = 0) -> Sample:
     """Sample `number`, from 0, of a split; raises `InvalidValueError` where there are fewer."""
     if isinstance(task, Benchmark | Calibration):

@@ -12,8 +12,13 @@ from typing import Any
 
 from PIL import Image
 
-from paretoprune.errors import BrokenFileError, plain
-from paretoprune.tasks.picture import read_base64_picture, read_picture, read_picture_bytes
+from paretoprune.errors import BrokenFileError, InvalidValueError, plain, shown
+from paretoprune.tasks.picture import (
+    as_picture,
+    read_base64_picture,
+    read_picture,
+    read_picture_bytes,
+)
 
 NOTHING = ("", "nan", "none")
 """Texts that stand for an empty cell in the files of other tools, in lower case."""
@@ -32,10 +37,8 @@ class Row:
 
     def wrong(self, column: str, value: object, allowed: str) -> BrokenFileError:
         """The error for a cell: which one, what it holds, and what is allowed."""
-        shown = repr(value)
-        shown = shown if len(shown) <= 60 else shown[:57] + "..."
         return BrokenFileError(
-            f"{self.data}, row {self.number}: column {plain(column)!r} is {shown}; "
+            f"{self.data}, row {self.number}: column {plain(column)!r} is {shown(value)}; "
             f"allowed: {plain(allowed)}"
         )
 
@@ -56,12 +59,19 @@ class Row:
         if column is None:
             raise self.wrong(columns[0], self.values.get(columns[0]), "a text that is not empty")
         value = self.values[column]
-        if isinstance(value, bool | int | float):
-            whole = isinstance(value, float) and value.is_integer()
-            return str(int(value) if whole else value)
-        if not isinstance(value, str):
+        said = said_in(value)
+        if said is None:
             raise self.wrong(column, value, "a text")
-        return value.strip()
+        return said.strip()
+
+    def answers(self, *columns: str) -> list[str]:
+        """One or more accepted answers: a text, a number, or a list of them, each once."""
+        column = self.found(*columns)
+        value = None if column is None else self.values[column]
+        found = [] if column is None else accepted_answers(value)
+        if not found:
+            raise self.wrong(column or columns[0], value, ANSWERS)
+        return found
 
     def texts(self, *columns: str) -> list[str]:
         """A list of texts, which may be written out in one cell as Python or JSON does."""
@@ -73,9 +83,10 @@ class Row:
             value = _written_list(value)
         if hasattr(value, "tolist"):
             value = value.tolist()
-        if not isinstance(value, list | tuple) or not value:
+        found = _texts_in(value) if isinstance(value, list | tuple) else []
+        if not found:
             raise self.wrong(column, value, "a list of one or more texts")
-        return [str(item.get("answer", "") if isinstance(item, dict) else item) for item in value]
+        return found
 
     def one_of(self, column: str, allowed: Sequence[str]) -> str:
         """The one of `allowed` that the column says, in any case, without a full stop."""
@@ -113,7 +124,10 @@ class Row:
     def _picture(self, column: str, value: Any) -> Image.Image:
         name = f"{self.data}, row {self.number}, column {column!r}"
         if isinstance(value, Image.Image):
-            return value.convert("RGB")
+            try:
+                return as_picture(value)  # type: ignore[no-any-return]
+            except InvalidValueError as error:
+                raise BrokenFileError(f"{name}: {error}") from error
         if isinstance(value, Mapping):
             content = value.get("bytes")
             value = content if isinstance(content, bytes) else value.get("path")
@@ -139,6 +153,43 @@ def inside(folder: Path, name: str, what: str) -> Path:
             f"{what}: picture {plain(name)!r} lies outside {folder}; allowed: inside it"
         )
     return file
+
+
+def said_in(value: object) -> str | None:
+    """What a text or number says, whole numbers without a decimal point; None for other values."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
+
+
+def _texts_in(values: Sequence[object]) -> list[str]:
+    """What the texts, numbers, or objects with an `answer` in a list say; [] if any says nothing.
+
+    An annotator's answer may be empty, but not all.
+    """
+    items = [item.get("answer") if isinstance(item, Mapping) else item for item in values]
+    found = [text for text in map(said_in, items) if text is not None]
+    return found if len(found) == len(items) and any(map(str.strip, found)) else []
+
+
+ANSWERS = "a text, a number, or a list of them that is not empty"
+
+
+def accepted_answers(value: object, *, written: bool = True) -> list[str]:
+    """The different answers that a value gives, one or several; [] where it is neither.
+
+    A text that is `written` as Python or JSON writes a list of texts is that list; of numbers, it
+    is a text, such as a box in a picture.
+    """
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    listed = value if isinstance(value, list | tuple) else [value]
+    if isinstance(value, str) and written:
+        inside = _written_list(value)
+        listed = inside if all(isinstance(item, str) for item in inside) else [value]
+    return list(dict.fromkeys(text.strip() for text in _texts_in(listed) if text.strip()))
 
 
 def _written_list(text: str) -> Any:

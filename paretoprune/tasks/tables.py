@@ -1,7 +1,7 @@
 """Opens tables of questions: on the Hugging Face hub, in a folder, or in one file.
 
-Parquet, JSON, JSON lines, CSV and saved data sets go through the `datasets` library; VLMEvalKit's
-TSV files, whose pictures are base64, through pandas. Pictures are read row by row, when asked for.
+Parquet files, saved data sets and the hub go through the `datasets` library; JSON, JSON lines, CSV
+and VLMEvalKit's TSV do not: it crashes on some. Pictures are read row by row, when asked for.
 """
 
 from __future__ import annotations
@@ -20,10 +20,13 @@ from paretoprune.errors import (
     UnknownNameError,
     plain,
 )
+from paretoprune.files import ROWS, SEPARATORS, read_rows, require_regular
 from paretoprune.tasks.rows import BASE64_FROM, Row
 
-FORMATS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv"}
-TSV = ".tsv"
+PARQUET = ".parquet"
+SAVED = ("state.json", "dataset_dict.json")
+"""What marks a data set that the `datasets` library saved."""
+NO_SPLITS = "data {data!r} has no splits, but split={split} was asked for"
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -67,12 +70,11 @@ def open_table(
     first of the `usual` ones that is there; `config` names a part of a hub data set.
     """
     path = Path(data).expanduser()
-    if path.suffix.lower() == TSV and path.is_file():
-        return _tsv(path)
-    if path.is_dir() and not list(path.glob("*.parquet")):
-        inside = sorted(path.glob(f"*{TSV}"))
-        if len(inside) == 1:
-            return _tsv(inside[0])
+    file = _text_file(path)
+    if file is not None:
+        if split is not None:
+            raise InvalidValueError(NO_SPLITS.format(data=data, split=split))
+        return _text_table(file)
     if not path.exists() and (not HUB_NAME.fullmatch(data) or data.startswith(".")):
         raise BrokenFileError(
             f"data {data!r} is no file or folder, and no name owner/name on the Hugging Face hub"
@@ -81,19 +83,33 @@ def open_table(
     return _table(data, path, parts, split, usual)
 
 
+def _text_file(path: Path) -> Path | None:
+    """The file of rows that a path is, or that lies in it alone; None for other data."""
+    if not path.is_dir():
+        if path.exists():
+            require_regular(path, "data")
+        return path if path.exists() and path.suffix.lower() in ROWS else None
+    if any(path.glob(f"*{PARQUET}")) or any((path / name).exists() for name in SAVED):
+        return None
+    inside = sorted(file for file in path.iterdir() if file.suffix.lower() in ROWS)
+    if len(inside) > 1:
+        names = plain(", ".join(file.name for file in inside))
+        raise InvalidValueError(f"data {str(path)!r} holds {names}; name one of these files")
+    return inside[0] if inside else None
+
+
 def _load(data: str, path: Path, config: str | None) -> Any:
     """The data set, or its splits by name."""
     datasets = _datasets()
     try:
         if path.is_file():
-            kind = FORMATS.get(path.suffix.lower())
-            if kind is None:
+            if path.suffix.lower() != PARQUET:
                 raise InvalidValueError(
                     f"data file {path} has the suffix {path.suffix!r}; allowed: "
-                    f"{', '.join([*FORMATS, TSV])}"
+                    f"{', '.join([PARQUET, *ROWS])}"
                 )
-            return datasets.load_dataset(kind, data_files={path.stem: str(path)})[path.stem]
-        if (path / "state.json").exists() or (path / "dataset_dict.json").exists():
+            return datasets.load_dataset("parquet", data_files={path.stem: str(path)})[path.stem]
+        if any((path / name).exists() for name in SAVED):
             return datasets.load_from_disk(str(path))
         return datasets.load_dataset(str(path) if path.is_dir() else data, config)
     except InvalidValueError:
@@ -138,7 +154,7 @@ def _table(data: str, path: Path, parts: Any, split: str | None, usual: Sequence
             raise UnknownNameError(f"split of {data!r}", name, parts)
         parts = parts[name]
     elif split is not None:
-        raise InvalidValueError(f"data {data!r} has no splits, but split={split} was asked for")
+        raise InvalidValueError(NO_SPLITS.format(data=data, split=split))
     if not len(parts):
         raise BrokenFileError(f"data {data!r} has no rows")
     folder = path.parent if path.is_file() else path if path.is_dir() else None
@@ -194,26 +210,20 @@ class Records:
         return ({column: row.get(column) for column in columns} for row in self._rows)
 
 
-def _tsv(file: Path) -> Table:
-    """VLMEvalKit's: `image` is base64, a list of them, or the `index` of the row that has it."""
-    _datasets()
-    import pandas
-
-    try:
-        frame = pandas.read_csv(file, sep="\t", dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise BrokenFileError(f"cannot read data {str(file)!r}: {reason}") from error
-    if not len(frame):
+def _text_table(file: Path) -> Table:
+    """VLMEvalKit's `image` is base64, a list of them, or the `index` of the row that has it."""
+    rows = read_rows(file, "data")
+    if not rows:
         raise BrokenFileError(f"data {str(file)!r} has no rows")
-    rows: list[dict[str, Any]] = frame.to_dict("records")
-    held = {row.get("index"): row["image"] for row in rows if len(row.get("image", "")) > 64}
-    for row in rows:
-        image = row.get("image", "")
-        if image and len(image) < BASE64_FROM:
-            row["image"] = held.get(image, image)
-        if row.get("image", "").startswith("["):
-            row["image"] = Row(str(file), 0, row).texts("image")
-        if not row.get("image") and row.get("image_path"):
-            row["image"] = row["image_path"]
-    return Table(str(file), tuple(map(str, frame.columns)), Records(rows), file.parent)
+    if file.suffix.lower() in SEPARATORS:
+        held = {r.get("index"): r["image"] for r in rows if len(r.get("image") or "") > 64}
+        for row in rows:
+            image = row.get("image") or ""
+            if image and len(image) < BASE64_FROM:
+                row["image"] = held.get(image, image)
+            if (row.get("image") or "").startswith("["):
+                row["image"] = Row(str(file), 0, row).texts("image")
+            if not row.get("image") and row.get("image_path"):
+                row["image"] = row["image_path"]
+    columns = dict.fromkeys(column for row in rows for column in row)
+    return Table(str(file), tuple(columns), Records(rows), file.parent)

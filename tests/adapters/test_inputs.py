@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from transformers import LlavaNextProcessor, LlavaProcessor
 
 from paretoprune.errors import InvalidValueError, UnsupportedError
@@ -49,6 +50,28 @@ def test_llava_next_expands_as_its_processor_does(size):
     )  # fmt: skip
     expected = processor(images=picture, text=f"<image> {PROMPT}")["input_ids"][0]
     assert adapter.encode([picture], [PROMPT])[0][0] == list(expected)
+
+
+@pytest.mark.parametrize("make", [tiny_llava, tiny_llava_next, tiny_qwen2_5_vl, tiny_internvl])
+def test_grey_transparent_and_16_bit_pictures_are_shown_in_their_colours(make):
+    """16 bits became white or wrapped round, and floats in 0..1 black."""
+    adapter = make()
+    grey = np.random.default_rng(0).integers(0, 256, (96, 96), dtype=np.uint8)
+    wanted = adapter.inputs([np.stack([grey] * 3, -1)], [PROMPT])["pixel_values"]
+    opaque = np.stack([grey] * 3 + [np.full_like(grey, 255)], -1)
+    deep = Image.fromarray(grey.astype(np.uint16) * 257)
+    for same in (
+        grey,
+        grey[..., None],
+        opaque,
+        torch.from_numpy(grey),
+        Image.fromarray(grey),
+        deep,
+    ):
+        assert torch.equal(adapter.inputs([same], [PROMPT])["pixel_values"], wanted)
+    for wrong in (grey / 255, grey.astype(np.uint16), np.stack([grey] * 3), "picture.png"):
+        with pytest.raises(InvalidValueError, match="a picture is .*; allowed: a PIL picture, or"):
+            adapter.inputs([wrong], [PROMPT])
 
 
 def test_llava_with_a_siglip_tower_has_no_class_token():

@@ -95,10 +95,8 @@ def _run(name: str, content: bytes) -> None:
 
 def _part(task: Any, part: str) -> list[Any]:
     """All samples of a part; none where the data have none of it."""
-    from paretoprune.tasks.halves import split_of
-
-    there = sum(split_of(group) == part for group in task._groups)
-    found: list[Any] = task(part, there * task.per_row) if there else []
+    there = task.available(part)
+    found: list[Any] = task(part, there) if there else []
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import random
+import re
 from typing import Any
 
 STRANGE: list[Any] = [
@@ -15,6 +16,37 @@ STRANGE: list[Any] = [
     [], [[]], [None], [0] * 1000, {}, {"": {}}, {"a": [1, {"b": None}]},
 ]  # fmt: skip
 """Values that programs trip over."""
+
+DEEP = 100_000
+BYTES = {
+    "nothing": b"",
+    "blanks": b" \n\n",
+    "lists in lists": b"[" * DEEP + b"]" * DEEP,
+    "objects in objects": b'{"a":' * DEEP + b"1" + b"}" * DEEP,
+    "a row of lists in lists": b'{"a": ' + b"[" * DEEP + b"]" * DEEP + b"}",
+    "tables in tables": b"a = " + b"[" * DEEP + b"]" * DEEP,
+    "no UTF-8": b'{"a": "\xff"}',
+    "UTF-16": '{"a": 1}'.encode("utf-16"),
+    "NULs": b"\0" * 100,
+    "compressed": b"\x1f\x8b\x08" + b"\0" * 50,
+    "Parquet": b"PAR1" + b"\0" * 60 + b"PAR1",
+    "a number": b"3",
+    "a text": b'"x"',
+    "null": b"null",
+    "ends early": b'{"a": [1, ',
+}
+"""Whole files that no reader of ours should take, or trip over."""
+JSON_LETTERS = {
+    "nested": "[" * DEEP + "]" * DEEP,
+    "nan": "NaN",
+    "infinite": "-Infinity",
+    "an exponent": "1e999",
+    "digits": "9" * 5000,
+    "twice": '{"a": 1, "a": 2}',
+}
+"""Values that JSON does not have, or not so many of."""
+REPEATED = re.compile(r"\{\s*(\"[a-z_]+\": ?(?:\"[^\"]*\"|[0-9.]+))")
+"""The first key of an object, with its value."""
 
 
 def mutated(text: str, rng: random.Random) -> bytes:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mutations import broken, case_of, mutated
+from mutations import BYTES, JSON_LETTERS, REPEATED, broken, case_of, mutated
+from readers import READERS
 from target import check
 from targets import CORPUS, TARGETS
 
-from paretoprune.errors import UnknownNameError
+from paretoprune.errors import ParetopruneError, UnknownNameError
 
 QUICK = ("schedule", "study", "rows", "results")
 """Targets that need no model."""
@@ -170,3 +175,87 @@ def test_a_tokenizer_with_more_tokens_than_the_model_is_refused() -> None:
     said = _config("tokenizer_config", unk_token="a token that is new")
     assert said is not None
     assert "its tokenizer has tokens up to number 78, its embedding 78 rows" in said
+
+
+def _read(reader: str, folder: Path, content: bytes) -> str | None:
+    """The sentence that a reader refuses a file of this content with; None where it takes it."""
+    name, _, read = READERS[reader]
+    (folder / name).write_bytes(content)
+    return _refusal(read, folder / name)
+
+
+def _refusal(read: Callable[[Path], Any], file: Path) -> str | None:
+    try:
+        read(file)
+    except ParetopruneError as error:
+        said = str(error)
+        assert said.strip()
+        assert said.isprintable()
+        assert len(said) < 1500
+        assert file.name in said or file.parent.name in said, said
+        return said
+    return None
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_every_reader_takes_its_file_with_and_without_a_byte_order_mark(
+    reader: str, tmp_path: Path
+) -> None:
+    content = READERS[reader][1]().encode()
+    assert _read(reader, tmp_path, content) is None
+    if reader != "configuration":  # transformers reads it
+        assert _read(reader, tmp_path, b"\xef\xbb\xbf" + content) is None
+
+
+@pytest.mark.parametrize("case", BYTES)
+@pytest.mark.parametrize("reader", READERS)
+def test_every_reader_refuses_hostile_bytes(reader: str, case: str, tmp_path: Path) -> None:
+    """Deeply nested JSON ended in RecursionError; that of a benchmark ended the process."""
+    said = _read(reader, tmp_path, BYTES[case])
+    takes_any_text = reader in ("text", "question beside a picture")
+    assert said is not None or takes_any_text or (reader == "study" and not BYTES[case].strip())
+
+
+@pytest.mark.parametrize("case", JSON_LETTERS)
+@pytest.mark.parametrize("reader", [r for r in READERS if "json" in READERS[r][0]])
+def test_every_reader_of_json_refuses_hostile_values(
+    reader: str, case: str, tmp_path: Path
+) -> None:
+    """The valid file with a further value that JSON does not have, or not without an end."""
+    content = READERS[reader][1]().replace("{", '{"extra": ' + JSON_LETTERS[case] + ", ", 1)
+    said = _read(reader, tmp_path, content.encode())
+    assert said is not None or reader == "configuration"  # transformers takes some
+
+
+@pytest.mark.parametrize("reader", [r for r in READERS if "json" in READERS[r][0]])
+def test_every_reader_of_json_refuses_a_key_that_is_there_twice(
+    reader: str, tmp_path: Path
+) -> None:
+    """The last one counted, and nothing was said."""
+    content = REPEATED.sub(r"{\1, \1", READERS[reader][1](), count=1)
+    said = _read(reader, tmp_path, content.encode())
+    if reader != "configuration":  # transformers reads it
+        assert said is not None
+        assert "is there twice" in said
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "device"])
+@pytest.mark.parametrize("reader", READERS)
+def test_no_reader_waits_for_what_is_no_file(reader: str, kind: str, tmp_path: Path) -> None:
+    """A pipe was waited for without an end."""
+    name, _, read = READERS[reader]
+    file = tmp_path / name
+    if kind == "folder":
+        file.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(file)
+    else:
+        file.symlink_to("/dev/zero")
+    assert _refusal(read, file) is not None
+
+
+def test_a_number_of_too_many_digits_in_a_study_file_is_refused(tmp_path: Path) -> None:
+    """Found by trying: hexadecimal numbers have no limit, and could not be shown."""
+    said = _read("study", tmp_path, b"budget = 0x" + b"f" * 5000)
+    assert said is not None
+    assert "a int that is too large to show" in said

@@ -159,8 +159,8 @@ def test_every_family_is_answered(mini):
 
 
 def test_splits_too_small_are_refused():
-    with pytest.raises(InvalidValueError, match="at least 8 samples, got 4"):
-        load_problem(search_size=4)
+    with pytest.raises(InvalidValueError, match="at least 2 samples, got 1"):
+        load_problem(search_size=1)
 
 
 def test_a_model_that_gains_nothing_from_the_picture_is_refused():

@@ -1,10 +1,15 @@
 """Benchmarks on small files in their real schemas: prompts, parts, and figures scored by hand."""
 
+import csv
+import json
+
+import datasets
 import numpy as np
 import pytest
 
 from paretoprune.errors import BrokenFileError, InvalidValueError, UnknownNameError
 from paretoprune.registry import tasks
+from paretoprune.tasks.answers import contains_answer
 from paretoprune.tasks.halves import SPLITS, choose, split_of
 from paretoprune.tasks.load import load_task
 from paretoprune.tasks.scoring import Generation, Likelihood
@@ -161,7 +166,7 @@ def test_no_group_and_no_sample_is_in_both_parts(name, tmp_path):
             for sample in every(one, seed=seed):
                 parts[split_of(sample.together)].add(sample.together)
         for split in SPLITS:
-            there = one.per_row * sum(split_of(group) == split for group in one._groups)
+            there = one.available(split)
             size = min(there, 3 * one.per_row)  # POPE has three questions per picture here
             small = one(split, size, seed=3)
             assert 0 < len(small) <= size
@@ -174,7 +179,7 @@ def test_no_group_and_no_sample_is_in_both_parts(name, tmp_path):
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_samples_are_the_same_in_every_call(name, tmp_path):
     task = made(name, tmp_path)
-    there = task.per_row * sum(split_of(group) == "search" for group in task._groups)
+    there = task.available("search")
     one, two = (task("search", there, seed=7) for _ in range(2))
     assert [(s.id, s.prompt, s.answer) for s in one] == [(s.id, s.prompt, s.answer) for s in two]
     assert all(s.prompt and s.answer for s in one)
@@ -451,3 +456,84 @@ def test_generation_is_asked_for_where_there_is_nothing_to_choose():
     for name in ("ocrbench", "chartqa", "textvqa", "vizwiz"):
         assert tasks.load(name).ways == ("generation",)
     assert Generation(len).new_tokens == 16
+
+
+ANSWERED = {
+    # task, column of the answers, further columns
+    "chartqa": ("answer", {}),
+    "ocrbench": ("answer", {"category": "Regular Text Recognition", "index": "1"}),
+    "textvqa": ("answers", {"question_id": "1", "image_id": "x"}),
+    "vizwiz": ("answers", {"question_id": "1"}),
+    "aokvqa": ("direct_answers", {"question_id": "1"}),
+}
+
+
+def answered(folder, name, written, kind):
+    """The only sample of a file in which the answer is written so, as JSON."""
+    column, further = ANSWERED[name]
+    picture().save(folder / "0.png")
+    row = {"image": "0.png", "question": "what?", **further, column: written}
+    file = folder / f"rows.{kind}"
+    if kind == "jsonl":
+        file.write_text(json.dumps(row))
+    elif kind == "parquet":
+        datasets.Dataset.from_list([row]).to_parquet(file)
+    else:
+        cell = written if isinstance(written, str) else json.dumps(written)
+        with file.open("w", newline="") as stream:
+            writer = csv.writer(stream, delimiter="\t" if kind == "tsv" else ",")
+            writer.writerows([list(row), [*list(row.values())[:-1], cell]])
+    task = load_task(f"{name}:answers=direct" if name == "aokvqa" else name, str(file))
+    return every(task)[0]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "tsv", "parquet"])
+@pytest.mark.parametrize("name", ANSWERED)
+def test_every_answer_of_a_list_is_accepted(tmp_path, name, kind):
+    """ChartQA took the first, and of a list that is no text none."""
+    sample = answered(tmp_path, name, ["stop", "halt"] * 5, kind)
+    judge = sample.scoring.judge
+    assert [judge(said) for said in ("stop", "halt", "go", "['stop', 'halt']")][:3] == [1, 1, 0]
+    assert sample.answer == "stop"
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+@pytest.mark.parametrize("name", ANSWERED)
+@pytest.mark.parametrize("written", [[], [["stop"]], [None], [True], [{"said": "stop"}], ["", " "]])
+def test_what_is_no_list_of_answers_is_refused(tmp_path, name, kind, written):
+    """An empty answer is contained in whatever a model says."""
+    if name == "chartqa" and kind == "csv" and not all(isinstance(one, str) for one in written):
+        return  # a text with brackets
+    with pytest.raises(BrokenFileError, match=rf"rows.{kind}, row 1: column .* is .*; allowed: "):
+        answered(tmp_path, name, written, kind)
+
+
+def test_an_empty_answer_beside_others_is_in_no_text():
+    assert contains_answer("whatever", ["", "stop"]) == 0
+
+
+def test_a_box_in_a_cell_stays_a_text(tmp_path):
+    """Of texts alone is a list in a cell one of answers."""
+    assert answered(tmp_path, "chartqa", "[2018, 2019]", "csv").answer == "[2018, 2019]"
+    assert answered(tmp_path, "chartqa", "12%", "csv").answer == "12%"
+
+
+def test_a_table_is_refused_where_its_cells_do_not_fit_its_header(tmp_path):
+    for text, said in (
+        ("question,answer,answer\na,b,c\n", "has the column 'answer' twice"),
+        ("question,image\na,b,c\n", "row 1 has 3 cells, the header 2"),
+        ('question,image\na,"b\n', "cannot be read as a table"),
+        ("question,image\n", "has no rows"),
+    ):
+        (tmp_path / "x.csv").write_text(text)
+        with pytest.raises(BrokenFileError, match=said):
+            load_task("chartqa", str(tmp_path / "x.csv"))
+
+
+def test_of_several_files_in_a_folder_one_has_to_be_named(tmp_path):
+    for name in ("a.jsonl", "b.csv"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(InvalidValueError, match=r"holds a.jsonl, b.csv; name one of these files"):
+        load_task("chartqa", str(tmp_path))
+    with pytest.raises(InvalidValueError, match="has no splits, but split=test was asked for"):
+        load_task("chartqa:split=test", str(tmp_path / "a.jsonl"))

@@ -13,8 +13,9 @@ from paretoprune.problems.load import load_problem
 from paretoprune.problems.token_pruning import exact_candidate
 from paretoprune.schedules import KeepSchedule
 from paretoprune.tasks.areas import areas_of, equalised, unevenness
-from paretoprune.tasks.halves import SPLITS, split_of
-from paretoprune.tasks.load import load_task, nth_sample
+from paretoprune.tasks.base import Sample
+from paretoprune.tasks.halves import FEW_GROUPS, SPLITS, even_split, split_of
+from paretoprune.tasks.load import load_task, nth_sample, samples_there
 from paretoprune.tasks.minivqa.dataset import load_split
 from paretoprune.tasks.scoring import TokenShare
 
@@ -48,7 +49,7 @@ def conversations(folder, count=12, **changes):
 
 def test_conversations_give_their_first_question_and_answer(tmp_path):
     task = load_task("llava-instruct", conversations(tmp_path))
-    there = {s: [split_of(g) for g in task._groups].count(s) for s in SPLITS}
+    there = {s: task.available(s) for s in SPLITS}
     assert sum(there.values()) == 24
     search, heldout = (task(split, there[split]) for split in SPLITS)
     sample = search[0]
@@ -103,6 +104,75 @@ def test_folders_of_pictures_in_three_ways(tmp_path):
         load_task("pictures", str(tmp_path))
 
 
+def listed(folder, answer, *, name="metadata.jsonl", question='"what?"'):
+    """A folder of one picture, whose answer is written so into its list."""
+    picture().save(folder / "0.png")
+    rows = {
+        "metadata.jsonl": f'{{"file_name": "0.png", "question": {question}, "answer": {answer}}}\n',
+        "metadata.csv": f"file_name,question,answer\n0.png,what?,{answer}\n",
+    }
+    (folder / name).write_text(rows[name])
+    return load_task("pictures", str(folder)).records[0].answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "read"),
+    [
+        ('["yes"]', "yes"), ('["yes", " yes "]', "yes"), ("[3]", "3"), ('[""]', 0), ("3", "3"),
+        ("3.0", "3"), ("0.25", "0.25"), ("null", None), ('""', None), ('" "', None),
+        ('"none"', "none"), ('"nan"', "nan"), ('"[\'yes\']"', "['yes']"), ('"[1, 2]"', "[1, 2]"),
+        ('["yes", "no"]', 0), ("[]", 0), ('[["yes"]]', 0), ('{"text": "yes"}', 0), ("true", 0),
+        ("[null]", 0), ('["yes", null]', 0), ("[true]", 0), ('[{"answer": "yes"}]', "yes"),
+        ('[{"text": "yes"}]', 0), ("[1, 2]", 0), ('["yes", 3]', 0),
+    ],
+)  # fmt: skip
+def test_an_answer_in_json_is_read_or_refused(tmp_path, answer, read):
+    """A list was taken as the text that Python shows it as: `['yes']`."""
+    if read != 0:
+        assert listed(tmp_path, answer) == read
+        return
+    with pytest.raises(
+        BrokenFileError, match=r"metadata.jsonl, row 1: column 'answer' is .*; allo"
+    ):
+        listed(tmp_path, answer)
+
+
+@pytest.mark.parametrize(
+    ("cell", "read"),
+    [
+        ("yes", "yes"), ("['yes']", "yes"), ('"[""yes""]"', "yes"), ('"[""yes"", ""no""]"', 0),
+        ("", None), ("none", "none"), ("3.0", "3.0"), ('"[1, 2]"', "[1, 2]"), ("[Yes]", "[Yes]"),
+        ("True", "True"), ("{}", "{}"), ("[" * 5000, "[" * 5000),
+    ],
+)  # fmt: skip
+def test_an_answer_in_a_cell_is_a_text_or_a_list_of_texts(tmp_path, cell, read):
+    if read != 0:
+        assert listed(tmp_path, cell, name="metadata.csv") == read
+        return
+    with pytest.raises(BrokenFileError, match=r"metadata.csv, row 1: .*; allowed: one answer: its"):
+        listed(tmp_path, cell, name="metadata.csv")
+
+
+def test_what_cannot_be_shown_is_refused_all_the_same(tmp_path):
+    """Nested less deeply than the reader of JSON goes, and deeper than `repr` does from here."""
+    nested = "[" * 900 + "]" * 900
+    with pytest.raises(BrokenFileError, match=r"row 1: column 'answer' is .{3,80}; allowed|nested"):
+        listed(tmp_path, nested)
+    with pytest.raises(BrokenFileError, match=r"row 1: column 'question' is .{3,80}; all|nested"):
+        listed(tmp_path, '"x"', question=nested)
+
+
+def test_samples_from_python_have_texts():
+    """A list as answer was tokenised as a batch."""
+    for wrong in (["yes"], 3, True, b"yes"):
+        with pytest.raises(
+            InvalidValueError, match="sample 'a': the answer is .*; allowed: a text"
+        ):
+            Sample("a", None, "what?", wrong, "all")
+    with pytest.raises(InvalidValueError, match="the prompt is None"):
+        Sample("a", None, None, "yes", "all")
+
+
 def test_what_does_not_fit_is_one_sentence(tmp_path):
     with pytest.raises(BrokenFileError, match="'nowhere' do not exist"):
         load_task("pictures", "nowhere")
@@ -114,7 +184,7 @@ def test_what_does_not_fit_is_one_sentence(tmp_path):
     with pytest.raises(InvalidValueError, match="new_tokens must be 1 or more, got 0"):
         load_task("llava-instruct:new_tokens=0", data)
     (tmp_path / "broken.json").write_text("{")
-    with pytest.raises(BrokenFileError, match=r"cannot read .*broken.json as JSON"):
+    with pytest.raises(BrokenFileError, match=r"broken.json is not JSON: "):
         load_task("llava-instruct", str(tmp_path / "broken.json"))
 
 
@@ -198,3 +268,87 @@ def test_a_search_needs_no_answers(tmp_path):
     assert one.metrics["kl_to_dense"] < two.metrics["kl_to_dense"]
     assert one.metrics["accuracy"] >= two.metrics["accuracy"]
     assert problem.relaxation().samples == 12
+
+
+def drawn(folder, count, questions=2, *, answer=True):
+    """A folder of drawn pictures, each with so many questions, as a newcomer writes it."""
+    folder.mkdir(exist_ok=True)
+    rows = ["file_name,question,answer"]
+    for number, sample in enumerate(load_split("heldout", count)):
+        Image.fromarray(sample.image).save(folder / f"{number}.png")
+        rows += [f"{number}.png,{sample.prompt},{sample.answer if answer else ''}"] * questions
+    (folder / "metadata.csv").write_text("\n".join(rows) + "\n")
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("count", "questions", "halves"), [(2, 2, [2, 2]), (3, 2, [2, 4]), (5, 2, [4, 6])]
+)
+def test_a_few_pictures_are_searched_on_as_they_are(tmp_path, count, questions, halves):
+    """Five with ten questions were refused by two messages that contradicted each other."""
+    data = drawn(tmp_path, count, questions, answer=False)
+    problem = load_problem(task="pictures", data=data)
+    there = [problem.samples, problem.heldout.samples]
+    assert sorted(map(len, there)) == halves
+    assert not set.intersection(*({s.group for s in half} for half in there))
+    (note,) = [note for note in problem.notes() if "say little" in note]
+    least = min(halves)
+    assert f"of {least} is up to {0.5 / least**0.5:.2f}" in note
+    explicit = load_problem(task="pictures", data=data, search_size=2, heldout_size=2)
+    assert len(explicit.samples) == len(explicit.heldout.samples) == 2
+
+
+@pytest.mark.parametrize(
+    ("count", "questions", "said"),
+    [
+        (1, 1, "part of pictures in .* is empty: of its 1 picture.*; 2 or more are needed"),
+        (1, 10, "part of pictures in .* is empty: of its 1 picture.*; 2 or more are needed"),
+        (2, 1, r"has 1 sample\(s\); at least 2 are needed in each: add pictures or questions"),
+        (3, 1, r"has 1 sample\(s\); at least 2 are needed in each: add pictures or questions"),
+    ],
+)
+def test_too_few_pictures_are_refused_in_one_sentence(tmp_path, count, questions, said):
+    data = drawn(tmp_path, count, questions)
+    with pytest.raises(InvalidValueError, match=said):
+        load_problem(task="pictures", data=data)
+
+
+def test_what_is_asked_for_beyond_the_data_is_refused_with_what_is_there(tmp_path):
+    data = drawn(tmp_path, 5)
+    with pytest.raises(InvalidValueError, match="ask for 6 or fewer"):
+        load_problem(task="pictures", data=data, search_size=7, heldout_size=4)
+
+
+def test_scoring_takes_what_a_small_folder_has(tmp_path):
+    """The default of 512 samples was refused, and so was what the refusal asked for."""
+    task = load_task("pictures", drawn(tmp_path, 5))
+    assert (samples_there(task, "search", 512), samples_there(task, "heldout", 512)) == (6, 4)
+    assert samples_there(load_split, "heldout", 512) == 512
+
+
+def test_data_on_which_a_model_needs_no_picture_say_what_to_do(tmp_path):
+    drawn(tmp_path, 4)
+    text = (tmp_path / "metadata.csv").read_text()
+    rows = [f"{line.rpartition(',')[0]},zebra" for line in text.splitlines()[1:]]
+    (tmp_path / "metadata.csv").write_text("\n".join(["file_name,question,answer", *rows]) + "\n")
+    with pytest.raises(InvalidValueError, match=r"nothing to trade off; .*\(answers=dense\) ask"):
+        load_problem(task="pictures", data=str(tmp_path))
+
+
+groupings = st.lists(st.integers(0, 120), min_size=1, max_size=300).map(lambda n: list(map(str, n)))
+
+
+@settings(deadline=None)
+@given(groupings, st.randoms(use_true_random=False))
+def test_few_groups_are_dealt_evenly_whatever_their_order(groups, randomness):
+    parts = even_split(groups)
+    sizes = {part: sum(parts[g] == part for g in groups) for part in SPLITS}
+    shuffled = list(groups)
+    randomness.shuffle(shuffled)
+    assert even_split(shuffled) == parts
+    if len(parts) >= FEW_GROUPS:
+        assert parts == {group: split_of(group) for group in parts}
+    else:
+        # the last group that was dealt went to the smaller part
+        assert abs(sizes["search"] - sizes["heldout"]) <= max(map(groups.count, parts))
+        assert len(parts) < 2 or all(sizes.values())

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from paretoprune.errors import BrokenFileError
+from paretoprune.files import require_regular
 
 VALUES = "values"
 """Key of the JSON text in the file's header."""
@@ -38,10 +39,11 @@ class GradientState:
     @classmethod
     def load(cls, file: Path) -> GradientState:
         """Read what `save` wrote; raises `BrokenFileError` naming the file."""
+        require_regular(file, "state of a search")
         try:
             with safe_open(file, framework="pt") as stored:
                 tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
                 values = json.loads((stored.metadata() or {})[VALUES])
-        except (OSError, SafetensorError, ValueError, KeyError) as error:
+        except (OSError, SafetensorError, ValueError, KeyError, RecursionError) as error:
             raise BrokenFileError(f"cannot read a search's state from {file}: {error}") from error
         return cls(tensors, values)

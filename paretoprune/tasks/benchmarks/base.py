@@ -108,6 +108,10 @@ class Benchmark(ABC):
         rows = [self.table.row(self._rows[number]) for number in chosen]
         return [sample for row in rows for sample in self.samples(row)]
 
+    def available(self, split: str) -> int:
+        """The most samples that a part has."""
+        return self.per_row * sum(split_of(group) == split for group in self._groups)
+
     def nth(self, split: str, number: int, *, seed: int = 0) -> Sample:
         """Sample `number`, from 0, of a part, in the order of the seed; reads one row's picture."""
         there = sum(split_of(group) == split for group in self._groups)

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from paretoprune.tasks.answers import relaxed_accuracy
+from paretoprune.tasks.answers import best_relaxed
 from paretoprune.tasks.base import Sample
 from paretoprune.tasks.benchmarks.base import Benchmark
 from paretoprune.tasks.rows import Row
@@ -30,20 +30,21 @@ class ChartQA(Benchmark):
 
     def group(self, row: Row) -> str:
         """The question with its answer: the data have no ids."""
-        return f"{row.text('question')}/{row.text('answer')}"
+        several = isinstance(row.values["answer"], list)
+        return f"{row.text('question')}/{(row.answers if several else row.text)('answer')}"
 
     def samples(self, row: Row) -> list[Sample]:
         """The question, and the instruction behind it."""
-        answer = row.texts("answer")[0]
+        answers = row.answers("answer")
         kind = row.text("type", "split") if row.found("type", "split") else KINDS[0]
         return [
             Sample(
                 id=f"chartqa-{row.number}",
                 image=row.picture(),
                 prompt=self.asked(row.text("question")),
-                answer=answer,
+                answer=answers[0],
                 family=kind.removesuffix("_test").removeprefix("test_"),
-                scoring=Generation(partial(relaxed_accuracy, answer=answer), self.new_tokens),
+                scoring=Generation(partial(best_relaxed, answers=answers), self.new_tokens),
                 group=self.group(row),
             )
         ]

@@ -18,7 +18,7 @@ from PIL import Image
 from paretoprune.errors import BrokenFileError, InvalidValueError, UnknownNameError
 from paretoprune.tasks.areas import Size, equalised
 from paretoprune.tasks.base import Sample
-from paretoprune.tasks.halves import choose, split_of
+from paretoprune.tasks.halves import choose, even_split
 from paretoprune.tasks.picture import picture_size, read_picture
 from paretoprune.tasks.scoring import TokenShare
 
@@ -77,6 +77,7 @@ class Calibration(ABC):
         if not self.records:
             raise BrokenFileError(f"{self.label} has no question about a picture")
         self._groups = [record.picture for record in self.records]
+        self._parts = even_split(self._groups)
 
     @abstractmethod
     def read(self, path: Path) -> list[Record]:
@@ -100,18 +101,24 @@ class Calibration(ABC):
 
     def __call__(self, split: str, size: int, *, seed: int = 0) -> list[Sample]:
         """At most `size` samples of the part `search` or `heldout`; a picture is in one alone."""
-        chosen = choose(self._groups, split, size, seed=seed, data=self.label)
-        return [self._sample(number) for number in chosen]
+        return [self._sample(number) for number in self._chosen(split, size, seed)]
+
+    def available(self, split: str) -> int:
+        """The number of samples in a part."""
+        return sum(self._parts[group] == split for group in self._groups)
 
     def nth(self, split: str, number: int, *, seed: int = 0) -> Sample:
         """Sample `number`, from 0, of a part, in the order of the seed."""
-        there = sum(split_of(group) == split for group in self._groups)
+        there = self.available(split)
         if number >= there:
             raise InvalidValueError(
                 f"sample {number}: the {split} part of {self.label} has {there}, from 0"
             )
-        chosen = choose(self._groups, split, there, seed=seed, data=self.label)
-        return self._sample(chosen[number])
+        return self._sample(self._chosen(split, there, seed)[number])
+
+    def _chosen(self, split: str, size: int, seed: int) -> list[int]:
+        part_of = self._parts.__getitem__
+        return choose(self._groups, split, size, seed=seed, data=self.label, part_of=part_of)
 
     def _sample(self, number: int) -> Sample:
         record = self.records[number]

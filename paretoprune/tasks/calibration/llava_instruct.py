@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from paretoprune.errors import BrokenFileError
+from paretoprune.errors import BrokenFileError, shown
+from paretoprune.files import read_json
 from paretoprune.tasks.calibration.base import Calibration, Record
 from paretoprune.tasks.rows import inside
 
@@ -30,10 +30,7 @@ class LLaVAInstruct(Calibration):
         """Records of all conversations with a picture."""
         if path.is_dir():
             raise BrokenFileError(f"{self.label}: needs the JSON file, not the folder it lies in")
-        try:
-            rows = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise BrokenFileError(f"cannot read {path} as JSON: {error}") from error
+        rows = read_json(path, "conversations", None)
         if not isinstance(rows, list):
             raise BrokenFileError(f"{path} holds a {type(rows).__name__}; allowed: a list")
         folder = path.parent if self._images is None else Path(self._images).expanduser()
@@ -45,12 +42,12 @@ class LLaVAInstruct(Calibration):
     def _record(self, row: Any, number: int, folder: Path) -> Record | None:
         where = f"{self.label}, entry {number}"
         if not isinstance(row, dict):
-            raise BrokenFileError(f"{where} is {row!r}; allowed: an object")
+            raise BrokenFileError(f"{where} is {shown(row)}; allowed: an object")
         if row.get("image") is None:
             return None
         name = row["image"]
         if not isinstance(name, str):
-            raise BrokenFileError(f"{where}: 'image' is {name!r}; allowed: a file name")
+            raise BrokenFileError(f"{where}: 'image' is {shown(name)}; allowed: a file name")
         turns = row.get("conversations")
         if not isinstance(turns, list) or not all(
             isinstance(t, dict) and isinstance(t.get("value"), str) for t in turns
@@ -61,7 +58,7 @@ class LLaVAInstruct(Calibration):
         sides = [turn.get("from") for turn in turns[:2]]
         if sides not in (["human", "gpt"], ["human"]):
             raise BrokenFileError(
-                f"{where}: a conversation begins with 'human' and then 'gpt', got {sides!r}"
+                f"{where}: a conversation begins with 'human' and then 'gpt', got {shown(sides)}"
             )
         question = turns[0]["value"].replace(PLACEHOLDER, "").strip()
         if not question:

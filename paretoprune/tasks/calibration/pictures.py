@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from paretoprune.errors import BrokenFileError
+from paretoprune.errors import BrokenFileError, shown
+from paretoprune.files import read_rows, read_text
 from paretoprune.tasks.calibration.base import Calibration, Record
-from paretoprune.tasks.rows import inside
+from paretoprune.tasks.rows import ANSWERS, accepted_answers, inside
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 LISTS = ("metadata.csv", "metadata.jsonl")
@@ -36,7 +34,8 @@ class Pictures(Calibration):
             raise BrokenFileError(f"{self.label}: needs a folder of pictures, not a file")
         listed = next((path / name for name in LISTS if (path / name).exists()), None)
         if listed is not None:
-            return [self._listed(listed, n, row) for n, row in enumerate(_rows(listed), start=1)]
+            rows = read_rows(listed, "list of questions")
+            return [self._listed(listed, n, row) for n, row in enumerate(rows, start=1)]
         pictures = sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES)
         return [self._beside(path, file) for file in pictures]
 
@@ -48,17 +47,16 @@ class Pictures(Calibration):
                 value = self._question
             if not isinstance(value, str) or not value.strip():
                 raise BrokenFileError(
-                    f"{where}: column {column!r} is {row.get(column)!r}; allowed: a text that is "
-                    "not empty"
+                    f"{where}: column {column!r} is {shown(row.get(column))}; allowed: a text that "
+                    "is not empty"
                 )
-        answer = row.get("answer")
         file = inside(listed.parent, row["file_name"], where)
         return Record(
             name=str(number),
             picture=file.relative_to(listed.parent.resolve()).as_posix(),
             file=file,
             question=(row.get("question") or self._question or "").strip(),
-            answer=str(answer).strip() or None if answer is not None else None,
+            answer=_answer(row.get("answer"), where, written=listed.suffix == ".csv"),
         )
 
     def _beside(self, folder: Path, file: Path) -> Record:
@@ -66,7 +64,7 @@ class Pictures(Calibration):
         real = inside(folder, name, self.label)  # a link may lead out
         picture = real.relative_to(folder.resolve()).as_posix()
         text = file.with_suffix(".txt")
-        question = text.read_text(encoding="utf-8").strip() if text.exists() else self._question
+        question = read_text(text, "question").strip() if text.exists() else self._question
         if not question:
             raise BrokenFileError(
                 f"{self.label}: picture {name!r} has no question; put one into "
@@ -75,17 +73,12 @@ class Pictures(Calibration):
         return Record(name=name, picture=picture, file=file, question=question)
 
 
-def _rows(file: Path) -> Iterator[dict[str, Any]]:
-    try:
-        with file.open(encoding="utf-8", newline="") as lines:
-            if file.suffix == ".csv":
-                yield from csv.DictReader(lines)
-                return
-            for line in lines:
-                if line.strip():
-                    row = json.loads(line)
-                    if not isinstance(row, dict):
-                        raise BrokenFileError(f"{file} has the line {line[:40]!r}, no object")
-                    yield row
-    except (OSError, ValueError, csv.Error) as error:
-        raise BrokenFileError(f"cannot read {file}: {error}") from error
+def _answer(value: object, where: str, *, written: bool) -> str | None:
+    """The one answer that a value gives; None for an empty one."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    found = accepted_answers(value, written=written)
+    if len(found) != 1:
+        allowed = "one answer: its tokens are what outcomes count" if found else ANSWERS
+        raise BrokenFileError(f"{where}: column 'answer' is {shown(value)}; allowed: {allowed}")
+    return found[0]
