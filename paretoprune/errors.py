@@ -45,6 +45,15 @@ class MissingDependencyError(ParetopruneError, ImportError):
     """An optional package is needed; the message says how to install it."""
 
 
+def not_installed(need: str, package: str) -> MissingDependencyError:
+    """The error for what `need` says, where `package` is missing.
+
+    The command names the package itself: unlike an extra of ours, it can be installed beside a
+    checkout that pip knows nothing of.
+    """
+    return MissingDependencyError(f"{need}; install it with: pip install {package}")
+
+
 class UnsupportedError(ParetopruneError, TypeError):
     """Two valid things that do not work together, such as a gradient search on a black box."""
 

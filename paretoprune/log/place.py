@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from paretoprune.errors import BrokenFileError, InvalidValueError, MissingDependencyError
+from paretoprune.errors import BrokenFileError, InvalidValueError, not_installed
 from paretoprune.files import read_stored, write_whole
 
 LOG_NAME = "study.db"
@@ -182,6 +182,4 @@ def _require_driver() -> None:
     try:
         import psycopg  # noqa: F401
     except ImportError as error:
-        raise MissingDependencyError(
-            'a log in PostgreSQL needs psycopg: pip install "paretoprune[postgresql]"'
-        ) from error
+        raise not_installed("a log in PostgreSQL needs psycopg", "'psycopg[binary]'") from error
