@@ -32,7 +32,8 @@ from paretoprune.study import (
 
 HELDOUT = "held-out"
 """Begins the name of the study that holds what held-out data say of these fronts."""
-HELDOUT_BATCH = 64
+HELDOUT_BATCH = 16
+"""Small enough to tell the time left, and to lose little by an interruption."""
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -217,8 +217,17 @@ class Problem(ABC):
             "it; choose a sampler such as 'tpe'"
         )
 
-    def examples(self, candidates: Mapping[str, Candidate], count: int) -> list[Example]:
-        """What candidates, by label, keep of `count` samples; [] where there is nothing to see."""
+    def examples(
+        self,
+        candidates: Mapping[str, Candidate],
+        count: int,
+        *,
+        observe: Callable[[int, int], None] | None = None,
+    ) -> list[Example]:
+        """What candidates, by label, keep of `count` samples; [] where there is nothing to see.
+
+        `observe` is told done and total.
+        """
         return []
 
     def published(self) -> list[Published]:

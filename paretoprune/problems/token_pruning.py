@@ -456,7 +456,13 @@ class TokenPruning(Problem):
             return None
         return self.sample_costs.timer.measured_again([self.configuration(c) for c in candidates])
 
-    def examples(self, candidates: Mapping[str, Candidate], count: int) -> list[Example]:
+    def examples(
+        self,
+        candidates: Mapping[str, Candidate],
+        count: int,
+        *,
+        observe: Callable[[int, int], None] | None = None,
+    ) -> list[Example]:
         """What candidates keep of the first sample of each of `count` question families.
 
         [] where the model's family does not say where its visual tokens stand.
@@ -465,16 +471,19 @@ class TokenPruning(Problem):
         chosen = [s for s in self.samples if first[s.family] is s][:count]
         found = {label: self.configuration(c) for label, c in candidates.items()}
         wanted = [Wanted(label, c.policy or c.schedule, c.pruner) for label, c in found.items()]
-        try:
-            return [
-                kept_tokens(
+        shown = []
+        for done, sample in enumerate(chosen):
+            if observe is not None:
+                observe(done, len(chosen))
+            try:
+                kept = kept_tokens(
                     self.adapter, Question.of(sample), wanted,
                     model_name=self.model_name, most_side=EXAMPLE_SIDE,
-                )
-                for sample in chosen
-            ]  # fmt: skip
-        except UnsupportedError:
-            return []
+                )  # fmt: skip
+            except UnsupportedError:
+                return []
+            shown.append(kept)
+        return shown
 
     def published(self) -> list[Published]:
         """The presets, carried to this model's depth."""
