@@ -18,7 +18,7 @@ from paretoprune.errors import (
     InUseError,
     InvalidValueError,
     ParetopruneError,
-    shown,
+    brief,
 )
 from paretoprune.judging import Study, hypervolume_of, summarise
 from paretoprune.log import StudyLog
@@ -41,7 +41,8 @@ from paretoprune.study import (
 
 HELDOUT = "held-out"
 """Begins the name of the study that holds what held-out data say of these fronts."""
-HELDOUT_BATCH = 64
+HELDOUT_BATCH = 16
+"""Small enough to tell the time left, and to lose little by an interruption."""
 
 
 @dataclass
@@ -101,12 +102,12 @@ def compare(
     """
     if not isinstance(log, StudyLog | None):
         raise InvalidValueError(
-            f"log is a paretoprune.log.StudyLog(Path(folder)), or None, got {shown(log)}"
+            f"log is a paretoprune.log.StudyLog(Path(folder)), or None, got {brief(log)}"
         )
     if not isinstance(reference, Reference | None):
         raise InvalidValueError(
             "reference is what paretoprune.reference.reference_front(problem) returns, or None, "
-            f"got {shown(reference)}"
+            f"got {brief(reference)}"
         )
     specs = _specs(strategies)
     seeds = _seeds(seeds)
@@ -173,7 +174,7 @@ def _specs(strategies: Strategy | Sequence[Strategy]) -> list[StrategySpec]:
     if isinstance(strategies, str | StrategySpec | type | SearchStrategy):
         return [StrategySpec.of(strategies)]
     if not isinstance(strategies, Iterable):
-        raise InvalidValueError(f"strategies are one or a list of them, got {shown(strategies)}")
+        raise InvalidValueError(f"strategies are one or a list of them, got {brief(strategies)}")
     return [StrategySpec.of(strategy) for strategy in strategies]
 
 
@@ -203,7 +204,7 @@ def check(
     """Find every mistake before the first evaluation is paid for; raises what names it."""
     if not isinstance(problem, Problem):
         raise InvalidValueError(
-            f"a comparison searches a paretoprune.Problem, got {shown(problem)}; "
+            f"a comparison searches a paretoprune.Problem, got {brief(problem)}; "
             "paretoprune.as_problem makes one of a function"
         )
     if not specs:

@@ -17,7 +17,7 @@ from transformers import BatchFeature, PretrainedConfig, PreTrainedModel
 from paretoprune.adapters.base import Adapter
 from paretoprune.adapters.load import FOREIGN, adapter_class, find_checkpoint, load_adapter
 from paretoprune.adapters.verify import try_decoder
-from paretoprune.errors import BrokenFileError, InvalidValueError, UnsupportedError, plain, shown
+from paretoprune.errors import BrokenFileError, InvalidValueError, UnsupportedError, brief, plain
 from paretoprune.options import listed
 from paretoprune.policies.base import Policy
 from paretoprune.policies.files import (
@@ -67,7 +67,7 @@ def pruned(
     if not isinstance(model, PreTrainedModel):
         raise InvalidValueError(
             "a transformers model is pruned, such as the `model` of load_adapter(...), got "
-            f"{shown(model)}"
+            f"{brief(model)}"
         )
     family = adapter_class(model.config.model_type)
     try_decoder(family, model)

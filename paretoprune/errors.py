@@ -28,7 +28,7 @@ def one_line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
 
 
-def shown(value: object, most: int = LONGEST_VALUE) -> str:
+def brief(value: object, most: int = LONGEST_VALUE) -> str:
     """A stranger's value for a message: its repr in one line, cut, whatever it holds."""
     try:
         text = " ".join(repr(value).split())
@@ -77,6 +77,15 @@ class UnknownNameError(ParetopruneError, KeyError):
 
 class MissingDependencyError(ParetopruneError, ImportError):
     """An optional package is needed; the message says how to install it."""
+
+
+def not_installed(need: str, package: str) -> MissingDependencyError:
+    """The error for what `need` says, where `package` is missing.
+
+    The command names the package itself: unlike an extra of ours, it can be installed beside a
+    checkout that pip knows nothing of.
+    """
+    return MissingDependencyError(f"{need}; install it with: pip install {package}")
 
 
 class UnsupportedError(ParetopruneError, TypeError):

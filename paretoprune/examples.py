@@ -6,7 +6,7 @@ there, and the first held-out sample of each of a few question families.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from paretoprune.comparison import Comparison
 from paretoprune.kept import Examples
@@ -18,10 +18,16 @@ BUDGETS = (0.5, 0.25)
 """Relative compute at which schedules are shown."""
 
 
-def examples_of(comparison: Comparison, count: int = DEFAULT_COUNT) -> Examples | None:
+def examples_of(
+    comparison: Comparison,
+    count: int = DEFAULT_COUNT,
+    *,
+    observe: Callable[[int, int], None] | None = None,
+) -> Examples | None:
     """Run a few configurations of the best front on `count` held-out samples, and record it.
 
     None where nothing can be shown: without held-out data, keep schedules or places of tokens.
+    `observe` is told done and total, in samples.
     """
     heldout = comparison.problem.heldout
     chosen = points_to_show(comparison.summary)
@@ -34,7 +40,7 @@ def examples_of(comparison: Comparison, count: int = DEFAULT_COUNT) -> Examples 
     candidates: dict[str, Candidate] = {
         label: study.evaluations[point.trial].candidate for label, point in chosen
     }
-    found = heldout.examples(candidates, count)
+    found = heldout.examples(candidates, count, observe=observe)
     return Examples(label=first.label, seed=first.seed, examples=found) if found else None
 
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from paretoprune.errors import BrokenFileError, ParetopruneError, plain, shown
+from paretoprune.errors import BrokenFileError, ParetopruneError, brief, plain
 
 MOST_BYTES = 1_000_000_000
 """No file of ours is larger: a larger one is not ours. Data may be."""
@@ -92,7 +92,7 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {shown(twice)} is there twice")
+        raise ValueError(f"the key {brief(twice)} is there twice")
     return found
 
 
@@ -103,7 +103,7 @@ def _refused(name: str) -> Any:
 def _finite(text: str) -> float:
     value = float(text)
     if math.isinf(value):
-        raise ValueError(f"{shown(text)[1:-1]} is too large a number")
+        raise ValueError(f"{brief(text)[1:-1]} is too large a number")
     return value
 
 
@@ -137,7 +137,7 @@ def read_rows(file: Path, kind: str) -> list[dict[str, Any]]:
         rows = [(n, parse_json(x, f"{where}, row {n}")) for n, x in enumerate(lines, start=1)]
     for number, row in rows:
         if not isinstance(row, dict):
-            raise BrokenFileError(f"{where}, row {number} is {shown(row)}; allowed: an object")
+            raise BrokenFileError(f"{where}, row {number} is {brief(row)}; allowed: an object")
     return [row for _, row in rows]
 
 
@@ -152,7 +152,7 @@ def _cells(text: str, separator: str, where: str) -> list[dict[str, Any]]:
         csv.field_size_limit(usual)
     for name in header:
         if header.count(name) > 1:
-            raise BrokenFileError(f"{where} has the column {shown(name)} twice")
+            raise BrokenFileError(f"{where} has the column {brief(name)} twice")
     for number, row in enumerate(rows, start=1):
         if len(row) > len(header):
             raise BrokenFileError(

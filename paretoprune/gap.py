@@ -34,6 +34,7 @@ def gradients_of(
 
     The best seed of a strategy is that of highest hypervolume: running every seed's points again
     would take as long as the searches. `observe` is told done and total.
+    After Ctrl-C the gap covers what was measured, marked `interrupted`.
     """
     traced = [study for study in studies if study.trace is not None]
     if not traced:
@@ -41,22 +42,29 @@ def gradients_of(
     best: dict[str, Study] = {}
     for study in sorted(traced, key=lambda s: -hypervolume_of(problem, s.evaluations)):
         best.setdefault(study.spec.label, study)
-    total = sum(_is_relaxed(s.evaluations[i]) for s in best.values() for i in s.front)
-    done = 0
-    found = []
-    for study in traced:
-        assert study.trace is not None
-        points = []
-        for trial in sorted(study.front) if best[study.spec.label] is study else []:
-            evaluation = study.evaluations[trial]
-            if _is_relaxed(evaluation):
-                if observe is not None:
-                    observe(done, total)
-                done += 1
-                with contextlib.suppress(UnsupportedError):  # a task that decodes freely
-                    points.append(gap_point(problem, evaluation, trial))
-        found.append(_study(study, study.trace, points))
-    stored = Gradients(studies=found)
+    wanted = [
+        (label, trial)
+        for label, study in best.items()
+        for trial in sorted(study.front)
+        if _is_relaxed(study.evaluations[trial])
+    ]
+    points: dict[str, list[GapPoint]] = {label: [] for label in best}
+    interrupted = False
+    try:
+        for done, (label, trial) in enumerate(wanted):
+            if observe is not None:
+                observe(done, len(wanted))
+            with contextlib.suppress(UnsupportedError):  # a task that decodes freely
+                points[label].append(gap_point(problem, best[label].evaluations[trial], trial))
+    except KeyboardInterrupt:
+        interrupted = True
+    found = [
+        _study(study, study.trace, points[label] if best[label] is study else [])
+        for study in traced
+        if study.trace is not None
+        for label in [study.spec.label]
+    ]
+    stored = Gradients(studies=found, interrupted=interrupted)
     return stored if reference is None else against(stored, reference.stored())
 
 

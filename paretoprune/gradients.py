@@ -94,10 +94,14 @@ class GradientStudy(_Stored):
 
 
 class Gradients(_Stored):
-    """All gradient searches of a results folder; `reference` names the grid of `GapPoint.grid`."""
+    """All gradient searches of a results folder; `reference` names the grid of `GapPoint.grid`.
+
+    `interrupted` says that relaxation gaps were still to be measured.
+    """
 
     format: Literal["paretoprune-gradients/1"] = "paretoprune-gradients/1"
     reference: str | None = None
+    interrupted: bool = False
     studies: list[GradientStudy]
 
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from paretoprune.errors import BrokenFileError
 from paretoprune.files import read_stored, write_whole
+from paretoprune.gradients import read_gradients
 from paretoprune.results import SUMMARY_NAME, Summary, read_summary
 from paretoprune.study_file import STUDY_NAME, Case, StudyFile, read_study
 
@@ -89,8 +90,11 @@ def cases_to_resume(folder: Path) -> list[Case]:
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether a comparison has come to its end."""
-    return (folder / SUMMARY_NAME).exists() and not read_summary(folder).interrupted
+    """Whether a comparison has come to its end, its relaxation gaps included."""
+    if not (folder / SUMMARY_NAME).exists() or read_summary(folder).interrupted:
+        return False
+    gradients = read_gradients(folder)
+    return gradients is None or not gradients.interrupted
 
 
 def read_cases(folder: Path) -> list[Case]:

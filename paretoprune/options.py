@@ -11,7 +11,7 @@ from functools import partial
 from numbers import Integral, Real
 from typing import Any, TypeGuard
 
-from paretoprune.errors import InvalidValueError, UnknownNameError, shown
+from paretoprune.errors import InvalidValueError, UnknownNameError, brief
 
 
 def read_option(owner: str, text: str) -> tuple[str, float | int | str | bool]:
@@ -104,7 +104,7 @@ def whole_number(name: str, value: object, least: int = 0) -> int:
 def listed(what: str, value: object) -> list[Any]:
     """`value` as a list; raises `InvalidValueError` for a text, and for what has no parts."""
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
-        raise InvalidValueError(f"{what} are a list, got {shown(value)}")
+        raise InvalidValueError(f"{what} are a list, got {brief(value)}")
     return list(value)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,7 +17,7 @@ from paretoprune.errors import (
     InvalidValueError,
     UnknownNameError,
     UnsupportedError,
-    shown,
+    brief,
 )
 from paretoprune.options import is_number
 from paretoprune.space import SearchSpace, Value
@@ -85,7 +85,7 @@ class Candidate:
     def __post_init__(self) -> None:
         if not isinstance(self.values, Mapping):
             raise InvalidValueError(
-                f"a candidate has values by the names of its knobs, got {shown(self.values)}"
+                f"a candidate has values by the names of its knobs, got {brief(self.values)}"
             )
         if not is_number(self.share) or not 0 < self.share <= 1:  # nan too
             raise InvalidValueError(
@@ -127,22 +127,22 @@ class Evaluation:
     def __post_init__(self) -> None:
         if not isinstance(self.candidate, Candidate):
             raise InvalidValueError(
-                f"an evaluation is of a paretoprune.Candidate, got {shown(self.candidate)}"
+                f"an evaluation is of a paretoprune.Candidate, got {brief(self.candidate)}"
             )
         if not is_number(self.cost):
             raise InvalidValueError(f"the cost of an evaluation is a number, got {self.cost!r}")
         if self.outcomes is not None and getattr(self.outcomes, "ndim", None) != 1:
             raise InvalidValueError(
                 "outcomes are an array of one number per sample, [samples], got "
-                f"{shown(self.outcomes)}"
+                f"{brief(self.outcomes)}"
             )
         if not isinstance(self.objectives, Mapping):
             raise InvalidValueError(
-                f"an evaluation has objectives by name, got {shown(self.objectives)}"
+                f"an evaluation has objectives by name, got {brief(self.objectives)}"
             )
         if self.failure is None:
             told = (
-                f"objectives must be finite numbers, got {shown(dict(self.objectives))}; report a "
+                f"objectives must be finite numbers, got {brief(dict(self.objectives))}; report a "
                 "failed evaluation with failure='...'"
             )
             values = self.objectives.values()
@@ -261,8 +261,17 @@ class Problem(ABC):
             "it; choose a sampler such as 'tpe'"
         )
 
-    def examples(self, candidates: Mapping[str, Candidate], count: int) -> list[Example]:
-        """What candidates, by label, keep of `count` samples; [] where there is nothing to see."""
+    def examples(
+        self,
+        candidates: Mapping[str, Candidate],
+        count: int,
+        *,
+        observe: Callable[[int, int], None] | None = None,
+    ) -> list[Example]:
+        """What candidates, by label, keep of `count` samples; [] where there is nothing to see.
+
+        `observe` is told done and total.
+        """
         return []
 
     def published(self) -> list[Published]:

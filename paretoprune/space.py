@@ -11,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from paretoprune.errors import InvalidValueError, UnknownNameError, shown
+from paretoprune.errors import InvalidValueError, UnknownNameError, brief
 from paretoprune.options import is_number, listed
 
 Value: TypeAlias = float | int | str
@@ -162,7 +162,7 @@ class Categorical:
         for choice in choices:
             if not isinstance(choice, str):
                 raise InvalidValueError(
-                    f"knob {self.name!r}: each choice is a text, got {shown(choice)}"
+                    f"knob {self.name!r}: each choice is a text, got {brief(choice)}"
                 )
         if not choices or len(set(choices)) != len(choices):
             raise InvalidValueError(
@@ -205,7 +205,7 @@ def _check_name(knob: Knob) -> None:
         raise InvalidValueError(f"the name of a knob is text, got {knob.name!r}")
     if knob.when is not None and not isinstance(knob.when, Condition):
         raise InvalidValueError(
-            f"knob {knob.name!r}: when is a Condition(knob, values), got {shown(knob.when)}"
+            f"knob {knob.name!r}: when is a Condition(knob, values), got {brief(knob.when)}"
         )
 
 
@@ -237,7 +237,7 @@ class SearchSpace:
         for knob in listed("the knobs of a space", self.knobs):
             if not isinstance(knob, Knob):
                 raise InvalidValueError(
-                    f"knobs of a space are Int, Float or Categorical, got {shown(knob)}"
+                    f"knobs of a space are Int, Float or Categorical, got {brief(knob)}"
                 )
             if knob.name in seen:
                 raise InvalidValueError(f"two knobs are named {knob.name!r}")
@@ -277,7 +277,7 @@ class SearchSpace:
         for a name that is no knob or a choice that does not exist.
         """
         if not isinstance(values, Mapping):
-            raise InvalidValueError(f"values are by the names of knobs, got {shown(values)}")
+            raise InvalidValueError(f"values are by the names of knobs, got {brief(values)}")
         for name in values:
             if name not in self.names:
                 raise UnknownNameError("knob", name, self.names)

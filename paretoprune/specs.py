@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from paretoprune.errors import InvalidValueError, one_line, shown
+from paretoprune.errors import InvalidValueError, brief, one_line
 from paretoprune.options import check_options, defaults_of, read_options
 from paretoprune.problem import Problem
 from paretoprune.registry import strategies as registered
@@ -74,7 +74,7 @@ class StrategySpec:
         if not isinstance(strategy, SearchStrategy):
             raise InvalidValueError(
                 "a strategy is a name such as 'tpe', or a class or an instance of "
-                f"paretoprune.SearchStrategy, got {shown(strategy)}"
+                f"paretoprune.SearchStrategy, got {brief(strategy)}"
             )
         if "context" in vars(strategy):
             raise InvalidValueError(
@@ -89,7 +89,7 @@ class StrategySpec:
     def parse(cls, text: str) -> StrategySpec:
         """Read `grid:space=single-step`; raises on unknown names and malformed options."""
         if not isinstance(text, str):
-            raise InvalidValueError(f"a strategy is written as its name, got {shown(text)}")
+            raise InvalidValueError(f"a strategy is written as its name, got {brief(text)}")
         name, colon, rest = text.strip().partition(":")
         if registered.entry(name).is_plugin:
             registered.load(name)  # a broken plug-in shows before models load

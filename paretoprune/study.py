@@ -17,8 +17,8 @@ from paretoprune.errors import (
     InvalidValueError,
     ParetopruneError,
     UnknownNameError,
+    brief,
     one_line,
-    shown,
 )
 from paretoprune.options import whole_number
 from paretoprune.problem import Candidate, Evaluation, Problem
@@ -378,7 +378,7 @@ def _checked(problem: Problem, candidates: Sequence[Candidate], found: object) -
     if not isinstance(found, Sequence) or not all(isinstance(e, Evaluation) for e in found):
         raise InvalidValueError(
             f"problem {problem.name!r} must give a list of paretoprune.Evaluation, one per "
-            f"candidate, got {shown(found)}"
+            f"candidate, got {brief(found)}"
         )
     if len(found) != len(candidates):
         raise InvalidValueError(

@@ -24,7 +24,7 @@ from paretoprune.errors import (
     InvalidValueError,
     ParetopruneError,
     UnknownNameError,
-    shown,
+    brief,
 )
 from paretoprune.files import read_text, write_whole
 from paretoprune.specs import StrategySpec
@@ -280,7 +280,7 @@ def _explained(error: ErrorDetails, by: str) -> ParetopruneError:
     if error["type"] == "extra_forbidden":
         return UnknownNameError("setting", key[:100], StudyFile.model_fields)
     setting = by + (key.replace("_", "-") if by else key)
-    value = shown(error["input"], 100)
+    value = brief(error["input"], 100)
     if error["type"] == "value_error":
         return InvalidValueError(f"{setting}: {error['msg'].removeprefix('Value error, ')}")
     if error["type"] == "too_short":

@@ -28,8 +28,8 @@ from paretoprune.errors import (
     ParetopruneError,
     UnknownNameError,
     UnsupportedError,
+    brief,
     plain,
-    shown,
 )
 from paretoprune.files import require_regular
 from paretoprune.quiet import without_loading_bar
@@ -185,7 +185,7 @@ def find_checkpoint(model: str) -> tuple[str, bool]:
     """
     if not isinstance(model, str | Path) or not str(model).strip():
         raise InvalidValueError(
-            f"a model is named: embedded, by its directory, or as owner/model; got {shown(model)}"
+            f"a model is named: embedded, by its directory, or as owner/model; got {brief(model)}"
         )
     embedded = checkpoint_directory(str(model))
     source = str(embedded or model)

@@ -228,7 +228,7 @@ def _problem_of(name: str) -> Problem | None:
     """The first toy problem that a strategy can search."""
     from paretoprune.testing.layered import Layered
     from paretoprune.testing.relaxations import ToyPruning
-    from paretoprune.testing.strategies import STEPPED, Toy
+    from paretoprune.testing.toys import STEPPED, Toy
 
     for problem in (Toy(STEPPED), Layered(), ToyPruning(step_cost=0.5)):
         try:

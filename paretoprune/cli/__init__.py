@@ -28,12 +28,13 @@ from paretoprune.cli import reproduce as reproduce
 from paretoprune.cli import zoo as zoo
 
 # isort: on
-from paretoprune.cli.terminal import with_plain_warnings
+from paretoprune.cli.terminal import with_idle_threads_asleep, with_plain_warnings
 from paretoprune.errors import ParetopruneError
 
 
 def main() -> None:
     """Entry point: user errors become one sentence on standard error and exit code 2."""
+    with_idle_threads_asleep()
     with_plain_warnings()
     try:
         parallel.join()

@@ -23,13 +23,14 @@ def report(
     from paretoprune.kept import read_examples
     from paretoprune.matrix import read_matrix, read_summaries
     from paretoprune.report import write_report
-    from paretoprune.report.terminal import print_summary
+    from paretoprune.report.terminal import print_summary, print_written
 
     console = new_console()
     for name, summary in read_summaries(results).items():
         folder = results / name
         write_report(folder, summary, read_examples(folder), read_gradients(folder))
-        print_summary(console, summary, folder)
+        print_summary(console, summary)
+        print_written(console, folder)
     if read_matrix(results) is not None:
         from paretoprune.report.overview import print_overview, write_overview
 

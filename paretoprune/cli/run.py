@@ -23,11 +23,9 @@ if TYPE_CHECKING:
 
     from paretoprune.comparison import Comparison
     from paretoprune.executors import Placement
-    from paretoprune.gradients import Gradients
     from paretoprune.log import StudyLog
     from paretoprune.problem import Problem
     from paretoprune.reference import Reference
-    from paretoprune.results import Summary
 
 AS_THEY_ARE = (
     "search_size", "heldout_size", "data_seed", "levels", "objectives", "batch", "dtype", "device",
@@ -49,10 +47,10 @@ def run(study: StudyFile, cases: Sequence[Case], folder: Path, *, resume: bool =
         check_names(case.study)
     with interrupted_by_signals() as signals:
         if len(cases) == 1 and not cases[0].folder:
-            summary = run_case(console, cases[0].study, folder, resume=resume)
-            stopped, failed = summary.interrupted, summary.failure is not None
-            if summary.failure is not None:
-                typer.echo(f"paretoprune: {summary.failure}", err=True)
+            stopped, failure = run_case(console, cases[0].study, folder, resume=resume)
+            failed = failure is not None
+            if failed:
+                typer.echo(f"paretoprune: {failure}", err=True)
         else:
             stopped, failed = run_matrix(console, study, cases, folder, resume=resume)
     if stopped:
@@ -89,11 +87,10 @@ def run_matrix(
             continue
         console.rule(f"{number + 1} of {len(cases)}: {case.folder}", align="left")
         try:
-            summary = run_case(console, case.study, own, resume=resume)
-            interrupted = summary.interrupted
-            if summary.failure is not None:
+            interrupted, failure = run_case(console, case.study, own, resume=resume)
+            if failure is not None:
                 unjudged = True
-                typer.echo(f"paretoprune: {case.folder}: {summary.failure}", err=True)
+                typer.echo(f"paretoprune: {case.folder}: {failure}", err=True)
         except KeyboardInterrupt:  # between two studies: while a model loads, for instance
             interrupted = True
         except ParetopruneError as error:
@@ -107,25 +104,26 @@ def run_matrix(
     return interrupted, unjudged or any(record.failure for record in records)
 
 
-def run_case(console: Console, study: StudyFile, folder: Path, *, resume: bool = False) -> Summary:
-    """Run one comparison into `folder` and print it; the settings are there before it starts."""
+def run_case(
+    console: Console, study: StudyFile, folder: Path, *, resume: bool = False
+) -> tuple[bool, str | None]:
+    """Run one comparison into `folder` and print it; the settings are there before it starts.
+
+    Returns whether it was interrupted, in whichever phase, and what failed after the searches.
+    """
     with executor_of(study) as executor:
         return _run_case(console, study, folder, executor)
 
 
 def _run_case(
     console: Console, study: StudyFile, folder: Path, executor: Placement | None
-) -> Summary:
+) -> tuple[bool, str | None]:
     from paretoprune.comparison import check
     from paretoprune.comparison import compare as search
-    from paretoprune.examples import examples_of
-    from paretoprune.gradients import write_gradients
-    from paretoprune.kept import write_examples
     from paretoprune.log import StudyLog
     from paretoprune.problems.locate import is_location
     from paretoprune.provenance import begin
-    from paretoprune.report import write_report
-    from paretoprune.report.terminal import SearchProgress, print_summary
+    from paretoprune.report.terminal import SearchProgress, print_summary, print_written
     from paretoprune.results import write_results
     from paretoprune.specs import StrategySpec, fitting_strategies
     from paretoprune.track import Trackers
@@ -157,17 +155,12 @@ def _run_case(
                 settings={"problem": study.problem, "reference": wanted, **shown},
             )  # fmt: skip
             trackers.finish(comparison.summary)
-        summary = comparison.summary
-        write_results(folder, summary)
-        gradients = None if summary.interrupted else _gradients(console, comparison, found)
-        if gradients is not None:
-            write_gradients(folder, gradients)
-        examples = None if summary.interrupted else examples_of(comparison)
-        if examples is not None:
-            write_examples(folder, examples)
-        write_report(folder, summary, examples, gradients)
-    print_summary(console, summary, folder)
-    return summary
+        write_results(folder, comparison.summary)
+        print_summary(console, comparison.summary)  # before what may take as long as the search
+        console.print()
+        interrupted = _report(console, comparison, found, folder)
+    print_written(console, folder)
+    return interrupted, comparison.summary.failure
 
 
 def with_strategies(study: StudyFile) -> StudyFile:
@@ -277,40 +270,56 @@ def _is_relaxable(study: StudyFile) -> bool:
     return only is not None and only.relaxable
 
 
-def _gradients(
-    console: Console, comparison: Comparison, reference: Reference | None
-) -> Gradients | None:
-    """Curves and relaxation gaps of the gradient searches; Ctrl-C leaves them out."""
-    from rich.progress import Progress
+def _report(
+    console: Console, comparison: Comparison, reference: Reference | None, folder: Path
+) -> bool:
+    """Measure relaxation gaps, run example pictures and write the report.
 
+    Ctrl-C ends the measuring; the report has what there is by then. Returns whether it was pressed,
+    now or while searching.
+    """
+    from paretoprune.examples import examples_of
     from paretoprune.gap import gradients_of
+    from paretoprune.gradients import write_gradients
+    from paretoprune.kept import write_examples
+    from paretoprune.report import write_report
+    from paretoprune.report.terminal import phase
 
+    gradients = examples = None
+    interrupted = comparison.summary.interrupted
     try:
-        with Progress(console=console, transient=True) as bar:
-            line = bar.add_task("relaxation gap", total=None)
-            return gradients_of(
-                comparison.problem, comparison.studies, reference=reference,
-                observe=lambda done, total: bar.update(line, completed=done, total=total),
-            )  # fmt: skip
+        if not interrupted and any(study.trace is not None for study in comparison.studies):
+            with phase(console, "relaxation gap") as observe:
+                gradients = gradients_of(
+                    comparison.problem, comparison.studies, reference=reference, observe=observe
+                )
+        if gradients is not None:
+            write_gradients(folder, gradients)
+            interrupted = gradients.interrupted
+        if not interrupted:
+            with phase(console, "examples") as observe:
+                examples = examples_of(comparison, observe=observe)
+        if examples is not None:
+            write_examples(folder, examples)
     except KeyboardInterrupt:
-        return None
+        interrupted = True
+    if interrupted and not comparison.summary.interrupted:
+        console.print("Interrupted: the ranking is complete, the report lacks what was to follow.")
+    with phase(console, "report") as observe:
+        write_report(folder, comparison.summary, examples, gradients, observe=observe)
+    return interrupted
 
 
 def evaluate_reference(
     console: Console, task: Problem, name: str, log: StudyLog | None = None
 ) -> Reference:
     """Evaluate an exhaustive grid with a progress bar, and say what it was worth."""
-    from rich.progress import Progress
-
     from paretoprune.reference import reference_front
+    from paretoprune.report.terminal import phase
 
     recorder = None if log is None else log.study(f"reference {name}", task, {}, resume=True)
-    with Progress(console=console, transient=True) as bar:
-        line = bar.add_task(f"reference {name}", total=None)
-        found = reference_front(
-            task, name, recorder=recorder,
-            observe=lambda done, total: bar.update(line, completed=done, total=total),
-        )  # fmt: skip
+    with phase(console, f"reference {name}") as observe:
+        found = reference_front(task, name, recorder=recorder, observe=observe)
     stored = found.stored()
     console.print(
         f"Reference {name}: {stored.evaluations} configurations in {stored.seconds:.0f} s, "

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 DEFAULT_OUT = Path("paretoprune-results")
+WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
+"""How OpenMP's threads wait: in the standard, and in the words of GNU's, LLVM's and Intel's."""
 
 
 def new_console() -> Console:
@@ -60,6 +62,16 @@ def without_library_bars() -> None:
     logging.disable_progress_bar()
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     hub.set_verbosity_error()  # it prints each of its retries
+
+
+def with_idle_threads_asleep() -> None:
+    """Let OpenMP's threads sleep while they wait, unless the user has said how they wait.
+
+    By default they spin, which on shared cores holds up the very threads that they wait for. To be
+    called before torch is imported: OpenMP reads the environment once.
+    """
+    if not any(os.environ.get(name) for name in WAITING):
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 
 def with_plain_warnings() -> None:

@@ -13,7 +13,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from paretoprune.errors import InvalidValueError, MissingDependencyError
+from paretoprune.errors import InvalidValueError, not_installed
 from paretoprune.executors.transport import WorkerDied
 
 STORE_BYTES = 100 << 20
@@ -116,9 +116,7 @@ def connect(workers: int, cluster: str | None) -> Any:
     try:
         import ray
     except ImportError as error:
-        raise MissingDependencyError(
-            '--executor ray needs Ray: pip install "paretoprune[ray]"'
-        ) from error
+        raise not_installed("--executor ray needs Ray", "ray") from error
     if ray.is_initialized():
         return ray
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}

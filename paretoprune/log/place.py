@@ -18,12 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from paretoprune.errors import (
-    BrokenFileError,
-    InvalidValueError,
-    MissingDependencyError,
-    shown,
-)
+from paretoprune.errors import BrokenFileError, InvalidValueError, brief, not_installed
 from paretoprune.files import read_stored, write_whole
 
 LOG_NAME = "study.db"
@@ -61,7 +56,7 @@ class Place:
         return self.url.get_backend_name() == "sqlite"
 
     @property
-    def shown(self) -> str:
+    def brief(self) -> str:
         """The address for people: without driver and password."""
         return without_password(self.url)
 
@@ -85,7 +80,7 @@ def parse_storage(text: str) -> URL:
 
 def _read_url(text: str) -> URL:
     if not isinstance(text, str):
-        raise InvalidValueError(f"{WRITTEN}, got {shown(text)}")
+        raise InvalidValueError(f"{WRITTEN}, got {brief(text)}")
     begins = f"got one that begins with {text.partition(':')[0][:40]!r}"
     try:
         url = make_url(text)
@@ -207,6 +202,4 @@ def _require_driver() -> None:
     try:
         import psycopg  # noqa: F401
     except ImportError as error:
-        raise MissingDependencyError(
-            'a log in PostgreSQL needs psycopg: pip install "paretoprune[postgresql]"'
-        ) from error
+        raise not_installed("a log in PostgreSQL needs psycopg", "'psycopg[binary]'") from error

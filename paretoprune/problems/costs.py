@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from paretoprune.errors import InvalidValueError, UnknownNameError, shown
+from paretoprune.errors import InvalidValueError, UnknownNameError, brief
 from paretoprune.options import listed
 
 SCORE = "score"
@@ -28,7 +28,7 @@ def parse_objectives(names: str | Sequence[str]) -> tuple[str, ...]:
     """
     parts = names.split(",") if isinstance(names, str) else listed("objectives", names)
     for strange in (p for p in parts if not isinstance(p, str)):
-        raise InvalidValueError(f"an objective is named, got {shown(strange)}")
+        raise InvalidValueError(f"an objective is named, got {brief(strange)}")
     chosen = [ALIASES.get(p.strip(), p.strip()) for p in parts if p.strip()]
     for name in chosen:
         if name != SCORE and name not in COSTS:

@@ -21,8 +21,8 @@ from paretoprune.errors import (
     InvalidValueError,
     UnknownNameError,
     UnsupportedError,
+    brief,
     one_line,
-    shown,
 )
 from paretoprune.problem import Candidate, Evaluation, Objective, Problem
 from paretoprune.space import Knob, SearchSpace
@@ -154,7 +154,7 @@ class FunctionProblem(Problem):
         if not isinstance(returned, Mapping):
             raise InvalidValueError(
                 f"problem {self.name!r} must return its objectives by name, such as "
-                f"{{{names[0]!r}: 0.5, ...}}; it returned {shown(returned)}"
+                f"{{{names[0]!r}: 0.5, ...}}; it returned {brief(returned)}"
             )
         for name in names:
             if name not in returned:
@@ -165,7 +165,7 @@ class FunctionProblem(Problem):
             if figures is None:
                 raise InvalidValueError(
                     f"problem {self.name!r}: {key!r} must be a number or one number per sample, "
-                    f"got {shown(value)}"
+                    f"got {brief(value)}"
                 )
             if figures.ndim:
                 self._check_samples(str(key), len(figures))
@@ -254,7 +254,7 @@ def _checked_objectives(name: str, objectives: Sequence[Objective]) -> tuple[Obj
         if not isinstance(objective, Objective):
             raise InvalidValueError(
                 f"problem {name!r}: objectives are paretoprune.Objective(name, direction, ...), "
-                f"got {shown(objective)}"
+                f"got {brief(objective)}"
             )
     names = [objective.name for objective in given]
     if len(names) < 2 or len(set(names)) != len(names):
@@ -271,7 +271,7 @@ def _checked_space(name: str, knobs: Sequence[Knob]) -> SearchSpace:
         if not isinstance(knob, Knob):
             raise InvalidValueError(
                 f"problem {name!r}: knobs are paretoprune.Int, Float or Categorical, got "
-                f"{shown(knob)}"
+                f"{brief(knob)}"
             )
     if not given:
         raise InvalidValueError(f"problem {name!r} needs at least one knob to search")
@@ -281,12 +281,12 @@ def _checked_space(name: str, knobs: Sequence[Knob]) -> SearchSpace:
 def _check_parameters(name: str, function: Callable[..., Any], space: SearchSpace) -> bool:
     """Check that the function can be called with the knobs; return whether it takes a `split`."""
     if not callable(function):
-        raise InvalidValueError(f"problem {name!r} needs a function, got {shown(function)}")
+        raise InvalidValueError(f"problem {name!r} needs a function, got {brief(function)}")
     try:
         parameters = inspect.signature(function).parameters
     except ValueError as error:  # of a function written in C, for instance
         raise InvalidValueError(
-            f"problem {name!r}: the parameters of {shown(function)} are not known; wrap it in a "
+            f"problem {name!r}: the parameters of {brief(function)} are not known; wrap it in a "
             "function of the knobs"
         ) from error
     kinds = {p.kind for p in parameters.values()}

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError, shown
+from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError, brief
 from paretoprune.options import listed
 from paretoprune.problem import Candidate, Evaluation, Measurement, Objective, Problem
 from paretoprune.problems.configuration import Configuration
@@ -302,7 +302,7 @@ def parse_objectives(
     """
     parts = names.split(",") if isinstance(names, str) else listed("objectives", names)
     for strange in (p for p in parts if not isinstance(p, str)):
-        raise InvalidValueError(f"an objective is named, got {shown(strange)}")
+        raise InvalidValueError(f"an objective is named, got {brief(strange)}")
     chosen = [aliases.get(p.strip(), p.strip()) for p in parts if p.strip()]
     for name in chosen:
         if name != SCORE and name not in costs:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from paretoprune.adapters.base import Adapter
 from paretoprune.adapters.lean import lean
-from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError, shown
+from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError, brief
 from paretoprune.kept import Example
 from paretoprune.options import listed
 from paretoprune.policies.base import Policy
@@ -122,7 +122,7 @@ class TokenPruning(Problem):
         if not isinstance(adapter, Adapter) or not isinstance((*samples, None)[0], Sample):
             raise InvalidValueError(
                 "token pruning takes an adapter and one or more samples, as load_adapter(...) and "
-                f"a task give them; got {shown(adapter)} and {shown(samples[:1])}"
+                f"a task give them; got {brief(adapter)} and {brief(samples[:1])}"
             )
         self.adapter = adapter
         self.per_picture = per_picture
@@ -479,7 +479,13 @@ class TokenPruning(Problem):
             return None
         return self.sample_costs.timer.measured_again([self.configuration(c) for c in candidates])
 
-    def examples(self, candidates: Mapping[str, Candidate], count: int) -> list[Example]:
+    def examples(
+        self,
+        candidates: Mapping[str, Candidate],
+        count: int,
+        *,
+        observe: Callable[[int, int], None] | None = None,
+    ) -> list[Example]:
         """What candidates keep of the first sample of each of `count` question families.
 
         [] where the model's family does not say where its visual tokens stand.
@@ -488,17 +494,20 @@ class TokenPruning(Problem):
         chosen = [s for s in self.samples if first[s.family] is s][:count]
         found = {label: self.configuration(c) for label, c in candidates.items()}
         wanted = [Wanted(label, c.policy or c.schedule, c.pruner) for label, c in found.items()]
-        try:
-            return [
-                kept_tokens(
+        shown = []
+        for done, sample in enumerate(chosen):
+            if observe is not None:
+                observe(done, len(chosen))
+            try:
+                kept = kept_tokens(
                     self.adapter, Question.of(sample), wanted,
                     model_name=self.model_name, most_side=EXAMPLE_SIDE,
                     per_picture=self.per_picture,
-                )
-                for sample in chosen
-            ]  # fmt: skip
-        except UnsupportedError:
-            return []
+                )  # fmt: skip
+            except UnsupportedError:
+                return []
+            shown.append(kept)
+        return shown
 
     def published(self) -> list[Published]:
         """The presets, carried to this model's depth."""

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from paretoprune.adapters.base import Adapter
 from paretoprune.adapters.extras import lacking
-from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError, shown
+from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError, brief
 from paretoprune.options import add_option, listed
 from paretoprune.pruning.base import Pruner
 from paretoprune.registry import pruners
@@ -71,7 +71,7 @@ class Operators:
                 continue
             if not isinstance(part, str):
                 raise InvalidValueError(
-                    f"a pruner is a name or an instance of Pruner, got {shown(part)}"
+                    f"a pruner is a name or an instance of Pruner, got {brief(part)}"
                 )
             for name, settings in _parsed(part):
                 if name == ALL:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from paretoprune.errors import InvalidValueError, MissingDependencyError, UnsupportedError
+from paretoprune.errors import InvalidValueError, UnsupportedError, not_installed
 
 BITS = (3, 4, 8, 16)
 """What a group of weights may have; 16 is half precision, not quantised."""
@@ -108,7 +108,5 @@ def quantizer() -> Any:
     try:
         from hqq.core.quantize import Quantizer
     except ImportError as error:
-        raise MissingDependencyError(
-            "quantisation needs HQQ; install it with: pip install 'paretoprune[quant]'"
-        ) from error
+        raise not_installed("quantisation needs HQQ", "hqq") from error
     return Quantizer

@@ -6,6 +6,7 @@ name in a summary (labels, knobs, models) may come from a stranger's file: what 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,11 +28,14 @@ def write_report(
     summary: Summary,
     examples: Examples | None = None,
     gradients: Gradients | None = None,
+    *,
+    observe: Callable[[int, int], None] | None = None,
 ) -> None:
     """Write report.html, front.png and ranking.md into `folder`, whole or not at all.
 
     `examples` are pictures for the page, with what the best schedules keep of them; `gradients`
     the curves and relaxation gaps of gradient searches, with which gap.png is written, too.
+    `observe` is told done and total, in files.
 
     Raises `BrokenFileError` naming the file that cannot be written.
     """
@@ -41,8 +45,14 @@ def write_report(
     from paretoprune.report.html import write_html
     from paretoprune.report.markdown import ranking_markdown
 
-    write_html(summary, folder / HTML_NAME, examples, gradients)
-    write_front_png(summary, folder / FIGURE_NAME)
+    steps: list[Callable[[], None]] = [
+        lambda: write_html(summary, folder / HTML_NAME, examples, gradients),
+        lambda: write_front_png(summary, folder / FIGURE_NAME),
+        lambda: write_whole(folder / TABLE_NAME, ranking_markdown(summary).encode("utf-8")),
+    ]
     if gradients is not None and any(study.points for study in gradients.studies):
-        write_gap_png(gradients, folder / GAP_NAME)
-    write_whole(folder / TABLE_NAME, ranking_markdown(summary).encode("utf-8"))
+        steps.append(lambda: write_gap_png(gradients, folder / GAP_NAME))
+    for done, step in enumerate(steps):
+        if observe is not None:
+            observe(done, len(steps))
+        step()

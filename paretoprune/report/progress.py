@@ -1,13 +1,23 @@
-"""Live progress of a comparison: bars on a terminal, one line per finished study elsewhere."""
+"""Live progress of a comparison: bars with the time left on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Column
 from rich.text import Text
 
 from paretoprune.report import words
@@ -15,6 +25,12 @@ from paretoprune.report.console import show
 
 if TYPE_CHECKING:
     from paretoprune.comparison import Progress as Report
+
+SPEED_SECONDS = 3600.0
+"""Time over which a phase's speed is taken: a study's asks differ by more than a second."""
+ELAPSED_WIDTH = 60
+"""Columns that the time elapsed needs; the time left is always there."""
+HELDOUT, PRESETS = "held-out evaluation", "published presets"
 
 
 class SearchProgress:
@@ -27,19 +43,13 @@ class SearchProgress:
     def __init__(self, console: Console) -> None:
         self.console = console
         self._last: Report | None = None
+        self._phase = "search"
         self._status = Text("starting", no_wrap=True, overflow="ellipsis")
-        self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            TaskProgressColumn(),
-            TimeElapsedColumn(),
-            console=console,
-            expand=True,
-        )
-        self._studies = self._bars.add_task("studies", total=None)
-        self._study = self._bars.add_task("current", total=None)
+        self._bars = _bars(console)
+        self._studies = self._bars.add_task("searching", total=None)
+        self._study = self._bars.add_task("this study", total=None)
         self._live: Live | None = None
-        if console.is_terminal and not console.is_dumb_terminal:
+        if _is_live(console):
             self._live = Live(
                 Group(self._bars, self._status),
                 console=console,
@@ -71,9 +81,20 @@ class SearchProgress:
         if last is not None and (report.phase, report.done) != (last.phase, last.done):
             self._close_study()
             self._bars.reset(self._study)
+        if report.phase != self._phase:
+            self._begin(report)
         self._last = report if report.phase == "search" else None
         if self._live is not None:
             self._show(report)
+
+    def _begin(self, report: Report) -> None:
+        """Show the bar, or print the line, of a phase after the search."""
+        self._phase = report.phase
+        name = PRESETS if report.phase == "presets" else HELDOUT
+        self._bars.update(self._studies, visible=False)
+        self._bars.reset(self._study, description=name, total=report.total)
+        if self._live is None:
+            _announce(self.console, f"{name}: {report.total} configurations")
 
     def _close_study(self) -> None:
         """Print the line of the study that was last reported, once."""
@@ -100,9 +121,47 @@ class SearchProgress:
                 f"{words.number(report.hypervolume)}, {report.evaluations} evaluations"
             )
         else:
-            studies = self._bars.tasks[0]
-            self._bars.update(self._studies, completed=studies.total or 0)
             self._bars.update(self._study, total=report.total, completed=report.done)
             what = "configurations on held-out data"
             what = "published presets" if report.phase == "presets" else what
             self._status.plain = f"judging {report.total} {what}"
+
+
+@contextmanager
+def phase(console: Console, name: str) -> Iterator[Callable[[int, int], None]]:
+    """One phase of a command: yields a callback that is told done and total.
+
+    On a terminal: a bar with the time left, which vanishes at the end. Elsewhere: one line.
+    """
+    bars = _bars(console)
+    line = bars.add_task(name, total=None)
+    if not _is_live(console):
+        _announce(console, name)
+        yield lambda done, total: None
+        return
+    with bars:
+        yield lambda done, total: bars.update(line, completed=done, total=total)
+
+
+def _bars(console: Console) -> Progress:
+    elapsed = [TimeElapsedColumn()] if console.width >= ELAPSED_WIDTH else []
+    return Progress(
+        TextColumn("{task.description}", table_column=Column()),  # on two lines, if it must be
+        BarColumn(bar_width=None),
+        TaskProgressColumn(table_column=Column(min_width=4)),
+        *elapsed,
+        TextColumn("left", table_column=Column(min_width=4)),
+        TimeRemainingColumn(table_column=Column(min_width=7)),
+        console=console,
+        expand=True,
+        transient=True,
+        speed_estimate_period=SPEED_SECONDS,
+    )
+
+
+def _is_live(console: Console) -> bool:
+    return console.is_terminal and not console.is_dumb_terminal
+
+
+def _announce(console: Console, text: str) -> None:
+    show(console, Text(f"{text} ..."))

@@ -16,16 +16,18 @@ from rich.text import Text
 from paretoprune.report import FIGURE_NAME, HTML_NAME, TABLE_NAME, presets, ranking, words
 from paretoprune.report.budgets import budget_sentences
 from paretoprune.report.console import show
-from paretoprune.report.progress import SearchProgress
+from paretoprune.report.progress import SearchProgress, phase
 from paretoprune.report.scored import print_scored
 from paretoprune.results import FRONT_NAME, SCHEDULES, SUMMARY_NAME, FrontPoint, Summary
 
 __all__ = [
     "SearchProgress",
     "front_table",
+    "phase",
     "presets_table",
     "print_scored",
     "print_summary",
+    "print_written",
     "ranking_table",
 ]
 
@@ -147,8 +149,8 @@ def _width(columns: dict[str, list[str]]) -> int:
     return sum(GAP + max(map(cell_len, [head, *cells])) for head, cells in columns.items())
 
 
-def print_summary(console: Console, summary: Summary, folder: Path) -> None:
-    """Print the ranking, the best front, the finding and where everything was written."""
+def print_summary(console: Console, summary: Summary) -> None:
+    """Print the ranking, the best front and the finding."""
     console.print()
     if summary.interrupted:
         count = len(summary.studies)
@@ -171,6 +173,10 @@ def print_summary(console: Console, summary: Summary, folder: Path) -> None:
         show(console, Text(told))
     for note in summary.notes:
         show(console, Text(words.plain(note, 400)))
+
+
+def print_written(console: Console, folder: Path) -> None:
+    """Print where everything was written."""
     written = [HTML_NAME, FIGURE_NAME, TABLE_NAME, SUMMARY_NAME, FRONT_NAME]
     further = (f"{SCHEDULES}/", "study.db", "log.json")
     written += [name for name in further if (folder / name).exists()]

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator
 
-from paretoprune.errors import InvalidValueError, shown
+from paretoprune.errors import InvalidValueError, brief
 from paretoprune.files import read_stored, write_whole
 from paretoprune.schedules.schedule import KeepSchedule
 
@@ -62,7 +62,7 @@ class ScheduleFile(BaseModel):
 def read_schedule(file: str | Path) -> ScheduleFile:
     """Read a schedule file; raises `BrokenFileError` naming the file, the field and the reason."""
     if not isinstance(file, str | Path):
-        raise InvalidValueError(f"a schedule file is named by its path, got {shown(file)}")
+        raise InvalidValueError(f"a schedule file is named by its path, got {brief(file)}")
     return read_stored(Path(file), "schedule file", ScheduleFile, MOST_BYTES)
 
 

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from paretoprune.errors import InvalidValueError, UnknownNameError, shown
+from paretoprune.errors import InvalidValueError, UnknownNameError, brief
 from paretoprune.options import read_options
 from paretoprune.registry import tasks
 from paretoprune.tasks.base import Sample
@@ -23,7 +23,7 @@ def load_task(written: str, data: str | None = None) -> Task:
     A registered class is made with the data and the options; a registered function takes neither.
     """
     if not isinstance(written, str):
-        raise InvalidValueError(f"a task is written as its name, got {shown(written)}")
+        raise InvalidValueError(f"a task is written as its name, got {brief(written)}")
     name, colon, rest = written.partition(":")
     found: Any = tasks.load(name)
     options = read_options(f"task {written!r}", rest) if colon else {}

@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from paretoprune.errors import BrokenFileError, InvalidValueError, plain, shown
+from paretoprune.errors import BrokenFileError, InvalidValueError, brief, plain
 from paretoprune.tasks.picture import (
     as_picture,
     read_base64_picture,
@@ -38,7 +38,7 @@ class Row:
     def wrong(self, column: str, value: object, allowed: str) -> BrokenFileError:
         """The error for a cell: which one, what it holds, and what is allowed."""
         return BrokenFileError(
-            f"{self.data}, row {self.number}: column {plain(column)!r} is {shown(value)}; "
+            f"{self.data}, row {self.number}: column {plain(column)!r} is {brief(value)}; "
             f"allowed: {plain(allowed)}"
         )
 

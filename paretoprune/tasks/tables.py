@@ -16,8 +16,8 @@ from typing import Any
 from paretoprune.errors import (
     BrokenFileError,
     InvalidValueError,
-    MissingDependencyError,
     UnknownNameError,
+    not_installed,
     plain,
 )
 from paretoprune.files import ROWS, SEPARATORS, read_rows, require_regular
@@ -134,10 +134,7 @@ def _datasets() -> Any:
         import datasets
         import datasets.exceptions
     except ImportError as error:
-        raise MissingDependencyError(
-            "benchmark data are read with the datasets library, which is not installed: "
-            "pip install 'paretoprune[hf]'"
-        ) from error
+        raise not_installed("benchmark data need the datasets library", "datasets") from error
     return datasets
 
 

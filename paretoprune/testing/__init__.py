@@ -7,21 +7,36 @@ Each is a class of pytest tests with a factory to fill in; a plug-in's test file
     class TestMine(StrategyContract):
         def make(self):
             return MyStrategy()
+
+The suites take `pytest` from here. `models`, `toys`, `layered`, `relaxations` and `postgresql`,
+which have no tests, do without it.
 """
 
-from paretoprune.errors import MissingDependencyError
+from __future__ import annotations
 
-try:
-    import pytest
-except ImportError as error:
-    raise MissingDependencyError(
-        "the contract suites run under pytest; install it with: pip install 'paretoprune[test]'"
-    ) from error
+from typing import TYPE_CHECKING, Any
 
-# a failing assert then shows its values, as in the implementer's own tests
-pytest.register_assert_rewrite(
-    *(
-        f"{__name__}.{suite}"
-        for suite in ("strategies", "problems", "pruners", "kernels", "adapters")
-    )
-)
+from paretoprune.errors import not_installed
+
+if TYPE_CHECKING:
+    import pytest as pytest
+else:
+    try:
+        import pytest
+    except ImportError:
+
+        def __getattr__(name: str) -> Any:
+            if name == "pytest":
+                raise not_installed("the contract suites run under pytest", "pytest")
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    else:
+        # a failing assert then shows its values, as in the implementer's own tests
+        pytest.register_assert_rewrite(
+            *(
+                f"{__name__}.{suite}"
+                for suite in (
+                    "strategies", "problems", "pruners", "kernels", "adapters", "policies",
+                )
+            )
+        )  # fmt: skip

@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import numpy as np
-import pytest
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -22,6 +21,7 @@ from paretoprune.pruning.decoder import run_population
 from paretoprune.pruning.fastv import FastV
 from paretoprune.schedules import KeepSchedule
 from paretoprune.tasks.base import Visual
+from paretoprune.testing import pytest
 from paretoprune.testing.agreement import TOLERANCE, assert_close
 from paretoprune.testing.models import (
     QUESTIONS,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import numpy as np
-import pytest
 import torch
 from numpy.typing import NDArray
 
 from paretoprune.errors import InvalidValueError
 from paretoprune.schedules import KeepSchedule
 from paretoprune.schedules.kernels import Kernel, distance
+from paretoprune.testing import pytest
 
 LAYERS, LEVELS = 8, 12
 STEEP = 1e4

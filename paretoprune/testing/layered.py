@@ -13,7 +13,7 @@ from paretoprune.policies.autoprune import AutoPrune
 from paretoprune.problem import Candidate, Evaluation, Objective, Problem
 from paretoprune.registry import policies
 from paretoprune.space import Float, SearchSpace
-from paretoprune.testing.strategies import STEPPED
+from paretoprune.testing.toys import STEPPED
 
 NEEDS = (1.0, 0.75, 0.5, 0.5, 0.25, 0.0)
 TEXT = 1.0

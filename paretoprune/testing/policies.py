@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 from numpy.typing import NDArray
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -24,6 +23,7 @@ from paretoprune.pruning.decide import decide_each
 from paretoprune.pruning.decoder import run_population
 from paretoprune.pruning.fastv import FastV
 from paretoprune.schedules import keep_counts
+from paretoprune.testing import pytest
 from paretoprune.testing.models import assert_same_without_cache, question_batch, tiny_llava
 from paretoprune.testing.pruners import context_of
 

@@ -8,11 +8,11 @@ from abc import ABC, abstractmethod
 from dataclasses import replace
 
 import numpy as np
-import pytest
 
 from paretoprune.comparison import compare
 from paretoprune.errors import ParetopruneError
 from paretoprune.problem import Candidate, Evaluation, Problem
+from paretoprune.testing import pytest
 from paretoprune.testing.agreement import assert_same
 
 

@@ -8,7 +8,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import numpy as np
-import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -24,6 +23,7 @@ from paretoprune.pruning.base import NEEDS, Pruner, PruningContext, ScorePruner
 from paretoprune.pruning.decoder import Executed, remembered, run_population
 from paretoprune.pruning.soft import run_soft
 from paretoprune.pruning.tokens import enter
+from paretoprune.testing import pytest
 from paretoprune.testing.agreement import assert_close
 from paretoprune.testing.models import (
     QUESTIONS,

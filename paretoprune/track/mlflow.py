@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from paretoprune.errors import MissingDependencyError, ParetopruneError
+from paretoprune.errors import ParetopruneError, not_installed
 from paretoprune.track.base import Tracker
 
 EXPERIMENT = "paretoprune"
@@ -23,9 +23,7 @@ class MlflowTracker(Tracker):
             from mlflow import MlflowClient
             from mlflow.exceptions import MlflowException
         except ImportError as error:
-            raise MissingDependencyError(
-                "MLflow is not installed; install it with: pip install 'paretoprune[mlflow]'"
-            ) from error
+            raise not_installed("--track mlflow needs MLflow", "mlflow-skinny") from error
         self._runs: dict[str, str] = {}
         try:
             self._client: Any = MlflowClient(tracking_uri=uri)

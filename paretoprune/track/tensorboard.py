@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from paretoprune.errors import BrokenFileError, MissingDependencyError
+from paretoprune.errors import BrokenFileError, not_installed
 from paretoprune.track.base import Tracker
 
 
@@ -21,10 +21,7 @@ class TensorBoardTracker(Tracker):
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
-            raise MissingDependencyError(
-                "TensorBoard is not installed; install it with: "
-                "pip install 'paretoprune[tensorboard]'"
-            ) from error
+            raise not_installed("--track tensorboard needs TensorBoard", "tensorboard") from error
         self.folder = Path(folder)
         self._make: Any = SummaryWriter
         self._writers: dict[str, Any] = {}

@@ -59,7 +59,7 @@ def _run(name: str, content: bytes) -> None:
             assert not read_summaries(folder)
             return
         summary = read_summary(folder)
-        print_summary(Console(file=io.StringIO(), width=80), summary, folder)
+        print_summary(Console(file=io.StringIO(), width=80), summary)
         ranking_markdown(summary)
         for bounds in ([], [Bound("max", summary.objectives[-1].name, 0.5)]):
             with contextlib.suppress(ParetopruneError):  # nothing within the bounds

@@ -1,7 +1,7 @@
 """Coverage-guided fuzzing of what reads a stranger's files: `python tests/fuzz/run.py TARGET`.
 
 Further arguments go to libFuzzer, such as `-runs=10000`. New inputs that reach new code go to
-`tests/fuzz/corpus/TARGET`, if that folder is named. Needs `pip install "paretoprune[fuzz]"`.
+`tests/fuzz/corpus/TARGET`, if that folder is named. Needs `pip install atheris`.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def beside(summary):
 
 def printed(summary, folder, width=80):
     stream = io.StringIO()
-    print_summary(Console(file=stream, width=width, highlight=False), summary, folder)
+    print_summary(Console(file=stream, width=width, highlight=False), summary)
     return stream.getvalue()
 
 

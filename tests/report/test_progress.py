@@ -1,4 +1,5 @@
 import io
+import re
 
 import pytest
 from rich.cells import cell_len
@@ -6,7 +7,7 @@ from rich.console import Console
 
 from paretoprune.comparison import Progress, compare
 from paretoprune.problems.analytic import ZDT1
-from paretoprune.report.terminal import SearchProgress
+from paretoprune.report.terminal import SearchProgress, phase
 
 
 def reports():
@@ -28,16 +29,45 @@ def test_without_a_terminal_there_is_one_line_per_study():
     assert text.splitlines() == [
         "[1/2] random seed 0: hypervolume 0.300, 24 evaluations, cost 12",
         "[2/2] tpe seed 0: hypervolume 0.300, 24 evaluations, cost 12",
+        "held-out evaluation: 9 configurations ...",
     ]
 
 
 def test_a_terminal_has_bars_and_keeps_the_lines():
     console = Console(width=40, file=io.StringIO(), force_terminal=True, highlight=False)
     text = run(console)
-    assert "studies" in text
+    assert "searching" in text
     assert "━" in text
     assert "[1/2] random seed 0" in text
     assert "judging 9 configurations" in text
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_the_time_that_is_left_is_shown(width):
+    """Half of the budget took 40 s: 40 s are left, and 2 min with a second study as long."""
+    clock = [0.0]
+    console = Console(
+        width=width, file=io.StringIO(), force_terminal=True, get_time=lambda: clock[0]
+    )
+    progress = SearchProgress(console)
+    for clock[0], spent in ((0.0, 0.0), (20.0, 3.0), (40.0, 6.0)):
+        progress(Progress("search", "random", 0, 0, 2, spent, 12.0, 0.1, 8))
+    console.print(progress._bars)
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", console.file.getvalue()).splitlines()
+    assert [line.split()[-1] for line in lines] == ["0:02:00", "0:00:40"]
+    assert all(cell_len(line) <= width for line in lines)
+
+
+def test_a_phase_is_a_bar_on_a_terminal_and_a_line_elsewhere():
+    terminal = Console(width=80, file=io.StringIO(), force_terminal=True, highlight=False)
+    plain = Console(width=80, file=io.StringIO(), highlight=False)
+    for console in (terminal, plain):
+        with phase(console, "relaxation gap") as observe:
+            observe(0, 4)
+            observe(1, 4)
+    text = terminal.file.getvalue()
+    assert "relaxation gap" in text and "25%" in text and "left" in text
+    assert plain.file.getvalue() == "relaxation gap ...\n"
 
 
 def test_no_colour_where_it_is_unwanted(monkeypatch):

@@ -10,7 +10,13 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from paretoprune.report import words
-from paretoprune.report.terminal import front_table, print_scored, print_summary, ranking_table
+from paretoprune.report.terminal import (
+    front_table,
+    print_scored,
+    print_summary,
+    print_written,
+    ranking_table,
+)
 from paretoprune.schedules import KeepSchedule
 
 NUMBER = re.compile(r"(?<![\w.])\d+\.\d+(?![\w.])")
@@ -25,7 +31,8 @@ def shown(what, width):
 def printed(summary, width, encoding="utf-8"):
     stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
     console = Console(width=width, file=stream, highlight=False)
-    print_summary(console, summary, Path("out"))
+    print_summary(console, summary)
+    print_written(console, Path("out"))
     stream.flush()
     return stream.buffer.getvalue().decode(encoding)
 

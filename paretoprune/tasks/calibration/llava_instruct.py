@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from paretoprune.errors import BrokenFileError, shown
+from paretoprune.errors import BrokenFileError, brief
 from paretoprune.files import read_json
 from paretoprune.tasks.calibration.base import Calibration, Record
 from paretoprune.tasks.rows import inside
@@ -42,12 +42,12 @@ class LLaVAInstruct(Calibration):
     def _record(self, row: Any, number: int, folder: Path) -> Record | None:
         where = f"{self.label}, entry {number}"
         if not isinstance(row, dict):
-            raise BrokenFileError(f"{where} is {shown(row)}; allowed: an object")
+            raise BrokenFileError(f"{where} is {brief(row)}; allowed: an object")
         if row.get("image") is None:
             return None
         name = row["image"]
         if not isinstance(name, str):
-            raise BrokenFileError(f"{where}: 'image' is {shown(name)}; allowed: a file name")
+            raise BrokenFileError(f"{where}: 'image' is {brief(name)}; allowed: a file name")
         turns = row.get("conversations")
         if not isinstance(turns, list) or not all(
             isinstance(t, dict) and isinstance(t.get("value"), str) for t in turns
@@ -58,7 +58,7 @@ class LLaVAInstruct(Calibration):
         sides = [turn.get("from") for turn in turns[:2]]
         if sides not in (["human", "gpt"], ["human"]):
             raise BrokenFileError(
-                f"{where}: a conversation begins with 'human' and then 'gpt', got {shown(sides)}"
+                f"{where}: a conversation begins with 'human' and then 'gpt', got {brief(sides)}"
             )
         question = turns[0]["value"].replace(PLACEHOLDER, "").strip()
         if not question:

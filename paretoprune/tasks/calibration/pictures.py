@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from paretoprune.errors import BrokenFileError, shown
+from paretoprune.errors import BrokenFileError, brief
 from paretoprune.files import read_rows, read_text
 from paretoprune.tasks.calibration.base import Calibration, Record
 from paretoprune.tasks.rows import ANSWERS, accepted_answers, inside
@@ -47,7 +47,7 @@ class Pictures(Calibration):
                 value = self._question
             if not isinstance(value, str) or not value.strip():
                 raise BrokenFileError(
-                    f"{where}: column {column!r} is {shown(row.get(column))}; allowed: a text that "
+                    f"{where}: column {column!r} is {brief(row.get(column))}; allowed: a text that "
                     "is not empty"
                 )
         file = inside(listed.parent, row["file_name"], where)
@@ -80,5 +80,5 @@ def _answer(value: object, where: str, *, written: bool) -> str | None:
     found = accepted_answers(value, written=written)
     if len(found) != 1:
         allowed = "one answer: its tokens are what outcomes count" if found else ANSWERS
-        raise BrokenFileError(f"{where}: column 'answer' is {shown(value)}; allowed: {allowed}")
+        raise BrokenFileError(f"{where}: column 'answer' is {brief(value)}; allowed: {allowed}")
     return found[0]
