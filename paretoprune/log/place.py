@@ -56,7 +56,7 @@ class Place:
         return self.url.get_backend_name() == "sqlite"
 
     @property
-    def brief(self) -> str:
+    def shown(self) -> str:
         """The address for people: without driver and password."""
         return without_password(self.url)
 

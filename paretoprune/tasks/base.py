@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretoprune.errors import InvalidValueError
-from paretoprune.errors import shown as shown_value
+from paretoprune.errors import brief
 from paretoprune.tasks.picture import as_picture
 from paretoprune.tasks.scoring import DEFAULT_NEW_TOKENS, EXACT, Likelihood, Scoring
 
@@ -79,7 +79,7 @@ class Sample:
         for name, said in (("prompt", self.prompt), ("answer", self.answer)):
             if not isinstance(said, str) and not (name == "answer" and said is None):
                 raise InvalidValueError(
-                    f"sample {self.id!r}: the {name} is {shown_value(said)}; allowed: a text; "
+                    f"sample {self.id!r}: the {name} is {brief(said)}; allowed: a text; "
                     "several accepted answers are judged by scoring=Generation(judge)"
                 )
         if isinstance(scoring, Likelihood) and self.answer not in scoring.options:
