@@ -130,6 +130,9 @@ def _best(context: PruningContext, scores: Tensor, among: Tensor, per_picture: b
     """The best of the tokens marked in `among`, bool [B, V]: of each sample, or of each picture."""
     if not scores.shape[1]:
         return among
-    order = scores.masked_fill(~among, -torch.inf).argsort(dim=1, descending=True, stable=True)
-    numbers = context.extra(PICTURE)[..., 0]
-    return led_by_each(order, numbers if per_picture else torch.zeros_like(numbers), among)[1]
+    scores = scores.masked_fill(~among, -torch.inf)
+    if not per_picture:
+        best = scores.argmax(1, keepdim=True)
+        return torch.zeros_like(among).scatter(1, best, True) & among
+    order = scores.argsort(dim=1, descending=True, stable=True)
+    return led_by_each(order, context.extra(PICTURE)[..., 0], among)[1]
