@@ -94,7 +94,7 @@ class SearchProgress:
         self._bars.update(self._studies, visible=False)
         self._bars.reset(self._study, description=name, total=report.total)
         if self._live is None:
-            _announce(self.console, f"{name}: {report.total} configurations")
+            _announce(self.console, name)
 
     def _close_study(self) -> None:
         """Print the line of the study that was last reported, once."""
