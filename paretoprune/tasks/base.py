@@ -9,8 +9,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from paretoprune.errors import InvalidValueError
-from paretoprune.errors import brief
+from paretoprune.errors import InvalidValueError, brief
 from paretoprune.tasks.picture import as_picture
 from paretoprune.tasks.scoring import DEFAULT_NEW_TOKENS, EXACT, Likelihood, Scoring
 
