@@ -19,7 +19,7 @@ Picture: TypeAlias = Any
 
 @dataclass(frozen=True)
 class Video:
-    """Frames `uint8 [frames, height, width, 3]`, `fps` of them a second."""
+    """Frames `uint8 [frames, height, width, 3]`, an array or a list; `fps` of them a second."""
 
     frames: NDArray[np.uint8]
     fps: float = 2.0
@@ -30,7 +30,7 @@ class Video:
             raise InvalidValueError(
                 f"a video needs frames of shape [frames, height, width, 3], got {list(shape)}"
             )
-        kind = str(getattr(self.frames, "dtype", type(self.frames).__name__))
+        kind = str(getattr(self.frames, "dtype", None) or np.asarray(self.frames).dtype)
         if kind != "uint8":
             raise InvalidValueError(f"a video needs frames of uint8, got {kind}")
         if not self.fps > 0:
