@@ -69,6 +69,10 @@ def pruned(
             "a transformers model is pruned, such as the `model` of load_adapter(...), got "
             f"{brief(model)}"
         )
+    if hasattr(model, "pruning"):
+        raise InvalidValueError(
+            f"this {type(model).__name__} is a pruned model already; prune the model it was made of"
+        )
     family = adapter_class(model.config.model_type)
     try_decoder(family, model)
     content = read_policy(Path(schedule)) if isinstance(schedule, (str, Path)) else schedule

@@ -100,10 +100,6 @@ def prune(
     beside it. The view's `forward` takes one more argument, `prompt_end` int64 [B], for inputs that
     go on behind the prompt. Raises `InvalidValueError` where schedule and model do not fit.
     """
-    if hasattr(model, "pruning"):
-        raise InvalidValueError(
-            f"this {type(model).__name__} is a pruned model already; prune the model it was made of"
-        )
     view = view_of(model)
     inside = adapter(view, None, None)
     layers = inside.spec.layers
