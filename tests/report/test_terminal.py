@@ -187,15 +187,21 @@ def test_a_scored_schedule_is_printed(capsys):
         schedule=KeepSchedule.from_ratios([1.0, 0.5]), dense_score=0.9, blind_score=0.3,
         family={"digit": 0.75}, dense_family={"digit": 0.875}, dense_gflops=0.5,
         dense_kv_bytes=2048.0, preset=None, policy=None, measure="exact match", figures={},
+        pictures=70, per_picture=True,
         evaluation=SimpleNamespace(
-            metrics={"accuracy": 0.8, "gflops": 0.4, "kv_bytes": 1536.0},
+            metrics={
+                "accuracy": 0.8, "gflops": 0.4, "kv_bytes": 1536.0, "samples_left_out": 5.0,
+                "pictures_left_out": 7.0,
+            },
             objectives={"score": 0.8333, "compute": 0.6}, standard_errors={"score": 0.03},
         ),
     )  # fmt: skip
     print_scored(Console(width=80, highlight=False), scored)
-    text = capsys.readouterr().out
+    text = " ".join(capsys.readouterr().out.split())
     for figure in ("held-out", "100 50", "0.800", "0.875", "0.833", "1.5", "0.030"):
         assert figure in text
+    assert "at least one of each picture" in text
+    assert "last layer: 5 of 64 samples, 7 of 70 pictures" in text
 
 
 def test_drawing_imports_no_torch():
