@@ -179,7 +179,7 @@ def window_of(decoder: Any) -> int | None:
     By what each layer's attention says of itself, else by the configuration: a Mistral's has a
     window for all layers, whatever it says of their types.
     """
-    attentions = [getattr(layer, "self_attn", None) for layer in decoder.layers]
+    attentions: list[Any] = [getattr(layer, "self_attn", None) for layer in decoder.layers]
     found = [x.sliding_window for x in attentions if hasattr(x, "sliding_window")]
     if len(found) < len(attentions):
         found.append(getattr(decoder.config, "sliding_window", None))
