@@ -157,8 +157,14 @@ class Adapter(ABC):
     def image_token_id(self) -> int:
         """The token that stands for one visual token of a picture."""
         config = self.model.config
-        found = getattr(config, "image_token_id", None)
-        return int(config.image_token_index if found is None else found)
+        for name in ("image_token_id", "image_token_index"):
+            found = getattr(config, name, None)
+            if found is not None:
+                return int(found)
+        raise UnsupportedError(
+            f"the configuration of {type(self.model).__name__} has neither image_token_id nor "
+            f"image_token_index; adapter {self.family!r} must define image_token_id"
+        )
 
     @property
     def visual_token_ids(self) -> tuple[int, ...]:

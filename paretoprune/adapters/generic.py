@@ -50,7 +50,6 @@ class GenericAdapter(Adapter):
         super().__init__(model, tokenizer, image_processor)
         self.processor = processor
         self._takes = set(inspect.signature(type(model).forward).parameters)
-        _ = self.visual_token_ids  # says where the configuration names none
         self.recorder = Recorder(model, self.decoder)
 
     def on(self, model: PreTrainedModel) -> GenericAdapter:

@@ -174,16 +174,16 @@ def refuse_attention(model: Any, decoder: Any) -> None:
 
 
 def window_of(decoder: Any) -> int | None:
-    """Places that a token attends to at most in a layer, by the configuration; None: all.
+    """Places that a token attends to at most in a layer; None: all of them.
 
-    Where layers have types, those say which have a window, and `refuse_model` refuses them.
+    By what each layer's attention says of itself, else by the configuration: a Mistral's has a
+    window for all layers, whatever it says of their types.
     """
-    config = decoder.config
-    if getattr(config, "layer_types", None):
-        return None
-    own = [getattr(getattr(x, "self_attn", None), "sliding_window", None) for x in decoder.layers]
-    found = [getattr(config, "sliding_window", None), *own]
-    return min((int(w) for w in found if w), default=None)
+    attentions: list[Any] = [getattr(layer, "self_attn", None) for layer in decoder.layers]
+    found = [x.sliding_window for x in attentions if hasattr(x, "sliding_window")]
+    if len(found) < len(attentions):
+        found.append(getattr(decoder.config, "sliding_window", None))
+    return min((int(window) for window in found if window), default=None)
 
 
 def _is_query_norm(name: str) -> bool:

@@ -144,6 +144,7 @@ def _verify_decoder(adapter: Adapter) -> None:
     noise = torch.randn(2, LENGTH, config.hidden_size, generator=generator)
     noise = noise.to(device, adapter.model.dtype)
     adapter.require_length(LENGTH)
+    _ = adapter.visual_token_ids  # says where the configuration names none
     # one row far behind: some families scale attention by the position
     far = max(0, (getattr(config, "max_position_embeddings", None) or 0) - LENGTH)
     positions = torch.arange(LENGTH, device=device) + torch.tensor([[0], [far]], device=device)

@@ -201,6 +201,15 @@ def test_dimensions_that_a_configuration_lacks_are_named(sizes):
         decoder_spec(SimpleNamespace(config=config, layers=[None]))
 
 
+def test_a_configuration_without_an_image_token_is_refused_before_the_first_forward(monkeypatch):
+    monkeypatch.setattr("paretoprune.adapters.generic.TOKEN_NAMES", ("no_such_token",))
+    with pytest.raises(UnsupportedError, match="names no image token"):
+        pruned(shrunk("idefics3"), KEEP)
+    bare = SimpleNamespace(family="bare", model=SimpleNamespace(config=SimpleNamespace()))
+    with pytest.raises(UnsupportedError, match="has neither image_token_id nor"):
+        type(tiny_llava()).image_token_id.fget(bare)
+
+
 # --- windows
 
 
@@ -208,6 +217,23 @@ def windowed(window):
     """A tiny LLaVA around a Mistral with a sliding window and no layer types."""
     model, own = decoder_in_llava("mistral", sliding_window=window, head_dim=12)
     return type(own)(model, own.tokenizer, own.image_processor)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "window"),
+    [
+        ("mistral", {"sliding_window": 32}, 32),
+        ("mistral", {"sliding_window": None}, None),
+        ("mistral", {"sliding_window": 32, "layer_types": ["full_attention"] * LAYERS}, 32),
+        ("starcoder2", {"sliding_window": 32}, 32),
+        ("qwen2", {"sliding_window": 32, "use_sliding_window": False}, None),
+        ("llama", {}, None),
+    ],
+)
+def test_a_window_is_read_from_the_configuration(kind, changes, window):
+    model, own = decoder_in_llava(kind, **changes)
+    assert type(own)(model, None, None).window == window
+    pruned(model, KEEP)
 
 
 @torch.no_grad()
