@@ -94,6 +94,14 @@ def test_hypervolume_of_larger_fronts(objectives, points):
     assert hypervolume(costs) == pytest.approx(slow_hypervolume(costs), abs=1e-12)
 
 
+@pytest.mark.parametrize("columns", [2, 3, 5, 31])
+def test_a_point_that_is_given_thrice_counts_once(columns):
+    """On as many columns as there may be, too: moocore before 0.3.2 ends the process."""
+    point = [[0.5] + [0.0] * (columns - 1)]
+    assert hypervolume(point * 3) == pytest.approx(0.5)
+    assert igd_plus(point * 3, point) == 0.0
+
+
 def test_hypervolume_closed_forms():
     assert hypervolume([[0.0, 0.0]]) == 1.0
     assert hypervolume([[1.0, 0.0], [0.0, 1.0]]) == 0.0
