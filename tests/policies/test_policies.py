@@ -1,6 +1,7 @@
 """The policy contract, policies of one's own, their files, and how a split evaluates them."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -122,7 +123,8 @@ def test_a_static_policy_equals_its_schedule_sample_by_sample(small):
     ]
     one, static, adaptive = small.evaluate(candidates)
     for other in (static, adaptive):
-        assert_same(one, other)
+        # a policy counts its compute sample by sample, and gives it an error
+        assert_same(replace(one, standard_errors=other.standard_errors), other)
         assert one.objectives["compute"] == pytest.approx(other.objectives["compute"], rel=1e-12)
         assert one.cost == pytest.approx(other.cost, rel=1e-12)
     assert small.identity(candidates[0]) == small.identity(candidates[1])
