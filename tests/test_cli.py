@@ -100,7 +100,7 @@ def test_help_works_for_every_command():
         (["compare", "--pruner", "fastw", *SMALL], "Did you mean 'fastv'"),
         (["compare", "--task", "minivqs", *SMALL], "Did you mean 'minivqa'"),
         (["compare", "--problem", "zdt9"], "Did you mean 'zdt1'"),
-        (["compare", "--search-size", "3"], "search-size"),
+        (["compare", "--search-size", "1"], "search-size"),
         (["compare", "--dtype", "float31", *SMALL], "Did you mean 'float32'"),
         (["evaluate", "missing.json"], "cannot read schedule file missing.json"),
         (["evaluate", "--preset", "fastv:k=2,r=0.5", "--pruner", ""], "unknown pruner ''"),

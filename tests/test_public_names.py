@@ -128,7 +128,7 @@ CALLS = [
     *((load_problem, "mini-llava", options)
       for options in (
           {"task": 3}, {"task": ""}, {"search_size": "16"}, {"search_size": 16.5},
-          {"search_size": 3}, {"heldout_size": None}, {"data_seed": "0"}, {"data_seed": -1},
+          {"search_size": 1}, {"heldout_size": 1}, {"data_seed": "0"}, {"data_seed": -1},
           {"levels": "3"}, {"levels": 0}, {"batch": 0}, {"batch": "3"}, {"pruner": 3},
           {"pruner": None}, {"pruner": ""}, {"pruner": []}, {"pruner": FastV}, {"pruner": [3]},
           {"objectives": 3}, {"objectives": None}, {"objectives": [1, 2]}, {"presets": 3},

@@ -94,7 +94,8 @@ class Sleeper:
             if said["do"] == "measure":
                 tokens = np.full(count, 600, dtype=np.int64)
                 references = np.stack([np.ones(count), np.zeros(count)]).astype(np.float32)
-                return encode({}, {"visual": tokens, "text": tokens, "outcomes": references})
+                counts = {"visual": tokens, "text": tokens, "pictures": np.ones_like(tokens)}
+                return encode({}, {**counts, "outcomes": references})
             ratios = arrays["ratios"]
             seconds = self.model_ms / 1e3 * count * len(ratios) * rng.lognormal(0.0, JITTER)
             if self.model_ms:
@@ -103,7 +104,10 @@ class Sleeper:
                     self.slept += seconds
             right = rng.random((len(ratios), count)) < ratios.mean(axis=1)[:, None]
             score = right.astype(np.float32)
-            return encode({"flops": 1.0}, {"score": score, "divergence": 1 - score})
+            left_out = np.zeros(score.shape, dtype=np.int32)
+            return encode(
+                {"flops": 1.0}, {"score": score, "divergence": 1 - score, "left_out": left_out}
+            )
 
         return answer
 

@@ -68,7 +68,7 @@ class SplitWorker:
             {"flops": scored.flops},
             {
                 "score": scored.score[:, rows], "divergence": scored.divergence[:, rows],
-                "left_out": scored.left_out[:, rows],
+                "left_out": scored.left_out[:, rows].astype(np.int32),
             },
         )  # fmt: skip
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from paretoprune.errors import InvalidValueError
+from paretoprune.errors import InvalidValueError, brief
 from paretoprune.options import is_number, listed, whole_number
 
 
@@ -28,7 +28,7 @@ class KeepSchedule:
         for layer, ratio in enumerate(self.ratios):
             if not (is_number(ratio) and 0.0 <= ratio <= 1.0):  # nan too
                 raise InvalidValueError(
-                    f"keep ratio of layer {layer} must be in [0, 1], got {ratio!r}"
+                    f"keep ratio of layer {layer} must be in [0, 1], got {brief(ratio)}"
                 )
             if layer and ratio > self.ratios[layer - 1] + 1e-9:
                 raise InvalidValueError(

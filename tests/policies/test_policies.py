@@ -238,7 +238,7 @@ def test_a_value_of_ten_thousand_letters_is_cut_in_the_sentence(tmp_path):
     content = json.loads(file.read_text())
     content["settings"]["keep"][0] = "a" * 10_000
     file.write_text(json.dumps(content))
-    with pytest.raises(BrokenFileError, match="these settings do not fit") as refused:
+    with pytest.raises(BrokenFileError, match="keep ratio of layer 0 must be in") as refused:
         read_policy(file)
     assert len(str(refused.value)) < 1000
 
