@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import itertools
 import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -35,17 +35,10 @@ def tutorial(tmp_path_factory: pytest.TempPathFactory):
 def test_the_adapter_of_the_tutorial_passes_the_contract(tutorial):
     suite = tutorial["TestMistral3"]()
     for name, method in inspect.getmembers(suite, inspect.ismethod):
-        if not name.startswith("test_"):
-            continue
-        if name == "test_keep_all_equals_dense":
-            for side in ("left", "right"):
-                for dtype in (torch.float64, torch.float32, torch.bfloat16):
-                    method(side, dtype)
-        elif name == "test_generation_without_a_cache_gives_the_same_tokens":
-            for beams in (1, 3):
-                method(beams)
-        else:
-            method()
+        if name.startswith("test_"):
+            marks = [m.args for m in getattr(method, "pytestmark", []) if m.name == "parametrize"]
+            for values in itertools.product(*(choices for _, choices in marks)):
+                method(**{argument: v for (argument, _), v in zip(marks, values, strict=True)})
 
 
 def test_the_adapter_of_the_tutorial_is_short(tutorial):
