@@ -100,18 +100,20 @@ class Adapter(ABC):
         self.note: str | None = None
         """What the user should know of how inputs are made; None if all is as usual."""
 
-    def require_window(self, valid: Tensor) -> None:
+    def require_window(self, valid: Tensor, ahead: int = 0) -> None:
         """Raise `UnsupportedError` for sequences that a sliding window would cut.
 
-        `valid` bool [B, T] marks what is no padding. Up to the window's length every token attends
-        to every earlier one, and dropping is exact; behind it the pruned decoder, which does not
-        count dropped tokens, would attend to other places than the model.
+        `valid` bool [B, T] marks what is no padding; `ahead` tokens are to follow. Up to the
+        window's length every token attends to every earlier one, and dropping is exact; behind it
+        the pruned decoder, which does not count dropped tokens, would attend to other places than
+        the model.
         """
         if self.window is None:
             return
         index = torch.arange(valid.shape[1], device=valid.device)
         first = torch.where(valid, index, valid.shape[1]).amin(1)
-        self.require_length(int((torch.where(valid, index, -1).amax(1) - first).max()) + 1)
+        longest = int((torch.where(valid, index, -1).amax(1) - first).max()) + 1
+        self.require_length(longest + ahead)
 
     def require_length(self, longest: int) -> None:
         """Raise `UnsupportedError` for a sequence of so many tokens that a window would cut."""
@@ -566,7 +568,7 @@ def decoder_spec(decoder: Any) -> DecoderSpec:
 
     heads = dimension("num_attention_heads")
     hidden = dimension("hidden_size")
-    return DecoderSpec(
+    spec = DecoderSpec(
         hidden=hidden,
         layers=dimension("num_hidden_layers"),
         heads=heads,
@@ -575,3 +577,9 @@ def decoder_spec(decoder: Any) -> DecoderSpec:
         mlp=dimension("intermediate_size"),
         gated=hasattr(mlp, "gate_proj") or hasattr(mlp, "gate_up_proj"),
     )
+    if len(decoder.layers) < spec.layers:
+        raise UnsupportedError(
+            f"the configuration of {type(decoder).__name__} says num_hidden_layers {spec.layers}, "
+            f"but {len(decoder.layers)} layers are there; make both the same"
+        )
+    return spec

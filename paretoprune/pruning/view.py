@@ -234,6 +234,11 @@ def _generating(kind: Any) -> Callable[..., Any]:
                 f"prefill_chunk_size={chunk} would rank visual tokens before the question is read; "
                 "leave it unset for a pruned model"
             )
+        new = kwargs.get("max_new_tokens", getattr(settings, "max_new_tokens", None))
+        valid = kwargs.get("attention_mask")
+        if isinstance(new, int) and isinstance(valid, Tensor) and valid.ndim == 2:
+            # the last token is not run; refused now, before an answer could be lost
+            pruning.adapter.require_window(valid.bool(), max(0, new - 1))
         prompt = kwargs.get("input_ids", inputs)
         if not isinstance(prompt, Tensor) or prompt.ndim != 2:
             return method(self, inputs, generation_config, *args, **kwargs)

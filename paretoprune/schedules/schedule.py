@@ -77,11 +77,13 @@ def keep_counts(
 
     Each sample keeps its own share of its own count; ratios `[samples, layers]` are each sample's
     own. A ratio above 0 keeps at least one token, or one for each of a sample's `pictures`, int64
-    `[samples]`. The one place where ratios become counts (soft decoders round by `least_kept`).
+    `[samples]`; none where a layer before kept none. The one place where ratios become counts (soft
+    decoders round by `least_kept`).
     """
     shares = ratios[:, None] if ratios.ndim == 1 else ratios.T
     rounded = np.floor(shares * visual[None, :] + 0.5 + 1e-9).astype(np.int64)
-    return np.maximum(rounded, np.where(shares > 0, least_kept(visual, pictures), 0))
+    counts = np.maximum(rounded, np.where(shares > 0, least_kept(visual, pictures), 0))
+    return np.minimum.accumulate(counts)  # ratios may rise by rounding
 
 
 def least_kept(

@@ -201,6 +201,15 @@ def test_dimensions_that_a_configuration_lacks_are_named(sizes):
         decoder_spec(SimpleNamespace(config=config, layers=[None]))
 
 
+def test_a_decoder_with_fewer_layers_than_its_configuration_says_is_refused():
+    """Cut by hand, as pruning of depth does; the schedule had a layer that was not there."""
+    model = tiny_llava().model
+    decoder = model.model.language_model
+    decoder.layers = decoder.layers[: LAYERS - 1]
+    with pytest.raises(UnsupportedError, match="num_hidden_layers 4, but 3 layers"):
+        pruned(model, KEEP)
+
+
 def test_a_configuration_without_an_image_token_is_refused_before_the_first_forward(monkeypatch):
     monkeypatch.setattr("paretoprune.adapters.generic.TOKEN_NAMES", ("no_such_token",))
     with pytest.raises(UnsupportedError, match="names no image token"):
@@ -257,6 +266,32 @@ def test_generate_does_not_cross_a_window():
     room = 64 - inputs["input_ids"].shape[1]
     with pytest.raises(UnsupportedError, match="65 tokens is longer than the sliding window"):
         pruned(adapter.model, KEEP).generate(**inputs, max_new_tokens=room + 2, do_sample=False)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("by_config", [False, True])
+def test_generate_is_refused_before_its_first_token_where_it_may_cross_a_window(by_config):
+    """It was refused in the middle of the answer, which was lost."""
+    adapter = windowed(64)
+    pictures, prompts = [random_pictures(1)[0]] * 2, ["?", "read the sign ?"]
+    inputs = adapter.inputs(pictures, prompts)
+    room = 65 - int(inputs["attention_mask"].sum(1).max())
+    view, steps = pruned(adapter.model, KEEP), []
+
+    def note(ids, scores):
+        steps.append(ids.shape[1])
+        return scores
+
+    def generate(new):
+        limit = {"max_new_tokens": new, "do_sample": False}
+        given = {"generation_config": hf.GenerationConfig(**limit)} if by_config else limit
+        view.generate(**inputs, **given, logits_processor=[note])
+
+    with pytest.raises(UnsupportedError, match="65 tokens is longer than the sliding window"):
+        generate(room + 1)
+    assert not steps
+    generate(room)
+    assert len(steps) == room
 
 
 @torch.no_grad()
