@@ -118,9 +118,11 @@ class FunctionProblem(Problem):
         started = time.perf_counter()
         try:
             returned = self.function(**arguments)
-        except (*PROGRAMMING_ERRORS, SystemExit) as error:
-            raise mistake(f"problem {self.name!r}", error) from error
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            if not isinstance(error, Exception) or isinstance(error, PROGRAMMING_ERRORS):
+                raise mistake(f"problem {self.name!r}", error) from error
             return self._failed(candidate, where_raised(error), time.perf_counter() - started)
         seconds = time.perf_counter() - started
         figures = self._figures(returned)
@@ -224,6 +226,8 @@ def _frames(error: BaseException) -> StackSummary:
 
 def _as_figures(value: object) -> NDArray[np.float64] | None:
     """A number, or one per sample, as float64 `[]` or `[samples]`; None where it is neither."""
+    if isinstance(value, bytearray | memoryview) or np.ma.is_masked(value):
+        return None  # bytes are text, and an array would forget what is masked
     try:
         found = np.asarray(value)
         if found.dtype.kind == "O" and all(isinstance(v, Real) for v in found.flat):
