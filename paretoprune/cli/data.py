@@ -16,13 +16,13 @@ from paretoprune.errors import InvalidValueError
 def areas(
     data: Annotated[str, typer.Argument(help="Calibration data: a JSON file or a folder.")],
     task: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Task that reads them, with its options: pictures or llava-instruct. "
             "[default: pictures for a folder, else llava-instruct]",
             show_default=False,
         ),
-    ] = "",
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Picture to write. [default: areas.png, numbered]")
     ] = None,

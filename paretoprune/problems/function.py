@@ -6,7 +6,7 @@ import inspect
 import math
 import sysconfig
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from numbers import Real
 from pathlib import Path
@@ -24,6 +24,7 @@ from paretoprune.errors import (
     brief,
     one_line,
 )
+from paretoprune.options import has_parts
 from paretoprune.problem import Candidate, Evaluation, Objective, Problem
 from paretoprune.space import Knob, SearchSpace
 
@@ -247,7 +248,7 @@ def _standard_error(values: NDArray[np.float64]) -> float:
 
 def _listed(given: object, kind: Any) -> list[Any]:
     """Several of a kind, or one that stands for itself; what is neither is told by who checks."""
-    if isinstance(given, kind) or not isinstance(given, Iterable):
+    if isinstance(given, kind) or not has_parts(given):
         return [given]
     return list(given)
 
