@@ -7,7 +7,7 @@ reference points (`judging`). Candidates are chosen on the search split only.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from paretoprune.errors import (
 )
 from paretoprune.judging import Study, hypervolume_of, summarise
 from paretoprune.log import StudyLog
-from paretoprune.options import whole_number
+from paretoprune.options import has_parts, whole_number
 from paretoprune.problem import Problem
 from paretoprune.reference import Reference
 from paretoprune.results import Summary
@@ -173,14 +173,14 @@ def _specs(strategies: Strategy | Sequence[Strategy]) -> list[StrategySpec]:
     """The strategies, or the one that stands for itself."""
     if isinstance(strategies, str | StrategySpec | type | SearchStrategy):
         return [StrategySpec.of(strategies)]
-    if not isinstance(strategies, Iterable):
+    if not has_parts(strategies):
         raise InvalidValueError(f"strategies are one or a list of them, got {brief(strategies)}")
     return [StrategySpec.of(strategy) for strategy in strategies]
 
 
 def _seeds(seeds: object) -> tuple[int, ...]:
     """The seeds themselves: those of a list, or 0 to N-1."""
-    if isinstance(seeds, Iterable) and not isinstance(seeds, str | bytes):
+    if has_parts(seeds):
         return tuple(whole_number("a seed", seed) for seed in seeds)
     return tuple(range(whole_number("seeds, a list or the number of them,", seeds, 1)))
 

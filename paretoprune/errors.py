@@ -33,7 +33,7 @@ def brief(value: object, most: int = LONGEST_VALUE) -> str:
     try:
         text = " ".join(repr(value).split())
     except (RecursionError, ValueError):  # nested too deeply, or a number of too many digits
-        text = f"a {type(value).__name__} that is too large to show"
+        text = f"a {type(value).__name__} that cannot be shown"
     except Exception:  # a stranger's repr may fail
         text = f"a {type(value).__name__}"
     return plain(text if len(text) <= most else f"{text[: most - 3]}...")
@@ -69,7 +69,7 @@ class UnknownNameError(ParetopruneError, KeyError):
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         name = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
-        super().__init__(f"unknown {kind} {name!r}; known: {', '.join(names)}.{hint}")
+        super().__init__(f"unknown {kind} {name!r}; known: {', '.join(names) or 'none'}.{hint}")
 
     def __str__(self) -> str:
         return str(self.args[0])  # KeyError would show the repr

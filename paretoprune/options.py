@@ -103,9 +103,16 @@ def whole_number(name: str, value: object, least: int = 0) -> int:
 
 def listed(what: str, value: object) -> list[Any]:
     """`value` as a list; raises `InvalidValueError` for a text, and for what has no parts."""
-    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+    if not has_parts(value):
         raise InvalidValueError(f"{what} are a list, got {brief(value)}")
     return list(value)
+
+
+def has_parts(value: object) -> TypeGuard[Iterable[Any]]:
+    """Whether `value` can be listed: a text, a mapping and an array of one number `[]` cannot."""
+    if isinstance(value, str | bytes | Mapping):
+        return False
+    return isinstance(value, Iterable) and getattr(value, "ndim", 1) != 0
 
 
 def is_number(value: object) -> TypeGuard[float]:

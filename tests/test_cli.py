@@ -191,3 +191,26 @@ def test_every_flag_of_compare_is_a_setting_with_the_same_default():
             assert default in (None, (), ("mini-llava",), ("fastv",)), name
         else:
             assert flag.default == default, name
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["report"], ["pick"], ["figures"], ["gap"], ["rerun"], ["rank", "other"], ["show"],
+        ["check-model"], ["init"], ["compare", "--resume"], ["areas"],
+    ],
+)  # fmt: skip
+def test_a_name_too_long_for_the_machine_is_one_sentence(arguments, tmp_path):
+    done = run(*arguments, "F" * 5000, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("paretoprune: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_resume_names_no_value_that_was_never_given(tmp_path):
+    problem = ["--problem", "zdt1", "-s", "random", "--seeds", "1"]
+    assert run("compare", *problem, "--budget", "2", "--out", "out", cwd=tmp_path).returncode == 0
+    done = run("compare", "--resume", "out", "--search-size", "128", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--search-size 128: it was started without --search-size" in done.stderr

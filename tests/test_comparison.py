@@ -349,6 +349,7 @@ def labelled():
         (lambda: [dict], "a strategy is a name such as 'tpe'.*got <class 'dict'>"),
         (lambda: 3, "strategies are one or a list of them, got 3"),
         (lambda: None, "strategies are one or a list of them, got None"),
+        (lambda: np.array(3), "strategies are one or a list of them, got array"),
     ],
 )
 def test_what_is_no_strategy_is_one_sentence(strategies, told):
@@ -368,7 +369,10 @@ def test_seeds_are_a_list_or_their_number(seeds):
     assert [s.seed for s in studies] == [0, 1]
 
 
-@pytest.mark.parametrize("seeds", [0, -1, 1.5, "2", None, True, [1.5], ["0"], [True], [-1], [None]])
+@pytest.mark.parametrize(
+    "seeds",
+    [0, -1, 1.5, "2", None, True, [1.5], ["0"], [True], [-1], [None], np.array(2), {0: 1}],
+)
 def test_what_is_no_seed_is_one_sentence(seeds):
     with pytest.raises(InvalidValueError, match="seed.* must be a whole number, [01] or more, got"):
         compare(ZDT1(), ["random"], budget=2.0, seeds=seeds)

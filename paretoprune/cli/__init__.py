@@ -6,6 +6,7 @@ Commands are listed in `--help` in the order of the imports below.
 
 from __future__ import annotations
 
+import errno
 import sys
 
 import typer
@@ -29,7 +30,12 @@ from paretoprune.cli import zoo as zoo
 
 # isort: on
 from paretoprune.cli.terminal import with_idle_threads_asleep, with_plain_warnings
-from paretoprune.errors import ParetopruneError
+from paretoprune.errors import ParetopruneError, plain
+
+MACHINES_OWN = (
+    errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT,
+)  # fmt: skip
+"""What a machine may refuse of any file, in whichever room it is asked for."""
 
 
 def main() -> None:
@@ -43,6 +49,12 @@ def main() -> None:
         for calls in getattr(error, "__notes__", ()):  # to a mistake in a user's code
             typer.echo(calls, err=True)
         typer.echo(f"paretoprune: {error}", err=True)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in MACHINES_OWN:
+            raise
+        where = "" if error.filename is None else f": {plain(str(error.filename))}"
+        typer.echo(f"paretoprune: {error.strerror}{where}", err=True)
         sys.exit(2)
     finally:
         parallel.leave()

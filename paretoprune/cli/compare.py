@@ -217,7 +217,8 @@ def _check_unchanged(context: typer.Context, folder: Path, study: StudyFile) -> 
         if getattr(study.changed({name: value}), name) != known:
             started = ", ".join(map(str, known)) if isinstance(known, tuple) else known
             raise InvalidValueError(
-                f"cannot resume {folder} with {flag} {value}: it was started with {started}"
+                f"cannot resume {folder} with {flag} {value}: it was started "
+                + (f"without {flag}" if known in (None, ()) else f"with {started}")
             )
 
 

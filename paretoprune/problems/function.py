@@ -6,7 +6,7 @@ import inspect
 import math
 import sysconfig
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from numbers import Real
 from pathlib import Path
@@ -24,6 +24,7 @@ from paretoprune.errors import (
     brief,
     one_line,
 )
+from paretoprune.options import has_parts
 from paretoprune.problem import Candidate, Evaluation, Objective, Problem
 from paretoprune.space import Knob, SearchSpace
 
@@ -118,9 +119,11 @@ class FunctionProblem(Problem):
         started = time.perf_counter()
         try:
             returned = self.function(**arguments)
-        except (*PROGRAMMING_ERRORS, SystemExit) as error:
-            raise mistake(f"problem {self.name!r}", error) from error
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            if not isinstance(error, Exception) or isinstance(error, PROGRAMMING_ERRORS):
+                raise mistake(f"problem {self.name!r}", error) from error
             return self._failed(candidate, where_raised(error), time.perf_counter() - started)
         seconds = time.perf_counter() - started
         figures = self._figures(returned)
@@ -224,6 +227,8 @@ def _frames(error: BaseException) -> StackSummary:
 
 def _as_figures(value: object) -> NDArray[np.float64] | None:
     """A number, or one per sample, as float64 `[]` or `[samples]`; None where it is neither."""
+    if isinstance(value, bytearray | memoryview) or np.ma.is_masked(value):
+        return None  # bytes are text, and an array would forget what is masked
     try:
         found = np.asarray(value)
         if found.dtype.kind == "O" and all(isinstance(v, Real) for v in found.flat):
@@ -243,7 +248,7 @@ def _standard_error(values: NDArray[np.float64]) -> float:
 
 def _listed(given: object, kind: Any) -> list[Any]:
     """Several of a kind, or one that stands for itself; what is neither is told by who checks."""
-    if isinstance(given, kind) or not isinstance(given, Iterable):
+    if isinstance(given, kind) or not has_parts(given):
         return [given]
     return list(given)
 

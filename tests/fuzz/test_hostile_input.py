@@ -258,4 +258,4 @@ def test_a_number_of_too_many_digits_in_a_study_file_is_refused(tmp_path: Path) 
     """Found by trying: hexadecimal numbers have no limit, and could not be shown."""
     said = _read("study", tmp_path, b"budget = 0x" + b"f" * 5000)
     assert said is not None
-    assert "a int that is too large to show" in said
+    assert "a int that cannot be shown" in said

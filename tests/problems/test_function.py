@@ -43,6 +43,10 @@ def evaluated(function, n=3, **how):
     return found
 
 
+def leaves(n):
+    raise GeneratorExit(n)
+
+
 def staircase(n, split):
     rng = np.random.default_rng({"search": 0, "heldout": 1}[split])
     return {"quality": rng.random(40) < n / 10, "cost": n, "extra": 2.0 * n}
@@ -151,6 +155,10 @@ def test_conditional_knobs_are_left_out_where_they_do_not_apply():
             lambda n: {"quality": [1, 2], "cost": [1, 2, 3]},
             "'cost' has values of 3 samples, and 'quality' of 2",
         ),
+        (lambda n: {"quality": bytearray(b"1"), "cost": 1}, "'quality' must be a number"),
+        (lambda n: {"quality": memoryview(b"1"), "cost": 1}, "'quality' must be a number"),
+        (lambda n: {"quality": np.ma.array([0.5, 9], mask=[0, 1]), "cost": 1}, "must be a number"),
+        (lambda n: {"quality": np.ma.masked, "cost": 1}, "'quality' must be a number"),
         (lambda n: (0.5, 1), r"must return its objectives by name.*returned \(0.5, 1\)"),
         (lambda n: {"quality": 1}, "unknown objective.*'cost'"),
         (lambda n: {1: 2, "cost": 1}, "unknown objective.*'quality'; known: 1, cost"),
@@ -159,6 +167,7 @@ def test_conditional_knobs_are_left_out_where_they_do_not_apply():
         (lambda n: n + "", r"TypeError: unsupported operand.*\(test_function"),
         (lambda n: statistics.mean(n), r"TypeError: .*\(test_function.py, line"),
         (lambda n: sys.exit(0), r"SystemExit: 0 \(test_function"),
+        (leaves, r"GeneratorExit: 3 \(test_function"),
         (lambda n: {"qualty": 1, "cost": 1}, r"unknown objective.*'quality'.*mean 'qualty'"),
         (lambda n: undefined, r"NameError: name 'undefined' is not defined \(test_function"),  # noqa: F821
     ],

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from commands import run_command
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -248,6 +249,18 @@ def test_the_areas_command_draws_before_and_after(tmp_path, monkeypatch):
     assert "30 pictures: 0." in done.output
     with Image.open(tmp_path / "found.png") as drawn:
         assert drawn.size == (1350, 540)
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_the_areas_command_needs_no_task(tmp_path, monkeypatch, kind):
+    """Its own default, none, was read as the name ''."""
+    monkeypatch.chdir(tmp_path)
+    file = conversations(tmp_path)
+    for picture_file in (tmp_path / "coco").glob("*.png"):
+        picture_file.with_suffix(".txt").write_text("what?")
+    done = run_command("areas", str(file if kind == "file" else tmp_path / "coco"))
+    assert done.returncode == 0, done.stderr
+    assert f"{24 if kind == 'file' else 12} pictures: " in done.stdout
 
 
 def test_a_search_needs_no_answers(tmp_path):
