@@ -44,7 +44,7 @@ class DART(RowPruner):
         chosen = pivots
         every = torch.cat([states[pivots], text_states])
         base, more = divmod(n - len(pivots), len(every))
-        alike = torch.mm(every, states.T)  # [pivots, V]
+        alike = torch.mm(every, states.T).detach()  # [pivots, V]; written into below
         for number, similar in enumerate(alike):
             similar[chosen] = torch.inf
             share = base + (number < more)
