@@ -225,6 +225,7 @@ def test_the_example_is_listed_with_its_package(installed: Path) -> None:
         assert len(line.split()) > 6, "no summary"
 
 
+@pytest.mark.slow
 def test_the_example_is_compared_with_built_ins(installed: Path, tmp_path: Path) -> None:
     done = cli(
         installed, "compare", "-s", "hill-climb:startup=4", "-s", "random", "--pruner", "unusual",
@@ -235,6 +236,7 @@ def test_the_example_is_compared_with_built_ins(installed: Path, tmp_path: Path)
     assert "hill-climb:startup=4" in (tmp_path / "out" / "comparison.json").read_text()
 
 
+@pytest.mark.slow
 def test_the_example_passes_its_contract_suites(installed: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(EXAMPLE / "tests")],

@@ -63,6 +63,7 @@ def test_a_terminal_gets_colours_unless_it_wants_none(narrow, tmp_path):
     assert not COLOUR.search(plain)
 
 
+@pytest.mark.slow
 def test_no_terminal_at_all(tmp_path):
     """Standard input, output and error closed or in files: nothing is drawn over, all is said."""
     with (tmp_path / "said").open("w") as said:

@@ -44,6 +44,7 @@ def test_evaluation_checks_agreement_first(console, monkeypatch, tmp_path):
     assert json.loads((tmp_path / "e.json").read_text())["samples"] == 16
 
 
+@pytest.mark.slow
 def test_a_wrong_plain_loop_is_noticed(console, monkeypatch):
     right = evaluation._plain
     monkeypatch.setattr(evaluation, "_plain", lambda *a: [not x for x in right(*a)])

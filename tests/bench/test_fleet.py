@@ -9,6 +9,7 @@ from paretoprune.bench import fleet
 from paretoprune.errors import UnknownNameError
 
 
+@pytest.mark.slow
 def test_counts_and_plan():
     console = Console(file=io.StringIO(), width=140)
     figures = fleet.run(console, workers=4, model_ms=0.5, samples=256, asks=4)

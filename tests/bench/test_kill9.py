@@ -17,6 +17,7 @@ def test_nothing_is_lost_or_doubled(strategy):
     assert "differences to the undisturbed log: none" in console.file.getvalue()
 
 
+@pytest.mark.slow
 def test_nothing_is_lost_in_a_database(database):
     figures = kill9.run(Console(file=io.StringIO()), kills=3, strategy=["random"], storage=database)
     assert (figures["storage"], figures["kills"]) == ("postgresql", 3)

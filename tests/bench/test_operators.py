@@ -51,6 +51,7 @@ def test_small_run_and_its_file(tmp_path):
     assert problem.sample_costs.relative_compute(ratios) == pytest.approx(first["compute"])
 
 
+@pytest.mark.slow
 def test_every_registered_pruner_runs():
     """VTW, which keeps all tokens or none, stopped the whole benchmark after minutes."""
     result = operators.run(Console(quiet=True), model="mini-llava", heldout_size=8)

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from paretoprune import registry
 
@@ -45,6 +46,22 @@ RUNNABLE = [
 ]
 
 
+LONG = {
+    "howto/pick-a-configuration.md",
+    "howto/resume.md",
+    "howto/write-a-study-file.md",
+    "tutorials/compare-strategies-fairly.md",
+    "tutorials/search-with-gradients.md",
+    "tutorials/write-a-strategy.md",
+}
+"""Pages that search for several seconds: `.ci/run` runs them by themselves."""
+
+
+def _timed(page: Path) -> ParameterSet:
+    is_long = page.is_relative_to(DOCS) and page.relative_to(DOCS).as_posix() in LONG
+    return pytest.param(page, marks=[pytest.mark.slow] if is_long else [])
+
+
 def _name(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
@@ -57,7 +74,7 @@ def _no_trace(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]
         yield
 
 
-@pytest.mark.parametrize("page", RUNNABLE, ids=_name)
+@pytest.mark.parametrize("page", [_timed(page) for page in RUNNABLE], ids=_name)
 def test_blocks_of_a_page_run(page: Path) -> None:
     outputs.run_page(page.read_text(encoding="utf-8"))
 
@@ -153,6 +170,7 @@ def test_the_table_of_joint_searches_is_of_its_figures() -> None:
     assert (DOCS / "images" / "joint-table.txt").read_text(encoding="utf-8") == script.table()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", ["write-a-strategy", "write-a-pruner"])
 def test_the_how_to_passes_its_contract_suite(page: str, tmp_path: Path) -> None:
     """The page's python blocks up to the suite are a test file that passes."""

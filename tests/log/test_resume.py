@@ -260,7 +260,14 @@ def left_alone(tmp_path_factory):
     return projection(folder)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGKILL,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+    ],
+)
 def test_the_command_goes_on_after_a_signal(tmp_path, number, left_alone):
     if signal.getsignal(number) is signal.SIG_IGN:
         pytest.skip("what started these tests ignores Ctrl-C, and so do their processes")

@@ -44,6 +44,7 @@ def test_a_7b_model_is_planned_from_its_configuration_alone(tmp_path):
     assert small.step_flops == pytest.approx(plan.step_flops * 5 / 4)
 
 
+@pytest.mark.slow
 def test_a_real_step_holds_what_is_planned(monkeypatch):
     """From two and three layers on the meta device to five real ones, embeddings and all."""
     settings = ((1, True), (4, False))  # samples at a time, checkpoint

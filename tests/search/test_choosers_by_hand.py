@@ -150,6 +150,7 @@ def test_fitprune_by_hand() -> None:
     assert kept_shares(attention, 0.6).tolist() == [1.0, 0.5, 0.5]  # 1, 2 and 3 of 10, twice
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", [0.1, 0.35, 0.6, 0.9])
 def test_fitprune_bisects_to_the_lowest_threshold_that_meets_the_target(target: float) -> None:
     problem = Layered()

@@ -13,6 +13,7 @@ from paretoprune.study import run_study
 from paretoprune.testing.layered import Layered
 from paretoprune.testing.toys import Toy
 
+pytestmark = pytest.mark.slow  # the contract suites run every strategy, too
 BUILT_IN = sorted(strategy.name for strategy in strategies if not strategy.is_plugin)
 GRADIENT = {n for n in BUILT_IN if strategies.load(n).requires_gradient}
 PER_LAYER = {"g-search", "p-sigmoid", "fitprune", "vtw", "autoprune"}

@@ -115,7 +115,7 @@ def test_starts_are_tried_once_and_are_nothing_to_breed_from():
 
 
 @pytest.mark.parametrize("polish", ["nsga2", "tpe"])
-@pytest.mark.parametrize("lives", [1, 9])
+@pytest.mark.parametrize("lives", [1, pytest.param(9, marks=pytest.mark.slow)])
 def test_a_killed_study_goes_on_without_repeating_its_gradient_steps(tmp_path, polish, lives):
     """Killed while starts are tried or in the polish: the log is that of a study left alone.
 

@@ -76,6 +76,7 @@ def test_finds_the_closed_form_optimum_and_meets_every_budget():
         assert np.allclose(search.ratios.detach().numpy()[knot, 1:], expected, atol=0.04)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel", ["single-step", "multi-step", "linear", "exponential"])
 def test_a_kernel_search_comes_near_the_best_of_its_kernel(kernel):
     """Against a lattice of the whole kernel, at budgets that every kernel can reach."""
