@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from paretoprune.errors import (
     PROGRAMMING_ERRORS,
@@ -258,7 +258,7 @@ class _Loop:
             return asked
         self.context.asks += 1
         asked = self.strategy.ask(self.batch)
-        candidates = list(asked) if has_parts(asked) else [asked]
+        candidates: list[Any] = list(asked) if has_parts(asked) else [asked]
         if not all(isinstance(candidate, Candidate) for candidate in candidates):
             raise InvalidValueError(
                 f"strategy {type(self.strategy).__name__!r} must give a list of "
