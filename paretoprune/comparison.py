@@ -7,7 +7,7 @@ reference points (`judging`). Candidates are chosen on the search split only.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,7 @@ from paretoprune.study import (
     Recorder,
     StudyResult,
     all_failed,
+    check_observer,
     evaluate_all,
     run_study,
 )
@@ -109,6 +110,9 @@ def compare(
             "reference is what paretoprune.reference.reference_front(problem) returns, or None, "
             f"got {brief(reference)}"
         )
+    if not isinstance(settings, Mapping | None):
+        raise InvalidValueError(f"settings are a dict, or None, got {brief(settings)}")
+    check_observer(observe)
     specs = _specs(strategies)
     seeds = _seeds(seeds)
     check(problem, specs, seeds, budget)

@@ -43,7 +43,7 @@ class Objective:
     best: float = field(kw_only=True)
 
     def __post_init__(self) -> None:
-        if self.direction not in ("max", "min"):
+        if not isinstance(self.direction, str) or self.direction not in ("max", "min"):
             raise InvalidValueError(
                 f"objective {self.name!r}: the direction is 'max' or 'min', got {self.direction!r}"
             )
@@ -321,7 +321,7 @@ class Problem(ABC):
         """The space called `name`, or the default one; raises `UnknownNameError`."""
         if name is None:
             name = self.default_space
-        if name not in self.spaces:
+        if not isinstance(name, str) or name not in self.spaces:
             raise UnknownNameError("search space", name, self.spaces)
         return self.spaces[name]
 

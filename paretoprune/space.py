@@ -223,7 +223,7 @@ def _check_bounds(name: str, low: float, high: float, *, strict: bool = True) ->
 
 def _is_finite(value: object) -> bool:
     number = isinstance(value, int | float | np.integer | np.floating)
-    return number and math.isfinite(value)  # type: ignore[arg-type]
+    return number and not isinstance(value, bool) and math.isfinite(value)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

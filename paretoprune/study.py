@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from paretoprune.errors import (
     PROGRAMMING_ERRORS,
@@ -20,7 +20,7 @@ from paretoprune.errors import (
     brief,
     one_line,
 )
-from paretoprune.options import whole_number
+from paretoprune.options import has_parts, whole_number
 from paretoprune.problem import Candidate, Evaluation, Problem
 from paretoprune.search.base import BudgetExhausted, SearchContext, SearchStrategy
 
@@ -152,6 +152,11 @@ def run_study(
         )
     batch = whole_number("batch", batch, 1)
     patience = whole_number("patience", patience, 1)
+    if not isinstance(recorder, Recorder | None):
+        raise InvalidValueError(
+            f"recorder is a paretoprune.study.Recorder, or None, got {brief(recorder)}"
+        )
+    check_observer(observe)
     if max_first_failures is not None:
         max_first_failures = whole_number("max_first_failures", max_first_failures, 1)
     context = SearchContext(seed=seed, budget=budget, space=space)
@@ -167,6 +172,12 @@ def run_study(
         loop.result.stopped = INTERRUPTED
     loop.close()
     return loop.result
+
+
+def check_observer(observe: object) -> None:
+    """Refuse what cannot be called, before anything is computed."""
+    if observe is not None and not callable(observe):
+        raise InvalidValueError(f"observe is a function of the progress, got {brief(observe)}")
 
 
 class _Loop:
@@ -246,7 +257,14 @@ class _Loop:
             asked, self._ahead = self._ahead, None
             return asked
         self.context.asks += 1
-        return self.strategy.ask(self.batch)
+        asked = self.strategy.ask(self.batch)
+        candidates: list[Any] = list(asked) if has_parts(asked) else [asked]
+        if not all(isinstance(candidate, Candidate) for candidate in candidates):
+            raise InvalidValueError(
+                f"strategy {type(self.strategy).__name__!r} must give a list of "
+                f"paretoprune.Candidate when asked, got {brief(asked)}"
+            )
+        return candidates
 
     def _work_ahead(self, now: list[Candidate]) -> None:
         """Let idle workers start on the ask after `now`, of a strategy that learns nothing.

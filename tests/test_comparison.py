@@ -13,6 +13,7 @@ from paretoprune.comparison import compare
 from paretoprune.errors import (
     BrokenFileError,
     InvalidValueError,
+    ParetopruneError,
     UnknownNameError,
     UnsupportedError,
 )
@@ -462,3 +463,42 @@ def test_a_study_without_any_result_is_told():
 
     summary = compare(ZDT1(), ["random", Expensive], budget=3.0, seeds=1).summary
     assert "Without any result: Expensive seed 0." in summary.notes
+
+
+@pytest.mark.parametrize("asked", [None, 3, "abc", [1, 2], [None], object()])
+def test_what_a_strategy_gives_when_asked_is_candidates(asked):
+    class Mine(RandomSearch):
+        def ask(self, n):
+            return asked
+
+    with pytest.raises(InvalidValueError, match="strategy 'Mine' must give a list of .*Candidate"):
+        compare(ZDT1(), Mine, budget=2.0)
+
+
+def test_a_strategy_may_give_its_candidates_one_by_one():
+    class Mine(RandomSearch):
+        def ask(self, n):
+            yield from super().ask(n)
+
+    mine, built_in = (compare(ZDT1(), s, budget=4.0, seeds=1).summary for s in (Mine, "random"))
+    assert [p.search for p in mine.front] == [p.search for p in built_in.front]
+
+
+@pytest.mark.parametrize("name", ["observe", "settings", "log", "reference"])
+@pytest.mark.parametrize("value", [3, "x", [1]])
+def test_an_argument_of_another_type_costs_no_search(name, value):
+    """Settings that are no mapping ended in a TypeError after the searches."""
+
+    class Untouched(ZDT1):
+        def evaluate(self, candidates):
+            raise AssertionError("it was searched")
+
+    with pytest.raises(InvalidValueError, match=f"^{name} (is|are) "):
+        compare(Untouched(), "random", budget=2.0, **{name: value})
+
+
+@pytest.mark.parametrize("name", ["observe", "recorder", "space"])
+@pytest.mark.parametrize("value", [3, "x", [1], {}])
+def test_an_argument_of_another_type_is_refused_by_a_study(name, value):
+    with pytest.raises(ParetopruneError, match=name):
+        run_study(ZDT1(), RandomSearch(), budget=2.0, **{name: value})

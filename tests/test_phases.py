@@ -86,6 +86,17 @@ def test_ctrl_c_while_examples_are_run_keeps_the_gap(monkeypatch, tmp_path):
     assert (tmp_path / "r/gap.png").exists() and (tmp_path / "r/report.html").exists()
 
 
+def test_ctrl_c_while_the_report_is_written_says_how_to_go_on(monkeypatch, capsys, tmp_path):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("paretoprune.report.write_report", interrupted)
+    assert run("--out", str(tmp_path / "r")) == 130
+    said = capsys.readouterr().out
+    assert "Go on with: paretoprune compare --resume" in said
+    assert "comparison.json" in said and "report.html" not in said  # it was not written
+
+
 def test_without_a_terminal_each_phase_is_one_line(capsys, tmp_path):
     run("--out", str(tmp_path / "r"))
     said = capsys.readouterr().out

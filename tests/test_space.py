@@ -161,6 +161,8 @@ def test_bad_int_and_categorical_knobs() -> None:
         (Int("k", 1, 8), 2.5, "'k' takes a whole number, got 2.5"),
         (Int("k", 1, 8), "2", "'k' takes a whole number, got '2'"),
         (Int("k", 1, 8), None, "'k' takes a whole number, got None"),
+        (Int("k", 1, 8), True, "'k' takes a whole number, got True"),
+        (Float("r", 0, 1), True, "'r' takes a finite number, got True"),
         (Int("k", 1, 8), math.inf, "'k' takes a whole number, got inf"),
         (Int("k", 1, 8), 9, r"'k' must be in \[1, 8\], got 9"),
         (Categorical("m", ("left", "right")), "rigth", "Did you mean 'right'"),

@@ -297,6 +297,7 @@ STORAGES = [
     "sqlite://host/x.db", "sqlite:///", "sqlite:///:memory:", "sqlite:///x.db?timeout=abc",
     "sqlite:///a\0b", "postgresql://", "postgres://me@h/db", "POSTGRESQL://me@h/db", "mysql://h/db",
     "://", " ", "file.db", "postgresql://me:se@cret:x@h/db",
+    "postgresql://h..x/db", f"postgresql://{'h' * 64}/db",
 ]  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from paretoprune.errors import InvalidValueError
+from paretoprune.errors import InvalidValueError, brief
 
 
 def find_device(name: str) -> torch.device:
@@ -15,12 +15,12 @@ def find_device(name: str) -> torch.device:
     try:
         found = torch.device(name)
         torch.empty(0, device=found)
-    except (RuntimeError, AssertionError, NotImplementedError):
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError):
         found = None
     if found is None or found.type == "meta":
         why = " (this torch is built without CUDA)" if torch.version.cuda is None else ""
         raise InvalidValueError(
-            f"there is no device {name!r} here; there are: {', '.join(_available())}{why}"
+            f"there is no device {brief(name)} here; there are: {', '.join(_available())}{why}"
         )
     return found
 

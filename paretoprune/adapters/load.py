@@ -66,7 +66,7 @@ def load_adapter(
     cannot be driven, and `UnknownNameError` or `InvalidValueError` for a dtype or device that is
     not there.
     """
-    if dtype not in DTYPES:
+    if not isinstance(dtype, str) or dtype not in DTYPES:
         raise UnknownNameError("dtype", dtype, DTYPES)
     torch_device = find_device(device)
     source, local = find_checkpoint(model)

@@ -305,8 +305,11 @@ def _report(
         interrupted = True
     if interrupted and not comparison.summary.interrupted:
         console.print("Interrupted: the ranking is complete, the report lacks what was to follow.")
-    with phase(console, "report") as observe:
-        write_report(folder, comparison.summary, examples, gradients, observe=observe)
+    try:
+        with phase(console, "report") as observe:
+            write_report(folder, comparison.summary, examples, gradients, observe=observe)
+    except KeyboardInterrupt:
+        interrupted = True
     return interrupted
 
 

@@ -93,6 +93,10 @@ def _read_url(text: str) -> URL:
         ) from None
     if url.drivername not in DRIVERS or not url.database or not text.isprintable():
         raise InvalidValueError(f"{WRITTEN}, {begins}")
+    try:
+        (url.host or "").encode("idna")
+    except UnicodeError:  # too long a part, or an empty one
+        raise InvalidValueError(f"{WRITTEN}, got one whose HOST is no host's name") from None
     if url.port is not None and not 0 < url.port < 65536:
         raise InvalidValueError(f"the port of a storage is a number in 1..65535, got {url.port}")
     if url.get_backend_name() == "sqlite" and (url.host or url.query or ":" in url.database[:1]):

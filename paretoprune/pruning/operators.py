@@ -75,6 +75,8 @@ class Operators:
                 )
             for name, settings in _parsed(part):
                 if name == ALL:
+                    for knob in settings:
+                        raise InvalidValueError(f"pruner {ALL!r} has no knobs, got {knob!r}")
                     every = [n for n in pruners.usable() if n not in {p.name for p in found}]
                     found += [make_pruner(n) for n in every]
                     optional.update(every)

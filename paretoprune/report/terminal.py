@@ -177,10 +177,11 @@ def print_summary(console: Console, summary: Summary) -> None:
 
 def print_written(console: Console, folder: Path) -> None:
     """Print where everything was written."""
-    written = [HTML_NAME, FIGURE_NAME, TABLE_NAME, SUMMARY_NAME, FRONT_NAME]
-    further = (f"{SCHEDULES}/", "study.db", "log.json")
-    written += [name for name in further if (folder / name).exists()]
-    names = ", ".join(written)
+    parts = (
+        HTML_NAME, FIGURE_NAME, TABLE_NAME, SUMMARY_NAME, FRONT_NAME, f"{SCHEDULES}/", "study.db",
+        "log.json",
+    )  # fmt: skip
+    names = ", ".join(name for name in parts if (folder / name).exists())
     show(console, Text(f"In {words.plain(folder, 400)}: {names}"))
 
 

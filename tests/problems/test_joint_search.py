@@ -71,6 +71,8 @@ def test_what_is_written_with_a_value_is_not_searched():
         ("fastv:k=3", "pruner 'fastv' has no knobs, got 'k'"),
         ("fastv,fastv", "'fastv' is named twice"),
         ("", "unknown pruner ''"),
+        ("all:visual_pivots=8", "'all' has no knobs, got 'visual_pivots'"),
+        ("dart,all:x=1", "'all' has no knobs, got 'x'"),
     ],
 )
 def test_misspelt_pruners_are_one_sentence(named, message):

@@ -12,6 +12,7 @@ from paretoprune.adapters.load import load_adapter
 from paretoprune.errors import (
     BrokenFileError,
     InvalidValueError,
+    ParetopruneError,
     UnknownNameError,
     UnsupportedError,
 )
@@ -212,6 +213,13 @@ def test_a_device_that_is_not_there_is_one_sentence():
     for device in ("cuda", "cuda:7", "abacus", "meta"):
         with pytest.raises(InvalidValueError, match=f"no device '{device}' here; there are: cpu"):
             load_adapter("mini-llava", device=device)
+
+
+@pytest.mark.parametrize("value", [None, 2.5, [], {}, object()])
+def test_a_device_or_dtype_of_another_type_is_one_sentence(value):
+    for name in ("device", "dtype"):
+        with pytest.raises(ParetopruneError, match=name):
+            load_adapter("mini-llava", **{name: value})
 
 
 def test_pickled_weights_are_not_read(tmp_path):
