@@ -519,6 +519,6 @@ def test_ctrl_c_while_a_strategy_starts_asks_it_for_no_trace():
         def trace(self):
             raise AttributeError("history")
 
-    for strategies in (["random", Slow], [Slow]):
+    for some in (["random", Slow], [Slow]):
         Slow.starts = 0
-        assert compare(ZDT1(), strategies, budget=2.0, seeds=1).summary.interrupted
+        assert compare(ZDT1(), some, budget=2.0, seeds=1).summary.interrupted
