@@ -148,7 +148,10 @@ def compare(
             recorder=recorder, observe=watch,
         )  # fmt: skip
         front = [int(i) for i in frontier.front_of(result.evaluations, problem.objectives)]
-        studies.append(Study(spec, strategy.space_name, result, front, trace=strategy.trace()))
+        begun = bool(result.asks) or result.stopped != INTERRUPTED  # else it may not have started
+        space = strategy.space_name if begun else spec.space or problem.default_space
+        trace = strategy.trace() if begun else None
+        studies.append(Study(spec, space, result, front, trace=trace))
         seen = [e for study in studies for e in study.evaluations]
         if len(seen) >= MAX_FIRST_FAILURES and all(e.failure is not None for e in seen):
             raise all_failed(problem, seen, "the first ")

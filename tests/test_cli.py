@@ -214,3 +214,13 @@ def test_a_resume_names_no_value_that_was_never_given(tmp_path):
     done = run("compare", "--resume", "out", "--search-size", "128", cwd=tmp_path)
     assert done.returncode == 2
     assert "--search-size 128: it was started without --search-size" in done.stderr
+
+
+def test_ctrl_c_between_two_searches_says_how_to_go_on(tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("paretoprune.comparison.run_study", interrupted)
+    done = run("compare", "--problem", "zdt1", "-s", "random", "--budget", "2", cwd=tmp_path)
+    assert done.returncode == 130
+    assert "Go on with: paretoprune compare --resume paretoprune-results" in done.stdout

@@ -502,3 +502,23 @@ def test_an_argument_of_another_type_costs_no_search(name, value):
 def test_an_argument_of_another_type_is_refused_by_a_study(name, value):
     with pytest.raises(ParetopruneError, match=name):
         run_study(ZDT1(), RandomSearch(), budget=2.0, **{name: value})
+
+
+def test_ctrl_c_while_a_strategy_starts_asks_it_for_no_trace():
+    """What it traces was not there yet: an AttributeError after a SIGTERM."""
+
+    class Slow(RandomSearch):
+        starts = 0
+
+        def start(self, problem, context):
+            Slow.starts += 1
+            if Slow.starts > 1:  # the first is a check before anything is searched
+                raise KeyboardInterrupt
+            super().start(problem, context)
+
+        def trace(self):
+            raise AttributeError("history")
+
+    for some in (["random", Slow], [Slow]):
+        Slow.starts = 0
+        assert compare(ZDT1(), some, budget=2.0, seeds=1).summary.interrupted

@@ -47,7 +47,12 @@ def run(study: StudyFile, cases: Sequence[Case], folder: Path, *, resume: bool =
         check_names(case.study)
     with interrupted_by_signals() as signals:
         if len(cases) == 1 and not cases[0].folder:
-            stopped, failure = run_case(console, cases[0].study, folder, resume=resume)
+            try:
+                stopped, failure = run_case(console, cases[0].study, folder, resume=resume)
+            except KeyboardInterrupt:  # between two searches, for instance
+                if not (folder / STUDY_NAME).exists():
+                    raise
+                stopped, failure = True, None
             failed = failure is not None
             if failed:
                 typer.echo(f"paretoprune: {failure}", err=True)
