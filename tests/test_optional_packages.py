@@ -100,6 +100,7 @@ for suite in ("strategies", "problems", "pruners", "kernels", "adapters", "polic
 """
 
 
+@pytest.mark.slow
 def test_without_pytest_models_and_toys_work_and_the_suites_say_what_they_need():
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_PYTEST], capture_output=True, text=True, cwd=ROOT

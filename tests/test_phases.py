@@ -75,6 +75,7 @@ def test_ctrl_c_while_the_gap_is_measured_keeps_what_was_measured(points, capsys
     assert is_finished(folder)
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_examples_are_run_keeps_the_gap(monkeypatch, tmp_path):
     def interrupted(*_, **__):
         raise KeyboardInterrupt

@@ -179,6 +179,7 @@ def test_unreadable_and_stray_announcements_are_told(site: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_broken_plug_ins_of_every_kind_stop_no_command(tmp_path: Path) -> None:
     groups = "".join(f"[{r.group}]\nbroken = no_such_module_here:X\n" for r in registry.ALL)
     install(tmp_path, "theirs", groups + "[paretoprune.other]\nx = y:z\n")

@@ -57,6 +57,7 @@ def test_forty_columns_are_enough(narrow):
     assert (folder / "comparison.json").exists()
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_colours_unless_it_wants_none(narrow, tmp_path):
     assert COLOUR.search(narrow[0])
     plain = in_a_terminal(command(tmp_path / "results"), NO_COLOR="1", COLUMNS="80", LINES="20")

@@ -66,6 +66,7 @@ def test_prefill_schedules_meet_their_flop_ratio(console):
     assert prefill.flop_ratio(prefill.SMALL, np.ones(16)) == 1.0
 
 
+@pytest.mark.slow
 def test_prefill_runs(console):
     found = prefill.run(console, repeats=3, spec=TINY)
     assert len(found["figures"]) == 2 * (1 + 3 * 3)
@@ -73,6 +74,7 @@ def test_prefill_runs(console):
     assert "that is allowed" in console.export_text()
 
 
+@pytest.mark.slow
 def test_matrix_products_are_those_of_the_whole_batch(console, monkeypatch):
     seen = set()
     monkeypatch.setattr(
@@ -92,6 +94,7 @@ def test_matrix_products_are_all_linear_maps_of_the_layers():
     assert counter.get_total_flops() == TINY.layers * (4 * one - two) / 2
 
 
+@pytest.mark.slow
 def test_latency_runs(console):
     found = latency.run(console, repeats=3)
     assert found["flop_ratio"] == sorted(found["flop_ratio"], reverse=True)

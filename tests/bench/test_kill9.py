@@ -8,6 +8,7 @@ from rich.console import Console
 from paretoprune.bench import kill9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["random", "pymoo-nsga2"])
 def test_nothing_is_lost_or_doubled(strategy):
     console = Console(file=io.StringIO(), width=100)

@@ -47,12 +47,16 @@ RUNNABLE = [
 
 
 LONG = {
+    "howto/compare-with-presets.md",
     "howto/pick-a-configuration.md",
     "howto/resume.md",
     "howto/write-a-study-file.md",
+    "quickstart.md",
     "tutorials/compare-strategies-fairly.md",
+    "tutorials/compress-something-else.md",
     "tutorials/search-with-gradients.md",
     "tutorials/write-a-strategy.md",
+    "tutorials/your-first-front.md",
 }
 """Pages that search for several seconds: `.ci/run` runs them by themselves."""
 

@@ -42,6 +42,7 @@ def play(folder, problem, url=None, budget=24.0, patience=60.0, **options):
         return run_study(problem, RandomSearch(), budget=budget, recorder=recorder, **options)
 
 
+@pytest.mark.slow
 def test_the_log_is_the_one_that_a_file_would_hold(tmp_path, database):
     for name, url in (("there", database), ("here", None)):
         with StudyLog(tmp_path / name, storage=url) as log:

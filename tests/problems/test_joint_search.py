@@ -168,6 +168,7 @@ def test_different_pruners_share_dense_layers_and_nothing_else(kept):
 STRATEGIES = ["random", "tpe", "nsga2", "pymoo-nsga2", "grid", "halving:width=8"]
 
 
+@pytest.mark.slow
 def test_every_strategy_searches_pruner_and_schedule(joint, tmp_path):
     comparison = compare(joint, STRATEGIES, budget=2.5, seeds=(0,))
     for study in comparison.studies:

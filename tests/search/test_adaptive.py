@@ -153,6 +153,7 @@ def test_impossible_options_are_refused(option):
         AdaptiveOptions(loss="mse")
 
 
+@pytest.mark.slow
 def test_on_the_mini_llava_it_costs_less_than_a_hundredth_and_is_deployed(mini, tmp_path):
     problem = TokenPruning(
         mini.adapter, mini.samples[:16], FastV(), heldout_samples=mini.samples[16:32]

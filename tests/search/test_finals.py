@@ -88,6 +88,7 @@ def test_what_a_search_returns_fills_round_budgets_from_below(budget):
         assert len(found) > 10
 
 
+@pytest.mark.slow
 def test_what_a_search_that_tried_starts_returns_stays_below_percents_and_uses_up_the_budget():
     problem = load_problem("mini-llava", search_size=64, heldout_size=0)
     search = LagrangianSearch(inner_steps=2)

@@ -117,6 +117,7 @@ def test_multiplier_and_penalty_follow_the_rules():
     assert search.met == 0
 
 
+@pytest.mark.slow
 def test_learns_to_meet_budgets_with_a_larger_step_size():
     """At the paper's 1e-4 two hundred steps move little; the formulation itself works."""
     search = Vispco(learning_rate=0.02, batch=16, most_finals=8)
@@ -130,6 +131,7 @@ def test_learns_to_meet_budgets_with_a_larger_step_size():
     assert np.mean(distances[-3:]) < 0.5 * np.mean(distances[:3])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [0, 3, 40])
 def test_a_stored_state_continues_identically(tmp_path, after):
     def play(search, context, asks):
