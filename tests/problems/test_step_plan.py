@@ -157,6 +157,7 @@ def test_a_device_that_is_not_there_is_named_before_anything_is_built():
         plan_step("mini-llava", device="cud")
 
 
+@pytest.mark.slow
 def test_the_command_plans_and_stops(tmp_path, monkeypatch):
     from paretoprune.cli import app
 

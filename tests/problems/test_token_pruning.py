@@ -102,6 +102,7 @@ def test_duplicates_are_charged_but_run_once(mini):
     assert sum(e.executed for e in two) == pytest.approx(one[0].executed)
 
 
+@pytest.mark.slow
 def test_with_another_samples_picture_the_score_drops_to_chance():
     """Chance: answering every question of a family with its most frequent answer."""
     samples = load_split("heldout", 128, seed=1)
@@ -130,6 +131,7 @@ def test_visual_tokens_in_the_first_layer_alone_do_not_suffice(mini):
     assert evaluation.metrics["accuracy"] < 0.55 * mini.heldout.dense_score
 
 
+@pytest.mark.slow
 def test_fastv_beats_random_clearly_at_equal_compute_on_heldout_data():
     adapter = load_problem(search_size=8, heldout_size=0).adapter
     samples = load_split("heldout", 384, seed=2)

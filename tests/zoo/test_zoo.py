@@ -68,6 +68,7 @@ def test_every_family_of_mini_llava_meets_the_bar():
     assert min(accuracies("mini-llava")["families"].values()) >= 0.60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_recorded_accuracies_are_those_of_the_weights(name):
     """On a part of the same split, within four standard errors."""
