@@ -10,6 +10,7 @@ from hypothesis import settings
 # before torch is imported, here and in the commands that tests start: two workers share two cores,
 # and threads that wait for each other there take many times as long
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # hqq, which transformers imports, compiles a function that nothing here calls: a second per process
 os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 

@@ -29,6 +29,7 @@ def test_the_nearest_schedule_is_the_nearest():
     assert problem.sample_costs.relative_compute(np.asarray(schedule.ratios)) == compute
 
 
+@pytest.mark.slow
 def test_small_run_and_its_file(tmp_path):
     out = tmp_path / "operators.json"
     names = ["fastv", "fastervlm", "uniform"]

@@ -203,6 +203,7 @@ def test_a_checkpoint_ahead_of_the_log_is_not_used(tmp_path):
     assert not differences(projection(tmp_path / "whole"), projection(tmp_path / "cut"))
 
 
+@pytest.mark.slow
 def test_strategies_can_be_added_to_a_comparison(tmp_path, mini):
     def run(*names):
         with StudyLog(tmp_path) as log:

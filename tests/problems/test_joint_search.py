@@ -117,6 +117,7 @@ def test_settings_are_part_of_the_identity(joint):
     assert joint.configuration(one).pruner.settings == {"contextual": 0.25}
 
 
+@pytest.mark.slow
 def test_a_joint_population_equals_one_by_one(joint):
     rng = np.random.default_rng(3)
     candidates = [joint.candidate(joint.space().sample(rng)) for _ in range(9)]

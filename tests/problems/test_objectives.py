@@ -67,6 +67,7 @@ def test_peak_memory_holds_at_least_the_cache_and_grows_with_tokens(mini):
     assert peaks[2] > kv_bytes(spec, np.full(8, tokens), bytes_per_value=4)
 
 
+@pytest.mark.slow
 def test_latency_is_predicted_and_the_front_measured(mini):
     problem = with_costs(mini, "latency_ms")
     blind, dense = problem.objectives[1].best, problem.objectives[1].reference
@@ -82,6 +83,7 @@ def test_latency_is_predicted_and_the_front_measured(mini):
     assert mini.measure([constant(mini, 1.0)]) is None
 
 
+@pytest.mark.slow
 def test_a_policy_on_the_front_does_not_stop_the_measuring_of_schedules(mini):
     """Stacking its rows per sample with a schedule raised after the whole search."""
     problem = with_costs(mini, "latency_ms")
@@ -160,6 +162,7 @@ def test_shares_out_of_range_are_refused(share):
 # --- prefills on disk
 
 
+@pytest.mark.slow
 def test_prefills_beyond_the_budget_lie_on_disk_and_change_nothing(mini):
     kept = TokenPruning(mini.adapter, mini.samples, FastV(), batch=16)
     limit = kept.batches.memory_bytes // 2

@@ -126,6 +126,7 @@ def test_the_model_is_not_changed(tokens, quantised):
     assert_same_samples(again.outcomes, tokens.dense_outcomes)
 
 
+@pytest.mark.slow
 def test_latency_is_predicted_and_measured(tokens, quantised):
     timed = Quantisation(
         PictureData(tokens, quantised.quantiser), bits=(4, 16), objectives="score,bytes,latency"
@@ -291,6 +292,7 @@ def test_joint_options_are_checked(tokens, quantised):
         load_joint(objectives="scores,memory")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["mini-qwen2.5-vl", "mini-internvl"])
 def test_other_families_are_quantised_too(model):
     problem = load_joint(model, search_size=8, heldout_size=0)

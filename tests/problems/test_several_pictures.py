@@ -295,6 +295,7 @@ def test_it_is_a_setting_of_a_study(tmp_path):
         StudyFile().changed({"per_picture": "often"})
 
 
+@pytest.mark.slow
 def test_commands_take_it(tmp_path, monkeypatch):
     """A search writes it into its schedules; `evaluate` reads it there."""
     monkeypatch.chdir(tmp_path)

@@ -64,6 +64,7 @@ class TestAdaptive(StrategyContract):
         return ToyPruning(step_cost=20.0)
 
 
+@pytest.mark.slow
 def test_easy_samples_pay_for_hard_ones_as_the_closed_form_says():
     """Minimum of mean_z f_z sum_l a_l d_zl^2 under mean d = 1 - b: d_zl = lambda / (f_z a_l)."""
     factors = np.array([0.5, 1.5])

@@ -100,6 +100,7 @@ def thinned(space):
     return SearchSpace(tuple(knobs)).grid()
 
 
+@pytest.mark.slow
 def test_kernels_are_chosen_by_option_or_space():
     problem = ToyPruning()
     by_option = run_study(problem, LagrangianSearch(kernel="sigmoid"), budget=10.0)

@@ -88,6 +88,7 @@ def test_models_of_dynamic_resolution_see_two_sizes():
         assert problem.dense_outcomes[problem.visual_tokens == size].mean() > 0.7
 
 
+@pytest.mark.slow
 def test_training_twice_gives_the_same_weights_and_resuming_changes_nothing(tmp_path):
     def stop_at(step):
         def on_step(done, loss):
