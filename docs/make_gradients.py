@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from paretoprune.gradients import GradientStudy, read_gradients
+from paretoprune.comparison.gradients import GradientStudy, read_gradients
 from paretoprune.pruning.soft import soft_mask
 from paretoprune.report.gap_figure import gap_figure
 from paretoprune.report.gradient_plots import drawn_budgets

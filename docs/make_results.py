@@ -22,12 +22,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from paretoprune.reproduce.claims import CLAIMS
-from paretoprune.reproduce.finding import FINDING_NAME, Finding, read_finding
-from paretoprune.reproduce.pieces import SCALE_NAME
-from paretoprune.reproduce.run import MACHINE_NAME, summary
-from paretoprune.reproduce.scale import Scale
-from paretoprune.results import read_summary
+from paretoprune.comparison.results import read_summary
+from paretoprune.experiments.reproduce.claims import CLAIMS
+from paretoprune.experiments.reproduce.finding import FINDING_NAME, Finding, read_finding
+from paretoprune.experiments.reproduce.pieces import SCALE_NAME
+from paretoprune.experiments.reproduce.run import MACHINE_NAME, summary
+from paretoprune.experiments.reproduce.scale import Scale
 
 DOCS = Path(__file__).resolve().parent
 STORED = DOCS / "results"

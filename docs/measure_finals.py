@@ -13,9 +13,9 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from paretoprune.comparison.reference import reference_front
+from paretoprune.compression.load import load_problem
 from paretoprune.frontier import hypervolume
-from paretoprune.problems.load import load_problem
-from paretoprune.reference import reference_front
 from paretoprune.search.gradient.finals import (
     DIGITS,
     ROUND,

@@ -14,10 +14,10 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from paretoprune.comparison.reference import reference_candidates
+from paretoprune.compression.load import load_problem
 from paretoprune.frontier import heldout_front_area
-from paretoprune.problems.load import load_problem
-from paretoprune.reference import reference_candidates
-from paretoprune.search.adaptive import standardised
+from paretoprune.search.gradient.adaptive import standardised
 from paretoprune.search.gradient.kinds import kinds_of
 from paretoprune.search.grid import farthest_first
 

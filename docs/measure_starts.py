@@ -14,12 +14,12 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from paretoprune.problems.load import load_problem
-from paretoprune.search.base import SearchContext
+from paretoprune.compression.load import load_problem
+from paretoprune.core.strategy import SearchContext
+from paretoprune.search.gradient.lagrangian import LagrangianSearch
 from paretoprune.search.gradient.starts import SLACK
 from paretoprune.search.gradient.surrogate import expected
 from paretoprune.search.grid import farthest_first
-from paretoprune.search.lagrangian import LagrangianSearch
 
 SAMPLES = 400
 HALVINGS = 16

@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from paretoprune import KeepSchedule
-from paretoprune.problems.score import score_schedule
+from paretoprune.compression.score import score_schedule
 from paretoprune.schedules import ScheduleFile, write_schedule
 
 

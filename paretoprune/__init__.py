@@ -12,59 +12,59 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "Candidate": "paretoprune.problem",
-    "Categorical": "paretoprune.space",
-    "Comparison": "paretoprune.comparison",
-    "Evaluation": "paretoprune.problem",
-    "Float": "paretoprune.space",
-    "FunctionProblem": "paretoprune.problems.function",
-    "Int": "paretoprune.space",
+    "Candidate": "paretoprune.core.problem",
+    "Categorical": "paretoprune.core.space",
+    "Comparison": "paretoprune.comparison.compare",
+    "Evaluation": "paretoprune.core.problem",
+    "Float": "paretoprune.core.space",
+    "FunctionProblem": "paretoprune.compression.function",
+    "Int": "paretoprune.core.space",
     "KeepSchedule": "paretoprune.schedules",
-    "Objective": "paretoprune.problem",
+    "Objective": "paretoprune.core.problem",
     "ParetopruneError": "paretoprune.errors",
-    "Problem": "paretoprune.problem",
-    "SearchContext": "paretoprune.search.base",
-    "SearchSpace": "paretoprune.space",
-    "SearchStrategy": "paretoprune.search.base",
-    "StrategySpec": "paretoprune.specs",
-    "TokenPruning": "paretoprune.problems.token_pruning",
-    "as_problem": "paretoprune.problems.function",
-    "compare": "paretoprune.comparison",
-    "load": "paretoprune.deploy",
-    "load_adapter": "paretoprune.adapters.load",
-    "load_problem": "paretoprune.problems.load",
-    "pruned": "paretoprune.deploy",
+    "Problem": "paretoprune.core.problem",
+    "SearchContext": "paretoprune.core.strategy",
+    "SearchSpace": "paretoprune.core.space",
+    "SearchStrategy": "paretoprune.core.strategy",
+    "StrategySpec": "paretoprune.search.specs",
+    "TokenPruning": "paretoprune.compression.token_pruning",
+    "as_problem": "paretoprune.compression.function",
+    "compare": "paretoprune.comparison.compare",
+    "load": "paretoprune.deploy.views",
+    "load_adapter": "paretoprune.zoo.load",
+    "load_problem": "paretoprune.compression.load",
+    "pruned": "paretoprune.deploy.views",
     "read_schedule": "paretoprune.schedules",
-    "run_study": "paretoprune.study",
+    "run_study": "paretoprune.core.study",
 }
 
 __all__ = ["__version__", *_PUBLIC]
 
 if TYPE_CHECKING:
-    from paretoprune.adapters.load import load_adapter as load_adapter
-    from paretoprune.comparison import Comparison as Comparison
-    from paretoprune.comparison import compare as compare
-    from paretoprune.deploy import load as load
-    from paretoprune.deploy import pruned as pruned
+    from paretoprune.comparison.compare import Comparison as Comparison
+    from paretoprune.comparison.compare import compare as compare
+    from paretoprune.compression.function import FunctionProblem as FunctionProblem
+    from paretoprune.compression.function import as_problem as as_problem
+    from paretoprune.compression.load import load_problem as load_problem
+    from paretoprune.compression.token_pruning import TokenPruning as TokenPruning
+    from paretoprune.core.problem import Candidate as Candidate
+    from paretoprune.core.problem import Evaluation as Evaluation
+    from paretoprune.core.problem import Objective as Objective
+    from paretoprune.core.problem import Problem as Problem
+    from paretoprune.core.space import Categorical as Categorical
+    from paretoprune.core.space import Float as Float
+    from paretoprune.core.space import Int as Int
+    from paretoprune.core.space import SearchSpace as SearchSpace
+    from paretoprune.core.strategy import SearchContext as SearchContext
+    from paretoprune.core.strategy import SearchStrategy as SearchStrategy
+    from paretoprune.core.study import run_study as run_study
+    from paretoprune.deploy.views import load as load
+    from paretoprune.deploy.views import pruned as pruned
     from paretoprune.errors import ParetopruneError as ParetopruneError
-    from paretoprune.problem import Candidate as Candidate
-    from paretoprune.problem import Evaluation as Evaluation
-    from paretoprune.problem import Objective as Objective
-    from paretoprune.problem import Problem as Problem
-    from paretoprune.problems.function import FunctionProblem as FunctionProblem
-    from paretoprune.problems.function import as_problem as as_problem
-    from paretoprune.problems.load import load_problem as load_problem
-    from paretoprune.problems.token_pruning import TokenPruning as TokenPruning
     from paretoprune.schedules import KeepSchedule as KeepSchedule
     from paretoprune.schedules import read_schedule as read_schedule
-    from paretoprune.search.base import SearchContext as SearchContext
-    from paretoprune.search.base import SearchStrategy as SearchStrategy
-    from paretoprune.space import Categorical as Categorical
-    from paretoprune.space import Float as Float
-    from paretoprune.space import Int as Int
-    from paretoprune.space import SearchSpace as SearchSpace
-    from paretoprune.specs import StrategySpec as StrategySpec
-    from paretoprune.study import run_study as run_study
+    from paretoprune.search.specs import StrategySpec as StrategySpec
+    from paretoprune.zoo.load import load_adapter as load_adapter
 
 
 def __getattr__(name: str) -> Any:

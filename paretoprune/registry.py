@@ -6,10 +6,10 @@ from the entry-point groups `paretoprune.<kinds>` and appear in `paretoprune lis
 
 from __future__ import annotations
 
+from paretoprune.core.plugins import announced, stray_groups
+from paretoprune.core.registries import Entry as Entry
+from paretoprune.core.registries import Registry as Registry
 from paretoprune.errors import UnknownNameError
-from paretoprune.naming import Entry as Entry
-from paretoprune.naming import Registry as Registry
-from paretoprune.plugins import announced, stray_groups
 
 _search = "paretoprune.search"
 strategies = Registry(
@@ -33,12 +33,12 @@ strategies = Registry(
         Entry("fitprune", f"{_search}.fitprune:FitPruneSearch", "from attention statistics, a divergence threshold bisected to compute targets (arXiv 2409.10197)"),
         Entry("vtw", f"{_search}.vtw:VTWSearch", "first layer whose withdrawal changes the output less than a threshold (arXiv 2405.05803)"),
         Entry("autoprune", f"{_search}.autoprune:AutoPruneSearch", "per sample a logistic curve scaled to token budgets, its slope from attention (arXiv 2509.23931)"),
-        Entry("gradient", f"{_search}.lagrangian:LagrangianSearch", "straight-through top-k, KL to dense, augmented Lagrangian per budget knot (after VisPCO)"),
+        Entry("gradient", f"{_search}.gradient.lagrangian:LagrangianSearch", "straight-through top-k, KL to dense, augmented Lagrangian per budget knot (after VisPCO)"),
         Entry("hybrid", f"{_search}.hybrid:Hybrid", "the gradient search's front as the first generation of NSGA-II, or as trials of TPE"),
-        Entry("adaptive", f"{_search}.adaptive:AdaptiveSearch", "a predictor of schedules from input and budget, trained for all mean budgets at once"),
-        Entry("vispco", f"{_search}.vispco:Vispco", "VisPCO as published: score-space threshold, one multiplier, a predictor from input and budget (arXiv 2604.15188)"),
+        Entry("adaptive", f"{_search}.gradient.adaptive:AdaptiveSearch", "a predictor of schedules from input and budget, trained for all mean budgets at once"),
+        Entry("vispco", f"{_search}.gradient.vispco:Vispco", "VisPCO as published: score-space threshold, one multiplier, a predictor from input and budget (arXiv 2604.15188)"),
     ],
-    base="paretoprune.search.base:SearchStrategy",
+    base="paretoprune.core.strategy:SearchStrategy",
 )  # fmt: skip
 _kernels = "paretoprune.schedules.kernels"
 kernels = Registry(
@@ -56,7 +56,7 @@ kernels = Registry(
     ],
     base="paretoprune.schedules.kernels.base:Kernel", named="name",
 )  # fmt: skip
-_policies = "paretoprune.policies"
+_policies = "paretoprune.pruning.policies"
 policies = Registry(
     "policy",
     [
@@ -65,14 +65,14 @@ policies = Registry(
         Entry("predictor", f"{_policies}.predictor:Predicted", "a trained network from picture, question and budget to a kernel's parameters (after VisPCO)"),
         Entry("vispco", f"{_policies}.vispco:VispcoPolicy", "VisPCO's predictor: every input token and the budget, to a kernel's parameters (arXiv 2604.15188)"),
     ],
-    base="paretoprune.policies.base:Policy", named="name",
+    base="paretoprune.pruning.policies.base:Policy", named="name",
 )  # fmt: skip
-_pruning = "paretoprune.pruning"
+_pruning = "paretoprune.pruning.pruners"
 pruners = Registry(
     "pruner",
     [
-        Entry("fastv", "paretoprune.pruning.fastv:FastV", "attention of the last prompt token in the layer before (arXiv 2403.06764)"),
-        Entry("pyramiddrop", "paretoprune.pruning.pyramiddrop:PyramidDrop", "attention of the last prompt token in the layer after (arXiv 2410.17247)"),
+        Entry("fastv", "paretoprune.pruning.pruners.fastv:FastV", "attention of the last prompt token in the layer before (arXiv 2403.06764)"),
+        Entry("pyramiddrop", "paretoprune.pruning.pruners.pyramiddrop:PyramidDrop", "attention of the last prompt token in the layer after (arXiv 2410.17247)"),
         Entry("fitprune", f"{_pruning}.fitprune:FitPrune", "visual self-attention times text cross-attention, maximum over heads (arXiv 2409.10197)"),
         Entry("sparsevlm", f"{_pruning}.sparsevlm:SparseVLM", "attention of the words that see the picture; recycles some of what goes (arXiv 2410.04417)"),
         Entry("dart", f"{_pruning}.dart:DART", "least similar to a few pivot tokens (arXiv 2502.11494)"),
@@ -123,15 +123,15 @@ tasks = Registry(
 problems = Registry(
     "problem",
     [
-        Entry("token-pruning", "paretoprune.problems.token_pruning:TokenPruning", "score against decoder FLOPs over keep schedules"),
-        Entry("quantisation", "paretoprune.problems.quantisation:Quantisation", "score against bytes (and latency) over bits per group of weights"),
-        Entry("joint", "paretoprune.problems.joint:JointCompression", "score against memory over keep schedules, weight bits and KV-cache bits"),
-        Entry("zdt1", "paretoprune.problems.analytic:ZDT1", "two-objective test problem with a known convex front"),
-        Entry("dtlz2", "paretoprune.problems.analytic:DTLZ2", "three-objective test problem with a known spherical front"),
+        Entry("token-pruning", "paretoprune.compression.token_pruning:TokenPruning", "score against decoder FLOPs over keep schedules"),
+        Entry("quantisation", "paretoprune.compression.quantisation:Quantisation", "score against bytes (and latency) over bits per group of weights"),
+        Entry("joint", "paretoprune.compression.joint:JointCompression", "score against memory over keep schedules, weight bits and KV-cache bits"),
+        Entry("zdt1", "paretoprune.compression.analytic:ZDT1", "two-objective test problem with a known convex front"),
+        Entry("dtlz2", "paretoprune.compression.analytic:DTLZ2", "three-objective test problem with a known spherical front"),
     ],
-    base="paretoprune.problem:Problem", named="name",
+    base="paretoprune.core.problem:Problem", named="name",
 )  # fmt: skip
-_published = "paretoprune.presets.published"
+_published = "paretoprune.schedules.presets.published"
 presets = Registry(
     "preset",
     [

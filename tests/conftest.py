@@ -16,8 +16,8 @@ os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 
 import torch
 
+from paretoprune.compression.load import load_problem
 from paretoprune.errors import MissingDependencyError
-from paretoprune.problems.load import load_problem
 from paretoprune.testing.postgresql import PostgresServer
 
 # the same cases in every run; tests/fuzz/run.py draws others
@@ -25,7 +25,7 @@ settings.register_profile("repeatable", derandomize=True, database=None, deadlin
 settings.load_profile("repeatable")
 
 
-FOLDERS = {"adapters", "harnesses", "policies", "problems", "pruning", "quantisation", "zoo"}
+FOLDERS = {"adapters", "compression", "harnesses", "pruning", "techniques", "zoo"}
 LOADERS = {"mini", "load_adapter", "load_problem", "TokenPruning"}
 
 
@@ -33,9 +33,9 @@ LOADERS = {"mini", "load_adapter", "load_problem", "TokenPruning"}
 def pytest_collection_modifyitems(items):
     """Mark as `numeric` what evaluates models: tests of FOLDERS, and users of one of LOADERS."""
     for item in items:
-        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        folders = {*item.path.relative_to(Path(__file__).parent).parts[:-1]}
         used = {*item.fixturenames, *vars(getattr(item, "module", None) or object)}
-        if folder in FOLDERS or used & LOADERS:
+        if folders & FOLDERS or used & LOADERS:
             item.add_marker(pytest.mark.numeric)
 
 

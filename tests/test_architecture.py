@@ -1,35 +1,52 @@
 """The dependency rule of the design: who may import what."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import grimp
 import pytest
 
-GRAPH = grimp.build_graph("paretoprune", include_external_packages=True)
-HEAVY = ("torch", "transformers")
+GRAPH = grimp.build_graph(
+    "paretoprune", include_external_packages=True, exclude_type_checking_imports=True
+)
 ALLOWED_ADAPTERS = {
     f"paretoprune.adapters.{name}" for name in ("base", "cache_argument", "extras", "grid", "views")
 }
 """They name no family."""
-CORE = ("space", "problem", "study", "search.base", "search.relaxation", "frontier")
+PAGE = Path(__file__).parents[1] / "docs" / "explanation" / "architecture.md"
+ROOMS = re.findall(r"^\| `(\w+)(?:/|\.py)` \|", PAGE.read_text("utf-8"), re.MULTILINE)
+"""Packages and loose modules, from the ground up: the table of the architecture page."""
+CORE = ("core", "frontier")
 
 
-def reaches(start: str, targets: tuple[str, ...]) -> list[str]:
-    """External packages that importing `start` pulls in, following package-level imports."""
-    seen = GRAPH.find_upstream_modules(start)
-    return sorted(t for t in targets if t in seen)
+def room(module):
+    """Package or loose module of the package that a module belongs to."""
+    return [*module.split("."), "__init__"][1]
+
+
+def test_the_table_of_the_architecture_page_names_every_room():
+    found = {room(m) for m in GRAPH.find_children("paretoprune")}
+    assert sorted(ROOMS) == sorted({*found, "__init__"})
+    packages = [name for name in found if GRAPH.find_children(f"paretoprune.{name}")]
+    assert len(packages) == 17
+
+
+def test_each_package_imports_only_from_those_above_it():
+    for module in GRAPH.modules:
+        if not module.startswith("paretoprune."):
+            continue
+        for used in GRAPH.find_modules_directly_imported_by(module):
+            if used.startswith("paretoprune.") and room(used) != "__init__":
+                assert ROOMS.index(room(used)) <= ROOMS.index(room(module)), (module, used)
 
 
 @pytest.mark.parametrize("module", CORE)
 def test_the_core_knows_nothing_of_models(module):
     name = f"paretoprune.{module}"
-    modules = {name} | GRAPH.find_descendants(name)
-    for part in modules:
-        direct = GRAPH.find_modules_directly_imported_by(part)
-        assert not direct & {"torch", "transformers"} or part.endswith("relaxation"), part
-        rooms = {m.split(".")[1] for m in direct if m.startswith("paretoprune.")}
-        assert not rooms & {"pruning", "adapters", "problems", "tasks", "zoo", "cli", "report"}
+    for part in {name} | GRAPH.find_descendants(name):
+        assert not GRAPH.find_modules_directly_imported_by(part) & {"torch", "transformers"}, part
 
 
 def test_pruning_knows_adapters_only_through_their_base():
@@ -37,21 +54,13 @@ def test_pruning_knows_adapters_only_through_their_base():
         for used in GRAPH.find_modules_directly_imported_by(part):
             if used.startswith("paretoprune.adapters"):
                 assert used in ALLOWED_ADAPTERS, part
-            assert not used.startswith(("paretoprune.problems", "paretoprune.tasks"))
 
 
-CONSUMERS = ("paretoprune.cli", "paretoprune.reproduce")
-"""Rooms whose product is what a reader sees: they draw, and nothing else imports them."""
-
-
-def test_nothing_imports_the_command_line_or_the_report():
+def test_only_the_command_line_imports_experiments():
     for module in GRAPH.modules:
-        if not module.startswith("paretoprune.") or module.startswith(CONSUMERS):
-            continue
         for used in GRAPH.find_modules_directly_imported_by(module):
-            assert not used.startswith(CONSUMERS), module
-            if used.startswith("paretoprune.report"):
-                assert module.startswith("paretoprune.report"), module
+            if used.startswith("paretoprune.experiments"):
+                assert room(module) in ("experiments", "cli"), module
 
 
 def test_no_model_family_is_named_outside_adapters_and_zoo():
@@ -63,7 +72,7 @@ def test_no_model_family_is_named_outside_adapters_and_zoo():
             assert used not in ("paretoprune.adapters.llava",), module
 
 
-@pytest.mark.parametrize("name", ["paretoprune", "paretoprune.cli", "paretoprune.study"])
+@pytest.mark.parametrize("name", ["paretoprune", "paretoprune.cli", "paretoprune.core.study"])
 def test_importing_pulls_in_no_torch(name):
     code = f"import sys, {name}; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from paretoprune import load_problem
 from paretoprune.cli import app
-from paretoprune.search.relaxation import loss_and_slope
+from paretoprune.search.gradient.relaxation import loss_and_slope
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 SAMPLES = 12

@@ -29,7 +29,7 @@ def hidden(monkeypatch, package):
 
 
 def postgresql(tmp_path):
-    from paretoprune.log import StudyLog
+    from paretoprune.comparison.log import StudyLog
 
     StudyLog(tmp_path, storage="postgresql://u@localhost/x").__enter__()
 
@@ -42,25 +42,25 @@ def benchmark(tmp_path):
 
 
 def ray(tmp_path):
-    from paretoprune.executors.ray_cluster import connect
+    from paretoprune.compression.workers.ray_cluster import connect
 
     connect(1, None)
 
 
 def quantise(tmp_path):
-    from paretoprune.quantisation.packed import quantizer
+    from paretoprune.techniques.bits.packed import quantizer
 
     quantizer()
 
 
 def mlflow(tmp_path):
-    from paretoprune.track import Trackers
+    from paretoprune.comparison.trackers import Trackers
 
     Trackers.named(["mlflow:sqlite:///x.db"])
 
 
 def tensorboard(tmp_path):
-    from paretoprune.track import Trackers
+    from paretoprune.comparison.trackers import Trackers
 
     Trackers.named([f"tensorboard:{tmp_path}"])
 

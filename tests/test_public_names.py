@@ -28,9 +28,9 @@ from paretoprune import (
     read_schedule,
     run_study,
 )
+from paretoprune.compression.analytic import ZDT1
 from paretoprune.errors import ParetopruneError
-from paretoprune.problems.analytic import ZDT1
-from paretoprune.pruning.fastv import FastV
+from paretoprune.pruning.pruners.fastv import FastV
 from paretoprune.search.random import RandomSearch
 
 POINT = Candidate("a", {})

@@ -8,10 +8,10 @@ import sys
 import pytest
 
 from paretoprune import registry
+from paretoprune.core.plugins import check_kind
+from paretoprune.core.strategy import SearchStrategy
 from paretoprune.errors import InvalidValueError, UnknownNameError
-from paretoprune.plugins import check_kind
 from paretoprune.registry import Entry, Registry
-from paretoprune.search.base import SearchStrategy
 from paretoprune.search.random import RandomSearch
 
 
@@ -19,7 +19,7 @@ def strategies() -> Registry:
     return Registry(
         "strategy",
         [Entry("random", "paretoprune.search.random:RandomSearch", "uniform")],
-        base="paretoprune.search.base:SearchStrategy",
+        base="paretoprune.core.strategy:SearchStrategy",
     )
 
 

@@ -11,8 +11,8 @@ import sys
 
 import typer
 
-from paretoprune import parallel
 from paretoprune.cli.app import app as app
+from paretoprune.core import parallel
 
 # isort: off
 from paretoprune.cli import compare as compare

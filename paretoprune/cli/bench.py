@@ -74,7 +74,7 @@ def bench(
     out: Annotated[Path | None, typer.Option(help="JSON file to write the figures to.")] = None,
 ) -> None:
     """Run one of the project's benchmarks and print its figures."""
-    from paretoprune.bench import find
+    from paretoprune.experiments.bench import find
 
     benchmark = find(name)
     without_library_bars()

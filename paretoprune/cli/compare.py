@@ -47,7 +47,7 @@ from paretoprune.cli.terminal import free_folder, new_console, resumed_folder
 from paretoprune.errors import InvalidValueError
 
 if TYPE_CHECKING:
-    from paretoprune.study_file import StudyFile
+    from paretoprune.comparison.configuration import StudyFile
 
 
 @app.command()
@@ -104,11 +104,11 @@ def compare(
     Several models, tasks or pruners are compared one combination after the other.
     """
     from paretoprune.cli.run import run
-    from paretoprune.study_file import PLACES, Case, StudyFile, read_study
+    from paretoprune.comparison.configuration import PLACES, Case, StudyFile, read_study
 
     given = given_settings(context)
     if resume is not None:
-        from paretoprune.matrix import cases_to_resume, study_to_resume
+        from paretoprune.comparison.sweep import cases_to_resume, study_to_resume
 
         study = study_to_resume(resume)
         _check_unchanged(context, resume, study)
@@ -169,7 +169,7 @@ def search(
         _plan(strategy, model, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
         return
     from paretoprune.cli.run import run
-    from paretoprune.study_file import StudyFile
+    from paretoprune.comparison.configuration import StudyFile
 
     study = StudyFile().changed(given_settings(context) | {"strategy": strategy, "seeds": [seed]})
     run(study, study.cases(), free_folder(study.out))
@@ -177,12 +177,12 @@ def search(
 
 def _plan(name: str, model: str, **options: Any) -> None:
     """Plan a gradient step of the strategy `name`."""
+    from paretoprune.compression.step_plan import plan_step
     from paretoprune.errors import UnsupportedError
-    from paretoprune.problems.step_plan import plan_step
     from paretoprune.report.step_plan import print_plan
     from paretoprune.search.gradient.base import GradientStrategy
     from paretoprune.search.hybrid import Hybrid
-    from paretoprune.specs import StrategySpec
+    from paretoprune.search.specs import StrategySpec
 
     strategy = StrategySpec.parse(name).build()
     if isinstance(strategy, Hybrid):
@@ -203,7 +203,7 @@ def _check_unchanged(context: typer.Context, folder: Path, study: StudyFile) -> 
 
     Where it runs may change: it finds the same anywhere.
     """
-    from paretoprune.study_file import PLACES
+    from paretoprune.comparison.configuration import PLACES
 
     for name, value in context.params.items():
         if name in ("resume", *PLACES) or not _is_given(context, name):
@@ -224,7 +224,7 @@ def _check_unchanged(context: typer.Context, folder: Path, study: StudyFile) -> 
 
 def given_settings(context: typer.Context) -> dict[str, Any]:
     """Settings of a study file that were given as flags; paths as text."""
-    from paretoprune.study_file import StudyFile
+    from paretoprune.comparison.configuration import StudyFile
 
     return {
         name: str(value) if isinstance(value, Path) else value

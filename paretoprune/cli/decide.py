@@ -40,10 +40,10 @@ def pick(
 
     Bounds are on the search split; the held-out score beside them is what to expect.
     """
-    from paretoprune.decision import Bound, write_pick
-    from paretoprune.decision import pick as choose
+    from paretoprune.comparison.results import read_summary
+    from paretoprune.comparison.selection import Bound, write_pick
+    from paretoprune.comparison.selection import pick as choose
     from paretoprune.report.picked import print_pick, print_sensitivity
-    from paretoprune.results import read_summary
 
     bounds = [
         *([] if max_flops is None else [Bound.parse("max", f"flops={max_flops}")]),

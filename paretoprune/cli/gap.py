@@ -11,7 +11,7 @@ from paretoprune.cli.app import app
 from paretoprune.cli.terminal import new_console
 
 if TYPE_CHECKING:
-    from paretoprune.results import ReferenceFront, Summary
+    from paretoprune.comparison.results import ReferenceFront, Summary
 
 
 @app.command()
@@ -29,12 +29,12 @@ def gap(
 
     Prints a table, writes gap.png and, with --reference, the report again.
     """
+    from paretoprune.comparison.gradients import read_gradients, write_gradients
+    from paretoprune.comparison.results import read_summary
     from paretoprune.errors import UnsupportedError
-    from paretoprune.gradients import read_gradients, write_gradients
     from paretoprune.report import GAP_NAME
     from paretoprune.report.gap_figure import write_gap_png
     from paretoprune.report.gap_table import print_gap
-    from paretoprune.results import read_summary
 
     console = new_console()
     summary = read_summary(results)
@@ -45,8 +45,8 @@ def gap(
             "one, or interrupted; search with a strategy such as 'gradient'"
         )
     if reference is not None:
-        from paretoprune.gap import against
-        from paretoprune.kept import read_examples
+        from paretoprune.comparison.gap import against
+        from paretoprune.compression.kept import read_examples
         from paretoprune.report import write_report
 
         found = against(found, _reference_again(summary, reference))
@@ -60,7 +60,7 @@ def _reference_again(summary: Summary, name: str) -> ReferenceFront:
     """The exhaustive front of the problem that a results folder is about."""
     from paretoprune.cli.run import LOADING, evaluate_reference, load_with_status
     from paretoprune.cli.terminal import without_library_bars
-    from paretoprune.reference import parse_reference
+    from paretoprune.comparison.reference import parse_reference
 
     parse_reference(name)
     without_library_bars()

@@ -25,7 +25,7 @@ def check_model(
 ) -> None:
     """Check that a model can be pruned: its own logits, knobs, dimensions, the cost of dense."""
     without_library_bars()
-    from paretoprune.problems.model_check import check_model as run
+    from paretoprune.deploy.model_check import check_model as run
     from paretoprune.report.model_check import print_model_check
 
     with warnings.catch_warnings():

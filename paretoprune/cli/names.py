@@ -43,7 +43,7 @@ def list_names(
 
 def _lines(registry: Registry, entry: Entry) -> list[tuple[str, str]]:
     """Names and what they are: of a preset's method, all its presets."""
-    from paretoprune.presets import find_presets
+    from paretoprune.schedules.presets import find_presets
 
     origin = f" (from {entry.origin})" if entry.is_plugin else ""
     if registry.kind == "preset":

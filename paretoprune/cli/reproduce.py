@@ -27,14 +27,14 @@ def reproduce(
     ] = Path("paretoprune-reproduce"),
 ) -> None:
     """Answer the claims of the VisPCO paper with our own numbers; goes on where it stopped."""
-    from paretoprune.reproduce.run import SUMMARY_NAME, parse_claims
-    from paretoprune.reproduce.scale import FULL, QUICK
+    from paretoprune.experiments.reproduce.run import SUMMARY_NAME, parse_claims
+    from paretoprune.experiments.reproduce.scale import FULL, QUICK
 
     claims = parse_claims(only, shard)
     without_library_bars()
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    from paretoprune.reproduce.run import reproduce as run
+    from paretoprune.experiments.reproduce.run import reproduce as run
 
     console = new_console()
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()

@@ -19,9 +19,9 @@ def report(
 
     Of several comparisons, all of them and the overview.
     """
-    from paretoprune.gradients import read_gradients
-    from paretoprune.kept import read_examples
-    from paretoprune.matrix import read_matrix, read_summaries
+    from paretoprune.comparison.gradients import read_gradients
+    from paretoprune.comparison.sweep import read_matrix, read_summaries
+    from paretoprune.compression.kept import read_examples
     from paretoprune.report import write_report
     from paretoprune.report.terminal import print_summary, print_written
 
@@ -53,9 +53,9 @@ def figures(
     ] = None,
 ) -> None:
     """Draw the figures of a results folder for a paper: fronts, attainment, anytime, schedules."""
+    from paretoprune.comparison.results import read_summary
     from paretoprune.errors import UnknownNameError
     from paretoprune.report.paper import write_figures
-    from paretoprune.results import read_summary
 
     if style != "paper":
         raise UnknownNameError("figure style", style, ("paper",))
@@ -76,8 +76,8 @@ def rank(
     ] = None,
 ) -> None:
     """Rank strategies over several comparisons, and say which ranks are not separated."""
+    from paretoprune.comparison.results import read_summary
     from paretoprune.report.problems import print_ranks, rank_problems
-    from paretoprune.results import read_summary
 
     found = rank_problems([(folder, read_summary(folder)) for folder in results])
     print_ranks(new_console(), found)

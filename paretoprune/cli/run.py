@@ -15,17 +15,23 @@ from paretoprune.cli.terminal import (
     new_console,
     without_library_bars,
 )
+from paretoprune.comparison.configuration import (
+    STUDY_NAME,
+    TOKEN_PRUNING,
+    Case,
+    StudyFile,
+    write_study,
+)
 from paretoprune.errors import InvalidValueError, ParetopruneError
-from paretoprune.study_file import STUDY_NAME, TOKEN_PRUNING, Case, StudyFile, write_study
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from paretoprune.comparison import Comparison
-    from paretoprune.executors import Placement
-    from paretoprune.log import StudyLog
-    from paretoprune.problem import Problem
-    from paretoprune.reference import Reference
+    from paretoprune.comparison.compare import Comparison
+    from paretoprune.comparison.log import StudyLog
+    from paretoprune.comparison.reference import Reference
+    from paretoprune.compression.workers import Placement
+    from paretoprune.core.problem import Problem
 
 AS_THEY_ARE = (
     "search_size", "heldout_size", "data_seed", "levels", "objectives", "batch", "dtype", "device",
@@ -77,7 +83,7 @@ def run_matrix(
 
     Returns whether they were interrupted, and whether one of them could not be run or judged.
     """
-    from paretoprune.matrix import CaseRecord, Matrix, is_finished, write_matrix
+    from paretoprune.comparison.sweep import CaseRecord, Matrix, is_finished, write_matrix
     from paretoprune.report.overview import print_overview, write_overview
 
     check_parts(cases)
@@ -123,15 +129,15 @@ def run_case(
 def _run_case(
     console: Console, study: StudyFile, folder: Path, executor: Placement | None
 ) -> tuple[bool, str | None]:
-    from paretoprune.comparison import check
-    from paretoprune.comparison import compare as search
-    from paretoprune.log import StudyLog
-    from paretoprune.problems.locate import is_location
-    from paretoprune.provenance import begin
+    from paretoprune.comparison.compare import check
+    from paretoprune.comparison.compare import compare as search
+    from paretoprune.comparison.log import StudyLog
+    from paretoprune.comparison.provenance import begin
+    from paretoprune.comparison.results import write_results
+    from paretoprune.comparison.trackers import Trackers
+    from paretoprune.compression.locate import is_location
     from paretoprune.report.terminal import SearchProgress, print_summary, print_written
-    from paretoprune.results import write_results
-    from paretoprune.specs import StrategySpec, fitting_strategies
-    from paretoprune.track import Trackers
+    from paretoprune.search.specs import StrategySpec, fitting_strategies
     from paretoprune.zoo.catalogue import default_task
 
     if not is_location(study.problem):  # a user's own may need no library of models at all
@@ -172,8 +178,8 @@ def with_strategies(study: StudyFile) -> StudyFile:
     """The study with its strategies written out, unless the problem has to be loaded for that."""
     if study.strategy or study.problem != TOKEN_PRUNING:
         return study
-    from paretoprune.problems.costs import parse_objectives
-    from paretoprune.specs import default_strategies
+    from paretoprune.compression.costs import parse_objectives
+    from paretoprune.search.specs import default_strategies
 
     costs = parse_objectives(study.objectives)[1:]
     named = default_strategies(costs, gradient=_is_relaxable(study))
@@ -182,9 +188,9 @@ def with_strategies(study: StudyFile) -> StudyFile:
 
 def check_names(study: StudyFile) -> None:
     """Raise what names an unknown strategy, problem, task, objective or reference."""
-    from paretoprune.problems.costs import parse_objectives
-    from paretoprune.problems.locate import is_location
-    from paretoprune.reference import parse_reference
+    from paretoprune.comparison.reference import parse_reference
+    from paretoprune.compression.costs import parse_objectives
+    from paretoprune.compression.locate import is_location
     from paretoprune.registry import problems, tasks
 
     study.specs()
@@ -203,7 +209,7 @@ def check_names(study: StudyFile) -> None:
 def check_places(study: StudyFile) -> None:
     """Raise what is wrong with the storage's address or with the executor's options."""
     if study.storage is not None:
-        from paretoprune.log.place import parse_storage
+        from paretoprune.comparison.log.place import parse_storage
 
         parse_storage(study.storage)
     if study.executor == "in-process":
@@ -220,15 +226,15 @@ def executor_of(study: StudyFile) -> AbstractContextManager[Placement | None]:
     """Where the study's evaluations run; None for this process."""
     if study.executor == "in-process":
         return nullcontext()
-    from paretoprune.executors import RayPlacement
+    from paretoprune.compression.workers import RayPlacement
 
     return RayPlacement(study.workers, study.cluster)
 
 
 def check_parts(cases: Sequence[Case]) -> None:
     """Raise what names a model or pruner that does not exist, before the first case is run."""
-    from paretoprune.adapters.load import find_checkpoint
     from paretoprune.pruning.operators import Operators
+    from paretoprune.zoo.load import find_checkpoint
 
     for case in cases:
         find_checkpoint(case.study.model[0])
@@ -237,7 +243,7 @@ def check_parts(cases: Sequence[Case]) -> None:
 
 def loading_of(study: StudyFile) -> dict[str, Any]:
     """What `load_named_problem` is given for a study of one model, task and pruner."""
-    from paretoprune.problems.named import options_for
+    from paretoprune.compression.named import options_for
 
     beside = presets_of(study)
     given = {
@@ -255,7 +261,7 @@ def loading_of(study: StudyFile) -> dict[str, Any]:
 
 def presets_of(study: StudyFile) -> list[str]:
     """Names of the presets to set beside the front; raises what names an unknown one."""
-    from paretoprune.presets import find_presets
+    from paretoprune.schedules.presets import find_presets
 
     wanted = list(study.preset) or (["all"] if study.with_presets else [])
     if wanted and study.problem != TOKEN_PRUNING:
@@ -283,10 +289,10 @@ def _report(
     Ctrl-C ends the measuring; the report has what there is by then. Returns whether it was pressed,
     now or while searching.
     """
-    from paretoprune.examples import examples_of
-    from paretoprune.gap import gradients_of
-    from paretoprune.gradients import write_gradients
-    from paretoprune.kept import write_examples
+    from paretoprune.comparison.examples import examples_of
+    from paretoprune.comparison.gap import gradients_of
+    from paretoprune.comparison.gradients import write_gradients
+    from paretoprune.compression.kept import write_examples
     from paretoprune.report import write_report
     from paretoprune.report.terminal import phase
 
@@ -322,7 +328,7 @@ def evaluate_reference(
     console: Console, task: Problem, name: str, log: StudyLog | None = None
 ) -> Reference:
     """Evaluate an exhaustive grid with a progress bar, and say what it was worth."""
-    from paretoprune.reference import reference_front
+    from paretoprune.comparison.reference import reference_front
     from paretoprune.report.terminal import phase
 
     recorder = None if log is None else log.study(f"reference {name}", task, {}, resume=True)
@@ -339,7 +345,7 @@ def evaluate_reference(
 
 def load_with_status(console: Console, name: str, options: dict[str, Any]) -> Problem:
     """A problem by name, with a spinner while model and data load."""
-    from paretoprune.problems.named import load_named_problem
+    from paretoprune.compression.named import load_named_problem
 
     with console.status(f"loading {options.get('model', name)} and its data"):
         return load_named_problem(name, **options)

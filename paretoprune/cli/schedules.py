@@ -26,7 +26,7 @@ from paretoprune.cli.terminal import free_file, new_console, without_library_bar
 from paretoprune.errors import InvalidValueError
 
 if TYPE_CHECKING:
-    from paretoprune.presets import Preset
+    from paretoprune.schedules.presets import Preset
 
 File = TypeVar("File")
 OptionalSchedule = Annotated[
@@ -41,7 +41,7 @@ def _given(
     schedule: Path | None, preset: str | None, read: Callable[[Path], File]
 ) -> File | Preset:
     """What the file holds or the preset, whichever was named."""
-    from paretoprune.presets import find_preset
+    from paretoprune.schedules.presets import find_preset
 
     if schedule is not None and preset is None:
         return read(schedule)
@@ -80,8 +80,8 @@ def evaluate(
     trust_remote_code: Remote = False,
 ) -> None:
     """Score a keep schedule or policy on one model: quality per question family, compute, cache."""
-    from paretoprune.policies.files import check_budget, read_policy
-    from paretoprune.presets import Preset
+    from paretoprune.pruning.policies.files import check_budget, read_policy
+    from paretoprune.schedules.presets import Preset
 
     check_budget(compute)
     given = _given(schedule, preset, read_policy)
@@ -91,8 +91,8 @@ def evaluate(
         raise InvalidValueError(f"--split must be search or heldout, got {split!r}")
 
     without_library_bars()
-    from paretoprune.deploy import pruner_of
-    from paretoprune.problems.score import score_schedule
+    from paretoprune.compression.score import score_schedule
+    from paretoprune.pruning.operators import pruner_of
     from paretoprune.report.terminal import print_scored
 
     about = given if isinstance(given, Preset) else given.about
@@ -202,7 +202,7 @@ def show(
     chosen = parse_layers(layers)
     file = check_file(out or free_file(Path("kept.png")))
     without_library_bars()
-    from paretoprune.problems.show import show_schedule
+    from paretoprune.compression.show import show_schedule
     from paretoprune.report.kept_table import print_kept
 
     example = show_schedule(
@@ -237,12 +237,12 @@ def export(
     content = _given(schedule, preset, read_schedule)
     if to == "checkpoint":
         without_library_bars()
-        from paretoprune.deploy import save_beside
+        from paretoprune.deploy.views import save_beside
 
         typer.echo(f"written to {save_beside(out, content)}")
     elif to == "lightcompress":
-        from paretoprune.presets import Preset
-        from paretoprune.schedules.lightcompress import write_lightcompress
+        from paretoprune.deploy.lightcompress import write_lightcompress
+        from paretoprune.schedules.presets import Preset
 
         published = content.content(content.layers) if isinstance(content, Preset) else content
         write_lightcompress(out, published)

@@ -21,8 +21,8 @@ def init(
     ),
 ) -> None:
     """Write a commented study file with every setting of compare at its default."""
+    from paretoprune.comparison.configuration_init import commented_study
     from paretoprune.files import write_whole
-    from paretoprune.study_init import commented_study
 
     if file.exists():
         raise InvalidValueError(f"{file} exists; name another file")
@@ -51,8 +51,8 @@ def rerun(
     not equal.
     """
     from paretoprune.cli.run import run
-    from paretoprune.matrix import read_cases, read_summaries
-    from paretoprune.study_file import PLACES, STUDY_NAME, Case, StudyFile, read_study
+    from paretoprune.comparison.configuration import PLACES, STUDY_NAME, Case, StudyFile, read_study
+    from paretoprune.comparison.sweep import read_cases, read_summaries
 
     before = read_summaries(results)
     given = given_settings(context)
@@ -83,8 +83,8 @@ def meanings() -> dict[str, str]:
 
 def _told(old: Path, new: Path, before: Any, after: Any) -> bool:
     """Print whether two comparisons found the same fronts, and what else is different."""
-    from paretoprune.provenance import read_provenance
-    from paretoprune.rerun import differences
+    from paretoprune.comparison.provenance import read_provenance
+    from paretoprune.comparison.rerun import differences
 
     if before is None or after is None:
         typer.echo(f"{old}: finished in the {'second' if before is None else 'first'} run only")

@@ -36,7 +36,7 @@ def zoo_train(
     ] = 4096,
 ) -> None:
     """Train a mini-model on MiniVQA; run again after an interruption to go on."""
-    from paretoprune.zoo.command import train_and_report
+    from paretoprune.experiments.training.command import train_and_report
 
     without_library_bars()
     train_and_report(

@@ -12,8 +12,8 @@ import moocore
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from paretoprune.core.problem import Evaluation, Objective, costs_matrix
 from paretoprune.errors import InvalidValueError, UnknownNameError
-from paretoprune.problem import Evaluation, Objective, costs_matrix
 
 MAX_OBJECTIVES = 31
 """Most columns of a cost matrix: where moocore's exact hypervolume ends."""

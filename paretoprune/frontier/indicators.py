@@ -13,9 +13,9 @@ import moocore
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from paretoprune.core.problem import Objective
 from paretoprune.errors import InvalidValueError
 from paretoprune.frontier.dominance import cost_matrix
-from paretoprune.problem import Objective
 
 
 def normalise(values: ArrayLike, objectives: Sequence[Objective]) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from paretoprune.problem import Evaluation, Objective
+from paretoprune.core.problem import Evaluation, Objective
 
 SIGMAS = 1.96
 """Standard errors that a difference must exceed: 95 %, two-sided, one comparison."""

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from paretoprune.adapters.base import Adapter, Rotary
+from paretoprune.core.space import Knob, Value
 from paretoprune.cost import DecoderSpec
 from paretoprune.errors import InvalidValueError
-from paretoprune.space import Knob, Value
 
 NEEDS: dict[str, str] = {
     "query": "attention of the last prompt token",

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from paretoprune.adapters.base import Adapter, Prefill
 from paretoprune.errors import InvalidValueError
-from paretoprune.policies.base import Policy
 from paretoprune.pruning.base import Pruner, PruningContext
+from paretoprune.pruning.policies.base import Policy
 from paretoprune.pruning.tokens import enter
 from paretoprune.pruning.trunk import Trunk
 

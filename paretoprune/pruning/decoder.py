@@ -20,8 +20,8 @@ from paretoprune.adapters.base import Adapter, Prefill
 from paretoprune.cost import answer_layer_cost, layer_cost
 from paretoprune.errors import InvalidValueError
 from paretoprune.pruning.base import Pruner, ScorePruner, Selection
-from paretoprune.pruning.last_layer import can_run_at, run_last_at
 from paretoprune.pruning.pictures import with_each_picture
+from paretoprune.pruning.pruners.last_layer import can_run_at, run_last_at
 from paretoprune.pruning.tokens import Tokens, enter
 from paretoprune.pruning.trunk import Trunk
 from paretoprune.schedules import keep_counts

@@ -9,15 +9,29 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from paretoprune.adapters.base import Adapter
 from paretoprune.adapters.extras import lacking
+from paretoprune.core.options import add_option, listed
+from paretoprune.core.space import (
+    Categorical,
+    Condition,
+    Float,
+    Int,
+    Knob,
+    SearchSpace,
+    Value,
+    Values,
+)
 from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError, brief
-from paretoprune.options import add_option, listed
 from paretoprune.pruning.base import Pruner
 from paretoprune.registry import pruners
-from paretoprune.space import Categorical, Condition, Float, Int, Knob, SearchSpace, Value, Values
+from paretoprune.schedules.files import ScheduleFile
+from paretoprune.schedules.presets import Preset
+
+if TYPE_CHECKING:
+    from paretoprune.pruning.policies.files import PolicyFile
 
 PRUNER = "pruner"
 """Name of the knob that says which pruner ranks."""
@@ -182,6 +196,12 @@ def make_pruner(name: str, settings: Mapping[str, Any] | None = None) -> Pruner:
     checked = {key: knobs[key].inside(value) for key, value in (settings or {}).items()}
     pruner: Pruner = pruners.build(name, **checked)
     return pruner
+
+
+def pruner_of(content: ScheduleFile | PolicyFile | Preset) -> Pruner:
+    """The pruner of a file or preset, with its settings; raises where either does not exist."""
+    settings = content.settings if isinstance(content, Preset) else content.pruner_settings
+    return make_pruner(content.pruner, settings)
 
 
 def _parsed(text: str) -> list[tuple[str, dict[str, Any]]]:

@@ -29,12 +29,12 @@ from paretoprune.adapters.extras import EncoderRun, Extras
 from paretoprune.adapters.grid import PICTURE
 from paretoprune.adapters.views import Recorder, Scope, become, extend, view_of
 from paretoprune.errors import InvalidValueError, UnsupportedError
-from paretoprune.policies.base import Policy
-from paretoprune.policies.static import Static
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.cache import PrunedCache
 from paretoprune.pruning.decide import check_layers, decide
 from paretoprune.pruning.decoder import Executed, dropper, remembered
+from paretoprune.pruning.policies.base import Policy
+from paretoprune.pruning.policies.static import Static
 from paretoprune.pruning.tokens import Tokens
 from paretoprune.schedules import KeepSchedule, keep_counts
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from paretoprune.gradients import Gradients
-    from paretoprune.kept import Examples
-    from paretoprune.results import Summary
+    from paretoprune.comparison.gradients import Gradients
+    from paretoprune.comparison.results import Summary
+    from paretoprune.compression.kept import Examples
 
 HTML_NAME = "report.html"
 FIGURE_NAME = "front.png"

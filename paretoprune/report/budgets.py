@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from paretoprune.comparison.results import FrontPoint, Summary
 from paretoprune.report import words
 from paretoprune.report.blocks import Head, section, table
-from paretoprune.results import FrontPoint, Summary
 
 BUDGET, COMPUTE = "budget", "compute"
 CLEARLY = 2.0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import html
 
+from paretoprune.comparison.results import PairRow, Summary
 from paretoprune.report import shapes, words
 from paretoprune.report.blocks import Head, figure, section, table
-from paretoprune.results import PairRow, Summary
 
 
 def pairs_section(summary: Summary) -> str:

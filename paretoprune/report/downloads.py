@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import html
 
+from paretoprune.comparison.results import FRONT_NAME, SUMMARY_NAME, Summary, front_csv
 from paretoprune.report.blocks import section
-from paretoprune.results import FRONT_NAME, SUMMARY_NAME, Summary, front_csv
 
 MOST_BYTES = 600_000
 """Of one embedded file; a larger one is only named."""

@@ -12,10 +12,10 @@ from matplotlib.axes import Axes as Panel
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from paretoprune.comparison.results import Summary
 from paretoprune.report import presets, shapes, words
 from paretoprune.report.files import write_whole
 from paretoprune.report.palette import Look, looks
-from paretoprune.results import Summary
 
 SIZE_INCHES = (11.0, 5.0)
 DPI = 150

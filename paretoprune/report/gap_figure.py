@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from paretoprune.gradients import Gradients
+from paretoprune.comparison.gradients import Gradients
 from paretoprune.report import words
 from paretoprune.report.files import write_whole
 from paretoprune.report.palette import look

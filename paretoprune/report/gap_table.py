@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from paretoprune.gradients import GapPoint, Gradients, GradientStudy
+from paretoprune.comparison.gradients import GapPoint, Gradients, GradientStudy
 from paretoprune.report import words
 from paretoprune.report.console import show
 

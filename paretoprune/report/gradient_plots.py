@@ -6,7 +6,7 @@ import html
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from paretoprune.gradients import GapPoint, Gradients, GradientStudy, RoundRow
+from paretoprune.comparison.gradients import GapPoint, Gradients, GradientStudy, RoundRow
 from paretoprune.report import words
 from paretoprune.report.palette import COLOURS, look
 

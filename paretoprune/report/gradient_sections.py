@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Collection
 
-from paretoprune.gradients import Gradients, GradientStudy
+from paretoprune.comparison.gradients import Gradients, GradientStudy
 from paretoprune.report import words
 from paretoprune.report.blocks import Head, figure, section, table
 from paretoprune.report.gap_table import explanation, gap_columns, gap_sentence, warnings_of

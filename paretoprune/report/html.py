@@ -15,8 +15,9 @@ from string import Template
 
 from plotly.offline import get_plotlyjs
 
-from paretoprune.gradients import Gradients
-from paretoprune.kept import Examples
+from paretoprune.comparison.gradients import Gradients
+from paretoprune.comparison.results import Summary
+from paretoprune.compression.kept import Examples
 from paretoprune.report import words
 from paretoprune.report.blocks import with_contents
 from paretoprune.report.files import resource, write_whole
@@ -24,7 +25,6 @@ from paretoprune.report.gradient_plots import gradient_plots
 from paretoprune.report.kept_html import has_slider
 from paretoprune.report.plots import plots
 from paretoprune.report.sections import sections
-from paretoprune.results import Summary
 
 
 def write_html(

@@ -20,8 +20,8 @@ from matplotlib.gridspec import GridSpec
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from paretoprune.compression.kept import Example, Pruned, State
 from paretoprune.errors import BrokenFileError, InvalidValueError
-from paretoprune.kept import Example, Pruned, State
 from paretoprune.report import words
 from paretoprune.report.files import write_whole
 from paretoprune.report.overlay import (

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from paretoprune.compression.kept import EXAMPLES_NAME, SIGNATURES, Example, Examples, Pruned, State
 from paretoprune.errors import BrokenFileError
-from paretoprune.kept import EXAMPLES_NAME, SIGNATURES, Example, Examples, Pruned, State
 from paretoprune.report import words
 from paretoprune.report.blocks import section
 from paretoprune.report.overlay import line_ends

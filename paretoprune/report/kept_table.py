@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from paretoprune.kept import Example
+from paretoprune.compression.kept import Example
 from paretoprune.report import words
 from paretoprune.report.console import show
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import html
 import re
 
+from paretoprune.comparison.results import Summary
 from paretoprune.report import ranking, words
-from paretoprune.results import Summary
 
 
 def ranking_markdown(summary: Summary) -> str:

@@ -8,12 +8,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from paretoprune.core.space import Categorical, Float, Knob
 from paretoprune.report import words
 from paretoprune.report.console import show
-from paretoprune.space import Categorical, Float, Knob
 
 if TYPE_CHECKING:
-    from paretoprune.problems.model_check import ModelCheck
+    from paretoprune.deploy.model_check import ModelCheck
 
 MOST_KNOBS = 4
 """Longer search spaces are written by their first and last knob."""

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from paretoprune.compression.kept import Example, State
 from paretoprune.errors import BrokenFileError
-from paretoprune.kept import Example, State
 
 Pixels = NDArray[np.uint8]
 """A picture, uint8 [height, width, 3]."""

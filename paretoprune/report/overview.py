@@ -12,8 +12,9 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
+from paretoprune.comparison.results import Standing, Summary
+from paretoprune.comparison.sweep import CaseRecord, Matrix, read_matrix, read_summaries
 from paretoprune.errors import BrokenFileError
-from paretoprune.matrix import CaseRecord, Matrix, read_matrix, read_summaries
 from paretoprune.report import HTML_NAME, words
 from paretoprune.report.blocks import Head, section, table
 from paretoprune.report.console import show
@@ -21,7 +22,6 @@ from paretoprune.report.files import resource, write_whole
 from paretoprune.report.html import policy
 from paretoprune.report.markdown import escaped
 from paretoprune.report.terminal import new_table
-from paretoprune.results import Standing, Summary
 
 OVERVIEW_HTML = "overview.html"
 OVERVIEW_TABLE = "overview.md"

@@ -17,13 +17,13 @@ from matplotlib.axes import Axes as Panel
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from paretoprune.comparison.results import Summary
 from paretoprune.errors import InvalidValueError, UnknownNameError
 from paretoprune.frontier import Ranks
 from paretoprune.report import shapes, words
 from paretoprune.report.figures import draw_curves, draw_fronts, safe
 from paretoprune.report.files import write_whole
 from paretoprune.report.palette import looks
-from paretoprune.results import Summary
 
 FORMATS = ("pdf", "svg", "png")
 WIDTHS_INCHES = {"single": 3.3, "double": 6.9}

@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from paretoprune.decision import Pick
+from paretoprune.comparison.results import Summary
+from paretoprune.comparison.selection import Pick
 from paretoprune.report import words
 from paretoprune.report.console import show
 from paretoprune.report.sensitivity import MEANING, rows
-from paretoprune.results import Summary
 
 
 def print_pick(console: Console, summary: Summary, chosen: Pick, file: Path) -> None:

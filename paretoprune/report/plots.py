@@ -9,9 +9,9 @@ from __future__ import annotations
 import html
 from typing import Any
 
+from paretoprune.comparison.results import FrontPoint, PresetPoint, Summary
 from paretoprune.report import presets, shapes, words
 from paretoprune.report.palette import looks
-from paretoprune.results import FrontPoint, PresetPoint, Summary
 
 Spec = dict[str, Any]
 

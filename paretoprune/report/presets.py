@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from paretoprune.comparison.results import FrontPoint, ObjectiveInfo, PresetPoint, Summary
 from paretoprune.report import words
-from paretoprune.results import FrontPoint, ObjectiveInfo, PresetPoint, Summary
 
 NOTHING_CHEAPER = "dearer"
 """Stands where all of the found front costs more than a preset."""

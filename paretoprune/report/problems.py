@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from paretoprune.comparison.results import Summary
 from paretoprune.errors import InvalidValueError
 from paretoprune.frontier import Ranks, rank_over_problems
 from paretoprune.report import words
 from paretoprune.report.console import show
-from paretoprune.results import Summary
 
 
 @dataclass(frozen=True)

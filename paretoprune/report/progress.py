@@ -24,7 +24,7 @@ from paretoprune.report import words
 from paretoprune.report.console import show
 
 if TYPE_CHECKING:
-    from paretoprune.comparison import Progress as Report
+    from paretoprune.comparison.compare import Progress as Report
 
 SPEED_SECONDS = 3600.0
 """Time over which a phase's speed is taken: a study's asks differ by more than a second."""

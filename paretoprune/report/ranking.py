@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
+from paretoprune.comparison.results import Standing, Summary
 from paretoprune.report import words
-from paretoprune.results import Standing, Summary
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from paretoprune.report import words
 from paretoprune.report.console import show
 
 if TYPE_CHECKING:
-    from paretoprune.problems.score import Scored
+    from paretoprune.compression.score import Scored
 
 
 def print_scored(console: Console, scored: Scored) -> None:

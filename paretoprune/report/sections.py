@@ -7,8 +7,9 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from paretoprune.gradients import Gradients
-from paretoprune.kept import Examples
+from paretoprune.comparison.gradients import Gradients
+from paretoprune.comparison.results import Summary
+from paretoprune.compression.kept import Examples
 from paretoprune.report import presets, ranking, shapes, words
 from paretoprune.report.blocks import Head, figure, section, table
 from paretoprune.report.budgets import budgets_section
@@ -19,7 +20,6 @@ from paretoprune.report.kept_html import kept_section
 from paretoprune.report.palette import looks
 from paretoprune.report.sensitivity import sensitivity_section
 from paretoprune.report.terms import terms
-from paretoprune.results import Summary
 
 
 def sections(

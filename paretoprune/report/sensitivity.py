@@ -5,9 +5,9 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
+from paretoprune.comparison.results import Sensitivity, Summary
 from paretoprune.report import words
 from paretoprune.report.blocks import Head, section, table
-from paretoprune.results import Sensitivity, Summary
 
 MEANING = (
     "Importance: how much of the explained variance (R²) is lost when the knob's values are "

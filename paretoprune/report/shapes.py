@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretoprune import frontier
+from paretoprune.comparison.results import FrontPoint, ObjectiveInfo, PresetPoint, StudyRow, Summary
 from paretoprune.report import words
-from paretoprune.results import FrontPoint, ObjectiveInfo, PresetPoint, StudyRow, Summary
 
 
 @dataclass(frozen=True)

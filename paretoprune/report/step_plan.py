@@ -12,7 +12,7 @@ from paretoprune.report import words
 from paretoprune.report.console import show
 
 if TYPE_CHECKING:
-    from paretoprune.problems.step_plan import StepPlan
+    from paretoprune.compression.step_plan import StepPlan
 
 GIB, MIB = 2**30, 2**20
 TERA, GIGA = 1e12, 1e9

@@ -13,12 +13,12 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
+from paretoprune.comparison.results import FRONT_NAME, SCHEDULES, SUMMARY_NAME, FrontPoint, Summary
 from paretoprune.report import FIGURE_NAME, HTML_NAME, TABLE_NAME, presets, ranking, words
 from paretoprune.report.budgets import budget_sentences
 from paretoprune.report.console import show
 from paretoprune.report.progress import SearchProgress, phase
 from paretoprune.report.scored import print_scored
-from paretoprune.results import FRONT_NAME, SCHEDULES, SUMMARY_NAME, FrontPoint, Summary
 
 __all__ = [
     "SearchProgress",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from paretoprune.comparison.results import Summary
 from paretoprune.report import words
-from paretoprune.results import Summary
 
 
 def terms(summary: Summary) -> dict[str, str]:

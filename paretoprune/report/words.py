@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 
-from paretoprune.results import FrontPoint, ObjectiveInfo, Standing, Summary
+from paretoprune.comparison.results import FrontPoint, ObjectiveInfo, Standing, Summary
 
 MISSING = "-"
 """Stands where there is no figure."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from paretoprune.core.options import is_number, listed, whole_number
 from paretoprune.errors import InvalidValueError, brief
-from paretoprune.options import is_number, listed, whole_number
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from paretoprune.core.problem import Candidate, Problem
+from paretoprune.core.strategy import SearchContext, SearchStrategy
 from paretoprune.errors import InvalidValueError, UnsupportedError
-from paretoprune.problem import Candidate, Problem
-from paretoprune.search.base import SearchContext, SearchStrategy
 from paretoprune.search.per_layer import Numbers, targets_of
 
 NAME = "autoprune"

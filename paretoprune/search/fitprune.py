@@ -8,9 +8,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from paretoprune.core.problem import Candidate, Problem
+from paretoprune.core.strategy import SearchContext
 from paretoprune.errors import InvalidValueError
-from paretoprune.problem import Candidate, Problem
-from paretoprune.search.base import SearchContext
 from paretoprune.search.per_layer import Numbers, PerLayerStrategy, targets_of
 
 STATISTIC = "attention"

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from paretoprune.core.problem import Candidate, Evaluation, Problem
+from paretoprune.core.strategy import SearchContext
 from paretoprune.errors import InvalidValueError
-from paretoprune.problem import Candidate, Evaluation, Problem
-from paretoprune.search.base import SearchContext
 from paretoprune.search.per_layer import Numbers, PerLayerStrategy, numbers_of
 
 

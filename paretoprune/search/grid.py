@@ -11,10 +11,10 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from paretoprune.core.problem import Candidate, Problem
+from paretoprune.core.space import Float, SearchSpace, Value
+from paretoprune.core.strategy import SearchContext, SearchStrategy
 from paretoprune.errors import InvalidValueError
-from paretoprune.problem import Candidate, Problem
-from paretoprune.search.base import SearchContext, SearchStrategy
-from paretoprune.space import Float, SearchSpace, Value
 
 POOL = 5000
 """Points that are ordered against each other; a larger lattice is taken pool by pool."""

@@ -8,10 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from paretoprune.core.problem import Candidate, Evaluation, Problem, costs_matrix
+from paretoprune.core.strategy import SearchContext, SearchStrategy
 from paretoprune.errors import InvalidValueError
 from paretoprune.frontier import nondominated
-from paretoprune.problem import Candidate, Evaluation, Problem, costs_matrix
-from paretoprune.search.base import SearchContext, SearchStrategy
 from paretoprune.search.grid import farthest_first
 
 

@@ -11,17 +11,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from paretoprune.core.problem import Candidate, Evaluation, Problem
+from paretoprune.core.strategy import SearchContext, SearchStrategy
+from paretoprune.core.trace import SearchTrace
 from paretoprune.errors import InvalidValueError, UnknownNameError
 from paretoprune.frontier import front_of
-from paretoprune.problem import Candidate, Evaluation, Problem
-from paretoprune.search.base import SearchContext, SearchStrategy
 from paretoprune.search.gradient.coordinates import kernel_spaces
+from paretoprune.search.gradient.lagrangian import LagrangianSearch
 from paretoprune.search.gradient.options import LagrangianOptions
 from paretoprune.search.gradient.state import GradientState
-from paretoprune.search.lagrangian import LagrangianSearch
 from paretoprune.search.optuna_samplers import TPE
 from paretoprune.search.pymoo_algorithms import PymooNSGA2
-from paretoprune.search.trace import SearchTrace
 
 POLISHES = ("nsga2", "tpe")
 

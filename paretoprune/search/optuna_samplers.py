@@ -32,12 +32,12 @@ from optuna.samplers import (
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from paretoprune.core.problem import Candidate, Evaluation, Problem
+from paretoprune.core.quiet import without_info
+from paretoprune.core.space import Categorical, Int, Knob, Value
+from paretoprune.core.strategy import SearchContext, SearchStrategy
 from paretoprune.errors import InvalidValueError, UnknownNameError
-from paretoprune.problem import Candidate, Evaluation, Problem
-from paretoprune.quiet import without_info
-from paretoprune.search.base import SearchContext, SearchStrategy
 from paretoprune.search.reference_directions import most_divisions
-from paretoprune.space import Categorical, Int, Knob, Value
 
 _DIRECTIONS = {"min": StudyDirection.MINIMIZE, "max": StudyDirection.MAXIMIZE}
 

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from optuna.samplers import BaseSampler, GPSampler
 from optuna.trial import Trial, TrialState
 
+from paretoprune.core.problem import Candidate, Evaluation, Problem
+from paretoprune.core.quiet import without_info
+from paretoprune.core.strategy import SearchContext
 from paretoprune.errors import InvalidValueError
-from paretoprune.problem import Candidate, Evaluation, Problem
-from paretoprune.quiet import without_info
-from paretoprune.search.base import SearchContext
 from paretoprune.search.per_layer import Numbers, PerLayerStrategy, targets_of
 
 STEEPEST = 50.0

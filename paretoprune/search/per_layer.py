@@ -8,10 +8,10 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from paretoprune.core.problem import Candidate, Objective, Problem
+from paretoprune.core.space import Float
+from paretoprune.core.strategy import SearchContext, SearchStrategy
 from paretoprune.errors import InvalidValueError, UnsupportedError
-from paretoprune.problem import Candidate, Objective, Problem
-from paretoprune.search.base import SearchContext, SearchStrategy
-from paretoprune.space import Float
 
 Numbers = float | str | Sequence[float]
 """A number, several written as `0.1/0.2`, or a sequence of them."""

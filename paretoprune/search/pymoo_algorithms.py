@@ -24,9 +24,9 @@ from pymoo.problems.static import StaticProblem
 from pymoo.termination.max_gen import MaximumGenerationTermination
 from pymoo.util.ref_dirs import get_reference_directions
 
+from paretoprune.core.problem import Candidate, Evaluation, Problem, costs_matrix
+from paretoprune.core.strategy import SearchContext, SearchStrategy
 from paretoprune.errors import InvalidValueError
-from paretoprune.problem import Candidate, Evaluation, Problem, costs_matrix
-from paretoprune.search.base import SearchContext, SearchStrategy
 from paretoprune.search.reference_directions import most_divisions
 
 FAR = 1e30

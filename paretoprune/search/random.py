@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from paretoprune.problem import Candidate
-from paretoprune.search.base import SearchStrategy
+from paretoprune.core.problem import Candidate
+from paretoprune.core.strategy import SearchStrategy
 
 
 class RandomSearch(SearchStrategy):

@@ -6,9 +6,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from paretoprune.core.problem import Candidate, Problem
+from paretoprune.core.strategy import SearchContext
 from paretoprune.errors import InvalidValueError
-from paretoprune.problem import Candidate, Problem
-from paretoprune.search.base import SearchContext
 from paretoprune.search.per_layer import Numbers, PerLayerStrategy, numbers_of
 
 STATISTIC = "withdrawal"

@@ -6,8 +6,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from paretoprune.core.options import read_options
 from paretoprune.errors import InvalidValueError, UnknownNameError, brief
-from paretoprune.options import read_options
 from paretoprune.registry import tasks
 from paretoprune.tasks.base import Sample
 from paretoprune.tasks.benchmarks.base import Benchmark

@@ -16,9 +16,9 @@ from paretoprune.adapters.extras import prefill_for
 from paretoprune.adapters.grid import PICTURE
 from paretoprune.adapters.verify import verify
 from paretoprune.cost import decoder_cost
-from paretoprune.deploy import pruned
+from paretoprune.deploy.views import pruned
 from paretoprune.pruning.decoder import run_population
-from paretoprune.pruning.fastv import FastV
+from paretoprune.pruning.pruners.fastv import FastV
 from paretoprune.schedules import KeepSchedule
 from paretoprune.tasks.base import Visual
 from paretoprune.testing import pytest

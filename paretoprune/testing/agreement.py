@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from paretoprune.log import differences
-from paretoprune.problem import Evaluation
+from paretoprune.comparison.log import differences
+from paretoprune.core.problem import Evaluation
 
 TOLERANCE = {"float64": 1e-6, "float32": 1e-4, "bfloat16": 0.1}
 """Largest difference by dtype, as a share of the largest value. The norms of transformers round to

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from paretoprune.policies.autoprune import AutoPrune
-from paretoprune.problem import Candidate, Evaluation, Objective, Problem
+from paretoprune.core.problem import Candidate, Evaluation, Objective, Problem
+from paretoprune.core.space import Float, SearchSpace
+from paretoprune.pruning.policies.autoprune import AutoPrune
 from paretoprune.registry import policies
-from paretoprune.space import Float, SearchSpace
 from paretoprune.testing.toys import STEPPED
 
 NEEDS = (1.0, 0.75, 0.5, 0.5, 0.25, 0.0)

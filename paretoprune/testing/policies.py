@@ -13,15 +13,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from paretoprune.adapters.base import Adapter, Prefill
 from paretoprune.cost import DecoderSpec, layer_cost
-from paretoprune.deploy import pruned
+from paretoprune.deploy.views import pruned
 from paretoprune.errors import UnsupportedError
-from paretoprune.policies.base import Policy
-from paretoprune.policies.files import read_policy, write_policy
 from paretoprune.pruning.base import Pruner, PruningContext
 from paretoprune.pruning.cost import choosing_flops
 from paretoprune.pruning.decide import decide_each
 from paretoprune.pruning.decoder import run_population
-from paretoprune.pruning.fastv import FastV
+from paretoprune.pruning.policies.base import Policy
+from paretoprune.pruning.policies.files import read_policy, write_policy
+from paretoprune.pruning.pruners.fastv import FastV
 from paretoprune.schedules import keep_counts
 from paretoprune.testing import pytest
 from paretoprune.testing.models import assert_same_without_cache, question_batch, tiny_llava

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from paretoprune.comparison import compare
+from paretoprune.comparison.compare import compare
+from paretoprune.core.problem import Candidate, Evaluation, Problem
 from paretoprune.errors import ParetopruneError
-from paretoprune.problem import Candidate, Evaluation, Problem
 from paretoprune.testing import pytest
 from paretoprune.testing.agreement import assert_same
 

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from paretoprune.adapters.base import Adapter, Prefill
 from paretoprune.adapters.extras import prefill_for
 from paretoprune.adapters.grid import PICTURE
-from paretoprune.deploy import pruned
+from paretoprune.deploy.views import pruned
 from paretoprune.errors import InvalidValueError, UnsupportedError
 from paretoprune.pruning.base import NEEDS, Pruner, PruningContext, ScorePruner
 from paretoprune.pruning.decoder import Executed, remembered, run_population

@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from paretoprune.policies.base import Policy, checked
-from paretoprune.policies.predictor import Predicted
-from paretoprune.policies.vispco import VispcoPolicy
-from paretoprune.problem import Candidate, Evaluation, Objective, Problem
+from paretoprune.core.problem import Candidate, Evaluation, Objective, Problem
+from paretoprune.pruning.policies.base import Policy, checked
+from paretoprune.pruning.policies.predictor import Predicted
+from paretoprune.pruning.policies.vispco import VispcoPolicy
 from paretoprune.schedules.kernels import Free, Kernel, fitting_kernels
-from paretoprune.search.relaxation import RelaxedFigures
+from paretoprune.search.gradient.relaxation import RelaxedFigures
 
 DENSE_FLOPS = 1e9
 WEIGHTS = np.array([0.0, 2.0, 1.5, 1.0])

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from paretoprune.comparison.log import StudyLog, differences, projection
+from paretoprune.core.problem import Candidate, Evaluation, Problem, costs_matrix
+from paretoprune.core.space import SearchSpace, Value
+from paretoprune.core.strategy import SearchContext, SearchStrategy
+from paretoprune.core.study import StudyResult, run_study
 from paretoprune.errors import UnsupportedError
-from paretoprune.log import StudyLog, differences, projection
-from paretoprune.problem import Candidate, Evaluation, Problem, costs_matrix
-from paretoprune.search.base import SearchContext, SearchStrategy
-from paretoprune.space import SearchSpace, Value
-from paretoprune.study import StudyResult, run_study
 from paretoprune.testing import pytest
 from paretoprune.testing.toys import CONDITIONAL as CONDITIONAL
 from paretoprune.testing.toys import CONTINUOUS as CONTINUOUS

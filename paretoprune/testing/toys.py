@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paretoprune.problem import Candidate, Evaluation, Objective, Problem
-from paretoprune.search.base import BudgetExhausted, SearchContext, SearchStrategy
-from paretoprune.search.relaxation import Relaxation
-from paretoprune.space import Categorical, Condition, Float, Int, SearchSpace
+from paretoprune.core.problem import Candidate, Evaluation, Objective, Problem
+from paretoprune.core.space import Categorical, Condition, Float, Int, SearchSpace
+from paretoprune.core.strategy import BudgetExhausted, SearchContext, SearchStrategy
+from paretoprune.search.gradient.relaxation import Relaxation
 
 STEPPED = SearchSpace((Float("ratio", 0.0, 1.0, step=0.1), Int("layer", 1, 8)))
 CONTINUOUS = SearchSpace((Float("ratio", 0.0, 1.0), Float("temperature", 0.5, 2.0)))

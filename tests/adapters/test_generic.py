@@ -8,13 +8,13 @@ import torch
 
 from paretoprune.adapters.base import Adapter
 from paretoprune.adapters.generic import GenericAdapter
-from paretoprune.adapters.load import load_adapter
 from paretoprune.adapters.verify import verify
-from paretoprune.deploy import pruned
+from paretoprune.deploy.views import pruned
 from paretoprune.errors import UnsupportedError
 from paretoprune.testing.adapters import AdapterContract
 from paretoprune.testing.agreement import assert_close
 from paretoprune.testing.models import random_pictures, tiny_llava, tiny_qwen2_5_vl
+from paretoprune.zoo.load import load_adapter
 
 from . import families
 

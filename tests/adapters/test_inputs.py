@@ -8,7 +8,7 @@ from transformers import LlavaNextProcessor, LlavaProcessor
 
 from paretoprune.errors import InvalidValueError, UnsupportedError
 from paretoprune.pruning.decoder import run_population
-from paretoprune.pruning.fastv import FastV
+from paretoprune.pruning.pruners.fastv import FastV
 from paretoprune.tasks.base import Video
 from paretoprune.testing.agreement import assert_close
 from paretoprune.testing.models import (

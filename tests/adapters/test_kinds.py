@@ -13,17 +13,17 @@ from typer.testing import CliRunner
 from paretoprune.adapters.base import decoder_spec
 from paretoprune.adapters.generic import GenericAdapter
 from paretoprune.adapters.kinds import refuse_decoder, refuse_model
-from paretoprune.adapters.load import adapter_class, load_adapter
 from paretoprune.adapters.verify import masked_logits, verify
 from paretoprune.adapters.views import view_of
 from paretoprune.cli import app
-from paretoprune.deploy import pruned
+from paretoprune.deploy.model_check import pruned_difference
+from paretoprune.deploy.views import pruned
 from paretoprune.errors import UnsupportedError
-from paretoprune.problems.model_check import pruned_difference
 from paretoprune.pruning.continuation import Continuation
 from paretoprune.pruning.decoder import run_population
-from paretoprune.pruning.fastv import FastV
+from paretoprune.pruning.pruners.fastv import FastV
 from paretoprune.testing.models import decoder_sizes, random_pictures, randomised, tiny_llava
+from paretoprune.zoo.load import adapter_class, load_adapter
 
 from .shrunk import FAMILIES, LAYERS, MAPPING, picture_inputs, shrunk, shrunk_config
 
@@ -384,7 +384,7 @@ def test_the_trial_finds_a_wrong_rule_that_keep_all_does_not_notice():
 
 
 def test_check_model_reports_a_wrong_pruned_forward(monkeypatch):
-    import paretoprune.problems.model_check as module
+    import paretoprune.deploy.model_check as module
 
     found = module.check_model("mini-llava")
     assert found.problem is None

@@ -8,7 +8,7 @@ import torch
 
 from paretoprune.adapters.lean import LeanLayer, lean
 from paretoprune.pruning.decoder import run_population
-from paretoprune.pruning.fastv import FastV
+from paretoprune.pruning.pruners.fastv import FastV
 from paretoprune.testing import models
 from paretoprune.testing.agreement import assert_close, assert_same_samples
 

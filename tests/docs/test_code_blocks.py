@@ -122,9 +122,9 @@ def test_every_registered_name_is_documented(kind: registry.Registry) -> None:
 
 
 def test_every_option_of_a_strategy_is_documented() -> None:
-    from paretoprune.search.adaptive import AdaptiveOptions, AdaptiveSearch
-    from paretoprune.search.lagrangian import LagrangianOptions, LagrangianSearch
-    from paretoprune.search.vispco import Vispco, VispcoOptions
+    from paretoprune.search.gradient.adaptive import AdaptiveOptions, AdaptiveSearch
+    from paretoprune.search.gradient.lagrangian import LagrangianOptions, LagrangianSearch
+    from paretoprune.search.gradient.vispco import Vispco, VispcoOptions
 
     records = {
         LagrangianSearch: LagrangianOptions,

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from paretoprune.comparison import compare
-from paretoprune.problems.analytic import ZDT1
+from paretoprune.comparison.compare import compare
+from paretoprune.comparison.results import write_results
+from paretoprune.compression.analytic import ZDT1
+from paretoprune.experiments.reproduce.claims import CLAIMS
+from paretoprune.experiments.reproduce.finding import Finding, write_finding
+from paretoprune.experiments.reproduce.scale import FULL, QUICK
 from paretoprune.registry import strategies
 from paretoprune.report import write_report
-from paretoprune.reproduce.claims import CLAIMS
-from paretoprune.reproduce.finding import Finding, write_finding
-from paretoprune.reproduce.scale import FULL, QUICK
-from paretoprune.results import write_results
-from paretoprune.specs import StrategySpec
+from paretoprune.search.specs import StrategySpec
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 MACHINE = {"torch": "2.13.0", "device": "a CPU"}

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from paretoprune.core.problem import Candidate, Evaluation, Objective
 from paretoprune.errors import InvalidValueError, ParetopruneError, UnknownNameError
 from paretoprune.frontier import front_of, nondominated
-from paretoprune.problem import Candidate, Evaluation, Objective
 
 SCORE = Objective("q", "max", "share", reference=0.0, best=1.0)
 COMPUTE = Objective("u", "min", "share", reference=1.0, best=0.0)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from paretoprune.core.problem import Objective
 from paretoprune.errors import InvalidValueError
 from paretoprune.frontier import (
     additive_epsilon,
@@ -19,7 +20,6 @@ from paretoprune.frontier import (
     igd_plus,
     normalise,
 )
-from paretoprune.problem import Objective
 
 SCORE = Objective("q", "max", "share", reference=0.0, best=1.0)
 COMPUTE = Objective("u", "min", "share", reference=1.0, best=0.0)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from paretoprune.core.problem import Candidate, Evaluation, Objective
 from paretoprune.frontier import separated
-from paretoprune.problem import Candidate, Evaluation, Objective
 
 OBJECTIVES = (
     Objective("score", "max", "", reference=0.0, best=1.0),

@@ -36,7 +36,7 @@ BESIDE = '{"format": "paretoprune-schedule/1", "pruner": "fastv", "keep": [1,1,1
 def _run(name: str, content: bytes) -> None:
     import numpy as np
 
-    from paretoprune.deploy import load
+    from paretoprune.deploy.views import load
 
     model, _, file = name.rpartition("!")
     name = file.removesuffix(".json") + ".json"

@@ -12,8 +12,8 @@ from target import Target, a_folder
 
 @cache
 def _summary_text() -> str:
-    from paretoprune.comparison import compare
-    from paretoprune.problems.analytic import ZDT1
+    from paretoprune.comparison.compare import compare
+    from paretoprune.compression.analytic import ZDT1
 
     found = compare(ZDT1(), ["random", "tpe"], budget=12, seeds=[0, 1]).summary
     names = [o.name for o in found.objectives]
@@ -28,7 +28,7 @@ def _summary_text() -> str:
 
 
 def _seeds() -> dict[str, str]:
-    from paretoprune.matrix import CaseRecord, Matrix
+    from paretoprune.comparison.sweep import CaseRecord, Matrix
 
     case = CaseRecord(folder="mini-llava", model="mini-llava", task=None, pruner="fastv")
     failed = case.model_copy(update={"folder": "other", "failure": "no such model"})
@@ -41,15 +41,15 @@ def _seeds() -> dict[str, str]:
 def _run(name: str, content: bytes) -> None:
     from rich.console import Console
 
-    from paretoprune.decision import Bound, pick, write_pick
+    from paretoprune.comparison.gradients import read_gradients
+    from paretoprune.comparison.results import read_summary, write_results
+    from paretoprune.comparison.selection import Bound, pick, write_pick
+    from paretoprune.comparison.sweep import read_matrix, read_summaries
+    from paretoprune.compression.kept import read_examples
     from paretoprune.errors import ParetopruneError
-    from paretoprune.gradients import read_gradients
-    from paretoprune.kept import read_examples
-    from paretoprune.matrix import read_matrix, read_summaries
     from paretoprune.report import write_report
     from paretoprune.report.markdown import ranking_markdown
     from paretoprune.report.terminal import print_summary
-    from paretoprune.results import read_summary, write_results
 
     with a_folder() as folder:
         (folder / name).write_bytes(content)

@@ -47,25 +47,25 @@ def _schedule(file: Path) -> Any:
 
 
 def _policy(file: Path) -> Any:
-    from paretoprune.policies.files import read_policy
+    from paretoprune.pruning.policies.files import read_policy
 
     return read_policy(file)
 
 
 def _study(file: Path) -> Any:
-    from paretoprune.study_file import read_study
+    from paretoprune.comparison.configuration import read_study
 
     return read_study(file)
 
 
 def _beside(file: Path) -> Any:
-    from paretoprune.deploy import as_file
+    from paretoprune.deploy.views import as_file
 
     return as_file(file)
 
 
 def _text(file: Path) -> Any:
-    from paretoprune.problems.text_data import read_windows
+    from paretoprune.compression.text_data import read_windows
 
     return read_windows(file, lambda text, **_: {"input_ids": [0] * (16 + len(text))}, window=1)
 
@@ -73,7 +73,7 @@ def _text(file: Path) -> Any:
 def _config(file: Path) -> Any:
     import shutil
 
-    from paretoprune.adapters.load import load_adapter
+    from paretoprune.zoo.load import load_adapter
 
     for one in _folder("mini-llava").iterdir():
         if not (file.parent / one.name).exists():
@@ -82,13 +82,13 @@ def _config(file: Path) -> Any:
 
 
 def _summary(file: Path) -> Any:
-    from paretoprune.results import read_summary
+    from paretoprune.comparison.results import read_summary
 
     return read_summary(file.parent)
 
 
 def _matrix(file: Path) -> Any:
-    from paretoprune.matrix import read_matrix
+    from paretoprune.comparison.sweep import read_matrix
 
     return read_matrix(file.parent)
 

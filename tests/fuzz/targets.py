@@ -21,7 +21,7 @@ CORPUS = Path(__file__).parent / "corpus"
 
 
 def _schedule(name: str, content: bytes) -> None:
-    from paretoprune.policies.files import read_policy, write_policy
+    from paretoprune.pruning.policies.files import read_policy, write_policy
     from paretoprune.schedules.files import ScheduleFile, read_schedule, write_schedule
 
     with a_folder() as folder:
@@ -37,9 +37,9 @@ def _schedule(name: str, content: bytes) -> None:
 
 
 def _schedule_seeds() -> dict[str, str]:
-    from paretoprune.policies.base import Policy
-    from paretoprune.policies.files import write_policy
-    from paretoprune.policies.static import Static
+    from paretoprune.pruning.policies.base import Policy
+    from paretoprune.pruning.policies.files import write_policy
+    from paretoprune.pruning.policies.static import Static
     from paretoprune.schedules.schedule import KeepSchedule
 
     policy: Policy = Static(KeepSchedule.from_ratios([1.0, 1.0, 0.5, 0.25]))
@@ -58,7 +58,7 @@ def _schedule_seeds() -> dict[str, str]:
 
 
 def _study(name: str, content: bytes) -> None:
-    from paretoprune.study_file import read_study, write_study
+    from paretoprune.comparison.configuration import read_study, write_study
 
     with a_folder() as folder:
         file = folder / "study.toml"
@@ -77,7 +77,7 @@ def _study(name: str, content: bytes) -> None:
 
 def _study_seeds() -> dict[str, str]:
     from paretoprune.cli.studies import meanings
-    from paretoprune.study_init import commented_study
+    from paretoprune.comparison.configuration_init import commented_study
 
     whole = commented_study(meanings())
     few = 'strategy = ["random", {name = "nsga2", population = 8}]\nseeds = [0, 3]\nbudget = 2.5\n'

@@ -10,11 +10,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from paretoprune.adapters.extras import prefill_for
+from paretoprune.compression.load import load_problem
+from paretoprune.compression.token_pruning import TokenPruning, exact_candidate
 from paretoprune.cost import layer_cost
-from paretoprune.deploy import pruned
+from paretoprune.deploy.views import pruned
 from paretoprune.errors import InvalidValueError, UnsupportedError
-from paretoprune.problems.load import load_problem
-from paretoprune.problems.token_pruning import TokenPruning, exact_candidate
 from paretoprune.pruning.base import NEEDS
 from paretoprune.pruning.cost import choosing_flops
 from paretoprune.pruning.decoder import Executed, _merged, run_population

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from paretoprune.pruning.aim import AIM
-from paretoprune.pruning.fitprune import FitPrune
-from paretoprune.pruning.sparsevlm import SparseVLM, density_peaks
+from paretoprune.pruning.pruners.aim import AIM
+from paretoprune.pruning.pruners.fitprune import FitPrune
+from paretoprune.pruning.pruners.sparsevlm import SparseVLM, density_peaks
 from paretoprune.testing.models import question_batch, tiny_llava, tiny_qwen2_5_vl
 from paretoprune.testing.pruners import context_of, handmade_context
 

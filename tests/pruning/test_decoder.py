@@ -10,7 +10,7 @@ from paretoprune.cost import decoder_cost
 from paretoprune.errors import InvalidValueError
 from paretoprune.pruning.base import Pruner, Selection
 from paretoprune.pruning.decoder import Executed, run_population
-from paretoprune.pruning.fastv import FastV
+from paretoprune.pruning.pruners.fastv import FastV
 from paretoprune.pruning.tokens import enter
 from paretoprune.testing.models import question_batch, random_pictures, tiny_llava
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from paretoprune.pruning.cdpruner import CDPruner, greedy_map
-from paretoprune.pruning.dart import DART
-from paretoprune.pruning.divprune import DivPrune
+from paretoprune.pruning.pruners.cdpruner import CDPruner, greedy_map
+from paretoprune.pruning.pruners.dart import DART
+from paretoprune.pruning.pruners.divprune import DivPrune
 from paretoprune.testing.pruners import handmade_context
 
 

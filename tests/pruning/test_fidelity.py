@@ -8,22 +8,22 @@ import torch
 
 from paretoprune.adapters.extras import prefill_for
 from paretoprune.errors import UnsupportedError
-from paretoprune.pruning.aim import AIM
-from paretoprune.pruning.centre import Centre
 from paretoprune.pruning.decoder import run_population
-from paretoprune.pruning.fastervlm import FasterVLM
-from paretoprune.pruning.fastv import FastV
-from paretoprune.pruning.fitprune import FitPrune
-from paretoprune.pruning.pyramiddrop import PyramidDrop
-from paretoprune.pruning.random import RandomPruner
+from paretoprune.pruning.pruners.aim import AIM
+from paretoprune.pruning.pruners.centre import Centre
+from paretoprune.pruning.pruners.fastervlm import FasterVLM
+from paretoprune.pruning.pruners.fastv import FastV
+from paretoprune.pruning.pruners.fitprune import FitPrune
+from paretoprune.pruning.pruners.pyramiddrop import PyramidDrop
+from paretoprune.pruning.pruners.random import RandomPruner
+from paretoprune.pruning.pruners.sparsevlm import SparseVLM, density_peaks
+from paretoprune.pruning.pruners.tome import ToMe
+from paretoprune.pruning.pruners.topv import TopV
+from paretoprune.pruning.pruners.uniform import Uniform
+from paretoprune.pruning.pruners.visionzip import VisionZip
+from paretoprune.pruning.pruners.vispruner import VisPruner
+from paretoprune.pruning.pruners.vtw import VTW
 from paretoprune.pruning.soft import run_soft
-from paretoprune.pruning.sparsevlm import SparseVLM, density_peaks
-from paretoprune.pruning.tome import ToMe
-from paretoprune.pruning.topv import TopV
-from paretoprune.pruning.uniform import Uniform
-from paretoprune.pruning.visionzip import VisionZip
-from paretoprune.pruning.vispruner import VisPruner
-from paretoprune.pruning.vtw import VTW
 from paretoprune.registry import pruners
 from paretoprune.schedules import keep_counts
 from paretoprune.testing.agreement import assert_close

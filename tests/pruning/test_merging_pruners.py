@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from paretoprune.pruning.aim import AIM
-from paretoprune.pruning.tome import ToMe
-from paretoprune.pruning.visionzip import VisionZip
-from paretoprune.pruning.vispruner import VisPruner
+from paretoprune.pruning.pruners.aim import AIM
+from paretoprune.pruning.pruners.tome import ToMe
+from paretoprune.pruning.pruners.visionzip import VisionZip
+from paretoprune.pruning.pruners.vispruner import VisPruner
 from paretoprune.testing.agreement import assert_close
 from paretoprune.testing.pruners import handmade_context
 

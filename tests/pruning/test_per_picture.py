@@ -16,14 +16,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from paretoprune.adapters.extras import prefill_for
 from paretoprune.adapters.grid import picture_numbers, picture_runs
 from paretoprune.cost import layer_cost
-from paretoprune.deploy import pruned
+from paretoprune.deploy.views import pruned
 from paretoprune.errors import UnsupportedError
 from paretoprune.pruning.base import Pruner, PruningContext, Selection
 from paretoprune.pruning.cost import choosing_flops
 from paretoprune.pruning.decoder import Executed, run_population
 from paretoprune.pruning.operators import make_pruner
 from paretoprune.pruning.pictures import led_by_each, with_each_picture
-from paretoprune.pruning.score_soft import run_score_soft
+from paretoprune.pruning.pruners.score_soft import run_score_soft
 from paretoprune.pruning.soft import run_soft
 from paretoprune.registry import pruners
 from paretoprune.schedules import KeepSchedule, keep_counts

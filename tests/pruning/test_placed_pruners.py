@@ -7,11 +7,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from paretoprune.adapters.extras import prefill_for
 from paretoprune.adapters.grid import cells, rows_of_lines
 from paretoprune.adapters.tower import class_attention
-from paretoprune.deploy import pruned
+from paretoprune.deploy.views import pruned
 from paretoprune.errors import InvalidValueError, UnsupportedError
-from paretoprune.pruning.centre import Centre
-from paretoprune.pruning.fastervlm import FasterVLM
-from paretoprune.pruning.uniform import Uniform
+from paretoprune.pruning.pruners.centre import Centre
+from paretoprune.pruning.pruners.fastervlm import FasterVLM
+from paretoprune.pruning.pruners.uniform import Uniform
 from paretoprune.registry import pruners
 from paretoprune.tasks.base import Video
 from paretoprune.testing.models import (

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from paretoprune.pruning.pyramiddrop import PyramidDrop
+from paretoprune.pruning.pruners.pyramiddrop import PyramidDrop
 from paretoprune.testing.models import question_batch, tiny_llava, tiny_qwen2_5_vl
 from paretoprune.testing.pruners import context_of
 

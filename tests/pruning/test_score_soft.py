@@ -7,9 +7,9 @@ import torch
 from paretoprune.errors import UnsupportedError
 from paretoprune.pruning.base import Pruner, Selection
 from paretoprune.pruning.decoder import run_population
-from paretoprune.pruning.fastv import FastV
-from paretoprune.pruning.random import RandomPruner
-from paretoprune.pruning.score_soft import run_score_soft, score_mask, score_threshold
+from paretoprune.pruning.pruners.fastv import FastV
+from paretoprune.pruning.pruners.random import RandomPruner
+from paretoprune.pruning.pruners.score_soft import run_score_soft, score_mask, score_threshold
 from paretoprune.testing.agreement import assert_close
 from paretoprune.testing.models import question_batch, tiny_llava
 

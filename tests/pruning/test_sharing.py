@@ -8,8 +8,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from paretoprune.cost import answer_layer_cost, layer_cost
 from paretoprune.pruning.decoder import Executed, run_population
-from paretoprune.pruning.fastv import FastV
-from paretoprune.pruning.last_layer import can_run_at, run_last_at
+from paretoprune.pruning.pruners.fastv import FastV
+from paretoprune.pruning.pruners.last_layer import can_run_at, run_last_at
 from paretoprune.pruning.sharing import distinct_flops
 from paretoprune.pruning.tokens import enter
 from paretoprune.pruning.trunk import Trunk, trunk_bytes

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from paretoprune.errors import UnsupportedError
 from paretoprune.pruning.base import Pruner, Selection
 from paretoprune.pruning.decoder import run_population
-from paretoprune.pruning.fastv import FastV
-from paretoprune.pruning.random import RandomPruner
+from paretoprune.pruning.pruners.fastv import FastV
+from paretoprune.pruning.pruners.random import RandomPruner
 from paretoprune.pruning.soft import (
     logistic_noise,
     mask_logits,

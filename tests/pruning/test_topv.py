@@ -9,8 +9,8 @@ import torch
 from paretoprune.adapters.extras import prefill_for
 from paretoprune.adapters.grid import cells
 from paretoprune.errors import UnsupportedError
-from paretoprune.pruning import topv
-from paretoprune.pruning.topv import TopV, row_sums
+from paretoprune.pruning.pruners import topv
+from paretoprune.pruning.pruners.topv import TopV, row_sums
 from paretoprune.testing.models import (
     question_batch,
     tiny_internvl,

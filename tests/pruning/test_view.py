@@ -13,7 +13,7 @@ import torch
 from transformers import DynamicCache, LogitsProcessor
 
 from paretoprune.adapters.views import Scope, view_of
-from paretoprune.deploy import pruned
+from paretoprune.deploy.views import pruned
 from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError
 from paretoprune.pruning.cache import PrunedCache
 from paretoprune.registry import pruners

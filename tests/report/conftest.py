@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from paretoprune.results import (
+from paretoprune.comparison.results import (
     FrontPoint,
     ObjectiveInfo,
     PairRow,

@@ -2,9 +2,9 @@
 
 import pytest
 
+from paretoprune.comparison.results import FrontPoint
 from paretoprune.report.budgets import budget_sentences, budgets_section, kept_budgets
 from paretoprune.report.html import render_html
-from paretoprune.results import FrontPoint
 
 METRICS = {
     "compute_spread": 0.1, "compute_lowest": 0.2, "compute_highest": 0.9, "deciding": 0.00004,

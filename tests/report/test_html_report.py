@@ -8,10 +8,10 @@ from html.parser import HTMLParser
 import plotly.graph_objects as go
 import pytest
 
+from paretoprune.comparison.results import write_results
 from paretoprune.report import shapes, words
 from paretoprune.report.html import embedded_json, render_html, write_html
 from paretoprune.report.plots import hover, plots
-from paretoprune.results import write_results
 
 MOST_BYTES = 6_000_000
 ALL = ["summary", "without_heldout", "hostile", "three_objectives", "empty"]

@@ -13,7 +13,7 @@ from itertools import pairwise
 import pytest
 from PIL import Image
 
-from paretoprune.kept import Example, Examples, Pruned, SeenAs, Step
+from paretoprune.compression.kept import Example, Examples, Pruned, SeenAs, Step
 from paretoprune.report.html import write_html
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs the extra 'browser'")

@@ -9,8 +9,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from paretoprune.comparison.results import write_results
+from paretoprune.compression.kept import (
+    Example,
+    Examples,
+    Pruned,
+    SeenAs,
+    State,
+    Step,
+    write_examples,
+)
 from paretoprune.errors import BrokenFileError, InvalidValueError
-from paretoprune.kept import Example, Examples, Pruned, SeenAs, State, Step, write_examples
 from paretoprune.report import write_report
 from paretoprune.report.html import render_html
 from paretoprune.report.kept_figure import (
@@ -23,7 +32,6 @@ from paretoprune.report.kept_figure import (
 from paretoprune.report.kept_html import MOST_CHARACTERS, kept_section
 from paretoprune.report.kept_table import print_kept
 from paretoprune.report.overlay import overlay, panel, picture_of, token_map
-from paretoprune.results import write_results
 
 SIDE = 96
 CELLS = 4
@@ -349,7 +357,7 @@ def test_the_section_stays_small():
 
 
 def test_a_stored_folder_gives_the_same_report(summary, tmp_path):
-    from paretoprune.kept import read_examples
+    from paretoprune.compression.kept import read_examples
 
     examples = examples_of(made())
     write_results(tmp_path / "a", summary)

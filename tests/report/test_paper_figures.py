@@ -9,10 +9,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from paretoprune.cli import app
+from paretoprune.comparison.results import write_results
 from paretoprune.errors import InvalidValueError, UnknownNameError
 from paretoprune.report.paper import WIDTHS_INCHES, write_figures, write_rank_diagram
 from paretoprune.report.problems import rank_problems, sentence
-from paretoprune.results import write_results
 
 NAMES = ["front", "attainment", "anytime", "schedules"]
 

@@ -5,12 +5,12 @@ import io
 import pytest
 from rich.console import Console
 
+from paretoprune.comparison.results import PresetPoint
 from paretoprune.report import presets
 from paretoprune.report.figures import front_figure
 from paretoprune.report.html import render_html
 from paretoprune.report.plots import plots
 from paretoprune.report.terminal import print_summary
-from paretoprune.results import PresetPoint
 
 HOSTILE = "<script>alert(1)</script>"
 

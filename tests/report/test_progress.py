@@ -5,8 +5,8 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from paretoprune.comparison import Progress, compare
-from paretoprune.problems.analytic import ZDT1
+from paretoprune.comparison.compare import Progress, compare
+from paretoprune.compression.analytic import ZDT1
 from paretoprune.report.terminal import SearchProgress, phase
 
 

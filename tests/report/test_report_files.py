@@ -2,10 +2,10 @@ import re
 
 import pytest
 
+from paretoprune.comparison.results import read_summary, write_results
 from paretoprune.errors import BrokenFileError
 from paretoprune.report import write_report
 from paretoprune.report.markdown import ranking_markdown
-from paretoprune.results import read_summary, write_results
 
 ALL = ["summary", "without_heldout", "hostile", "three_objectives", "empty"]
 

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 
+from paretoprune.compression.token_pruning import TokenPruning
+from paretoprune.core.strategy import SearchContext
+from paretoprune.core.study import run_study
 from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError
-from paretoprune.policies.files import read_policy, write_policy
-from paretoprune.policies.predictor import Predicted, between
-from paretoprune.problems.token_pruning import TokenPruning
-from paretoprune.pruning.fastv import FastV
-from paretoprune.search.adaptive import AdaptiveOptions, AdaptiveSearch
-from paretoprune.search.base import SearchContext
+from paretoprune.pruning.policies.files import read_policy, write_policy
+from paretoprune.pruning.policies.predictor import Predicted, between
+from paretoprune.pruning.pruners.fastv import FastV
+from paretoprune.search.gradient.adaptive import AdaptiveOptions, AdaptiveSearch
 from paretoprune.search.gradient.state import GradientState
-from paretoprune.study import run_study
 from paretoprune.testing.layered import Layered
 from paretoprune.testing.policies import PolicyContract
 from paretoprune.testing.relaxations import WEIGHTS, ToyPruning

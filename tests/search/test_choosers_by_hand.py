@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 import paretoprune
 from paretoprune import load_problem, run_study
-from paretoprune.problem import Problem
-from paretoprune.search.base import SearchContext, SearchStrategy
+from paretoprune.core.problem import Problem
+from paretoprune.core.strategy import SearchContext, SearchStrategy
 from paretoprune.search.fitprune import FitPruneSearch, kept_shares
 from paretoprune.search.g_search import GSearch
 from paretoprune.search.p_sigmoid import PSigmoid

@@ -5,11 +5,11 @@
 
 import pytest
 
+from paretoprune.compression.load import load_problem
+from paretoprune.core.study import run_study
 from paretoprune.frontier import front_of
-from paretoprune.problems.load import load_problem
 from paretoprune.registry import strategies
-from paretoprune.specs import StrategySpec
-from paretoprune.study import run_study
+from paretoprune.search.specs import StrategySpec
 from paretoprune.testing.layered import Layered
 from paretoprune.testing.toys import Toy
 

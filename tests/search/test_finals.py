@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from paretoprune import load_problem
+from paretoprune.core.study import run_study
 from paretoprune.search.gradient.finals import (
     BETWEEN,
     below,
@@ -18,9 +19,8 @@ from paretoprune.search.gradient.finals import (
     round_budgets,
     staircase,
 )
-from paretoprune.search.lagrangian import LagrangianSearch
-from paretoprune.search.relaxation import adaptive
-from paretoprune.study import run_study
+from paretoprune.search.gradient.lagrangian import LagrangianSearch
+from paretoprune.search.gradient.relaxation import adaptive
 from paretoprune.testing.relaxations import ToyPruning
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from paretoprune.core.problem import Candidate, Problem
+from paretoprune.core.space import Float, Int, SearchSpace, Value
+from paretoprune.core.strategy import SearchContext
 from paretoprune.errors import InvalidValueError
-from paretoprune.problem import Candidate, Problem
-from paretoprune.search.base import SearchContext
 from paretoprune.search.grid import POOL, GridSearch, farthest_first
-from paretoprune.space import Float, Int, SearchSpace, Value
 from paretoprune.testing.strategies import CONDITIONAL, CONTINUOUS, STEPPED, Toy, drive
 
 

@@ -5,12 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
+from paretoprune.compression.analytic import ZDT1
+from paretoprune.core.problem import Problem
+from paretoprune.core.strategy import SearchContext
+from paretoprune.core.study import run_study
 from paretoprune.errors import InvalidValueError, UnsupportedError
-from paretoprune.problem import Problem
-from paretoprune.problems.analytic import ZDT1
-from paretoprune.search.base import SearchContext
 from paretoprune.search.halving import SuccessiveHalving, promoted
-from paretoprune.study import run_study
 from paretoprune.testing.strategies import Toy
 
 

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
+from paretoprune.comparison.log import StudyLog, differences, projection
+from paretoprune.core.strategy import SearchContext
+from paretoprune.core.study import run_study
 from paretoprune.errors import InvalidValueError, UnknownNameError
 from paretoprune.frontier import front_of
-from paretoprune.log import StudyLog, differences, projection
-from paretoprune.search.base import SearchContext
+from paretoprune.search.gradient.lagrangian import LagrangianSearch
 from paretoprune.search.hybrid import Hybrid
-from paretoprune.search.lagrangian import LagrangianSearch
-from paretoprune.study import run_study
 from paretoprune.testing.relaxations import ToyPruning
 from paretoprune.testing.strategies import Killed, Mortal, StrategyContract
 
@@ -81,7 +81,7 @@ def test_tpe_knows_all_that_was_returned_and_draws_no_random_start():
 
 def test_a_polish_finds_more_than_it_was_given():
     problem, strategy, result = run("nsga2", gradient_share=0.3, budget=120.0)
-    from paretoprune.judging import hypervolume_of
+    from paretoprune.comparison.ranking import hypervolume_of
 
     given = hypervolume_of(problem, strategy._returned)
     assert hypervolume_of(problem, result.evaluations) > given

@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from paretoprune.problems.load import load_problem
-from paretoprune.search.adaptive import AdaptiveSearch
-from paretoprune.search.base import SearchContext
+from paretoprune.compression.load import load_problem
+from paretoprune.core.strategy import SearchContext
+from paretoprune.core.study import run_study
+from paretoprune.search.gradient.adaptive import AdaptiveSearch
 from paretoprune.search.gradient.kinds import PRIOR, best_per_kind, kinds_of, means_per_kind
 from paretoprune.search.gradient.knots import Knots
-from paretoprune.specs import StrategySpec
-from paretoprune.study import run_study
+from paretoprune.search.specs import StrategySpec
 from paretoprune.testing.relaxations import ToyPruning
 
 

@@ -7,23 +7,23 @@ import numpy as np
 import pytest
 import torch
 
+from paretoprune.compression.analytic import ZDT1
+from paretoprune.compression.token_pruning import TokenPruning
+from paretoprune.core.problem import Problem
+from paretoprune.core.space import Float, SearchSpace
+from paretoprune.core.strategy import SearchContext, SearchStrategy
+from paretoprune.core.study import run_study
 from paretoprune.errors import (
     BrokenFileError,
     InvalidValueError,
     UnknownNameError,
     UnsupportedError,
 )
-from paretoprune.problem import Problem
-from paretoprune.problems.analytic import ZDT1
-from paretoprune.problems.token_pruning import TokenPruning
 from paretoprune.pruning.base import Pruner, Selection
-from paretoprune.search.base import SearchContext, SearchStrategy
+from paretoprune.search.gradient.lagrangian import LagrangianOptions, LagrangianSearch, project
+from paretoprune.search.gradient.relaxation import loss_and_slope
 from paretoprune.search.gradient.rounds import BestIterates, Rounds
 from paretoprune.search.gradient.state import GradientState
-from paretoprune.search.lagrangian import LagrangianOptions, LagrangianSearch, project
-from paretoprune.search.relaxation import loss_and_slope
-from paretoprune.space import Float, SearchSpace
-from paretoprune.study import run_study
 from paretoprune.testing.relaxations import WEIGHTS, ToyPruning, ToyRelaxation
 from paretoprune.testing.strategies import StrategyContract
 

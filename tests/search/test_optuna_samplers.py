@@ -12,12 +12,12 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from paretoprune.core.problem import Candidate, Evaluation, Objective, Problem, costs_matrix
+from paretoprune.core.space import Float, SearchSpace
+from paretoprune.core.strategy import SearchContext, SearchStrategy
 from paretoprune.errors import InvalidValueError
-from paretoprune.problem import Candidate, Evaluation, Objective, Problem, costs_matrix
-from paretoprune.search.base import SearchContext, SearchStrategy
 from paretoprune.search.optuna_samplers import NSGAII, TPE, OptunaStrategy
 from paretoprune.search.random import RandomSearch
-from paretoprune.space import Float, SearchSpace
 from paretoprune.testing.strategies import (
     CONDITIONAL,
     CONTINUOUS,

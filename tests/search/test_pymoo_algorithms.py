@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from paretoprune.core.problem import Candidate, Evaluation, Objective, Problem, costs_matrix
+from paretoprune.core.space import Float, Int, SearchSpace
+from paretoprune.core.strategy import SearchContext, SearchStrategy
 from paretoprune.errors import InvalidValueError
-from paretoprune.problem import Candidate, Evaluation, Objective, Problem, costs_matrix
-from paretoprune.search.base import SearchContext, SearchStrategy
 from paretoprune.search.pymoo_algorithms import PymooNSGA2
 from paretoprune.search.random import RandomSearch
-from paretoprune.space import Float, Int, SearchSpace
 from paretoprune.testing.strategies import CONTINUOUS, STEPPED, Flaky, Toy, drive, rounds
 
 

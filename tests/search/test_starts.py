@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from paretoprune.core.problem import Evaluation
+from paretoprune.core.strategy import SearchContext
+from paretoprune.core.study import run_study
 from paretoprune.errors import InvalidValueError, UnknownNameError
-from paretoprune.problem import Evaluation
-from paretoprune.search.base import SearchContext
 from paretoprune.search.gradient.coordinates import coordinates_of
+from paretoprune.search.gradient.lagrangian import LagrangianSearch
 from paretoprune.search.gradient.starts import (
     FEWEST,
     MOST,
@@ -18,8 +20,6 @@ from paretoprune.search.gradient.starts import (
     shared_out,
     told,
 )
-from paretoprune.search.lagrangian import LagrangianSearch
-from paretoprune.study import run_study
 from paretoprune.testing.relaxations import WEIGHTS, ToyPruning
 
 BUDGETS = np.array([0.4, 0.7])

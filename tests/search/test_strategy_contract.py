@@ -12,11 +12,12 @@ from typing import cast
 import numpy as np
 import pytest
 
-from paretoprune.problem import Candidate, Evaluation, Problem
+from paretoprune.core.problem import Candidate, Evaluation, Problem
+from paretoprune.core.strategy import SearchContext, SearchStrategy
 from paretoprune.search.autoprune import AutoPruneSearch
-from paretoprune.search.base import SearchContext, SearchStrategy
 from paretoprune.search.fitprune import FitPruneSearch
 from paretoprune.search.g_search import GSearch
+from paretoprune.search.gradient.relaxation import Relaxation
 from paretoprune.search.grid import GridSearch
 from paretoprune.search.halving import SuccessiveHalving
 from paretoprune.search.optuna_samplers import GP, NSGAII, NSGAIII, QMC, TPE
@@ -29,7 +30,6 @@ from paretoprune.search.pymoo_algorithms import (
     PymooSMSEMOA,
 )
 from paretoprune.search.random import RandomSearch
-from paretoprune.search.relaxation import Relaxation
 from paretoprune.search.vtw import VTWSearch
 from paretoprune.testing.layered import Layered
 from paretoprune.testing.strategies import StrategyContract, Toy

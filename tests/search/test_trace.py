@@ -2,10 +2,10 @@
 
 import pytest
 
-from paretoprune.search.lagrangian import LagrangianSearch
-from paretoprune.search.trace import Round, SearchTrace, causes
-from paretoprune.search.vispco import Vispco
-from paretoprune.study import run_study
+from paretoprune.core.study import run_study
+from paretoprune.core.trace import Round, SearchTrace, causes
+from paretoprune.search.gradient.lagrangian import LagrangianSearch
+from paretoprune.search.gradient.vispco import Vispco
 from paretoprune.testing.relaxations import ToyPruning
 
 

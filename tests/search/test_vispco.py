@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
+from paretoprune.compression.token_pruning import TokenPruning
+from paretoprune.core.strategy import SearchContext
+from paretoprune.core.study import run_study
 from paretoprune.errors import InvalidValueError
-from paretoprune.policies.files import read_policy, write_policy
-from paretoprune.policies.vispco import VispcoPolicy, token_predictor_flops
-from paretoprune.problems.token_pruning import TokenPruning
-from paretoprune.pruning.fastv import FastV
-from paretoprune.search.base import SearchContext
+from paretoprune.pruning.policies.files import read_policy, write_policy
+from paretoprune.pruning.policies.vispco import VispcoPolicy, token_predictor_flops
+from paretoprune.pruning.pruners.fastv import FastV
 from paretoprune.search.gradient.state import GradientState
-from paretoprune.search.vispco import Vispco, VispcoOptions
-from paretoprune.study import run_study
+from paretoprune.search.gradient.vispco import Vispco, VispcoOptions
 from paretoprune.testing.policies import PolicyContract
 from paretoprune.testing.relaxations import ToyPruning
 from paretoprune.testing.strategies import StrategyContract

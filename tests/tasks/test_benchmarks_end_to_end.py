@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from paretoprune.problems.load import load_problem
-from paretoprune.problems.token_pruning import TokenPruning, exact_candidate
-from paretoprune.pruning.fastv import FastV
+from paretoprune.compression.load import load_problem
+from paretoprune.compression.token_pruning import TokenPruning, exact_candidate
+from paretoprune.pruning.pruners.fastv import FastV
 from paretoprune.schedules import KeepSchedule
 from paretoprune.tasks.load import load_task
 from paretoprune.tasks.minivqa.dataset import load_split
@@ -92,7 +92,7 @@ def test_pairs_and_choices_run_through(tmp_path):
 
 def run(*arguments):
     return subprocess.run(
-        [sys.executable, "-m", "paretoprune.cli", *arguments],
+        [sys.executable, "-m", "paretoprune", *arguments],
         capture_output=True, text=True, timeout=500,
         env={**os.environ, "COLUMNS": "100"},
     )  # fmt: skip

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from paretoprune.compression.load import load_problem
+from paretoprune.compression.token_pruning import exact_candidate
 from paretoprune.errors import BrokenFileError, InvalidValueError, UnknownNameError
-from paretoprune.problems.load import load_problem
-from paretoprune.problems.token_pruning import exact_candidate
 from paretoprune.schedules import KeepSchedule
 from paretoprune.tasks.areas import areas_of, equalised, unevenness
 from paretoprune.tasks.base import Sample

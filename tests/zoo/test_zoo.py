@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from paretoprune.adapters.load import load_adapter
+from paretoprune.compression.load import load_problem
 from paretoprune.errors import (
     BrokenFileError,
     InvalidValueError,
@@ -16,12 +16,12 @@ from paretoprune.errors import (
     UnknownNameError,
     UnsupportedError,
 )
-from paretoprune.problems.load import load_problem
+from paretoprune.experiments.training.recipe import Recipe
+from paretoprune.experiments.training.train import Trainee, train
 from paretoprune.zoo.blueprints import BLUEPRINTS
 from paretoprune.zoo.catalogue import ACCURACIES, checkpoint_directory, describe, names
+from paretoprune.zoo.load import load_adapter
 from paretoprune.zoo.packing import draw_batch, packed_mask
-from paretoprune.zoo.recipe import Recipe
-from paretoprune.zoo.train import Trainee, train
 
 TINY = Recipe(
     steps=4, batch=2, questions=10, warmup_steps=2, report_every=2, checkpoint_every=2

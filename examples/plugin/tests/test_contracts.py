@@ -3,9 +3,10 @@
 from paretoprune_example.hill_climb import HillClimb
 from paretoprune_example.unusual import Unusual
 
+from paretoprune.core.strategy import SearchStrategy
+
 # --8<-- [start:contracts]
 from paretoprune.pruning.base import Pruner
-from paretoprune.search.base import SearchStrategy
 from paretoprune.testing.pruners import PrunerContract
 from paretoprune.testing.strategies import StrategyContract
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from paretoprune.core.plugins import BrokenPluginError
 from paretoprune.errors import InvalidValueError
-from paretoprune.plugins import BrokenPluginError
 from paretoprune.schedules.kernels.base import SLOPE, Kernel, KernelFit, distance
 from paretoprune.schedules.kernels.exponential import Exponential
 from paretoprune.schedules.kernels.free import Free

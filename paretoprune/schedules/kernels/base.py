@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from paretoprune.core.space import Float, Int, SearchSpace, Value, Values
 from paretoprune.errors import InvalidValueError
 from paretoprune.schedules.schedule import KeepSchedule
-from paretoprune.space import Float, Int, SearchSpace, Value, Values
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from paretoprune.core.space import Knob, SearchSpace, Values
 from paretoprune.schedules.kernels.base import Kernel, KernelFit, on_lattice
 from paretoprune.schedules.schedule import KeepSchedule
-from paretoprune.space import Knob, SearchSpace, Values
 
 if TYPE_CHECKING:
     from torch import Tensor

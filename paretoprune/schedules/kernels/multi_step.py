@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from paretoprune.core.space import SearchSpace, Values
 from paretoprune.errors import InvalidValueError
 from paretoprune.schedules.kernels.base import Kernel, KernelFit, on_lattice, soft_step
 from paretoprune.schedules.schedule import KeepSchedule
-from paretoprune.space import SearchSpace, Values
 
 if TYPE_CHECKING:
     from torch import Tensor

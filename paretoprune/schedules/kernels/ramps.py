@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from paretoprune.core.space import Knob
 from paretoprune.schedules.kernels.drop import Drop
-from paretoprune.space import Knob
 
 if TYPE_CHECKING:
     from torch import Tensor

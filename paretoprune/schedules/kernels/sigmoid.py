@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from paretoprune.core.space import Knob
 from paretoprune.schedules.kernels.base import soft_step
 from paretoprune.schedules.kernels.drop import Drop
-from paretoprune.space import Knob
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from paretoprune.core.space import SearchSpace, Values
 from paretoprune.schedules.kernels.base import Kernel, KernelFit, soft_step
 from paretoprune.schedules.schedule import KeepSchedule
-from paretoprune.space import SearchSpace, Values
 
 if TYPE_CHECKING:
     from torch import Tensor

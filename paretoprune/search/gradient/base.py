@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import Optimizer
 
+from paretoprune.core.problem import Problem
+from paretoprune.core.strategy import SearchContext, SearchStrategy
+from paretoprune.core.trace import Round, SearchTrace
 from paretoprune.cost import DecoderSpec
-from paretoprune.policies.trained import TrainedPolicy
-from paretoprune.problem import Problem
-from paretoprune.search.base import SearchContext, SearchStrategy
+from paretoprune.pruning.policies.trained import TrainedPolicy
 from paretoprune.search.gradient.coordinates import kernel_spaces, reachable_by
 from paretoprune.search.gradient.finals import DIGITS, Foretold, round_budgets, staircase
 from paretoprune.search.gradient.knots import Knots
-from paretoprune.search.relaxation import Relaxation
-from paretoprune.search.trace import Round, SearchTrace
+from paretoprune.search.gradient.relaxation import Relaxation
 
 ROOM = 0.02
 """Of the reachable range, below the lowest knot: at the lower end only one schedule exists."""

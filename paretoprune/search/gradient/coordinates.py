@@ -12,9 +12,9 @@ from scipy.stats import qmc
 from sklearn.isotonic import isotonic_regression
 from torch import Tensor
 
-from paretoprune.problem import Candidate, Problem
+from paretoprune.core.problem import Candidate, Problem
 from paretoprune.schedules.kernels import Kernel
-from paretoprune.search.relaxation import Relaxation
+from paretoprune.search.gradient.relaxation import Relaxation
 
 STARTS = 8
 """Base-two logarithm of the points that a kernel's start is chosen from."""

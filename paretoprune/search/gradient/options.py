@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from paretoprune.core.options import check_ranges
 from paretoprune.errors import InvalidValueError, UnknownNameError
-from paretoprune.options import check_ranges
 
 STARTS = ("spread", "constant")
 LOSSES = ("kl", "retention")

@@ -19,11 +19,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from paretoprune.problem import Candidate, Evaluation, Problem
+from paretoprune.core.problem import Candidate, Evaluation, Problem
 from paretoprune.search.gradient.coordinates import Coordinates
+from paretoprune.search.gradient.relaxation import Relaxation
 from paretoprune.search.gradient.surrogate import expected
 from paretoprune.search.grid import farthest_first
-from paretoprune.search.relaxation import Relaxation
 
 FEWEST = 20
 """Schedules that are tried, at least, if any are: fewer say nothing of their neighbours."""

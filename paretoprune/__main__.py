@@ -1,0 +1,5 @@
+"""`python -m paretoprune`."""
+
+from paretoprune.cli import main
+
+main()

@@ -1,5 +1,0 @@
-"""`python -m paretoprune.cli`."""
-
-from paretoprune.cli import main
-
-main()

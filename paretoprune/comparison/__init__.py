@@ -1,0 +1,1 @@
+"""Strategies x seeds: run, recorded, ranked, and what a comparison leaves behind."""

@@ -1,0 +1,181 @@
+"""Published presets beside the found front: on the same data, never ranked, charged to no search.
+
+What a preset is compared with is what the search split picks of the found front at no higher cost;
+held-out data say which of the two scores higher.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paretoprune import frontier
+from paretoprune.comparison.results import PresetPoint
+from paretoprune.core.problem import Evaluation, Problem, costs_matrix
+from paretoprune.core.study import evaluate_each
+
+CHUNK = 8
+"""Presets that are evaluated together: those of one paper share layers."""
+SLACK = 1e-9
+"""How far a cost may exceed another and still count as no higher: rounding."""
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Presets that are the same configuration on this model, evaluated on both splits."""
+
+    names: tuple[str, ...]
+    about: tuple[str, ...]
+    search: Evaluation
+    heldout: Evaluation | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A point of the found front: its number among the summary's points, and both evaluations."""
+
+    number: int
+    search: Evaluation
+    heldout: Evaluation | None = None
+
+
+def evaluate_presets(
+    problem: Problem, observe: Callable[[int, int], None] | None = None
+) -> list[Beside]:
+    """Evaluate what a problem offers as published presets; equal configurations once.
+
+    One that fails on either split is left out. `observe` is told how many are done, and of how
+    many.
+    """
+    groups: dict[str, list[int]] = {}
+    published = problem.published()
+    for number, one in enumerate(published):
+        groups.setdefault(problem.identity(one.candidate), []).append(number)
+    candidates = [published[numbers[0]].candidate for numbers in groups.values()]
+    if not candidates:
+        return []
+    search: list[Evaluation] = []
+    held: list[Evaluation | None] = []
+    for start in range(0, len(candidates), CHUNK):
+        if observe is not None:
+            observe(start, len(candidates))
+        part = candidates[start : start + CHUNK]
+        search += evaluate_each(problem, part)
+        heldout = problem.heldout
+        held += [None] * len(part) if heldout is None else evaluate_each(heldout, part)
+    return [
+        Beside(
+            tuple(published[i].name for i in numbers), tuple(published[i].about for i in numbers),
+            found, judged,
+        )
+        for numbers, found, judged in zip(groups.values(), search, held, strict=True)
+        if found.complete and (judged is None or judged.complete)
+    ]  # fmt: skip
+
+
+def compare_presets(
+    problem: Problem, presets: Sequence[Beside], found: Sequence[Found]
+) -> list[PresetPoint]:
+    """Set each preset against the found front, the union of all studies; cheapest first."""
+    lowered = [o.name for o in problem.objectives if o.direction == "min"]
+    points = [_compared(problem, preset, found) for preset in presets]
+    return sorted(points, key=lambda p: [p.search[name] for name in lowered])
+
+
+def _compared(problem: Problem, preset: Beside, found: Sequence[Found]) -> PresetPoint:
+    rival = _rival(problem, preset.search, found)
+    judged = preset.heldout or preset.search
+    gain, low, high = _gain(problem, rival, preset)
+    detail = preset.search.detail
+    return PresetPoint(
+        names=list(preset.names),
+        about=list(preset.about),
+        keep=detail.get("keep"),
+        pruner=detail.get("pruner"),
+        pruner_settings=detail.get("pruner_settings", {}),
+        search=dict(preset.search.objectives),
+        search_error=dict(preset.search.standard_errors),
+        heldout=dict(preset.heldout.objectives) if preset.heldout else None,
+        heldout_error=dict(preset.heldout.standard_errors) if preset.heldout else {},
+        metrics=dict(judged.metrics),
+        dominated=_is_dominated(problem, preset.search, found),
+        rival=None if rival is None else rival.number,
+        gain=gain,
+        gain_low=low,
+        gain_high=high,
+        saved=_saved(problem, preset.search, found),
+    )
+
+
+def _costs(problem: Problem, evaluations: Sequence[Evaluation]) -> NDArray[np.float64]:
+    return costs_matrix(evaluations, problem.objectives)
+
+
+def _is_dominated(problem: Problem, preset: Evaluation, found: Sequence[Found]) -> bool:
+    """Whether a found point is no worse in any objective and better in one, on the search split."""
+    mine = _costs(problem, [preset])[0]
+    others = _costs(problem, [f.search for f in found])
+    return bool(((others <= mine).all(1) & (others < mine).any(1)).any())
+
+
+def _quality(problem: Problem) -> str | None:
+    """Name of the one objective to raise; None where there is not exactly one."""
+    raised = [o.name for o in problem.objectives if o.direction == "max"]
+    return raised[0] if len(raised) == 1 else None
+
+
+def _rival(problem: Problem, preset: Evaluation, found: Sequence[Found]) -> Found | None:
+    """What the search split picks at no higher cost; of equal scores the first."""
+    quality = _quality(problem)
+    lowered = [o.name for o in problem.objectives if o.direction == "min"]
+    affordable = [
+        f
+        for f in found
+        if all(f.search.objectives[n] <= preset.objectives[n] + SLACK for n in lowered)
+    ]
+    if quality is None or not affordable:
+        return None
+    return max(affordable, key=lambda f: f.search.objectives[quality])
+
+
+def _gain(
+    problem: Problem, rival: Found | None, preset: Beside
+) -> tuple[float | None, float | None, float | None]:
+    """By how much the rival scores higher, and the 95 % interval, paired by held-out sample.
+
+    Without held-out data the search split's difference, which is the rival's luck as well, so it
+    gets no interval.
+    """
+    quality = _quality(problem)
+    if rival is None or quality is None:
+        return None, None, None
+    if rival.heldout is None or preset.heldout is None or problem.heldout is None:
+        gain = rival.search.objectives[quality] - preset.search.objectives[quality]
+        return gain, None, None
+    gain = rival.heldout.objectives[quality] - preset.heldout.objectives[quality]
+    mine, theirs = preset.heldout.outcomes, rival.heldout.outcomes
+    if mine is None or theirs is None or len(mine) < 2:
+        return gain, None, None
+    relative = problem.heldout.relative(theirs) - problem.heldout.relative(mine)
+    interval = frontier.bootstrap_mean(relative, rng=np.random.default_rng(0))
+    return gain, interval.low, interval.high
+
+
+def _saved(problem: Problem, preset: Evaluation, found: Sequence[Found]) -> float | None:
+    """Cost saved by the cheapest found point that scores no lower, on the search split.
+
+    In the first cost; negative where it costs more, None where no found point scores as high.
+    """
+    quality = _quality(problem)
+    cost = next((o.name for o in problem.objectives if o.direction == "min"), None)
+    if quality is None or cost is None:
+        return None
+    as_good = [
+        f.search.objectives[cost]
+        for f in found
+        if f.search.objectives[quality] >= preset.objectives[quality]
+    ]
+    return preset.objectives[cost] - min(as_good) if as_good else None

@@ -1,0 +1,129 @@
+"""What a study ran on: versions, hardware, seeds, data. Written beside its results as it starts."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import sys
+from collections.abc import Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from paretoprune.comparison.configuration import STUDY_NAME, StudyFile, write_study
+from paretoprune.core.plugins import announced
+from paretoprune.core.problem import Problem
+from paretoprune.errors import InvalidValueError
+from paretoprune.files import read_stored, write_whole
+
+PROVENANCE_NAME = "provenance.json"
+PACKAGES = (
+    "paretoprune", "torch", "transformers", "tokenizers", "optuna", "pymoo", "moocore",
+    "scikit-learn", "scipy", "numpy", "pillow",
+)  # fmt: skip
+"""Those whose version can change a result."""
+
+
+class Provenance(BaseModel):
+    """What has to be the same for a rerun to find the same.
+
+    `versions` and `plugins` by package; `hardware` by part; `data` are SHA-256 of splits and
+    weights, by name.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal["paretoprune-provenance/1"] = "paretoprune-provenance/1"
+    created: str
+    versions: dict[str, str]
+    plugins: dict[str, str]
+    hardware: dict[str, str]
+    seeds: list[int]
+    data: dict[str, str]
+
+    def changes(self, later: Provenance) -> Iterator[str]:
+        """What is different in a later run: `torch 2.12.0 -> 2.13.0`, one sentence each."""
+        for kind in ("versions", "plugins", "hardware", "data"):
+            before, after = getattr(self, kind), getattr(later, kind)
+            for name in sorted(before.keys() | after.keys()):
+                old, new = before.get(name, "none"), after.get(name, "none")
+                if old != new:
+                    short = 12 if kind == "data" else 200
+                    yield f"{name} {old[:short]} -> {new[:short]}"
+
+
+def provenance_of(problem: Problem, seeds: Sequence[int], device: str = "cpu") -> Provenance:
+    """What a study of `problem` runs on, here and now."""
+    return Provenance(
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        versions=dict(_versions()) | {"python": platform.python_version()},
+        plugins=dict(p.origin.rpartition(" ")[::2] for p in announced().plugins),
+        hardware=hardware(device),
+        seeds=list(seeds),
+        data=dict(problem.fingerprints()),
+    )
+
+
+def begin(folder: Path, problem: Problem, study: StudyFile) -> None:
+    """Write `study.toml` and `provenance.json` as a comparison starts, if they are not there.
+
+    Where they are, it goes on: raises `InvalidValueError` if data or model are not the same.
+    """
+    now = provenance_of(problem, study.seed_list, study.device)
+    then = read_provenance(folder)
+    if then is not None:
+        changed = [n for n in then.data if n in now.data and then.data[n] != now.data[n]]
+        if changed:
+            raise InvalidValueError(
+                f"cannot resume {folder}: the data called {' and '.join(changed)} are not those "
+                f"it was started with ({PROVENANCE_NAME})"
+            )
+        return
+    write_study(folder / STUDY_NAME, study)
+    write_provenance(folder, now)
+
+
+def hardware(device: str) -> dict[str, str]:
+    """Processor, cores, threads and accelerator by name; torch is asked only if it is loaded."""
+    found = {"machine": platform.machine(), "cores": str(os.cpu_count())}
+    found["system"] = f"{platform.system()} {platform.release()}"
+    found["processor"] = _processor()
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        found["threads"] = str(torch.get_num_threads())
+        if torch.device(device).type == "cuda":
+            found["accelerator"] = torch.cuda.get_device_name(device)
+    return found
+
+
+def write_provenance(folder: Path, content: Provenance) -> None:
+    """Write `provenance.json`; raises `BrokenFileError` naming what cannot be written."""
+    write_whole(folder / PROVENANCE_NAME, (content.model_dump_json(indent=1) + "\n").encode())
+
+
+def read_provenance(folder: Path) -> Provenance | None:
+    """Read it; None where a results folder has none, from before there was one."""
+    file = folder / PROVENANCE_NAME
+    return read_stored(file, "provenance file", Provenance) if file.exists() else None
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for name in PACKAGES:
+        try:
+            yield name, version(name)
+        except PackageNotFoundError:
+            continue
+
+
+def _processor() -> str:
+    """Its model name; Python knows none on Linux."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except (OSError, UnicodeDecodeError):
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,66 @@
+"""Where a problem's workers run: what the command line's `--executor` stands for."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from paretoprune.compression.workers.crew import Crew
+from paretoprune.errors import InvalidValueError
+
+
+class Placement(Protocol):
+    """Starts a crew for a problem."""
+
+    def crew(self, factory: str, recipe: Mapping[str, Any]) -> Crew:
+        """Workers of `factory` (`module:attribute`), each called with `recipe`."""
+
+
+@dataclass
+class RayPlacement:
+    """Ray actors; use as a context manager, or call `close`.
+
+    `workers` defaults to one per GPU for a model on `cuda`, else one per core of the cluster.
+    `cluster` is the address of a running one; None starts one on this machine.
+    """
+
+    workers: int | None = None
+    cluster: str | None = None
+    crews: list[Crew] = field(default_factory=list, init=False)
+
+    def crew(self, factory: str, recipe: Mapping[str, Any]) -> Crew:
+        """Workers as Ray actors; deaths are told as warnings."""
+        from paretoprune.compression.workers.ray_cluster import RayTransport, connect
+
+        on_gpu = str(recipe.get("loading", {}).get("device", "cpu")).startswith("cuda")
+        ray = connect(self.workers or os.cpu_count() or 1, self.cluster)
+        kind = "GPU" if on_gpu else "CPU"
+        most = int(ray.cluster_resources().get(kind, 0))
+        workers = self.workers or most
+        if not 0 < workers <= most:
+            raise InvalidValueError(
+                f"{workers or 1} workers need as many {kind}s, and the Ray cluster has {most}"
+            )
+        transport = RayTransport(factory, recipe, gpus=1.0 if on_gpu else 0.0)
+        crew = Crew(transport, workers, told=lambda what: warnings.warn(what, stacklevel=2))
+        self.crews.append(crew)
+        return crew
+
+    def close(self) -> None:
+        """End all workers, and a cluster of our own."""
+        from paretoprune.compression.workers.ray_cluster import disconnect
+
+        for crew in self.crews:
+            crew.close()
+        if self.crews:
+            disconnect()
+        self.crews = []
+
+    def __enter__(self) -> RayPlacement:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,1 @@
+"""Spaces, objectives, candidates, the contracts of problems and strategies, and the study loop."""

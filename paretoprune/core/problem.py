@@ -1,0 +1,344 @@
+"""Problems: what is searched, what it is judged by, and how candidates are evaluated."""
+
+from __future__ import annotations
+
+import json
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paretoprune.core.options import is_number
+from paretoprune.core.space import SearchSpace, Value
+from paretoprune.errors import (
+    FailedEvaluationError,
+    InvalidValueError,
+    UnknownNameError,
+    UnsupportedError,
+    brief,
+)
+
+if TYPE_CHECKING:
+    from paretoprune.compression.kept import Example
+    from paretoprune.pruning.policies.base import Policy
+    from paretoprune.search.gradient.relaxation import Relaxation
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """What is optimised: a name, a direction, a unit and the fixed hypervolume reference.
+
+    `best` and `reference` bound the values that count towards hypervolume: a value is clipped to
+    them, so that a lucky score above dense earns nothing and one below blind costs nothing.
+    """
+
+    name: str
+    direction: Literal["max", "min"]
+    unit: str = ""
+    reference: float = field(kw_only=True)
+    best: float = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.direction, str) or self.direction not in ("max", "min"):
+            raise InvalidValueError(
+                f"objective {self.name!r}: the direction is 'max' or 'min', got {self.direction!r}"
+            )
+        if not isinstance(self.name, str) or not self.name:
+            raise InvalidValueError(f"the name of an objective is text, got {self.name!r}")
+        if not all(is_number(v) and math.isfinite(v) for v in (self.reference, self.best)):
+            raise InvalidValueError(
+                f"objective {self.name!r}: best and reference are finite numbers, got "
+                f"best={self.best!r}, reference={self.reference!r}"
+            )
+        upward = self.best > self.reference
+        if upward != (self.direction == "max"):
+            raise InvalidValueError(
+                f"objective {self.name!r}: with direction {self.direction!r}, best={self.best:g} "
+                f"must be better than reference={self.reference:g}"
+            )
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A point of one of a problem's spaces.
+
+    `policy` holds a policy (`policies.base`) where a strategy proposes one instead of a fixed
+    point; `values` then names its budget, if it has one. Both are evaluated the same way.
+
+    `share` asks for an evaluation on part of the samples, over 0 and at most 1: the same part for
+    every candidate. Such an evaluation is cheaper, and never on a front.
+
+    `relaxed` is what a gradient strategy had before it rounded: JSON-ready, such as real-valued
+    keep ratios `keep` and the mask's width `tau`. It is carried along and no part of the identity.
+    """
+
+    space: str
+    values: Mapping[str, Value]
+    policy: Policy | None = None
+    share: float = 1.0
+    relaxed: Mapping[str, Any] | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.values, Mapping):
+            raise InvalidValueError(
+                f"a candidate has values by the names of its knobs, got {brief(self.values)}"
+            )
+        if not is_number(self.share) or not 0 < self.share <= 1:  # nan too
+            raise InvalidValueError(
+                f"the share of samples must be over 0 and at most 1, got {self.share!r}"
+            )
+
+    @property
+    def key(self) -> str:
+        """Identity as canonical JSON: equal keys are the same point."""
+        policy = None if self.policy is None else self.policy.key
+        named: list[Any] = [self.space, dict(self.values), policy]
+        return json.dumps(named if self.share == 1 else [*named, self.share], sort_keys=True)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What evaluating one candidate found.
+
+    `objectives`, `standard_errors` and `metrics` (auxiliary figures, such as the KL to dense) are
+    by name; `outcomes` float32 `[samples]` are the per-sample scores, and `retained`, where there
+    is a dense model, exp(-KL(dense || pruned)) in 0..1 of the same samples, which says more of few;
+    `cost` is the nominal price in dense-pass equivalents, `executed` what was really computed after
+    sharing, same unit; `seconds` is this candidate's share of the wall time; `detail` is JSON-ready
+    extra knowledge such as the keep schedule. With `failure` set the objectives are empty.
+    """
+
+    candidate: Candidate
+    objectives: Mapping[str, float]
+    cost: float
+    executed: float = 0.0
+    seconds: float = 0.0
+    standard_errors: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    outcomes: NDArray[np.float32] | None = None
+    retained: NDArray[np.float32] | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    failure: str | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.candidate, Candidate):
+            raise InvalidValueError(
+                f"an evaluation is of a paretoprune.Candidate, got {brief(self.candidate)}"
+            )
+        if not is_number(self.cost):
+            raise InvalidValueError(f"the cost of an evaluation is a number, got {self.cost!r}")
+        if self.outcomes is not None and getattr(self.outcomes, "ndim", None) != 1:
+            raise InvalidValueError(
+                "outcomes are an array of one number per sample, [samples], got "
+                f"{brief(self.outcomes)}"
+            )
+        if not isinstance(self.objectives, Mapping):
+            raise InvalidValueError(
+                f"an evaluation has objectives by name, got {brief(self.objectives)}"
+            )
+        if self.failure is None:
+            told = (
+                f"objectives must be finite numbers, got {brief(dict(self.objectives))}; report a "
+                "failed evaluation with failure='...'"
+            )
+            values = self.objectives.values()
+            if not values or not all(is_number(v) for v in values):
+                raise InvalidValueError(told)
+            if not all(math.isfinite(v) for v in values):
+                raise FailedEvaluationError(told)
+        elif self.objectives:
+            raise InvalidValueError("a failed evaluation has no objectives")
+
+    @property
+    def complete(self) -> bool:
+        """Whether it succeeded on all samples: what fronts are made of."""
+        return self.failure is None and self.candidate.share == 1
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Figures measured of candidates together, by name, one mapping each, and what to say of them.
+
+    A refused measurement has no values; its note says why.
+    """
+
+    values: list[dict[str, float]]
+    note: str
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published configuration beside a front: its name, one line about it, its candidate."""
+
+    name: str
+    about: str
+    candidate: Candidate
+
+
+class Problem(ABC):
+    """A search space with objectives, and the means to evaluate candidates.
+
+    Subclasses set `name`, `spaces` (by name; the first is the default) and `objectives`, and
+    define `evaluate`. `price` must be known before evaluating: it is what a study charges.
+    """
+
+    name: str
+    spaces: Mapping[str, SearchSpace]
+    objectives: tuple[Objective, ...]
+    has_shares: bool = False
+    """Whether candidates may be evaluated on a share of the samples."""
+    works_ahead: bool = False
+    """Whether `begin` starts on candidates while others are evaluated."""
+
+    @abstractmethod
+    def evaluate(self, candidates: Sequence[Candidate]) -> list[Evaluation]:
+        """Evaluate a whole batch, in order, so that work can be shared."""
+
+    def begin(self, candidates: Sequence[Candidate]) -> None:  # noqa: B027 (optional hook)
+        """Start on candidates that `evaluate` will be given next, where `works_ahead`."""
+
+    def price(self, candidate: Candidate) -> float:
+        """Nominal cost of evaluating `candidate` alone, dense-pass equivalents; 1 by default."""
+        return 1.0
+
+    def checked_price(self, candidate: Candidate) -> float:
+        """The price, to be charged; raises `InvalidValueError` for no finite number above 0.
+
+        A search that is charged nothing would go on without end.
+        """
+        price = self.price(candidate)
+        if not is_number(price) or not 0 < price < math.inf:  # nan too
+            raise InvalidValueError(
+                f"problem {self.name!r} prices {dict(candidate.values)} at {price!r}: a price is a "
+                "finite number of dense-pass equivalents above 0"
+            )
+        return float(price)
+
+    def identity(self, candidate: Candidate) -> str:
+        """Name of the configuration really run: candidates that round to the same share it."""
+        return candidate.key
+
+    def relaxation(self) -> Relaxation:
+        """The differentiable form of this problem; black boxes raise `UnsupportedError`."""
+        raise UnsupportedError(
+            f"problem {self.name!r} is a black box: it offers no differentiable relaxation, so "
+            "gradient strategies cannot search it; choose a sampler such as 'tpe' or 'nsga2'"
+        )
+
+    def probe(self, statistic: str, samples: int) -> NDArray[np.float64]:
+        """A statistic of the dense model on at most `samples` samples of the search split.
+
+        For strategies that choose from it; they charge `probe_price` first. `attention` is
+        float64 `[2, samples, layers, tokens]`: what each visual token receives in each layer from
+        the visual tokens and from the question, maximum over heads, mean over queries, NaN where a
+        sample has fewer tokens. `withdrawal` is float64 `[layers]`: mean KL in nats, at the first
+        answer token, between the dense model and one whose visual tokens all leave before the
+        layer. Black boxes raise `UnsupportedError`.
+        """
+        raise self._no_statistics(statistic)
+
+    def probe_price(self, statistic: str, samples: int) -> float:
+        """What `probe` costs, in dense-pass equivalents; raises as it does."""
+        raise self._no_statistics(statistic)
+
+    def _no_statistics(self, statistic: str) -> UnsupportedError:
+        return UnsupportedError(
+            f"problem {self.name!r} offers no {statistic!r} statistics of a dense model, so "
+            "strategies that choose from them cannot search it; choose a sampler such as 'tpe'"
+        )
+
+    def policy_candidate(self, name: str, **settings: Any) -> Candidate:
+        """A candidate that is the registered policy `name` with these settings.
+
+        Black boxes raise `UnsupportedError`.
+        """
+        raise UnsupportedError(
+            f"problem {self.name!r} keeps no visual tokens, so policy {name!r} cannot be tried on "
+            "it; choose a sampler such as 'tpe'"
+        )
+
+    def examples(
+        self,
+        candidates: Mapping[str, Candidate],
+        count: int,
+        *,
+        observe: Callable[[int, int], None] | None = None,
+    ) -> list[Example]:
+        """What candidates, by label, keep of `count` samples; [] where there is nothing to see.
+
+        `observe` is told done and total.
+        """
+        return []
+
+    def published(self) -> list[Published]:
+        """Published configurations to set beside a front, which no search sees; [] by default."""
+        return []
+
+    def measure(self, candidates: Sequence[Candidate]) -> Measurement | None:
+        """Measure objectives that the search only predicted; None where there are none."""
+        return None
+
+    def notes(self) -> list[str]:
+        """Sentences that belong beside every figure, such as the error of a fitted model."""
+        return []
+
+    @property
+    def heldout(self) -> Problem | None:
+        """The same problem on held-out data; None where there is none (analytic problems)."""
+        return None
+
+    def relative(self, outcomes: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Outcomes `[..., samples]` from 0, the maximised objective's reference, to 1, its best."""
+        (quality,) = (o for o in self.objectives if o.direction == "max")
+        found: NDArray[np.float64] = np.asarray(outcomes, dtype=np.float64) - quality.reference
+        return found / (quality.best - quality.reference)
+
+    def fingerprints(self) -> Mapping[str, str]:
+        """SHA-256 by name of what a rerun must find unchanged beside the settings; none here."""
+        return {}
+
+    def parts(self, outcomes: NDArray[np.float32]) -> Mapping[str, float]:
+        """Mean outcome of each part of the data, such as a question family; {} without parts.
+
+        `outcomes` is float32 `[samples]`, of a candidate's evaluation.
+        """
+        return {}
+
+    def describe(self) -> dict[str, Any]:
+        """JSON-ready description: what a resumed study must find unchanged."""
+        return {"problem": self.name}
+
+    @property
+    def default_space(self) -> str:
+        """Name of the space that strategies search unless told otherwise."""
+        return next(iter(self.spaces))
+
+    def space(self, name: str | None = None) -> SearchSpace:
+        """The space called `name`, or the default one; raises `UnknownNameError`."""
+        if name is None:
+            name = self.default_space
+        if not isinstance(name, str) or name not in self.spaces:
+            raise UnknownNameError("search space", name, self.spaces)
+        return self.spaces[name]
+
+    def candidate(self, values: Mapping[str, Value], space: str | None = None) -> Candidate:
+        """A validated candidate of one of this problem's spaces."""
+        name = space or self.default_space
+        return Candidate(name, self.space(name).validate(values))
+
+
+def costs_matrix(
+    evaluations: Sequence[Evaluation], objectives: Sequence[Objective]
+) -> NDArray[np.float64]:
+    """Objectives of successful evaluations as costs to minimise.
+
+    Float64 `[evaluations, objectives]`. Maximised objectives are negated; nothing is clipped.
+    """
+    signs = np.array([-1.0 if o.direction == "max" else 1.0 for o in objectives])
+    rows = [[e.objectives[o.name] for o in objectives] for e in evaluations]
+    costs: NDArray[np.float64] = np.reshape(rows, (len(rows), len(signs))) * signs
+    return costs

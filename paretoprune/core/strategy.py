@@ -1,0 +1,207 @@
+"""The strategy contract: propose candidates, learn from evaluations.
+
+A new strategy is one file with one subclass of `SearchStrategy` and one line in the registry;
+`paretoprune/search/random.py` is the complete minimal example.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from paretoprune.core.options import is_number, whole_number
+from paretoprune.core.problem import Candidate, Evaluation, Problem
+from paretoprune.core.trace import SearchTrace
+from paretoprune.errors import InvalidValueError, UnsupportedError
+
+if TYPE_CHECKING:
+    from paretoprune.search.gradient.state import GradientState
+
+
+class BudgetExhausted(Exception):
+    """Raised by `SearchContext.charge` when the work asked for does not fit what is left."""
+
+
+class SearchContext:
+    """What a study hands to its strategy: seed, budget and the meter for search cost.
+
+    `budget` is in dense-pass equivalents: one is the FLOPs of the dense model's decoder over the
+    whole search split.
+    """
+
+    def __init__(self, *, seed: int, budget: float, space: str | None = None) -> None:
+        if not is_number(budget) or not 0 < budget < math.inf:  # nan too
+            raise InvalidValueError(
+                "the search budget must be a finite number of dense-pass equivalents above 0, got "
+                f"{budget!r}"
+            )
+        self.seed = whole_number("a seed", seed)
+        self.budget = budget
+        self.space = space
+        self.spent = 0.0
+        self.asks = 0
+
+    @property
+    def remaining(self) -> float:
+        """Budget left, in dense-pass equivalents."""
+        return self.budget - self.spent
+
+    def affords(self, cost: float) -> bool:
+        """Whether work of this price still fits the budget; raises where it is no price."""
+        if not is_number(cost) or not 0 <= cost < math.inf:  # nan too
+            raise InvalidValueError(
+                f"a price is a finite number of dense-pass equivalents, 0 or more, got {cost!r}"
+            )
+        return cost <= self.remaining + 1e-9
+
+    def charge(self, cost: float) -> None:
+        """Pay for work before doing it; raises `BudgetExhausted` if it does not fit."""
+        if not self.affords(cost):
+            raise BudgetExhausted
+        self.spent += cost
+
+    def rng(self) -> np.random.Generator:
+        """A generator for this ask alone: it depends on the seed and the ask's number only.
+
+        That is what makes a resumed study, which replays its asks, continue identically.
+        """
+        return np.random.default_rng([self.seed, self.asks])
+
+    def seed_of_ask(self) -> int:
+        """A 31-bit seed for this ask alone, for libraries that take a number."""
+        return int(self.rng().integers(2**31))
+
+
+class SearchStrategy(ABC):
+    """Proposes candidates (`ask`) and learns from their evaluations (`tell`).
+
+    Life of a strategy: `start` once, then `ask` and `tell` in turn until the study's budget is
+    spent or `finished` is true. One `ask` does a bounded piece of work; it may return fewer than
+    `n` candidates, or none yet. Work of its own (gradient steps) is charged to the context.
+    The same seed and the same tells give the same asks, in any process.
+    """
+
+    requires_gradient: ClassVar[bool] = False
+    """Whether the problem must offer a relaxation."""
+    requires_shares: ClassVar[bool] = False
+    """Whether it asks for evaluations on a share of the samples."""
+    fewest_objectives: ClassVar[int] = 1
+    """The smallest number of objectives it handles."""
+    most_objectives: ClassVar[int | None] = None
+    """The largest number of objectives it handles; None for any."""
+    only_space: ClassVar[str | None] = None
+    """Name of the one space it searches, where it understands no other; None for any."""
+    learns: ClassVar[bool] = True
+    """Whether what it is told changes what it asks; if not, workers may start on its next ask."""
+    depends_on_seed: ClassVar[bool] = True
+    """Whether another seed asks for other candidates; one that does not is run once."""
+
+    options_class: ClassVar[type | None] = None
+    """Dataclass whose fields are options, too, where the constructor passes `**` on to it."""
+
+    label: str | None = None
+    """How the comparison that built it names it; None where it was built by hand."""
+
+    problem: Problem
+    context: SearchContext
+
+    def start(self, problem: Problem, context: SearchContext) -> None:
+        """Bind to a problem and a context; raises `UnsupportedError` where they do not fit.
+
+        Subclasses extend this (call `super().start` first); nothing may be evaluated in it.
+        """
+        self._check_objectives(problem)
+        if self.requires_gradient:
+            problem.relaxation()
+        if self.requires_shares and not problem.has_shares:
+            raise UnsupportedError(
+                f"strategy {self.called} evaluates on a share of the samples, which "
+                f"problem {problem.name!r} cannot"
+            )
+        self._searched = self._choose_space(problem, context.space)
+        self.problem = problem
+        self.context = context
+
+    @abstractmethod
+    def ask(self, n: int) -> list[Candidate]:
+        """Propose up to `n` candidates (n >= 1)."""
+
+    def tell(self, evaluations: Sequence[Evaluation]) -> None:  # noqa: B027 (optional hook)
+        """Learn from evaluations of asked candidates, failed ones included, in asked order."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing more to ask."""
+        return False
+
+    def state(self) -> GradientState | None:
+        """Everything that a fresh, started strategy needs to continue identically; None for none.
+
+        Asked for between `tell` and `ask`. Without a state, a resumed study repeats the asks and
+        tells what was recorded; so only strategies whose asks take long need one, and one that has
+        a state for a part of its life is replayed from the last.
+        """
+        return None
+
+    def restore(self, state: GradientState) -> None:
+        """Take over a state; `start` must have been called with the same problem and context."""
+        raise NotImplementedError(f"{type(self).__name__} has no state to restore")
+
+    def trace(self) -> SearchTrace | None:
+        """What a gradient search saw of each round, for reports; None for other strategies."""
+        return None
+
+    def own_spaces(self, problem: Problem) -> Sequence[str] | None:
+        """Names of the spaces of `problem` that it can search, its default first; None for any."""
+        return None if self.only_space is None else (self.only_space,)
+
+    @property
+    def called(self) -> str:
+        """Its name in messages: the user's own words where known."""
+        return repr(self.label) if self.label else type(self).__name__
+
+    @property
+    def space_name(self) -> str:
+        """Name of the space being searched."""
+        return self._searched
+
+    def point(self, values: dict[str, float | int | str]) -> Candidate:
+        """A validated candidate of the space being searched."""
+        return self.problem.candidate(values, self.space_name)
+
+    def _check_objectives(self, problem: Problem) -> None:
+        count = len(problem.objectives)
+        if count < self.fewest_objectives:
+            raise UnsupportedError(
+                f"strategy {self.called} needs at least {self.fewest_objectives} "
+                f"objectives, problem {problem.name!r} has {count}"
+            )
+        if self.most_objectives is not None and count > self.most_objectives:
+            raise UnsupportedError(
+                f"strategy {self.called} handles at most {self.most_objectives} "
+                f"objectives, problem {problem.name!r} has {count}"
+            )
+
+    def _choose_space(self, problem: Problem, asked: str | None) -> str:
+        """The space to search, `asked` for or not; raises where that is not its own."""
+        if asked is not None:
+            problem.space(asked)
+        own = self.own_spaces(problem)
+        if own is None:
+            return asked or problem.default_space
+        known = [name for name in own if name in problem.spaces]
+        listed = ", ".join(repr(name) for name in own)
+        if not known:
+            raise UnsupportedError(
+                f"strategy {self.called} searches the space {listed}, which problem "
+                f"{problem.name!r} does not have; choose a sampler such as 'tpe' or 'nsga2'"
+            )
+        if asked not in (None, *known):
+            raise UnsupportedError(
+                f"strategy {self.called} searches the space {listed} only, not {asked!r}"
+            )
+        return asked or known[0]

@@ -1,0 +1,1 @@
+"""Pruned models for use: views, files in a checkpoint directory, harnesses, exports."""

@@ -1,0 +1,1 @@
+"""Benchmarks, the paper's claims, training of the embedded models; only `cli` imports them."""

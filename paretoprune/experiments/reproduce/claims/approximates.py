@@ -1,0 +1,105 @@
+"""Claims 1 to 3: the learned front approximates the exhaustive grid, over pruners and families."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.figure import Figure
+
+from paretoprune.experiments.reproduce.finding import Cell, Finding, Verdict
+from paretoprune.experiments.reproduce.likeness import (
+    COLUMNS,
+    MARGIN,
+    draw_fronts,
+    likeness,
+    overall,
+    panels,
+    stands_in,
+    told,
+)
+from paretoprune.experiments.reproduce.pieces import Piece, Pieces
+from paretoprune.registry import pruners
+
+LEARNED = "gradient"
+PUBLISHED = "vispco"
+
+
+def against_the_grid(pieces: Pieces) -> tuple[Finding, Figure]:
+    """Claim 1, on the first model and pruner: ours, and VisPCO as published."""
+    grid = pieces.grid()
+    learned = {name: pieces.searches(name) for name in (LEARNED, PUBLISHED)}
+    rows, verdicts, sentences = _rows({name: (found, grid) for name, found in learned.items()})
+    figure, (panel,) = panels(1)
+    draw_fronts(panel, {pieces.scale.grid: [grid], **learned}, pieces.scale.models[0])
+    finding = Finding(
+        number=1,
+        name="grid",
+        title="The learned front against the exhaustive grid",
+        claim="The learned front approximates the front of an exhaustive grid.",
+        verdict=verdicts[LEARNED],
+        sentence=f"The claim {verdicts[LEARNED]} for our gradient search ({sentences[LEARNED]}) "
+        f"and {verdicts[PUBLISHED]} for VisPCO as published ({sentences[PUBLISHED]}): held-out "
+        f"area minus the grid's, {MARGIN:g} allowed.",
+        columns=["strategy", *COLUMNS],
+        rows=rows,
+    )
+    return finding, figure
+
+
+def across_pruners(pieces: Pieces) -> tuple[Finding, Figure]:
+    """Claim 2: the same with every pruner that can be relaxed."""
+    names = [name for name in pieces.scale.pruners if _is_relaxable(name)]
+    cases = {n: (pieces.searches(LEARNED, pruner=n), pieces.grid(pruner=n)) for n in names}
+    return _across(
+        2, "pruners", "Across pruners", "pruner",
+        "The learned front approximates the grid's with other pruning operators too.", cases,
+    )  # fmt: skip
+
+
+def across_families(pieces: Pieces) -> tuple[Finding, Figure]:
+    """Claim 3: the same on every model."""
+    cases = {
+        name: (pieces.searches(LEARNED, model=name), pieces.grid(model=name))
+        for name in pieces.scale.models
+    }
+    return _across(
+        3, "families", "Across model families", "model",
+        "The learned front approximates the grid's on other model families too.", cases,
+    )  # fmt: skip
+
+
+def _across(
+    number: int, name: str, title: str, of: str, claim: str,
+    cases: Mapping[str, tuple[list[Piece], Piece]],
+) -> tuple[Finding, Figure]:  # fmt: skip
+    rows, verdicts, sentences = _rows(cases)
+    figure, drawn = panels(len(cases))
+    for panel, (case, (learned, grid)) in zip(drawn, cases.items(), strict=True):
+        draw_fronts(panel, {"grid": [grid], LEARNED: learned}, case)
+    verdict = overall(list(verdicts.values()))
+    each = "; ".join(f"{case} {sentences[case]}" for case in cases)
+    finding = Finding(
+        number=number, name=name, title=title, claim=claim, verdict=verdict,
+        sentence=f"The claim {verdict}: held-out area minus the grid's, {MARGIN:g} allowed: "
+        f"{each}.",
+        columns=[of, *COLUMNS], rows=rows,
+    )  # fmt: skip
+    return finding, figure
+
+
+def _rows(
+    cases: Mapping[str, tuple[Sequence[Piece], Piece]],
+) -> tuple[list[list[Cell]], dict[str, Verdict], dict[str, str]]:
+    rows: list[list[Cell]] = []
+    verdicts: dict[str, Verdict] = {}
+    sentences: dict[str, str] = {}
+    for name, (learned, grid) in cases.items():
+        cells, interval = likeness(learned, grid)
+        rows.append([name, *cells])
+        verdicts[name] = stands_in(interval)
+        sentences[name] = told(interval)
+    return rows, verdicts, sentences
+
+
+def _is_relaxable(name: str) -> bool:
+    return bool(pruners.load(name).relaxable)

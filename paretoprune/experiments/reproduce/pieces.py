@@ -1,0 +1,262 @@
+"""Searches and exhaustive grids, each run once and kept on disk: an interruption loses one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from paretoprune import frontier
+from paretoprune.comparison.compare import compare
+from paretoprune.comparison.gap import gap_point
+from paretoprune.comparison.ranking import Study, heldout_areas
+from paretoprune.comparison.reference import reference_front
+from paretoprune.compression.load import load_problem
+from paretoprune.compression.token_pruning import TokenPruning
+from paretoprune.core.problem import Evaluation
+from paretoprune.core.study import StudyResult
+from paretoprune.errors import InvalidValueError
+from paretoprune.experiments.reproduce.scale import Scale
+from paretoprune.files import read_stored, write_whole
+from paretoprune.search.gradient.options import LagrangianOptions
+from paretoprune.search.specs import StrategySpec
+
+SCALE_NAME = "scale.json"
+PIECES = "pieces"
+
+
+class _Stored(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Point(_Stored):
+    """One configuration of a front: keep ratios, score q and compute u on both splits.
+
+    `parts` is the held-out accuracy per question family; `soft_*` what a gradient search believed
+    before rounding (None for others).
+    """
+
+    keep: list[float]
+    score: float
+    compute: float
+    heldout_score: float
+    heldout_compute: float
+    parts: dict[str, float]
+    soft_score: float | None = None
+    soft_compute: float | None = None
+
+
+class Piece(_Stored):
+    """One front: of a search with one seed, or of a whole grid.
+
+    `area` is what each held-out sample contributes to the held-out front area; `hypervolume` is on
+    the search split; `cost` in dense-pass equivalents; `families` holds, of the first grid, the
+    front that each question family alone would choose on the search split.
+    """
+
+    model: str
+    pruner: str
+    strategy: str
+    seed: int
+    points: list[Point]
+    area: list[float]
+    hypervolume: float
+    cost: float
+    families: dict[str, list[Point]] = {}
+
+    @property
+    def costs(self) -> NDArray[np.float64]:
+        """The front on the search split, `[points, 2]`: 1 - score and compute, clipped to 0..1."""
+        rows = [[1.0 - p.score, p.compute] for p in self.points]
+        return np.clip(np.asarray(rows, dtype=np.float64), 0.0, 1.0)
+
+
+class Pieces:
+    """All pieces of one reproduction, in `folder`.
+
+    Raises `InvalidValueError` where the folder holds a reproduction of another scale, and
+    `BrokenFileError` where a file cannot be read or written.
+    """
+
+    def __init__(
+        self, folder: Path, scale: Scale, observe: Callable[[str], None] | None = None
+    ) -> None:
+        self.folder, self.scale = folder, scale
+        self._observe = observe or (lambda _: None)
+        self._problem = lru_cache(maxsize=1)(self._load)
+        _check_scale(folder, scale)
+
+    def search(self, strategy: str, seed: int, *, model: str = "", pruner: str = "") -> Piece:
+        """The front of one study; by default on the scale's first model and pruner."""
+        model, pruner = model or self.scale.models[0], pruner or self.scale.pruners[0]
+        if strategy == f"gradient:kernel={LagrangianOptions.kernel}":
+            strategy = "gradient"  # its default: the same search
+        name = f"{strategy} seed={seed} {pruner} {model}"
+        return self._once(name, lambda: self._search(model, pruner, strategy, seed))
+
+    def searches(self, strategy: str, *, model: str = "", pruner: str = "") -> list[Piece]:
+        """The same with every seed of the scale."""
+        return [self.search(strategy, s, model=model, pruner=pruner) for s in self.scale.seeds]
+
+    def grid(self, *, model: str = "", pruner: str = "") -> Piece:
+        """The front of the scale's exhaustive grid."""
+        model, pruner = model or self.scale.models[0], pruner or self.scale.pruners[0]
+        name = f"{self.scale.grid} {pruner} {model}"
+        return self._once(name, lambda: self._grid(model, pruner))
+
+    def score(self, points: list[Point], *, model: str, pruner: str = "") -> list[Point]:
+        """Schedules that were found elsewhere, scored on both splits of a model."""
+        pruner = pruner or self.scale.pruners[0]
+        keeps = [p.keep for p in points]
+        told = hashlib.sha256(json.dumps(keeps).encode()).hexdigest()[:12]
+
+        def run() -> Piece:
+            from paretoprune.compression.token_pruning import exact_candidate
+            from paretoprune.schedules import KeepSchedule
+
+            problem = self._problem(model, pruner)
+            evaluations = problem.evaluate([exact_candidate(KeepSchedule(tuple(k))) for k in keeps])
+            study = _study(problem, "transferred", evaluations, list(range(len(evaluations))))
+            return _piece(problem, study, model, pruner, "transferred", 0)
+
+        return self._once(f"transferred {told} {pruner} {model}", run).points
+
+    def _once(self, name: str, run: Callable[[], Piece]) -> Piece:
+        safe = "".join(c if c.isalnum() or c in "-=." else "_" for c in name)
+        file = self.folder / PIECES / f"{safe}.json"
+        if file.exists():
+            return read_stored(file, "piece of a reproduction", Piece)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(file.parent / f".{safe}.lock"):  # another shard may be at it: wait, then read
+            if file.exists():
+                return read_stored(file, "piece of a reproduction", Piece)
+            self._observe(name)
+            piece = run()
+            write_whole(file, (piece.model_dump_json() + "\n").encode("utf-8"))
+        return piece
+
+    def _load(self, model: str, pruner: str) -> TokenPruning:
+        return load_problem(
+            model, pruner=pruner,
+            search_size=self.scale.search_size, heldout_size=self.scale.heldout_size,
+        )  # fmt: skip
+
+    def _search(self, model: str, pruner: str, strategy: str, seed: int) -> Piece:
+        problem = self._problem(model, pruner)
+        found = compare(problem, [strategy], budget=self.scale.budget, seeds=[seed])
+        if found.summary.interrupted:
+            raise KeyboardInterrupt  # what is half done is no piece
+        (study,) = found.studies
+        return _piece(problem, study, model, pruner, strategy, seed)
+
+    def _grid(self, model: str, pruner: str) -> Piece:
+        problem = self._problem(model, pruner)
+        reference = reference_front(problem, self.scale.grid)
+        evaluations = reference.evaluations
+        study = _study(problem, "grid", evaluations, reference.front)
+        piece = _piece(problem, study, model, pruner, self.scale.grid, 0)
+        if (model, pruner) != (self.scale.models[0], self.scale.pruners[0]):
+            return piece  # families are asked of the first of each alone
+        fronts = _family_fronts(problem, evaluations)
+        union = sorted({place for front in fronts.values() for place in front})
+        # evaluated at once, so that they share prefixes
+        study = _study(problem, "grid", evaluations, union)
+        points = dict(zip(union, _points_as_listed(problem, study), strict=True))
+        families = {
+            family: _by_cost([points[place] for place in front]) for family, front in fronts.items()
+        }
+        return piece.model_copy(update={"families": families})
+
+
+def _check_scale(folder: Path, scale: Scale) -> None:
+    file = folder / SCALE_NAME
+    if not file.exists():
+        write_whole(file, (scale.model_dump_json(indent=1) + "\n").encode("utf-8"))
+        return
+    stored = read_stored(file, "scale of a reproduction", Scale)
+    differing = [
+        f"{name} {getattr(stored, name)!r} instead of {getattr(scale, name)!r}"
+        for name in Scale.model_fields
+        if getattr(stored, name) != getattr(scale, name)
+    ]
+    if differing:
+        raise InvalidValueError(
+            f"{folder} holds a reproduction of another scale ({'; '.join(differing)}); name "
+            "another folder"
+        )
+
+
+def _study(
+    problem: TokenPruning, name: str, evaluations: list[Evaluation], front: list[int]
+) -> Study:
+    """Configurations that no search chose, judged like a study."""
+    assert problem.heldout is not None
+    strategy = StrategySpec.parse("grid" if name == "grid" else "random")
+    heldout = problem.heldout.evaluate([evaluations[i].candidate for i in front])
+    result = StudyResult(0, evaluations=evaluations, spent=sum(e.cost for e in evaluations))
+    return Study(strategy, problem.default_space, result, front=front, heldout=heldout)
+
+
+def _family_fronts(problem: TokenPruning, evaluations: list[Evaluation]) -> dict[str, list[int]]:
+    """By question family, the configurations that its samples alone do not find dominated."""
+    found: dict[str, list[int]] = {}
+    scores = [dict(problem.parts(e.outcomes)) for e in evaluations if e.outcomes is not None]
+    compute = np.array([e.objectives["compute"] for e in evaluations])
+    for family in scores[0]:
+        costs = np.stack([1.0 - np.array([s[family] for s in scores]), compute], axis=1)
+        order = frontier.nondominated(costs)
+        found[family] = [int(i) for i in order]
+    return found
+
+
+def _piece(
+    problem: TokenPruning, study: Study, model: str, pruner: str, strategy: str, seed: int
+) -> Piece:
+    area = heldout_areas(problem, study)
+    assert area is not None
+    points = _points(problem, study)
+    made = Piece(
+        model=model, pruner=pruner, strategy=strategy, seed=seed, points=points,
+        area=area.tolist(), hypervolume=0.0, cost=study.result.spent,
+    )  # fmt: skip
+    return made.model_copy(update={"hypervolume": frontier.hypervolume(made.costs)})
+
+
+def _points(problem: TokenPruning, study: Study) -> list[Point]:
+    return _by_cost(_points_as_listed(problem, study))
+
+
+def _by_cost(points: list[Point]) -> list[Point]:
+    return sorted(points, key=lambda p: p.compute)
+
+
+def _points_as_listed(problem: TokenPruning, study: Study) -> list[Point]:
+    assert problem.heldout is not None
+    assert study.heldout is not None
+    points = []
+    for place, held in zip(study.front, study.heldout, strict=True):
+        evaluation = study.evaluations[place]
+        assert held.outcomes is not None
+        soft = None
+        if "keep" in (evaluation.candidate.relaxed or {}):
+            soft = gap_point(problem, evaluation, place).soft
+        points.append(
+            Point(
+                keep=list(evaluation.detail["keep"]),
+                score=evaluation.objectives["score"],
+                compute=evaluation.objectives["compute"],
+                heldout_score=held.objectives["score"],
+                heldout_compute=held.objectives["compute"],
+                parts=dict(problem.heldout.parts(held.outcomes)),
+                soft_score=None if soft is None else soft.score,
+                soft_compute=None if soft is None else soft.compute,
+            )
+        )
+    return points

@@ -1,0 +1,149 @@
+"""SparseVLM (arXiv 2410.04417): words that see the picture vote; some of what goes is recycled."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from paretoprune.core.space import Categorical, Float, Int
+from paretoprune.cost import DecoderSpec, attention_query_flops
+from paretoprune.pruning.base import PruningContext, pick
+from paretoprune.pruning.rows import RowPruner, by_pair, with_others
+
+
+class SparseVLM(RowPruner):
+    """Score = attention of the raters in the layer before, mean over heads and raters.
+
+    Raters (section 3.2): question tokens to which visual tokens are related beyond the mean, in
+    softmax(H_v H_q^T) of the decoder's input, averaged over visual tokens. Recycling (section 3.4):
+    the best of the dropped tokens are clustered by density peaks, and each cluster becomes a token
+    that counts as kept; it stands at its centre. A cluster is the mean of its tokens, as in the
+    released code, or their sum, as the paper writes it. How many stay is the schedule's.
+
+    `recycled` is the share of the dropped tokens that is recycled (tau), `per_cluster` how many of
+    them share a cluster (1 / theta).
+    """
+
+    name = "sparsevlm"
+    first_layer = 1
+    needs = frozenset({"text", "embeddings"})
+    merges = True
+    knobs = (
+        Categorical("cluster", ("mean", "sum")),
+        Float("recycled", 0.0, 1.0, step=0.1, unit="share of dropped tokens"),
+        Int("per_cluster", 1, 32, unit="recycled tokens"),
+    )
+
+    def __init__(self, cluster: str = "mean", recycled: float = 0.3, per_cluster: int = 10) -> None:
+        by_cluster, by_share, by_size = self.knobs
+        self.cluster = by_cluster.inside(cluster)
+        self.recycled = by_share.inside(recycled)
+        self.per_cluster = by_size.inside(per_cluster)
+
+    def remember(self, context: PruningContext) -> dict[str, Tensor]:
+        """Which tokens are raters: 1 or 0, [B, T, 1]."""
+        index, there = context.text
+        text = pick(context.hidden, index).to(context.states.dtype)
+        related = torch.bmm(context.states, text.transpose(1, 2))
+        related = related.masked_fill(~there[:, None], torch.finfo(related.dtype).min).softmax(-1)
+        seen = context.present[..., None]
+        mean = (related * seen).sum(1) / seen.sum(1).clamp(min=1)  # [B, R]
+        rater = (mean > 1.0 / there.sum(1, keepdim=True).clamp(min=1)) & there
+        rater = torch.where(rater.any(1, keepdim=True), rater, there)  # one word cannot be beyond
+        flags = torch.zeros_like(context.origin, dtype=text.dtype).scatter(1, index, rater.to(text))
+        return {"raters": flags[..., None]}
+
+    def choose_row(self, one: PruningContext, n: int) -> tuple[Tensor, Tensor | None]:
+        """Kept tokens by score, then the centres of clusters."""
+        order = self.score(one)[0].argsort(descending=True, stable=True)
+        states = one.states[0]
+        kept, clusters = self.split(n, len(order))
+        recycled = order[kept : kept + self.recycled_of(len(order) - kept)]
+        centres, member = density_peaks(states[recycled], clusters)
+        weights = states.new_zeros(n, len(order))
+        weights[torch.arange(kept, device=order.device), order[:kept]] = 1.0
+        size = torch.bincount(member, minlength=clusters)[member].to(states.dtype)
+        weights[kept + member, recycled] = (
+            torch.ones_like(size) if self.cluster == "sum" else 1.0 / size
+        )
+        return with_others(torch.cat([order[:kept], recycled[centres]]), order), weights
+
+    def score(self, context: PruningContext) -> Tensor:
+        """Attention of the raters to each visual token, [B, V]."""
+        index, there = context.text
+        raters = context.extras["raters"][..., 0].gather(1, index) * there
+        total = torch.zeros_like(context.visual, dtype=context.states.dtype)
+        for part, weights in context.attention_blocks(index):
+            rated = weights.mean(1).to(total.dtype) * raters[:, part, None]
+            total = total + context.of_visual(rated.sum(1))
+        return total / raters.sum(1, keepdim=True).clamp(min=1)
+
+    def flops(
+        self, spec: DecoderSpec, tokens: NDArray[np.int64], visual: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """A query per text token; all of them are counted as the question's."""
+        text = np.asarray(tokens, dtype=np.float64) - visual
+        return text * attention_query_flops(spec, tokens)
+
+    def drop_flops(
+        self,
+        spec: DecoderSpec,
+        layer: int,
+        tokens: NDArray[np.int64],
+        visual: NDArray[np.int64],
+        kept: NDArray[np.int64],
+    ) -> NDArray[np.float64]:
+        """Distances between recycled tokens, and merging."""
+
+        def distances(v: int, n: int) -> float:
+            return 2.0 * spec.hidden * self.recycled_of(v - self.split(n, v)[0]) ** 2
+
+        merging = super().drop_flops(spec, layer, tokens, visual, kept)
+        return merging + by_pair(distances, visual, kept)
+
+    def recycled_of(self, dropped: int) -> int:
+        """How many of `dropped` tokens are recycled: the released code's rounding, at most all."""
+        return min(dropped, int(dropped * self.recycled) + 1)
+
+    def split(self, n: int, visual: int) -> tuple[int, int]:
+        """Tokens kept as they are, and clusters, which together are n of `visual`, 0 < n < visual.
+
+        Clusters follow from what is dropped, so the most is kept that leaves room for them.
+        """
+        for kept in range(n - 1, -1, -1):
+            recycled = self.recycled_of(visual - kept)
+            clusters = min(recycled, int(recycled / self.per_cluster) + 1)
+            if kept + clusters <= n:
+                return kept, n - kept
+        return 0, n
+
+    def entry_flops(
+        self, spec: DecoderSpec, tokens: NDArray[np.int64], visual: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """Every visual token against every text token, once."""
+        text = np.asarray(tokens, dtype=np.float64) - visual
+        return 2.0 * spec.hidden * text * visual
+
+
+def density_peaks(states: Tensor, clusters: int) -> tuple[Tensor, Tensor]:
+    """Cluster tokens [N, c]: centres int64 [clusters] among the N, and each one's cluster [N].
+
+    DPC-KNN: density from the `clusters` nearest tokens, times the distance to the nearest denser
+    one; the largest products are centres, the others join the nearest centre.
+    """
+    squared = states.square().sum(1)
+    products = torch.mm(states, states.T)
+    gap = (squared[:, None] + squared[None] - 2 * products).clamp(min=0).fill_diagonal_(0.0)
+    gap = (gap / states.shape[1]).sqrt()
+    near = gap.topk(min(clusters, len(states)), largest=False).values
+    density = (-near.square().mean(1)).exp()
+    index = torch.arange(len(states), device=states.device)
+    denser = density[None] > density[:, None]
+    denser |= (density[None] == density[:, None]) & (index[None] < index[:, None])
+    away = torch.where(denser, gap, gap.max()).amin(1)
+    centres = (away * density).argsort(descending=True, stable=True)[:clusters]
+    member = gap[:, centres].argmin(1)
+    member[centres] = torch.arange(len(centres), device=states.device)
+    return centres, member

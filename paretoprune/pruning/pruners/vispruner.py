@@ -1,0 +1,82 @@
+"""VisPruner (arXiv 2412.01818, version 2): tokens that matter, and tokens unlike each other."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from paretoprune.core.space import Float
+from paretoprune.cost import DecoderSpec
+from paretoprune.pruning.base import PruningContext
+from paretoprune.pruning.pruners.similarity import best_match, unit
+from paretoprune.pruning.rows import RowPruner, by_pair, with_others
+
+REMOVED = 8
+"""Duplicates that one round removes (the authors' value)."""
+
+
+class VisPruner(RowPruner):
+    """A share of the kept tokens by class attention; the others by iterative de-duplication.
+
+    Section 3.3: what is left, from most to least attended, is dealt into two groups by turns; of
+    the first group, those most similar to a token of the second are duplicates and go, a few per
+    round, until the rest of the count is left. Similarity is the cosine of the projected tokens.
+    """
+
+    name = "vispruner"
+    first_layer = 0
+    needs = frozenset({"tower", "embeddings"})
+    knobs = (Float("important", 0.0, 1.0, step=1 / 16, unit="share of kept tokens"),)
+
+    def __init__(self, important: float = 0.5) -> None:
+        self.important = self.knobs[0].inside(important)
+
+    def choose_row(self, one: PruningContext, n: int) -> tuple[Tensor, Tensor | None]:
+        """Important tokens first, then diverse ones."""
+        order = one.extra("class_attention")[0, :, 0].argsort(descending=True, stable=True)
+        important = int(n * self.important)
+        chosen, left = order[:important], order[important:]
+        states = unit(one.states)
+        for gone in _rounds(len(left), n - important):
+            first, second = left[::2], left[1::2]
+            similar, _ = best_match(states[:, first], states[:, second])
+            distinct = similar[0].argsort(descending=True, stable=True)[gone:]
+            left = torch.cat([first[distinct], second])
+        return with_others(torch.cat([chosen, left[: n - important]]), order), None
+
+    def drop_flops(
+        self,
+        spec: DecoderSpec,
+        layer: int,
+        tokens: NDArray[np.int64],
+        visual: NDArray[np.int64],
+        kept: NDArray[np.int64],
+    ) -> NDArray[np.float64]:
+        """Half against half of what is left, each round."""
+
+        def matching(v: int, n: int) -> float:
+            important = int(n * self.important)
+            left, total = v - important, 0.0
+            for gone in _rounds(left, n - important):
+                total += 2.0 * spec.hidden * (left - left // 2) * (left // 2)
+                left -= gone
+            return total
+
+        return by_pair(matching, visual, kept)
+
+    def entry_flops(
+        self, spec: DecoderSpec, tokens: NDArray[np.int64], visual: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """The tower's layer asked once."""
+        return spec.class_query * np.asarray(visual, dtype=np.float64)
+
+
+def _rounds(left: int, wanted: int) -> list[int]:
+    """How many tokens each round removes until `wanted` of `left` are there; 0 wanted: no round."""
+    found = []
+    while 0 < wanted < left:
+        found.append(min(REMOVED, left - wanted, left - left // 2))
+        left -= found[-1]
+    return found

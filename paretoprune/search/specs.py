@@ -1,0 +1,153 @@
+"""How strategies are named: `name`, `name:option=value,...`, or a class of one's own."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from paretoprune.core.options import check_options, defaults_of, read_options
+from paretoprune.core.problem import Problem
+from paretoprune.core.strategy import SearchStrategy
+from paretoprune.errors import InvalidValueError, brief, one_line
+from paretoprune.registry import strategies as registered
+
+DEFAULT_STRATEGIES = (
+    "random",
+    "grid:space=single-step",
+    "tpe",
+    "nsga2",
+    "pymoo-nsga2",
+    "gradient",
+)
+
+
+def default_strategies(
+    costs: Sequence[str] = ("compute",), *, gradient: bool = True
+) -> tuple[str, ...]:
+    """Strategies that are compared unless others are named: those that handle these costs.
+
+    Without `gradient`, where there is nothing to differentiate, such as the choice of a pruner.
+    """
+    if tuple(costs) == ("compute",) and gradient:
+        return DEFAULT_STRATEGIES
+    return tuple(name for name in DEFAULT_STRATEGIES if name != "gradient")
+
+
+def fitting_strategies(problem: Problem) -> tuple[str, ...]:
+    """Strategies that are compared on a black box unless others are named."""
+    finite = math.isfinite(problem.space().size)
+    return ("random", *(("grid",) if finite else ()), "tpe", "nsga2", "pymoo-nsga2")
+
+
+@dataclass(frozen=True)
+class StrategySpec:
+    """A strategy by name, with the space it searches (None: its default) and its options.
+
+    Written as `name`, `name:option=value,...`; the option `space` names the search space. `factory`
+    builds a strategy that no registry knows, `instance` is one that was built: each study gets a
+    copy of its own.
+    """
+
+    name: str
+    space: str | None = None
+    options: tuple[tuple[str, Any], ...] = ()
+    factory: Callable[..., SearchStrategy] | None = None
+    instance: SearchStrategy | None = field(default=None, compare=False, repr=False)
+
+    @classmethod
+    def of(cls, strategy: Strategy) -> StrategySpec:
+        """A spec as it is, one that is written out, or one for a strategy, its class or instance.
+
+        An instance is labelled by its `label`, else by its class and the options that it was built
+        with, as far as its attributes tell. Raises `InvalidValueError` for one that was started.
+        """
+        if isinstance(strategy, StrategySpec):
+            return strategy
+        if isinstance(strategy, str):
+            return cls.parse(strategy)
+        if isinstance(strategy, type) and issubclass(strategy, SearchStrategy):
+            return cls(strategy.__name__, factory=strategy)
+        if not isinstance(strategy, SearchStrategy):
+            raise InvalidValueError(
+                "a strategy is a name such as 'tpe', or a class or an instance of "
+                f"paretoprune.SearchStrategy, got {brief(strategy)}"
+            )
+        if "context" in vars(strategy):
+            raise InvalidValueError(
+                f"strategy {strategy.called} was started before: give its class, or an instance "
+                "that no study has used"
+            )
+        if strategy.label is not None:
+            return cls(str(strategy.label), instance=strategy)
+        return cls(type(strategy).__name__, None, _options_of(strategy), instance=strategy)
+
+    @classmethod
+    def parse(cls, text: str) -> StrategySpec:
+        """Read `grid:space=single-step`; raises on unknown names and malformed options."""
+        if not isinstance(text, str):
+            raise InvalidValueError(f"a strategy is written as its name, got {brief(text)}")
+        name, colon, rest = text.strip().partition(":")
+        if registered.entry(name).is_plugin:
+            registered.load(name)  # a broken plug-in shows before models load
+        options: dict[str, Any] = read_options(f"strategy {text!r}", rest) if colon else {}
+        space = options.pop("space", None)
+        return cls(name, None if space is None else str(space), tuple(sorted(options.items())))
+
+    @property
+    def label(self) -> str:
+        """How tables name it: the spec as it would be written."""
+        parts = [f"space={self.space}"] if self.space else []
+        parts += [f"{key}={value}" for key, value in self.options]
+        return self.name + (":" + ",".join(parts) if parts else "")
+
+    def build(self) -> SearchStrategy:
+        """A fresh strategy; raises `InvalidValueError` for options it does not take."""
+        strategy = self._built() if self.instance is None else self._copied(self.instance)
+        strategy.label = self.label
+        return strategy
+
+    def _built(self) -> SearchStrategy:
+        factory = self.factory or registered.load(self.name)
+        check_options(f"strategy {self.name!r}", dict(self.options), factory, also=["space"])
+        try:
+            strategy: SearchStrategy = factory(**dict(self.options))
+        except TypeError as error:
+            raise InvalidValueError(f"strategy {self.label!r}: {error}") from error
+        return strategy
+
+    def _copied(self, instance: SearchStrategy) -> SearchStrategy:
+        """A copy with a state of its own, so that one study knows nothing of another."""
+        try:
+            return copy.deepcopy(instance)
+        except Exception as error:  # whatever an attribute has against it, such as an open file
+            raise InvalidValueError(
+                f"strategy {self.label!r} cannot be copied for each study ({one_line(error)}): "
+                "give its class"
+            ) from error
+
+    @property
+    def depends_on_seed(self) -> bool:
+        """Whether another seed gives another study."""
+        known = self.instance or self.factory or registered.load(self.name)
+        return bool(getattr(known, "depends_on_seed", True))
+
+
+def _options_of(strategy: SearchStrategy) -> tuple[tuple[str, Any], ...]:
+    """Options of an instance that are not at their default, as far as its attributes tell."""
+    found = {}
+    for name, default in (defaults_of(type(strategy)) or {}).items():
+        places = (strategy, getattr(strategy, "options", None))
+        for holder, key in itertools.product(places, (name, f"_{name}")):
+            value = getattr(holder, key, None)
+            if isinstance(value, str | int | float) and value != default:
+                found[name] = value
+                break
+    return tuple(sorted(found.items()))
+
+
+Strategy: TypeAlias = str | StrategySpec | type[SearchStrategy] | SearchStrategy
+"""What names a strategy: see `StrategySpec.of`."""

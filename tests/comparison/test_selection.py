@@ -1,0 +1,225 @@
+"""From a front to one configuration: knee, bounds, export, sensitivity, card."""
+
+import json
+
+import numpy as np
+import pytest
+from commands import run_command
+
+from paretoprune import Float, Int, Objective, as_problem, compare, read_schedule
+from paretoprune.comparison.importance import permutation_importance
+from paretoprune.comparison.results import read_summary, write_results
+from paretoprune.comparison.selection import Bound, pick, write_pick
+from paretoprune.errors import BrokenFileError, InvalidValueError, UnknownNameError
+from paretoprune.frontier import knee, nondominated
+from paretoprune.report.card import card_markdown
+from paretoprune.report.sensitivity import sensitivity_section
+from paretoprune.schedules.files import ScheduleFile
+
+
+@as_problem(
+    knobs=[Int("n", 0, 10), Float("idle", 0.0, 1.0, step=0.1)],
+    objectives=[
+        Objective("score", "max", reference=0.0, best=1.0),
+        Objective("compute", "min", reference=1.0, best=0.0),
+    ],
+)
+def bend(n, idle, split):
+    """score = 1 - (1 - n/10)^3: steep, then flat; held out everything is 0.1 lower."""
+    score = 1 - (1 - n / 10) ** 3 - (0.1 if split == "heldout" else 0.0)
+    return {"score": score, "compute": n / 10}
+
+
+@pytest.fixture(scope="module")
+def summary():
+    return compare(bend, ["grid"], budget=121, seeds=[0]).summary
+
+
+# --- knee
+
+
+def test_the_knee_is_farthest_from_the_line_between_the_ends():
+    x = np.linspace(0.0, 1.0, 101)
+    costs = np.stack([x, 1 - np.sqrt(x)], axis=1)  # ZDT1: x + 1 - sqrt(x) is least at x = 1/4
+    assert x[knee(costs)] == pytest.approx(0.25)
+    slow = [abs((p - [0.0, 1.0]) @ [1.0, 1.0]) / np.sqrt(2) for p in costs]
+    assert knee(costs) == int(np.argmax(slow))
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_the_knee_does_not_depend_on_units(seed):
+    rng = np.random.default_rng(seed)
+    costs = rng.integers(0, 20, (int(rng.integers(1, 12)), 3)).astype(float)
+    costs = np.unique(costs[nondominated(costs)], axis=0)
+    scale, shift = 10 ** rng.uniform(-1, 6), rng.uniform(-1e3, 1e3)
+    moved = costs * [scale, 1.0, 1.0] + [0.0, shift, 0.0]
+    low, span = costs.min(0), np.ptp(costs, axis=0)
+    sums = ((costs - low) / np.where(span > 0, span, 1)).sum(1)
+    assert sums[knee(moved)] == pytest.approx(sums.min(), abs=1e-6)
+
+
+def test_a_front_of_one_point_is_its_knee():
+    assert knee([[3.0, 4.0]]) == 0
+    with pytest.raises(InvalidValueError):
+        knee(np.zeros((0, 2)))
+
+
+# --- pick
+
+
+def test_without_bounds_the_knee_is_picked(summary):
+    chosen = pick(summary)
+    n = np.arange(11) / 10
+    # least of n + (1 - n)^3: 1 = 3 (1 - n)^2, n = 0.42
+    assert chosen.point.search["compute"] == n[np.argmin(n + (1 - n) ** 3)] == 0.4
+    assert chosen.rule == "the knee of the front"
+
+
+@pytest.mark.parametrize("most", [0.0, 0.25, 0.4, 1.0])
+def test_the_best_within_a_cost(summary, most):
+    chosen = pick(summary, [Bound("flops", "max", most)])
+    rivals = [p.search["score"] for p in summary.front if p.search["compute"] <= most]
+    assert chosen.point.search["score"] == max(rivals)
+    assert chosen.point.search["compute"] <= most
+
+
+def test_the_cheapest_with_a_quality(summary):
+    chosen = pick(summary, [Bound("score", "min", 0.5)])
+    assert chosen.point.search["compute"] == 0.3  # 1 - 0.7^3 = 0.657, 1 - 0.8^3 = 0.488
+    assert "lowest compute with score ≥ 0.5" in chosen.rule
+
+
+def test_bounds_on_both_sides_and_the_knee_within_bounds(summary):
+    both = [Bound("score", "min", 0.5), Bound("compute", "max", 0.6)]
+    assert pick(summary, both).point.search["compute"] == 0.6
+    inside = pick(summary, both, knee=True)
+    assert 0.3 < inside.point.search["compute"] < 0.6
+    assert inside.of == 4
+
+
+def test_heldout_data_choose_nothing(summary):
+    chosen = pick(summary, [Bound("score", "min", 0.5)])  # held out it is 0.557
+    tighter = pick(summary, [Bound("score", "min", 0.6)])
+    assert chosen.point == tighter.point
+    assert chosen.point.heldout["score"] == pytest.approx(chosen.point.search["score"] - 0.1)
+
+
+def test_bounds_that_nothing_meets_name_the_nearest(summary):
+    with pytest.raises(InvalidValueError, match=r"has score ≥ 2; the highest is 1"):
+        pick(summary, [Bound("score", "min", 2.0)])
+    both = [Bound("score", "min", 0.9), Bound("compute", "max", 0.1)]
+    with pytest.raises(InvalidValueError, match="score ≥ 0.9 and compute ≤ 0.1 at once"):
+        pick(summary, both)
+    with pytest.raises(UnknownNameError, match="'latency'; known: compute, score"):
+        pick(summary, [Bound("latency", "max", 1.0)])
+
+
+@pytest.mark.parametrize("text", ["compute", "compute=", "=3", "compute=many", "compute=nan"])
+def test_malformed_bounds(text):
+    with pytest.raises(InvalidValueError, match="--max takes NAME=VALUE"):
+        Bound.parse("max", text)
+
+
+def test_a_pick_is_exported_as_its_knobs(summary, tmp_path):
+    chosen = pick(summary)
+    write_pick(tmp_path / "pick.json", summary, chosen)
+    content = json.loads((tmp_path / "pick.json").read_text())
+    assert content["knobs"] == chosen.point.knobs
+    assert content["heldout"] == chosen.point.heldout
+    assert bend.candidate(content["knobs"], content["space"]).values == chosen.point.knobs
+    with pytest.raises(BrokenFileError, match="cannot write"):
+        write_pick(tmp_path / "pick.json" / "pick.json", summary, chosen)
+
+
+def test_a_pick_of_token_pruning_is_a_schedule_file(mini, tmp_path):
+    summary = compare(mini, ["random"], budget=3, seeds=[0]).summary
+    chosen = pick(summary, [Bound("flops", "max", 0.9)])
+    write_pick(tmp_path / "pick.json", summary, chosen)
+    content = read_schedule(tmp_path / "pick.json")
+    assert content.keep == chosen.point.keep
+    assert content.score == chosen.point.heldout["score"]
+    assert content.score_error == chosen.point.heldout_error["score"] > 0
+
+
+def test_the_command_picks_and_prints(summary, tmp_path):
+    write_results(tmp_path / "results", summary)
+
+    def run(*words):
+        return run_command("pick", "results", *words, cwd=tmp_path)
+
+    done = run("--max-flops", "0.4")
+    assert done.returncode == 0, done.stderr
+    assert "Picked the highest score with compute ≤ 0.4" in done.stdout
+    assert "0.784" in done.stdout
+    assert "0.684" in done.stdout
+    assert "Which knobs matter" in done.stdout
+    assert json.loads((tmp_path / "pick.json").read_text())["search"]["compute"] == 0.4
+    done = run("--max-flops", "-1")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "paretoprune: no configuration of the front has compute ≤ -1; the lowest is 0\n"
+    )
+
+
+# --- sensitivity
+
+
+def test_the_knob_that_matters_has_the_importance(summary):
+    for one in summary.sensitivity:
+        assert one.evaluations == 121
+        assert one.explained > 0.95
+        by_name = {k.knob: k for k in one.knobs}
+        assert by_name["n"].mean > 1.0  # shuffled, R² falls below 0
+        assert abs(by_name["idle"].mean) < 0.01
+    assert {one.objective for one in summary.sensitivity} == {"score", "compute"}
+
+
+def test_importance_follows_the_coefficients():
+    rng = np.random.default_rng(0)
+    points = rng.random((300, 3))
+    values = 4 * points[:, 0] + 2 * points[:, 1] + 0.01 * rng.random(300)
+    explained, losses = permutation_importance(points, values)
+    mean = losses.mean(axis=0)
+    # shuffling knob i loses 2 w_i^2 / sum(w^2) of the variance: 1.6, 0.4, 0
+    assert explained > 0.9
+    assert mean == pytest.approx([1.6, 0.4, 0.0], abs=0.2)
+    again = permutation_importance(points, values)
+    assert again[0] == explained
+    assert np.array_equal(again[1], losses)
+
+
+def test_few_evaluations_have_no_sensitivity():
+    assert compare(bend, ["random"], budget=12, seeds=[0]).summary.sensitivity == []
+
+
+def test_the_report_names_knobs_and_escapes_them(summary):
+    page = sensitivity_section(summary)
+    assert "Which knobs matter" in page
+    assert "idle" in page
+    evil = summary.sensitivity[0].model_copy(update={"space": "<script>"})
+    page = sensitivity_section(summary.model_copy(update={"sensitivity": [evil]}))
+    assert "<script>" not in page
+
+
+def test_sensitivity_survives_the_file(summary, tmp_path):
+    write_results(tmp_path, summary)
+    assert read_summary(tmp_path).sensitivity == summary.sensitivity
+
+
+# --- card
+
+
+def test_a_card_says_what_was_pruned():
+    content = ScheduleFile(
+        pruner="dart", pruner_settings={"visual_pivots": 8}, keep=[1.0, 0.5], model="a|b`c",
+        score=0.9123, score_error=0.01, compute=0.4, found_by="tpe seed 0",
+    )  # fmt: skip
+    text = card_markdown(content, "mine.json")
+    assert "| dart (visual\\_pivots=8) |" in text
+    assert "| a\\|b\\`c |" in text
+    assert "| 0.912 ±0.010 |" in text
+    assert "| 100 50 |" in text
+    assert "| 75.0 % |" in text
+    assert 'schedule="mine.json"' in text
+    bare = card_markdown(ScheduleFile(pruner="fastv", keep=[1.0]), "x.json")
+    assert "relative score q," not in bare
