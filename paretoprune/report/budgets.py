@@ -1,16 +1,15 @@
-"""Whether adaptive policies keep the mean budgets that they aim at, on data they did not see."""
+"""Mean budgets of adaptive policies: target and achieved compute on held-out data."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from paretoprune.comparison.results import FrontPoint, Summary
-from paretoprune.report import words
-from paretoprune.report.blocks import Head, section, table
+from paretoprune.report import display
+from paretoprune.report.table import Column, Table
 
 BUDGET, COMPUTE = "budget", "compute"
 CLEARLY = 2.0
@@ -19,10 +18,10 @@ CLEARLY = 2.0
 
 @dataclass(frozen=True)
 class KeptBudget:
-    """What a policy aims at and reaches: relative compute u, mean over samples with its error.
+    """A policy's target and achieved relative compute u, a mean over samples with its error.
 
     `spread` is the standard deviation of single samples' compute, from `lowest` to `highest`;
-    `deciding` is what the policy itself costs, as a share of the dense model's compute.
+    `deciding` is the policy's own cost, as a share of the dense model's compute.
     """
 
     label: str
@@ -37,27 +36,27 @@ class KeptBudget:
 
     @property
     def over(self) -> float:
-        """Achieved minus target: above 0 it costs more than was asked for."""
+        """Achieved minus target: above 0 it exceeds the budget."""
         return self.achieved - self.target
 
 
 def kept_budgets(points: Sequence[FrontPoint]) -> list[KeptBudget]:
     """Of all policies with a budget, cheapest first; held-out where that was evaluated."""
-    found = []
+    budgets = []
     for point in points:
-        seen = point.search if point.heldout is None else point.heldout
+        values = point.search if point.heldout is None else point.heldout
         errors = point.search_error if point.heldout is None else point.heldout_error
         metrics = point.metrics
-        if point.policy is None or BUDGET not in metrics or COMPUTE not in seen:
+        if point.policy is None or BUDGET not in metrics or COMPUTE not in values:
             continue
-        found.append(
+        budgets.append(
             KeptBudget(
-                point.label, point.seed, metrics[BUDGET], seen[COMPUTE], errors.get(COMPUTE, 0.0),
-                metrics["compute_spread"], metrics["compute_lowest"], metrics["compute_highest"],
-                metrics["deciding"],
+                point.label, point.seed, metrics[BUDGET], values[COMPUTE],
+                errors.get(COMPUTE, 0.0), metrics["compute_spread"], metrics["compute_lowest"],
+                metrics["compute_highest"], metrics["deciding"],
             )
         )  # fmt: skip
-    return sorted(found, key=lambda kept: (kept.target, kept.achieved))
+    return sorted(budgets, key=lambda kept: (kept.target, kept.achieved))
 
 
 def budget_sentences(summary: Summary) -> list[str]:
@@ -76,36 +75,37 @@ def _sentence(label: str, kept: Sequence[KeptBudget], data: str) -> str:
     spread = float(np.mean([k.spread for k in kept]))
     deciding = max(k.deciding for k in kept)
     above = "none is" if not clearly else f"{clearly} {'is' if clearly == 1 else 'are'}"
-    noun = "policy" if len(kept) == 1 else "policies"
+    policies = display.counted(len(kept), "policy", "policies")
     return (
-        f"Mean budgets of {words.plain(label)}, {len(kept)} {noun} on {data} samples: achieved "
+        f"Mean budgets of {display.plain(label)}, {policies} on {data} samples: achieved "
         f"minus target {over.mean():+.3f} on average, {over.min():+.3f} to {over.max():+.3f}; "
         f"{above} above its target by more than two standard errors. Single samples spread by "
         f"{spread:.3f}; deciding costs {100 * deciding:.2g} % of dense at most."
     )
 
 
-def budgets_section(summary: Summary) -> str:
-    """Target, achieved and spread of every policy on the fronts; nothing without one."""
-    kept = kept_budgets(summary.front)
-    if not kept:
-        return ""
-    heads = [
-        Head("strategy", kind="wide"), Head("seed"),
-        Head("target", meaning="mean relative compute"), Head("achieved"),
-        Head("over", meaning="achieved minus target"),
-        Head("spread", meaning="standard deviation of single samples"), Head("lowest sample"),
-        Head("highest sample"), Head("deciding, % of dense"),
-    ]  # fmt: skip
-    rows = [
+def budgets_table(budgets: Sequence[KeptBudget]) -> Table:
+    """Target, achieved and spread of every policy."""
+    achieved = [
+        display.with_error({COMPUTE: k.achieved}, {COMPUTE: k.error}, COMPUTE) for k in budgets
+    ]
+    return Table(
+        "Mean budgets",
         [
-            words.plain(k.label), str(k.seed), words.number(k.target),
-            words.figure_error({COMPUTE: k.achieved}, {COMPUTE: k.error}, COMPUTE),
-            f"{k.over:+.3f}", words.number(k.spread), words.number(k.lowest),
-            words.number(k.highest), f"{100 * k.deciding:.2g}",
-        ]
-        for k in kept
-    ]  # fmt: skip
-    told = "".join(f"<p>{html.escape(text)}</p>" for text in budget_sentences(summary))
-    cells = [[html.escape(cell) for cell in row] for row in rows]
-    return section("Mean budgets of policies", told + table("Mean budgets", heads, cells))
+            Column("strategy", [display.plain(k.label) for k in budgets], "wide"),
+            Column("seed", [str(k.seed) for k in budgets]),
+            Column(
+                "target", [display.number(k.target) for k in budgets],
+                meaning="mean relative compute",
+            ),
+            Column("achieved", achieved),
+            Column("over", [f"{k.over:+.3f}" for k in budgets], meaning="achieved minus target"),
+            Column(
+                "spread", [display.number(k.spread) for k in budgets],
+                meaning="standard deviation of single samples",
+            ),
+            Column("lowest sample", [display.number(k.lowest) for k in budgets]),
+            Column("highest sample", [display.number(k.highest) for k in budgets]),
+            Column("deciding", [f"{100 * k.deciding:.2g}" for k in budgets], unit="% of dense"),
+        ],
+    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Numbers, names and sentences as every report writes them: plain text, nothing escaped."""
+"""Numbers, names and labels as every table and figure shows them: plain text, nothing escaped."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from itertools import groupby
 from paretoprune.comparison.results import FrontPoint, ObjectiveInfo, Standing, Summary
 
 MISSING = "-"
-"""Stands where there is no figure."""
+"""Stands where there is no value."""
 LEVEL = "≈"
-"""Marks a strategy that is not separated from the best, or a point from cheaper ones."""
+"""Marks what is not significantly different from the best, or from cheaper points."""
 MOST_LAYERS = 12
 """Keep schedules of more layers are written with repeats, such as `2×100 30×25`."""
 
@@ -19,8 +19,8 @@ MOST_LAYERS = 12
 def plain(text: object, most: int = 120) -> str:
     """`text` on one line of printable characters, cut to `most`.
 
-    Control characters, line breaks and direction marks of a stranger's names do not reach the
-    terminal or the page.
+    Control characters, line breaks and direction marks in foreign names do not reach the terminal
+    or the page.
     """
     shown = "".join(
         c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}"
@@ -73,22 +73,22 @@ def area(row: Standing) -> str:
     return f"{number(row.heldout_area)} [{low}, {high}]"
 
 
-def figure_error(values: Mapping[str, float], errors: Mapping[str, float], name: str) -> str:
+def with_error(values: Mapping[str, float], errors: Mapping[str, float], name: str) -> str:
     """An objective's value with its standard error where there is one: `0.912 ±0.018`."""
     value, error = values.get(name), errors.get(name)
     large = value is not None and math.isfinite(value) and abs(value) >= 100
-    decimals = 0 if large else 3  # bytes and tokens beside shares and milliseconds
-    told = f" ±{number(error, decimals)}" if error and value is not None else ""
-    return number(value, decimals) + told
+    decimals = 0 if large else 3  # bytes and tokens, not ratios
+    suffix = f" ±{number(error, decimals)}" if error and value is not None else ""
+    return number(value, decimals) + suffix
 
 
-def standing_apart(point: FrontPoint) -> str:
-    """`≈` where a front point is not separated from cheaper ones; else nothing."""
+def level_mark(point: FrontPoint) -> str:
+    """`≈` where a front point is not significantly better than cheaper ones; else nothing."""
     return LEVEL if point.separated is False else ""
 
 
 def reference_front(summary: Summary) -> str:
-    """What distances refer to: `the union front`, or an exhaustive one by name and size."""
+    """The front that distances refer to: `the union front`, or an exhaustive one."""
     if summary.reference is None:
         return "the union front"
     size = summary.reference.evaluations
@@ -110,15 +110,15 @@ def runs(values: Sequence[object]) -> str:
     """One value per layer: `100 100 50 50`; of many layers with repeats, such as `2×100 30×25`."""
     if len(values) <= MOST_LAYERS:
         return " ".join(str(value) for value in values)
-    found = [(value, len(list(group))) for value, group in groupby(values)]
-    return " ".join(str(value) if times == 1 else f"{times}×{value}" for value, times in found)
+    repeats = [(value, len(list(group))) for value, group in groupby(values)]
+    return " ".join(str(value) if times == 1 else f"{times}×{value}" for value, times in repeats)
 
 
 def configuration(point: FrontPoint) -> str:
-    """What was configured: the keep schedule where there is one, else the knobs."""
+    """The keep schedule of a point where it has one, else its knobs."""
     if point.keep is not None:
-        kept = schedule(point.keep)
-        return kept if point.policy is None else f"{kept} on average, policy {point.policy}"
+        keep = schedule(point.keep)
+        return keep if point.policy is None else f"{keep} on average, policy {point.policy}"
     return ", ".join(f"{plain(name, 40)}={knob(value)}" for name, value in point.knobs.items())
 
 
@@ -126,8 +126,8 @@ def operator(point: FrontPoint) -> str:
     """The pruner of a point with its settings: `dart visual_pivots=8 text_pivots=4`, or `-`."""
     if point.pruner is None:
         return MISSING
-    told = [f"{plain(name, 40)}={knob(value)}" for name, value in point.pruner_settings.items()]
-    return " ".join([plain(point.pruner, 40), *told])
+    settings = [f"{plain(name, 40)}={knob(value)}" for name, value in point.pruner_settings.items()]
+    return " ".join([plain(point.pruner, 40), *settings])
 
 
 def has_operators(points: Sequence[FrontPoint]) -> bool:
@@ -155,11 +155,11 @@ def better(objective: ObjectiveInfo) -> str:
 
 def subject(summary: Summary) -> str:
     """What was searched: `mini-llava (token-pruning with fastv)`, or the problem's name."""
-    told = summary.problem
-    text = plain(told.get("problem", "a problem"), 60)
-    if "pruner" in told:
-        text += f" with {plain(told['pruner'], 60)}"
-    return f"{plain(told['model'], 60)} ({text})" if "model" in told else text
+    problem = summary.problem
+    text = plain(problem.get("problem", "a problem"), 60)
+    if "pruner" in problem:
+        text += f" with {plain(problem['pruner'], 60)}"
+    return f"{plain(problem['model'], 60)} ({text})" if "model" in problem else text
 
 
 def cost_unit(summary: Summary) -> str:
@@ -172,77 +172,24 @@ def has_heldout(summary: Summary) -> bool:
     return any(row.heldout_area is not None for row in summary.standings)
 
 
-def seeds(summary: Summary) -> str:
-    """Over how many seeds the figures are means: `mean over 2 seeds`."""
-    counted = sorted({len(row.seeds) for row in summary.standings})
-    if not counted or counted == [1]:
-        return "one seed each"
-    if len(counted) == 1:
-        return f"mean over {counted[0]} seeds"
-    return f"mean over {counted[0]} to {counted[-1]} seeds"
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """A count with its noun: `1 study`, `2 studies`."""
+    return f"{count} {noun if count == 1 else plural or f'{noun}s'}"
 
 
-def finding(summary: Summary) -> str:
-    """The result in one honest sentence."""
-    if not summary.standings:
-        return "No study has a front, so there is nothing to rank."
-    without = _without_gain(summary)
-    if without:
-        return (
-            f"No configuration that was found is better than the reference in {_and(without)}, so "
-            "every hypervolume is 0 and nothing is ranked by it."
-        )
-    best, *others = summary.standings
-    name = plain(best.label)
-    if best.heldout_area is None:
-        return _finding_by_hypervolume(name, best, others, summary.heldout_problem is not None)
-    if not others:
-        return f"{name} reaches a held-out front area of {area(best)}; nothing is compared with it."
-    level = [plain(row.label) for row in others if row.separated is False]
-    apart = [plain(row.label) for row in others if row.separated]
-    verdict = ""
-    if level:
-        verdict = f"; not separated from {_and(level)}"
-    if apart:
-        every = "the others" if level else "every other strategy"
-        verdict += f"; separated from {every if len(apart) > 1 else _and(apart)}"
-    return f"{name} has the highest held-out front area, {area(best)}{verdict}."
-
-
-def _without_gain(summary: Summary) -> list[str]:
-    """Objectives in which no point is better than the reference, such as the dense model's time."""
-
-    def gains(objective: ObjectiveInfo, point: FrontPoint) -> bool:
-        value = point.search[objective.name]
-        if objective.direction == "min":
-            return value < objective.reference
-        return value > objective.reference
-
-    return [
-        f"{plain(one.name, 40)} ({number(one.reference)})"
-        for one in summary.objectives
-        if summary.front and not any(gains(one, point) for point in summary.front)
-    ]
-
-
-def _finding_by_hypervolume(
-    name: str, best: Standing, others: Sequence[Standing], heldout: bool
-) -> str:
-    reached = number(best.hypervolume)
-    if not others:
-        return f"{name} reaches a hypervolume of {reached}; nothing is compared with it."
-    same = [plain(row.label) for row in others if number(row.hypervolume) == reached]
-    equal = f", and so has {_and(same)}" if len(same) == 1 else ""
-    equal = f", and so have {_and(same)}" if len(same) > 1 else equal
-    why = "with more than two objectives" if heldout else "without held-out data"
-    return (
-        f"{name} has the highest hypervolume on the search split, {reached}{equal}; {why}, "
-        "nothing says whether the difference is more than chance."
-    )
-
-
-def _and(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Names as a sentence has them: `a, b and c`."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def seeds(summary: Summary) -> str:
+    """Number of seeds behind each mean: `mean over 2 seeds`."""
+    numbers = sorted({len(row.seeds) for row in summary.standings})
+    if not numbers or numbers == [1]:
+        return "one seed each"
+    if len(numbers) == 1:
+        return f"mean over {numbers[0]} seeds"
+    return f"mean over {numbers[0]} to {numbers[-1]} seeds"
 
 
 def span(layers: tuple[int, int]) -> str:
@@ -251,12 +198,12 @@ def span(layers: tuple[int, int]) -> str:
     return f"layer {first}" if first == last else f"layers {first}-{last}"
 
 
-def kept(count: int, of: int) -> str:
+def kept_of(count: int, of: int) -> str:
     """Visual tokens that are kept: `36 of 144`."""
     return f"{count} of {of}"
 
 
-def said(answer: str, right: bool | None) -> str:
+def answer(text: str, right: bool | None) -> str:
     """An answer, and whether it is right where that is known: `red (right)`."""
     verdict = {None: "", True: " (right)", False: " (wrong)"}[right]
-    return f"{plain(answer, 80) or '(nothing)'}{verdict}"
+    return f"{plain(text, 80) or '(nothing)'}{verdict}"
