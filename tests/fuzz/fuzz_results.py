@@ -39,7 +39,6 @@ def _seeds() -> dict[str, str]:
 
 
 def _run(name: str, content: bytes) -> None:
-    from paretoprune.report.ranking import ranking_markdown
     from rich.console import Console
 
     from paretoprune.comparison.gradients import read_gradients
@@ -49,6 +48,7 @@ def _run(name: str, content: bytes) -> None:
     from paretoprune.compression.kept import read_examples
     from paretoprune.errors import ParetopruneError
     from paretoprune.report import write_report
+    from paretoprune.report.ranking import ranking_markdown
     from paretoprune.report.terminal import print_summary
 
     with a_folder() as folder:
