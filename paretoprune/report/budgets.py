@@ -61,12 +61,11 @@ def kept_budgets(points: Sequence[FrontPoint]) -> list[KeptBudget]:
 
 def budget_sentences(summary: Summary) -> list[str]:
     """One sentence per strategy with policies on its fronts."""
-    labels = dict.fromkeys(point.label for point in summary.front)
-    each = [
-        (label, kept_budgets([p for p in summary.front if p.label == label])) for label in labels
-    ]
+    by_label: dict[str, list[KeptBudget]] = {point.label: [] for point in summary.front}
+    for budget in kept_budgets(summary.front):
+        by_label[budget.label].append(budget)
     data = "held-out" if any(p.heldout is not None for p in summary.front) else "search"
-    return [_sentence(label, kept, data) for label, kept in each if kept]
+    return [_sentence(label, budgets, data) for label, budgets in by_label.items() if budgets]
 
 
 def _sentence(label: str, kept: Sequence[KeptBudget], data: str) -> str:

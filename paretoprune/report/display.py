@@ -12,7 +12,7 @@ MISSING = "-"
 """Stands where there is no value."""
 LEVEL = "≈"
 """Marks what is not significantly different from the best, or from cheaper points."""
-MOST_LAYERS = 12
+MAX_LAYERS = 12
 """Keep schedules of more layers are written with repeats, such as `2×100 30×25`."""
 
 
@@ -108,7 +108,7 @@ def layer_chart(keep: Sequence[float]) -> str:
 
 def runs(values: Sequence[object]) -> str:
     """One value per layer: `100 100 50 50`; of many layers with repeats, such as `2×100 30×25`."""
-    if len(values) <= MOST_LAYERS:
+    if len(values) <= MAX_LAYERS:
         return " ".join(str(value) for value in values)
     repeats = [(value, len(list(group))) for value, group in groupby(values)]
     return " ".join(str(value) if times == 1 else f"{times}×{value}" for value, times in repeats)

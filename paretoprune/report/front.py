@@ -12,9 +12,9 @@ from paretoprune.report.display import LEVEL, MISSING
 from paretoprune.report.table import Column, Table
 
 WIDTH = 80
-LEAST_CONFIGURATION = 24
+MIN_CONFIGURATION = 24
 """Characters for configurations on a terminal, at least."""
-MOST_POINTS = 12
+MAX_POINTS = 12
 
 
 def best_front_table(summary: Summary) -> Table:
@@ -44,7 +44,7 @@ def best_front_table(summary: Summary) -> Table:
     return Table("Best front", columns)
 
 
-def front_table(summary: Summary, most: int = MOST_POINTS, width: int = WIDTH) -> Table:
+def front_table(summary: Summary, most: int = MAX_POINTS, width: int = WIDTH) -> Table:
     """At most `most` points for a terminal, evenly by number, with held-out quality.
 
     Where `width` columns are too few for the configurations, standard errors are left out.
@@ -53,7 +53,7 @@ def front_table(summary: Summary, most: int = MOST_POINTS, width: int = WIDTH) -
     shown = _thinned(points, most)
     columns = _short_columns(summary, shown, errors=True)
     errors = any("±" in cell for column in columns for cell in column.cells)
-    if errors and sum(c.terminal_width for c in columns) + LEAST_CONFIGURATION > width:
+    if errors and sum(c.terminal_width for c in columns) + MIN_CONFIGURATION > width:
         columns, errors = _short_columns(summary, shown, errors=False), False
     scheduled = any(point.keep is not None for point in shown)
     columns += _operators(summary, shown)

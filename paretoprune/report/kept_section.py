@@ -6,7 +6,6 @@ row; the page's script shows one at a time and adds a slider.
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,12 +13,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from paretoprune.compression.kept import EXAMPLES_NAME, SIGNATURES, Example, Examples, Pruned, State
-from paretoprune.errors import BrokenFileError
 from paretoprune.report import display
-from paretoprune.report.overlay import line_ends
+from paretoprune.report.overlay import line_ends, stored_picture
 from paretoprune.report.page import Section, data_url, render
 
 MAX_CHARACTERS = 900_000
@@ -201,11 +198,8 @@ def _outline(boxes: NDArray[np.float64]) -> str:
 
 def _size(content: bytes) -> tuple[int, int]:
     """Width and height of a stored picture; raises `BrokenFileError` if it is none."""
-    try:
-        with Image.open(io.BytesIO(content), formats=["PNG", "JPEG"]) as picture:
-            return picture.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise BrokenFileError(f"a picture of the examples cannot be read: {error}") from error
+    with stored_picture(content) as picture:
+        return picture.size
 
 
 def _address(content: bytes) -> str:

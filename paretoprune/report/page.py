@@ -1,4 +1,4 @@
-"""A page of HTML: sections of blocks, drawn by the templates beside this file.
+"""A page of HTML: sections of blocks, drawn by the files in `templates/`.
 
 Templates escape every text. Only this package's own style and scripts, and what its templates drew,
 are `Markup`. A content security policy forbids every connection and every script but those two by
@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Protocol
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-MOST_BYTES = 600_000
+MAX_BYTES = 600_000
 """Of one embedded file; a larger one is only named."""
 
 
@@ -80,7 +80,7 @@ class Download:
     @property
     def fits(self) -> bool:
         """Whether the file is small enough to be embedded."""
-        return len(self.text.encode("utf-8")) <= MOST_BYTES
+        return len(self.text.encode("utf-8")) <= MAX_BYTES
 
     @property
     def kilobytes(self) -> str:

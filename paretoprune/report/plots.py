@@ -18,7 +18,7 @@ Spec = dict[str, Any]
 
 PALE = 0.4
 """Opacity of the points of seeds other than the best."""
-MOST_CELLS_WITH_TEXT = 16
+MAX_CELLS_WITH_TEXT = 16
 GREY = "rgba(128,128,128,0.9)"
 
 
@@ -296,7 +296,7 @@ def _heat_map(
             "title": {"text": title, "side": "right"}, "thickness": 12, "outlinewidth": 0,
         },
     }  # fmt: skip
-    if len(columns) <= MOST_CELLS_WITH_TEXT:
+    if len(columns) <= MAX_CELLS_WITH_TEXT:
         heat |= {"texttemplate": "%{z:.0f}", "textfont": {"size": 11}}
     return heat
 

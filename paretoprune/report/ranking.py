@@ -14,7 +14,7 @@ from paretoprune.report.display import LEVEL, MISSING
 from paretoprune.report.palette import looks
 from paretoprune.report.table import GAP, Column, Table, escaped
 
-LEAST_LABEL = 10
+MIN_LABEL = 10
 """Characters for labels on a terminal, at least."""
 NOT_SIGNIFICANT = "not significantly different"
 ORDER = (
@@ -127,7 +127,7 @@ def narrow_ranking_table(summary: Summary, width: int) -> Table:
     for name in BY_IMPORTANCE:
         if left_for_labels(shown | {name}) >= longest:
             shown.add(name)
-    label_width = min(strategy.terminal_width - GAP, max(LEAST_LABEL, left_for_labels(shown)))
+    label_width = min(strategy.terminal_width - GAP, max(MIN_LABEL, left_for_labels(shown)))
     broken = [_broken(label, label_width) for label in strategy.cells]
     made["strategy"] = replace(strategy, cells=broken, width=label_width)
     return Table(

@@ -14,7 +14,7 @@ from paretoprune.report.html import render_html, write_html
 from paretoprune.report.page import embedded_json
 from paretoprune.report.plots import hover, plots
 
-MOST_BYTES = 6_000_000
+MAX_BYTES = 6_000_000
 ALL = ["summary", "without_heldout", "hostile", "three_objectives", "empty"]
 ATTACKS = ("<script>alert", "<img", "</script><script>", "onerror=alert(1)>")
 
@@ -66,7 +66,7 @@ def test_the_page_stands_alone(name, request):
         for r in page.references
     )
     assert page.handlers == []
-    assert len(text.encode()) < MOST_BYTES
+    assert len(text.encode()) < MAX_BYTES
     assert page.tags.count("script") == 3
     assert page.tags.count("h1") == 1
     assert "{{" not in page.text and "{%" not in page.text  # no placeholder is left
@@ -290,7 +290,7 @@ def test_the_downloads_are_the_files_themselves(summary, tmp_path):
 
 
 def test_a_file_too_large_for_the_page_is_only_named(summary, monkeypatch):
-    monkeypatch.setattr("paretoprune.report.page.MOST_BYTES", 10)
+    monkeypatch.setattr("paretoprune.report.page.MAX_BYTES", 10)
     text = render_html(summary)
     assert "<a download" not in text and "comparison.json: everything; too large" in text
 
