@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 
-from paretoprune.comparison.results import FrontPoint, ObjectiveInfo, Standing, Summary
+from paretoprune.comparison.results import FrontPoint, Standing
 
 MISSING = "-"
 """Stands where there is no value."""
@@ -87,14 +87,6 @@ def level_mark(point: FrontPoint) -> str:
     return LEVEL if point.separated is False else ""
 
 
-def reference_front(summary: Summary) -> str:
-    """The front that distances refer to: `the union front`, or an exhaustive one."""
-    if summary.reference is None:
-        return "the union front"
-    size = summary.reference.evaluations
-    return f"the front of {plain(summary.reference.name, 40)} ({size} configurations)"
-
-
 def schedule(keep: Sequence[float]) -> str:
     """A keep schedule in percent per layer: `100 100 50 50`; long ones with repeats."""
     return runs([f"{100 * share:.0f}" for share in keep])
@@ -140,38 +132,6 @@ def knob(value: float | int | str) -> str:
     return f"{value:.3g}" if isinstance(value, float) else plain(value, 40)
 
 
-def objective_title(objective: ObjectiveInfo) -> str:
-    """Name and unit of an objective; the unit alone where it contains the name."""
-    name, unit = plain(objective.name, 40), plain(objective.unit, 40)
-    if name in unit:
-        return unit
-    return f"{name} ({unit})" if unit else name
-
-
-def better(objective: ObjectiveInfo) -> str:
-    """Which way is better: `higher is better` or `lower is better`."""
-    return "higher is better" if objective.direction == "max" else "lower is better"
-
-
-def subject(summary: Summary) -> str:
-    """What was searched: `mini-llava (token-pruning with fastv)`, or the problem's name."""
-    problem = summary.problem
-    text = plain(problem.get("problem", "a problem"), 60)
-    if "pruner" in problem:
-        text += f" with {plain(problem['pruner'], 60)}"
-    return f"{plain(problem['model'], 60)} ({text})" if "model" in problem else text
-
-
-def cost_unit(summary: Summary) -> str:
-    """Unit of search cost; problems without a dense model charge in a unit of their own."""
-    return "dense-pass equivalents" if "dense_gflops" in summary.problem else "problem units"
-
-
-def has_heldout(summary: Summary) -> bool:
-    """Whether strategies are ranked by held-out front area."""
-    return any(row.heldout_area is not None for row in summary.standings)
-
-
 def counted(count: int, noun: str, plural: str = "") -> str:
     """A count with its noun: `1 study`, `2 studies`."""
     return f"{count} {noun if count == 1 else plural or f'{noun}s'}"
@@ -180,16 +140,6 @@ def counted(count: int, noun: str, plural: str = "") -> str:
 def listed(names: Sequence[str]) -> str:
     """Names as a sentence has them: `a, b and c`."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def seeds(summary: Summary) -> str:
-    """Number of seeds behind each mean: `mean over 2 seeds`."""
-    numbers = sorted({len(row.seeds) for row in summary.standings})
-    if not numbers or numbers == [1]:
-        return "one seed each"
-    if len(numbers) == 1:
-        return f"mean over {numbers[0]} seeds"
-    return f"mean over {numbers[0]} to {numbers[-1]} seeds"
 
 
 def span(layers: tuple[int, int]) -> str:

@@ -23,7 +23,7 @@ from paretoprune.comparison.results import Summary
 from paretoprune.errors import InvalidValueError, UnknownNameError
 from paretoprune.files import write_whole
 from paretoprune.frontier import Ranks
-from paretoprune.report import display, presets, series
+from paretoprune.report import display, glossary, presets, series
 from paretoprune.report.palette import look as look_of
 from paretoprune.report.plots import PALE
 from paretoprune.tasks.areas import Size, areas_of, unevenness
@@ -83,9 +83,9 @@ def front_figure(summary: Summary) -> Figure:
     """Fronts on the left, anytime curves on the right, one colour and marker per strategy."""
     figure = new_figure((11.0, 5.0))
     left, right = figure.subplots(1, 2)
-    figure.suptitle(safe(display.subject(summary)), fontsize="medium")
-    draw_fronts(left, summary)
-    draw_curves(right, summary)
+    figure.suptitle(safe(glossary.subject(summary)), fontsize="medium")
+    _draw_fronts(left, summary)
+    _draw_curves(right, summary)
     for panel in (left, right):
         dress(panel)
     handles, labels = left.get_legend_handles_labels()
@@ -99,7 +99,7 @@ def write_front_png(summary: Summary, file: Path) -> None:
     save_figure(front_figure(summary), file)
 
 
-def draw_fronts(panel: Panel, summary: Summary) -> None:
+def _draw_fronts(panel: Panel, summary: Summary) -> None:
     """Fronts of all strategies; every seed's points, the best seed's stairs, the union front."""
     axes = series.axes(summary)
     if axes is None or not summary.front:
@@ -113,7 +113,7 @@ def draw_fronts(panel: Panel, summary: Summary) -> None:
     if union:
         panel.plot(
             xs, ys, "o", markersize=10, markerfacecolor="none", markeredgecolor="#444444",
-            markeredgewidth=0.9, linestyle="none", label="union front", zorder=4,
+            markeredgewidth=0.9, linestyle="none", label=glossary.UNION_FRONT, zorder=4,
         )  # fmt: skip
     for front in series.front_series(summary, axes):
         look = front.look
@@ -145,7 +145,7 @@ def draw_fronts(panel: Panel, summary: Summary) -> None:
 
 def _draw_presets(panel: Panel, summary: Summary, axes: series.Axes) -> None:
     """Crosses for published presets, and the name of each method at its most expensive."""
-    label: str | None = "published presets"
+    label: str | None = glossary.PRESETS
     for method, points in presets.by_method(summary.presets).items():
         positions = [at for point in points if (at := axes.values(point)) is not None]
         if not positions:
@@ -161,7 +161,7 @@ def _draw_presets(panel: Panel, summary: Summary, axes: series.Axes) -> None:
         )  # fmt: skip
 
 
-def draw_curves(panel: Panel, summary: Summary) -> None:
+def _draw_curves(panel: Panel, summary: Summary) -> None:
     """Median hypervolume over search cost, with the range of the seeds."""
     bands = series.anytime_bands(summary)
     if not bands:
@@ -178,8 +178,8 @@ def draw_curves(panel: Panel, summary: Summary) -> None:
         )  # fmt: skip
     panel.set_title("Hypervolume over search cost, median and range of seeds", fontsize="medium")
     panel.set_xlim(left=0)
-    panel.set_xlabel(f"search cost ({display.cost_unit(summary)})")
-    panel.set_ylabel("hypervolume, search split")
+    panel.set_xlabel(glossary.search_cost(summary))
+    panel.set_ylabel(glossary.HYPERVOLUME)
 
 
 def _leave_empty(panel: Panel, title: str) -> None:
@@ -212,13 +212,13 @@ def write_figures(
     drawings: dict[str, Callable[[Panel, Summary], None]] = {}
     axes = series.axes(summary)
     if axes is not None and summary.front:
-        drawings["front"] = draw_fronts
+        drawings["front"] = _draw_fronts
         if series.attainment_surfaces(summary, axes):
-            drawings["attainment"] = draw_attainment
+            drawings["attainment"] = _draw_attainment
     if any(row.curve for row in summary.studies):
-        drawings["anytime"] = draw_curves
+        drawings["anytime"] = _draw_curves
     if series.scheduled_points(summary):
-        drawings["schedules"] = draw_schedules
+        drawings["schedules"] = _draw_schedules
     if not drawings:
         raise InvalidValueError(
             "the results have no front and no study, so there is nothing to draw"
@@ -251,7 +251,7 @@ def _paper_figure(draw: Callable[[Panel, Summary], None], summary: Summary, widt
     return figure
 
 
-def draw_attainment(panel: Panel, summary: Summary) -> None:
+def _draw_attainment(panel: Panel, summary: Summary) -> None:
     """Median (solid) and worst-case (dotted) attainment surfaces over seeds."""
     axes = series.axes(summary)
     if axes is None:
@@ -268,12 +268,12 @@ def draw_attainment(panel: Panel, summary: Summary) -> None:
     _label(panel, axes)
 
 
-def draw_schedules(panel: Panel, summary: Summary) -> None:
+def _draw_schedules(panel: Panel, summary: Summary) -> None:
     """The best front's keep schedules: layers along x, configurations by cost along y."""
     points = series.scheduled_points(summary)
     grid = np.array([point.keep for point in points], dtype=np.float64) * 100
     image = panel.imshow(grid, cmap="cividis", vmin=0, vmax=100, aspect="auto", origin="lower")
-    panel.set_xlabel("decoder layer, from 0")
+    panel.set_xlabel(glossary.LAYER)
     panel.set_ylabel("configuration, by cost")
     layers = grid.shape[1]
     panel.set_xticks(range(0, layers, 1 if layers <= 16 else 4))

@@ -1,16 +1,77 @@
-"""The glossary: what the terms of a report mean, in plain English; only those that it uses."""
+"""The glossary: words that several tables and figures use, and the meanings of a report's terms."""
 
 from __future__ import annotations
 
-from paretoprune.comparison.results import Summary
+from paretoprune.comparison.results import ObjectiveInfo, Summary
 from paretoprune.report import display
+
+NOT_SIGNIFICANT = "not significantly different"
+UNION_FRONT = "union front"
+PRESETS = "published presets"
+HYPERVOLUME = "hypervolume, search split"
+LAYER = "decoder layer, from 0"
+
+
+def search_cost(summary: Summary) -> str:
+    """Search cost with its unit, as the title of an axis."""
+    return f"search cost ({cost_unit(summary)})"
+
+
+def reference_front(summary: Summary) -> str:
+    """The front that distances refer to: `the union front`, or an exhaustive one."""
+    if summary.reference is None:
+        return "the union front"
+    size = summary.reference.evaluations
+    return f"the front of {display.plain(summary.reference.name, 40)} ({size} configurations)"
+
+
+def objective_title(objective: ObjectiveInfo) -> str:
+    """Name and unit of an objective; the unit alone where it contains the name."""
+    name, unit = display.plain(objective.name, 40), display.plain(objective.unit, 40)
+    if name in unit:
+        return unit
+    return f"{name} ({unit})" if unit else name
+
+
+def better(objective: ObjectiveInfo) -> str:
+    """Which way is better: `higher is better` or `lower is better`."""
+    return "higher is better" if objective.direction == "max" else "lower is better"
+
+
+def subject(summary: Summary) -> str:
+    """What was searched: `mini-llava (token-pruning with fastv)`, or the problem's name."""
+    problem = summary.problem
+    text = display.plain(problem.get("problem", "a problem"), 60)
+    if "pruner" in problem:
+        text += f" with {display.plain(problem['pruner'], 60)}"
+    return f"{display.plain(problem['model'], 60)} ({text})" if "model" in problem else text
+
+
+def cost_unit(summary: Summary) -> str:
+    """Unit of search cost; problems without a dense model charge in a unit of their own."""
+    return "dense-pass equivalents" if "dense_gflops" in summary.problem else "problem units"
+
+
+def has_heldout(summary: Summary) -> bool:
+    """Whether strategies are ranked by held-out front area."""
+    return any(row.heldout_area is not None for row in summary.standings)
+
+
+def seeds(summary: Summary) -> str:
+    """Number of seeds behind each mean: `mean over 2 seeds`."""
+    numbers = sorted({len(row.seeds) for row in summary.standings})
+    if not numbers or numbers == [1]:
+        return "one seed each"
+    if len(numbers) == 1:
+        return f"mean over {numbers[0]} seeds"
+    return f"mean over {numbers[0]} to {numbers[-1]} seeds"
 
 
 def terms(summary: Summary) -> dict[str, str]:
     """Meanings by term, in reading order."""
     meanings: dict[str, str] = {}
     dense = "dense_gflops" in summary.problem
-    if display.has_heldout(summary):
+    if has_heldout(summary):
         budgets = (
             "compute budgets, from a twentieth to all of the dense compute"
             if dense
@@ -53,7 +114,7 @@ def terms(summary: Summary) -> dict[str, str]:
         ("the union front: the non-dominated points of all studies together", "; they depend on "
          "who takes part")
         if summary.reference is None
-        else (f"{display.reference_front(summary)}, which no search chose", "")
+        else (f"{reference_front(summary)}, which no search chose", "")
     )  # fmt: skip
     meanings["IGD+, epsilon, Hausdorff"] = (
         f"Distances to {reference}. IGD+ is the mean shortfall, epsilon the worst one, Hausdorff "

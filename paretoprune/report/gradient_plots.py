@@ -40,7 +40,7 @@ def gradient_plots(gradients: Gradients | None) -> dict[str, Spec]:
     plots: dict[str, Spec] = {}
     for number, study in enumerate(shown_studies(gradients)):
         if study.points:
-            plots[f"plot-gap-{number}"] = gap_plot(study)
+            plots[f"plot-gap-{number}"] = _gap_plot(study)
         if not study.rounds:
             continue
         divergence = [row.divergence for row in study.rounds]
@@ -51,7 +51,7 @@ def gradient_plots(gradients: Gradients | None) -> dict[str, Spec]:
             ("multiplier", lambda row: row.multiplier, "multiplier"),
             ("kept", lambda row: row.kept, "mean keep ratio"),
         ):
-            plots[f"plot-{name}-{number}"] = per_budget(study, values, title)
+            plots[f"plot-{name}-{number}"] = _per_budget(study, values, title)
     return plots
 
 
@@ -59,7 +59,7 @@ def gradient_plots(gradients: Gradients | None) -> dict[str, Spec]:
 
 
 @dataclass(frozen=True)
-class GapSeries:
+class _GapSeries:
     """Points of the gap's figure under a name, with a marker."""
 
     name: str
@@ -68,25 +68,25 @@ class GapSeries:
     score: list[float]
 
 
-def gap_series(study: GradientStudy) -> list[GapSeries]:
+def _gap_series(study: GradientStudy) -> list[_GapSeries]:
     """Returned configurations as the search saw them and as they are, and grid points near them."""
     soft, hard = [p.soft for p in study.points], [p.hard for p in study.points]
     grid = [point.grid for point in study.points if point.grid is not None]
     parts = [
-        GapSeries(
+        _GapSeries(
             "relaxed, as searched", "open", [p.compute for p in soft], [p.score for p in soft]
         ),
-        GapSeries(
+        _GapSeries(
             "rounded, really pruned", "filled", [p.compute for p in hard], [p.score for p in hard]
         ),
-        GapSeries(
+        _GapSeries(
             "nearest grid point", "cross", [g.compute for g in grid], [g.score for g in grid]
         ),
     ]
     return [part for part in parts if part.compute]
 
 
-def gap_plot(study: GradientStudy) -> Spec:
+def _gap_plot(study: GradientStudy) -> Spec:
     """Each returned configuration twice: as the search saw it, joined to what it is."""
     xs: list[float | None] = []
     ys: list[float | None] = []
@@ -101,18 +101,18 @@ def gap_plot(study: GradientStudy) -> Spec:
         "filled": {"symbol": "circle", "size": 9, "color": colour},
         "cross": {"symbol": "x-thin-open", "size": 8, "color": GREY},
     }
-    texts = hovering([hover(point) for point in study.points])
+    texts = hovering([_hover(point) for point in study.points])
     traces = [
         scatter(part.name, "markers", part.compute, part.score, marker=markers[part.marker])
         | ({"hoverinfo": "skip"} if part.marker == "cross" else texts)
-        for part in gap_series(study)
+        for part in _gap_series(study)
     ]
     return figure(
         [joints, *traces], "relative compute u, search split", "relative score q, search split"
     )
 
 
-def hover(point: GapPoint) -> str:
+def _hover(point: GapPoint) -> str:
     """Score and compute of a point, and its keep ratios, before and after rounding."""
     lines = [
         f"relaxed: score {display.number(point.soft.score)}, compute "
@@ -146,7 +146,7 @@ def gap_figure(gradients: Gradients) -> Figure:
                 [point.soft.compute, point.hard.compute], [point.soft.score, point.hard.score],
                 color="#999999", linewidth=0.9, zorder=1,
             )  # fmt: skip
-        for part in gap_series(study):
+        for part in _gap_series(study):
             style = {"linestyle": "none", "label": part.name} | markers[part.marker]
             panel.plot(part.compute, part.score, **style)
         title = f"{display.plain(study.label, 40)}, seed {study.seed}"
@@ -171,7 +171,7 @@ def write_gap_png(gradients: Gradients, file: Path) -> None:
 # --- curves over search cost
 
 
-def per_budget(
+def _per_budget(
     study: GradientStudy, values: Callable[[RoundRow], Sequence[float]], title: str
 ) -> Spec:
     """One line per drawn budget, or a single one where there is one value for all."""

@@ -109,12 +109,12 @@ def print_gap(console: Console, gradients: Gradients, note: str = "") -> None:
         show(console, gap_table(study, gridded=gridded).rich())
         show(console, Text(gap_sentence(study), style="bold"))
         console.print()
-    show(console, explanation(gridded), *warnings_of(gradients.studies))
+    show(console, explanation(gridded), *_warnings_of(gradients.studies))
     if note:
         show(console, note)
 
 
-def warnings_of(studies: Sequence[GradientStudy]) -> list[str]:
+def _warnings_of(studies: Sequence[GradientStudy]) -> list[str]:
     """Warnings of all studies, each with the study it belongs to."""
     return [
         display.plain(f"{study.label}, seed {study.seed}: {cause}.", 500)
@@ -142,7 +142,7 @@ def gradient_sections(gradients: Gradients | None, plotted: Collection[str]) -> 
             alt = f"Line plot over search cost of {len(study.rounds)} rounds: {caption}"
             who = f"{display.plain(study.label)}, seed {study.seed}"
             sections.append(Section(f"{title} of {who}", [Plot(plot, alt, caption)]))
-    warnings = warnings_of(gradients.studies)
+    warnings = _warnings_of(gradients.studies)
     if warnings:
         sections.append(Section("Warnings of the gradient searches", [Listing(warnings)]))
     return sections

@@ -17,7 +17,7 @@ from paretoprune.comparison.gradients import Gradients
 from paretoprune.comparison.results import FRONT_NAME, SUMMARY_NAME, Summary, front_csv
 from paretoprune.compression.kept import Examples
 from paretoprune.files import write_whole
-from paretoprune.report import display, series
+from paretoprune.report import display, glossary, series
 from paretoprune.report.budgets import budget_sentences, budgets_table, kept_budgets
 from paretoprune.report.display import LEVEL
 from paretoprune.report.front import best_front_table
@@ -72,12 +72,12 @@ def render_html(
     ]
     budget = summary.settings.get("budget")
     if isinstance(budget, int | float):
-        about.append(f"{display.amount(float(budget))} {display.cost_unit(summary)} per study")
+        about.append(f"{display.amount(float(budget))} {glossary.cost_unit(summary)} per study")
     if summary.standings:
-        about.append(display.seeds(summary))
+        about.append(glossary.seeds(summary))
     strategies = display.counted(len(summary.standings), "search strategy", "search strategies")
     return render_page(
-        f"{strategies} compared on {display.subject(summary)}",
+        f"{strategies} compared on {glossary.subject(summary)}",
         finding(summary),
         " · ".join(about),
         [

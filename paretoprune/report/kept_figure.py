@@ -94,11 +94,11 @@ def write_kept_figure(example: Example, file: Path, layers: Layers = None) -> No
 
     Raises `InvalidValueError` for another suffix and `BrokenFileError` where writing fails.
     """
-    kind = format_of(file)
+    kind = _format_of(file)
     save_figure(kept_figure(example, layers), file, DPI, kind)
 
 
-def format_of(file: Path) -> str:
+def _format_of(file: Path) -> str:
     """`png`, `svg` or `pdf` by suffix; raises `InvalidValueError` for others."""
     kind = file.suffix.lower().removeprefix(".")
     if kind not in FORMATS:
@@ -114,7 +114,7 @@ def check_file(file: Path) -> Path:
     Raises `InvalidValueError` for a suffix that is none of `FORMATS`, and `BrokenFileError` where
     the folder is missing or the file is a folder.
     """
-    format_of(file)
+    _format_of(file)
     if file.is_dir():
         raise BrokenFileError(f"cannot write {file}: it is a folder")
     if not file.parent.is_dir():

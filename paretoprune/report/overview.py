@@ -15,7 +15,7 @@ from paretoprune.comparison.sweep import CaseRecord, Matrix, read_matrix, read_s
 from paretoprune.errors import BrokenFileError, InvalidValueError
 from paretoprune.files import write_whole
 from paretoprune.frontier import Ranks, rank_over_problems
-from paretoprune.report import HTML_NAME, display
+from paretoprune.report import HTML_NAME, display, glossary
 from paretoprune.report.page import Section, render_page
 from paretoprune.report.table import Column, Table, escaped, show
 
@@ -24,7 +24,7 @@ OVERVIEW_TABLE = "overview.md"
 
 
 @dataclass(frozen=True)
-class Overall:
+class _Overall:
     """A strategy over all comparisons it took part in; the area where all have held-out data."""
 
     label: str
@@ -34,7 +34,7 @@ class Overall:
     heldout_area: float | None
 
 
-def overall(summaries: Mapping[str, Summary]) -> list[Overall]:
+def _overall(summaries: Mapping[str, Summary]) -> list[_Overall]:
     """Strategies by mean rank, best first."""
     standings_of: dict[str, list[Standing]] = {}
     for summary in summaries.values():
@@ -44,7 +44,7 @@ def overall(summaries: Mapping[str, Summary]) -> list[Overall]:
     for label, standings in standings_of.items():
         areas = [s.heldout_area for s in standings if s.heldout_area is not None]
         rows.append(
-            Overall(
+            _Overall(
                 label,
                 len(standings),
                 sum(s.rank == 1 for s in standings),
@@ -115,7 +115,7 @@ def _tables(matrix: Matrix, summaries: Mapping[str, Summary]) -> list[Table]:
     )  # fmt: skip
     if not summaries:
         return [comparisons]
-    rows = overall(summaries)
+    rows = _overall(summaries)
     strategies = Table(
         "Strategies over all comparisons",
         [
@@ -147,7 +147,7 @@ def _best_of_case(case: CaseRecord, summary: Summary | None) -> tuple[str, str, 
 
 
 def _finding(matrix: Matrix, summaries: Mapping[str, Summary]) -> str:
-    rows = overall(summaries)
+    rows = _overall(summaries)
     finished = f"{len(summaries)} of {len(matrix.cases)} comparisons are finished."
     if not rows:
         return finished
@@ -224,8 +224,8 @@ def ranks_sentence(ranked: RankedProblems) -> str:
     sentence = (
         f"Ranked by {ranked.criterion} on {ranks.problems} problems. Friedman test: p "
         f"{display.p_value(ranks.p_value)}. Mean ranks that differ by less than "
-        f"{display.number(ranks.critical_difference, 2)} (Nemenyi, 95 %) are not significantly "
-        "different"
+        f"{display.number(ranks.critical_difference, 2)} (Nemenyi, 95 %) are "
+        f"{glossary.NOT_SIGNIFICANT}"
     )
     if not ranks.groups:
         return f"{sentence}: all differ by more."

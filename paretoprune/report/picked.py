@@ -10,7 +10,7 @@ from rich.text import Text
 
 from paretoprune.comparison.results import Sensitivity, Summary
 from paretoprune.comparison.selection import Pick
-from paretoprune.report import display
+from paretoprune.report import display, glossary
 from paretoprune.report.table import Column, Table, show
 
 IMPORTANCE = (
@@ -30,7 +30,7 @@ def print_pick(console: Console, summary: Summary, chosen: Pick, file: Path) -> 
     objectives = Table(
         "Objectives",
         [
-            Column("objective", [display.objective_title(o) for o in summary.objectives], "text"),
+            Column("objective", [glossary.objective_title(o) for o in summary.objectives], "text"),
             Column("search", search),
             Column("held-out", heldout),
         ],

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from paretoprune.comparison.results import FrontPoint, PresetPoint, Summary
-from paretoprune.report import display, presets, series
+from paretoprune.report import display, glossary, presets, series
 from paretoprune.report.palette import Look
 
 Spec = dict[str, Any]
@@ -26,12 +26,12 @@ def plots(summary: Summary) -> dict[str, Spec]:
     """All plots that the summary has data for, by the id of their element on the page."""
     further = enumerate(series.further_axes(summary), start=3)
     specs = {
-        "plot-front": front_plot(summary, series.axes(summary)),
-        **{f"plot-front-{number}": front_plot(summary, axes) for number, axes in further},
-        "plot-curves": curves_plot(summary),
-        "plot-attainment": attainment_plot(summary),
-        "plot-schedules": schedules_plot(summary),
-        "plot-parts": parts_plot(summary),
+        "plot-front": _front_plot(summary, series.axes(summary)),
+        **{f"plot-front-{number}": _front_plot(summary, axes) for number, axes in further},
+        "plot-curves": _curves_plot(summary),
+        "plot-attainment": _attainment_plot(summary),
+        "plot-schedules": _schedules_plot(summary),
+        "plot-parts": _parts_plot(summary),
     }
     return {name: spec for name, spec in specs.items() if spec is not None}
 
@@ -59,7 +59,7 @@ def figure(traces: list[Spec], x_title: str, y_title: str, **layout: Any) -> Spe
     }
 
 
-def front_plot(summary: Summary, axes: series.Axes | None) -> Spec | None:
+def _front_plot(summary: Summary, axes: series.Axes | None) -> Spec | None:
     """Fronts of all strategies: every seed's points, the best seed's stairs, the union front."""
     if axes is None or not summary.front:
         return None
@@ -72,7 +72,7 @@ def front_plot(summary: Summary, axes: series.Axes | None) -> Spec | None:
         line = {"shape": step, "width": 7, "color": "rgba(128,128,128,0.3)"}
         xs, ys = [x for _, x, _ in union], [y for _, _, y in union]
         traces.append(
-            scatter("union front", joined, xs, ys, line=line, marker=ring, hoverinfo="skip")
+            scatter(glossary.UNION_FRONT, joined, xs, ys, line=line, marker=ring, hoverinfo="skip")
         )
     for number, front in enumerate(series.front_series(summary, axes)):
         line = {"shape": step, "width": 1.8, "color": front.look.colour}
@@ -96,10 +96,10 @@ def front_plot(summary: Summary, axes: series.Axes | None) -> Spec | None:
     if placed:
         traces.append(
             scatter(
-                "published presets", "markers", [x for _, (x, _) in placed],
+                glossary.PRESETS, "markers", [x for _, (x, _) in placed],
                 [y for _, (_, y) in placed],
                 marker={"symbol": "x", "size": 8, "color": "rgba(128,128,128,1)"},
-                **hovering([preset_hover(point, summary) for point, _ in placed]),
+                **hovering([_preset_hover(point, summary) for point, _ in placed]),
             )
         )  # fmt: skip
     drawn = figure(traces, axes.label(axes.x), axes.label(axes.y))
@@ -133,7 +133,7 @@ def hover(point: FrontPoint, summary: Summary) -> str:
     return _joined(lines)
 
 
-def preset_hover(point: PresetPoint, summary: Summary) -> str:
+def _preset_hover(point: PresetPoint, summary: Summary) -> str:
     """A preset's names, source, configuration, and the found front's gain."""
     lines = [f"<b>{escaped(_folded(' '.join(presets.names(point))))}</b>"]
     lines.append(escaped(_folded(display.plain(point.about[0] if point.about else "", 200))))
@@ -158,7 +158,7 @@ def _objectives(point: FrontPoint | PresetPoint, summary: Summary) -> list[str]:
     return lines
 
 
-def curves_plot(summary: Summary) -> Spec | None:
+def _curves_plot(summary: Summary) -> Spec | None:
     """Median hypervolume over search cost, with the range of the seeds."""
     traces: list[Spec] = []
     for label, look, band in series.anytime_bands(summary):
@@ -190,11 +190,11 @@ def curves_plot(summary: Summary) -> Spec | None:
         )  # fmt: skip
     if not traces:
         return None
-    cost = f"search cost ({display.cost_unit(summary)})"
-    return figure(traces, cost, "hypervolume, search split", x_axis={"rangemode": "tozero"})
+    cost = glossary.search_cost(summary)
+    return figure(traces, cost, glossary.HYPERVOLUME, x_axis={"rangemode": "tozero"})
 
 
-def attainment_plot(summary: Summary) -> Spec | None:
+def _attainment_plot(summary: Summary) -> Spec | None:
     """Median (solid) and worst-case (dotted) attainment surface of each strategy's seeds.
 
     With three objectives also the median within a limit of the third (dashed).
@@ -232,7 +232,7 @@ def attainment_plot(summary: Summary) -> Spec | None:
     return figure(traces, axes.label(axes.x), axes.label(axes.y)) if traces else None
 
 
-def schedules_plot(summary: Summary) -> Spec | None:
+def _schedules_plot(summary: Summary) -> Spec | None:
     """The best front's keep schedules: one line per point, one column per layer."""
     points = series.scheduled_points(summary)
     if not points:
@@ -248,7 +248,7 @@ def schedules_plot(summary: Summary) -> Spec | None:
     rows = list(range(len(points)))
     heat = _heat_map(percent, list(range(layers)), rows, texts, "kept, %")
     layout = {
-        "xaxis": {"title": {"text": "decoder layer, from 0"}, "dtick": 1 if layers <= 16 else 4},
+        "xaxis": {"title": {"text": glossary.LAYER}, "dtick": 1 if layers <= 16 else 4},
         "yaxis": {"tickvals": rows, "ticktext": names, "title": {"text": ""}},
         "yaxis_narrow": {"ticktext": [str(row + 1) for row in rows], "title": {"text": "point"}},
         "height": min(1400, 150 + 22 * len(points)),
@@ -256,7 +256,7 @@ def schedules_plot(summary: Summary) -> Spec | None:
     return {"data": [heat], "layout": layout}
 
 
-def parts_plot(summary: Summary) -> Spec | None:
+def _parts_plot(summary: Summary) -> Spec | None:
     """Scores per question family along the best front: one line per family, a column per point."""
     points = [point for point in summary.front_of_best() if point.parts]
     if not points:

@@ -20,7 +20,7 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
-from paretoprune.report import display
+from paretoprune.report import display, glossary
 from paretoprune.report.table import show
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ SPEED_SECONDS = 3600.0
 """Time over which a phase's speed is taken: a study's asks differ by more than a second."""
 ELAPSED_WIDTH = 60
 """Columns that the time elapsed needs; the time left is always there."""
-HELDOUT, PRESETS = "held-out evaluation", "published presets"
+HELDOUT = "held-out evaluation"
 
 
 class SearchProgress:
@@ -90,7 +90,7 @@ class SearchProgress:
     def _begin(self, report: Report) -> None:
         """Show the bar, or print the line, of a phase after the search."""
         self._phase = report.phase
-        name = PRESETS if report.phase == "presets" else HELDOUT
+        name = glossary.PRESETS if report.phase == "presets" else HELDOUT
         self._bars.update(self._studies, visible=False)
         self._bars.reset(self._study, description=name, total=report.total)
         if self._live is None:
@@ -117,7 +117,7 @@ class SearchProgress:
         else:
             self._bars.update(self._study, total=report.total, completed=report.done)
             held_out = "configurations on held-out data"
-            what = PRESETS if report.phase == "presets" else held_out
+            what = glossary.PRESETS if report.phase == "presets" else held_out
             self._status.plain = f"evaluating {report.total} {what}"
 
 

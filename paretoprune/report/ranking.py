@@ -9,14 +9,13 @@ from dataclasses import replace
 from rich.cells import cell_len
 
 from paretoprune.comparison.results import FrontPoint, ObjectiveInfo, PairRow, Standing, Summary
-from paretoprune.report import display
+from paretoprune.report import display, glossary
 from paretoprune.report.display import LEVEL, MISSING
 from paretoprune.report.palette import looks
 from paretoprune.report.table import GAP, Column, Table, escaped
 
 MIN_LABEL = 10
 """Characters for labels on a terminal, at least."""
-NOT_SIGNIFICANT = "not significantly different"
 ORDER = (
     "rank", "strategy", "area", "verdict", "hypervolume", "igd", "front", "evaluations", "cost",
     "computed", "seconds", "space",
@@ -53,8 +52,8 @@ def columns(summary: Summary) -> dict[str, Column]:
         ),
         "verdict": Column(
             "vs best", [LEVEL if row.separated is False else "" for row in rows], "text", head="",
-            meaning=f"{LEVEL}: {NOT_SIGNIFICANT} from the best by the paired difference, corrected "
-            "for all pairs",
+            meaning=f"{LEVEL}: {glossary.NOT_SIGNIFICANT} from the best by the paired difference, "
+            "corrected for all pairs",
         ),
         "hypervolume": Column(
             "hypervolume", numbers(lambda row: row.hypervolume), head="HV",
@@ -94,7 +93,7 @@ def columns(summary: Summary) -> dict[str, Column]:
 
 def _empty(summary: Summary) -> set[str]:
     """Columns without any content."""
-    empty = set() if display.has_heldout(summary) else {"area"}
+    empty = set() if glossary.has_heldout(summary) else {"area"}
     return empty if _has_level(summary) else empty | {"verdict"}
 
 
@@ -121,7 +120,7 @@ def narrow_ranking_table(summary: Summary, width: int) -> Table:
     def left_for_labels(shown: set[str]) -> int:
         return width - sum(made[name].terminal_width for name in shown - {"strategy"})
 
-    shown = {"rank", "strategy", "area" if display.has_heldout(summary) else "hypervolume"}
+    shown = {"rank", "strategy", "area" if glossary.has_heldout(summary) else "hypervolume"}
     if _has_level(summary):
         shown.add("verdict")
     for name in BY_IMPORTANCE:
@@ -169,8 +168,8 @@ def explanation(summary: Summary) -> str:
     """Terms and units of the table with full titles, and the number of seeds."""
     return (
         f"{_criterion(summary)} Hypervolume: on the search split. IGD+: mean shortfall from "
-        f"{display.reference_front(summary)}. Search cost and computed cost in "
-        f"{display.cost_unit(summary)}. {display.seeds(summary).capitalize()}."
+        f"{glossary.reference_front(summary)}. Search cost and computed cost in "
+        f"{glossary.cost_unit(summary)}. {glossary.seeds(summary).capitalize()}."
     )
 
 
@@ -179,18 +178,18 @@ def _short_explanation(summary: Summary, shown: set[str]) -> str:
     if "hypervolume" in shown:
         parts.append("HV: hypervolume (search).")
     if "cost" in shown:
-        parts.append(f"Cost: {display.cost_unit(summary)}.")
+        parts.append(f"Cost: {glossary.cost_unit(summary)}.")
     if "computed" in shown:
         parts.append("Comp: computed after sharing.")
-    return " ".join([*parts, f"{display.seeds(summary).capitalize()}."])
+    return " ".join([*parts, f"{glossary.seeds(summary).capitalize()}."])
 
 
 def _criterion(summary: Summary) -> str:
-    if not display.has_heldout(summary):
+    if not glossary.has_heldout(summary):
         if summary.heldout_problem is not None:
             return "More than two objectives: ranked by hypervolume."
         return "No held-out data: ranked by hypervolume."
-    level = f"; {LEVEL} {NOT_SIGNIFICANT} from the best" if _has_level(summary) else ""
+    level = f"; {LEVEL} {glossary.NOT_SIGNIFICANT} from the best" if _has_level(summary) else ""
     return f"Held-out area: mean score over 20 budgets [95 %]{level}."
 
 
@@ -248,7 +247,7 @@ def finding(summary: Summary) -> str:
     worse = [display.plain(row.label) for row in others if row.separated]
     verdict = ""
     if level:
-        verdict = f"; {NOT_SIGNIFICANT} from {display.listed(level)}"
+        verdict = f"; {glossary.NOT_SIGNIFICANT} from {display.listed(level)}"
     if worse:
         every = "the others" if level else "every other strategy"
         names = every if len(worse) > 1 else display.listed(worse)

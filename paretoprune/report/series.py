@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from paretoprune import frontier
 from paretoprune.comparison.results import FrontPoint, ObjectiveInfo, PresetPoint, StudyRow, Summary
-from paretoprune.report import display
+from paretoprune.report import display, glossary
 from paretoprune.report.palette import Look, looks
 
 
@@ -50,7 +50,7 @@ class Axes:
 
     def label(self, objective: ObjectiveInfo) -> str:
         """Label of an axis."""
-        return f"{display.objective_title(objective)}, {display.better(objective)}"
+        return f"{glossary.objective_title(objective)}, {glossary.better(objective)}"
 
 
 def axes(summary: Summary) -> Axes | None:
