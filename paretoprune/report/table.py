@@ -87,10 +87,11 @@ class Table:
             padding=(0, GAP - 1, 0, 0),
         )
         for column in self.columns:
+            heading = Text(column.terminal_heading)
             if column.kind == "number":
-                drawn.add_column(column.terminal_heading, justify="right", no_wrap=True)
+                drawn.add_column(heading, justify="right", no_wrap=True)
             else:
-                drawn.add_column(column.terminal_heading, overflow="fold", width=column.width)
+                drawn.add_column(heading, overflow="fold", width=column.width)
         for number, row in enumerate(self.rows):
             drawn.add_row(*map(Text, row), style="bold" if number in self.bold else None)
         return drawn
