@@ -18,21 +18,12 @@ CLEARLY = 2.0
 
 @dataclass(frozen=True)
 class KeptBudget:
-    """A policy's target and achieved relative compute u, a mean over samples with its error.
+    """A policy's target and achieved relative compute u, a mean over samples with its error."""
 
-    `spread` is the standard deviation of single samples' compute, from `lowest` to `highest`;
-    `deciding` is the policy's own cost, as a share of the dense model's compute.
-    """
-
-    label: str
-    seed: int
+    point: FrontPoint
     target: float
     achieved: float
     error: float
-    spread: float
-    lowest: float
-    highest: float
-    deciding: float
 
     @property
     def over(self) -> float:
@@ -46,16 +37,10 @@ def kept_budgets(points: Sequence[FrontPoint]) -> list[KeptBudget]:
     for point in points:
         values = point.search if point.heldout is None else point.heldout
         errors = point.search_error if point.heldout is None else point.heldout_error
-        metrics = point.metrics
-        if point.policy is None or BUDGET not in metrics or COMPUTE not in values:
+        if point.policy is None or BUDGET not in point.metrics or COMPUTE not in values:
             continue
-        budgets.append(
-            KeptBudget(
-                point.label, point.seed, metrics[BUDGET], values[COMPUTE],
-                errors.get(COMPUTE, 0.0), metrics["compute_spread"], metrics["compute_lowest"],
-                metrics["compute_highest"], metrics["deciding"],
-            )
-        )  # fmt: skip
+        target, error = point.metrics[BUDGET], errors.get(COMPUTE, 0.0)
+        budgets.append(KeptBudget(point, target, values[COMPUTE], error))
     return sorted(budgets, key=lambda kept: (kept.target, kept.achieved))
 
 
@@ -63,7 +48,7 @@ def budget_sentences(summary: Summary) -> list[str]:
     """One sentence per strategy with policies on its fronts."""
     by_label: dict[str, list[KeptBudget]] = {point.label: [] for point in summary.front}
     for budget in kept_budgets(summary.front):
-        by_label[budget.label].append(budget)
+        by_label[budget.point.label].append(budget)
     data = "held-out" if any(p.heldout is not None for p in summary.front) else "search"
     return [_sentence(label, budgets, data) for label, budgets in by_label.items() if budgets]
 
@@ -71,8 +56,8 @@ def budget_sentences(summary: Summary) -> list[str]:
 def _sentence(label: str, kept: Sequence[KeptBudget], data: str) -> str:
     over = np.array([k.over for k in kept])
     clearly = sum(k.over > CLEARLY * k.error for k in kept)
-    spread = float(np.mean([k.spread for k in kept]))
-    deciding = max(k.deciding for k in kept)
+    spread = np.mean([k.point.metrics["compute_spread"] for k in kept])
+    deciding = max(k.point.metrics["deciding"] for k in kept)
     above = "none is" if not clearly else f"{clearly} {'is' if clearly == 1 else 'are'}"
     policies = display.counted(len(kept), "policy", "policies")
     return (
@@ -88,23 +73,24 @@ def budgets_table(budgets: Sequence[KeptBudget]) -> Table:
     achieved = [
         display.with_error({COMPUTE: k.achieved}, {COMPUTE: k.error}, COMPUTE) for k in budgets
     ]
+
+    def metric(name: str) -> list[str]:
+        return [display.number(k.point.metrics[name]) for k in budgets]
+
+    deciding = [f"{100 * k.point.metrics['deciding']:.2g}" for k in budgets]
     return Table(
         "Mean budgets",
         [
-            Column("strategy", [display.plain(k.label) for k in budgets], "wide"),
-            Column("seed", [str(k.seed) for k in budgets]),
-            Column(
-                "target", [display.number(k.target) for k in budgets],
-                meaning="mean relative compute",
-            ),
+            Column("strategy", [display.plain(k.point.label) for k in budgets], "wide"),
+            Column("seed", [str(k.point.seed) for k in budgets]),
+            Column("target", metric(BUDGET), meaning="mean relative compute"),
             Column("achieved", achieved),
             Column("over", [f"{k.over:+.3f}" for k in budgets], meaning="achieved minus target"),
             Column(
-                "spread", [display.number(k.spread) for k in budgets],
-                meaning="standard deviation of single samples",
+                "spread", metric("compute_spread"), meaning="standard deviation of single samples"
             ),
-            Column("lowest sample", [display.number(k.lowest) for k in budgets]),
-            Column("highest sample", [display.number(k.highest) for k in budgets]),
-            Column("deciding", [f"{100 * k.deciding:.2g}" for k in budgets], unit="% of dense"),
+            Column("lowest sample", metric("compute_lowest")),
+            Column("highest sample", metric("compute_highest")),
+            Column("deciding", deciding, unit="% of dense"),
         ],
-    )  # fmt: skip
+    )

@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from matplotlib.figure import Figure
 
-from paretoprune.comparison.gradients import GapPoint, Gradients, GradientStudy, RoundRow
+from paretoprune.comparison.gradients import (
+    Figures,
+    GapPoint,
+    Gradients,
+    GradientStudy,
+    GridPoint,
+    RoundRow,
+)
 from paretoprune.report import display
 from paretoprune.report.figures import dress, new_figure, safe, save_figure
 from paretoprune.report.palette import COLOURS, look
@@ -58,32 +64,19 @@ def gradient_plots(gradients: Gradients | None) -> dict[str, Spec]:
 # --- the relaxation gap
 
 
-@dataclass(frozen=True)
-class _GapSeries:
-    """Points of the gap's figure under a name, with a marker."""
-
-    name: str
-    marker: Literal["open", "filled", "cross"]
-    compute: list[float]
-    score: list[float]
+GapPart = tuple[Literal["open", "filled", "cross"], str, Sequence[Figures | GridPoint]]
+"""A marker of the gap's figure, its meaning, and the points that it marks."""
 
 
-def _gap_series(study: GradientStudy) -> list[_GapSeries]:
+def _gap_parts(study: GradientStudy) -> list[GapPart]:
     """Returned configurations as the search saw them and as they are, and grid points near them."""
-    soft, hard = [p.soft for p in study.points], [p.hard for p in study.points]
     grid = [point.grid for point in study.points if point.grid is not None]
-    parts = [
-        _GapSeries(
-            "relaxed, as searched", "open", [p.compute for p in soft], [p.score for p in soft]
-        ),
-        _GapSeries(
-            "rounded, really pruned", "filled", [p.compute for p in hard], [p.score for p in hard]
-        ),
-        _GapSeries(
-            "nearest grid point", "cross", [g.compute for g in grid], [g.score for g in grid]
-        ),
+    parts: list[GapPart] = [
+        ("open", "relaxed, as searched", [point.soft for point in study.points]),
+        ("filled", "rounded, really pruned", [point.hard for point in study.points]),
+        ("cross", "nearest grid point", grid),
     ]
-    return [part for part in parts if part.compute]
+    return [part for part in parts if part[2]]
 
 
 def _gap_plot(study: GradientStudy) -> Spec:
@@ -103,10 +96,12 @@ def _gap_plot(study: GradientStudy) -> Spec:
     }
     texts = hovering([_hover(point) for point in study.points])
     traces = [
-        scatter(part.name, "markers", part.compute, part.score, marker=markers[part.marker])
-        | ({"hoverinfo": "skip"} if part.marker == "cross" else texts)
-        for part in _gap_series(study)
-    ]
+        scatter(
+            name, "markers", [p.compute for p in points], [p.score for p in points],
+            marker=markers[marker], **({"hoverinfo": "skip"} if marker == "cross" else texts),
+        )
+        for marker, name, points in _gap_parts(study)
+    ]  # fmt: skip
     return figure(
         [joints, *traces], "relative compute u, search split", "relative score q, search split"
     )
@@ -146,9 +141,9 @@ def gap_figure(gradients: Gradients) -> Figure:
                 [point.soft.compute, point.hard.compute], [point.soft.score, point.hard.score],
                 color="#999999", linewidth=0.9, zorder=1,
             )  # fmt: skip
-        for part in _gap_series(study):
-            style = {"linestyle": "none", "label": part.name} | markers[part.marker]
-            panel.plot(part.compute, part.score, **style)
+        for marker, name, points in _gap_parts(study):
+            style = {"linestyle": "none", "label": name} | markers[marker]
+            panel.plot([p.compute for p in points], [p.score for p in points], **style)
         title = f"{display.plain(study.label, 40)}, seed {study.seed}"
         panel.set_title(safe(title), fontsize="medium")
         panel.set_xlabel("relative compute u")
