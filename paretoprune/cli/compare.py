@@ -179,7 +179,7 @@ def _plan(name: str, model: str, **options: Any) -> None:
     """Plan a gradient step of the strategy `name`."""
     from paretoprune.compression.step_plan import plan_step
     from paretoprune.errors import UnsupportedError
-    from paretoprune.report.step_plan import print_plan
+    from paretoprune.report.model import print_plan
     from paretoprune.search.gradient.base import GradientStrategy
     from paretoprune.search.hybrid import Hybrid
     from paretoprune.search.specs import StrategySpec

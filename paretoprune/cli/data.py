@@ -28,7 +28,7 @@ def areas(
     ] = None,
 ) -> None:
     """Draw the areas of calibration pictures, as they are and equalised (areas=uniform)."""
-    from paretoprune.report.areas_figure import write_areas_png
+    from paretoprune.report.figures import write_areas_png
     from paretoprune.tasks.areas import equalised, unevenness
     from paretoprune.tasks.calibration.base import Calibration
     from paretoprune.tasks.load import load_task

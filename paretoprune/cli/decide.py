@@ -67,7 +67,7 @@ def card(
     schedule: Annotated[Path, typer.Argument(help="Schedule file (JSON), as a search writes it.")],
 ) -> None:
     """Print a model-card section for a saved schedule, in GitHub-flavoured Markdown."""
-    from paretoprune.report.card import card_markdown
+    from paretoprune.report.schedule import card_markdown
     from paretoprune.schedules.files import read_schedule
 
     typer.echo(card_markdown(read_schedule(schedule), schedule.name), nl=False)

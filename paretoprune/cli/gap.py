@@ -33,8 +33,8 @@ def gap(
     from paretoprune.comparison.results import read_summary
     from paretoprune.errors import UnsupportedError
     from paretoprune.report import GAP_NAME
-    from paretoprune.report.gap_figure import write_gap_png
-    from paretoprune.report.gap_table import print_gap
+    from paretoprune.report.gradient_plots import write_gap_png
+    from paretoprune.report.gradients import print_gap
 
     console = new_console()
     summary = read_summary(results)

@@ -26,7 +26,7 @@ def check_model(
     """Check that a model can be pruned: its own logits, knobs, dimensions, the cost of dense."""
     without_library_bars()
     from paretoprune.deploy.model_check import check_model as run
-    from paretoprune.report.model_check import print_model_check
+    from paretoprune.report.model import print_model_check
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the check itself prints the note

@@ -55,7 +55,7 @@ def figures(
     """Draw the figures of a results folder for a paper: fronts, attainment, anytime, schedules."""
     from paretoprune.comparison.results import read_summary
     from paretoprune.errors import UnknownNameError
-    from paretoprune.report.paper import write_figures
+    from paretoprune.report.figures import write_figures
 
     if style != "paper":
         raise UnknownNameError("figure style", style, ("paper",))
@@ -77,12 +77,12 @@ def rank(
 ) -> None:
     """Rank strategies over several comparisons, and say which ranks are not separated."""
     from paretoprune.comparison.results import read_summary
-    from paretoprune.report.problems import print_ranks, rank_problems
+    from paretoprune.report.overview import print_ranks, rank_problems
 
     found = rank_problems([(folder, read_summary(folder)) for folder in results])
     print_ranks(new_console(), found)
     if out is not None:
-        from paretoprune.report.paper import write_rank_diagram
+        from paretoprune.report.figures import write_rank_diagram
 
         write_rank_diagram(found.ranks, out)
         typer.echo(f"written to {out}")

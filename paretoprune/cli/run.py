@@ -67,7 +67,7 @@ def run(study: StudyFile, cases: Sequence[Case], folder: Path, *, resume: bool =
     if stopped:
         from rich.text import Text
 
-        from paretoprune.report.console import show
+        from paretoprune.report.table import show
 
         flags = " ".join([shlex.quote(str(folder)), *study.flags_to_confirm().values()])
         show(console, Text(f"Go on with: paretoprune compare --resume {flags}"))
@@ -136,7 +136,8 @@ def _run_case(
     from paretoprune.comparison.results import write_results
     from paretoprune.comparison.trackers import Trackers
     from paretoprune.compression.locate import is_location
-    from paretoprune.report.terminal import SearchProgress, print_summary, print_written
+    from paretoprune.report.progress import SearchProgress
+    from paretoprune.report.terminal import print_summary, print_written
     from paretoprune.search.specs import StrategySpec, fitting_strategies
     from paretoprune.zoo.catalogue import default_task
 
@@ -294,7 +295,7 @@ def _report(
     from paretoprune.comparison.gradients import write_gradients
     from paretoprune.compression.kept import write_examples
     from paretoprune.report import write_report
-    from paretoprune.report.terminal import phase
+    from paretoprune.report.progress import phase
 
     gradients = examples = None
     interrupted = comparison.summary.interrupted
@@ -329,7 +330,7 @@ def evaluate_reference(
 ) -> Reference:
     """Evaluate an exhaustive grid with a progress bar, and say what it was worth."""
     from paretoprune.comparison.reference import reference_front
-    from paretoprune.report.terminal import phase
+    from paretoprune.report.progress import phase
 
     recorder = None if log is None else log.study(f"reference {name}", task, {}, resume=True)
     with phase(console, f"reference {name}") as observe:

@@ -93,7 +93,7 @@ def evaluate(
     without_library_bars()
     from paretoprune.compression.score import score_schedule
     from paretoprune.pruning.operators import pruner_of
-    from paretoprune.report.terminal import print_scored
+    from paretoprune.report.schedule import print_scored
 
     about = given if isinstance(given, Preset) else given.about
     scored_as = given if isinstance(given, Preset) else given.policy
@@ -127,7 +127,7 @@ def fit(
     if kernel is not None:
         kernels.entry(kernel)
     first = pruners.load(content.pruner).first_layer
-    from paretoprune.report.fits import print_fits
+    from paretoprune.report.schedule import print_fits
     from paretoprune.schedules.kernels import fitting_kernels
 
     found = fitting_kernels(content.schedule.layers, levels, first)
@@ -195,7 +195,12 @@ def show(
     ] = None,
 ) -> None:
     """Draw which visual tokens a schedule keeps of a picture, per layer and pruner."""
-    from paretoprune.report.kept_figure import check_file, parse_layers, write_kept_figure
+    from paretoprune.report.kept_figure import (
+        check_file,
+        parse_layers,
+        print_kept,
+        write_kept_figure,
+    )
 
     if drawn is not None and schedule is not None:
         raise InvalidValueError(f"name one schedule: {drawn} or --schedule {schedule}")
@@ -203,7 +208,6 @@ def show(
     file = check_file(out or free_file(Path("kept.png")))
     without_library_bars()
     from paretoprune.compression.show import show_schedule
-    from paretoprune.report.kept_table import print_kept
 
     example = show_schedule(
         drawn if schedule is None else schedule, presets=preset or (), ranking=pruner or (),
