@@ -63,7 +63,7 @@ class Hybrid(SearchStrategy):
     """
 
     requires_gradient: ClassVar[bool] = True
-    most_objectives: ClassVar[int | None] = 2
+    max_objectives: ClassVar[int | None] = 2
     options_class: ClassVar[type | None] = LagrangianOptions
 
     def __init__(

@@ -160,7 +160,7 @@ class NSGAIII(OptunaStrategy):
     """
 
     carries_inactive = True
-    fewest_objectives: ClassVar[int] = 2
+    min_objectives: ClassVar[int] = 2
 
     def __init__(self, population: int = 16) -> None:
         if population < 2:

@@ -171,7 +171,7 @@ class PymooSMSEMOA(PymooStrategy):
     one at a time.
     """
 
-    fewest_objectives: ClassVar[int] = 2
+    min_objectives: ClassVar[int] = 2
 
     def algorithm(self, duplicates: DefaultDuplicateElimination) -> Algorithm:
         """Build SMS-EMOA with pymoo's defaults but for the population."""
@@ -181,7 +181,7 @@ class PymooSMSEMOA(PymooStrategy):
 class ByDirections(PymooStrategy):
     """An algorithm that is led by reference directions, as many as the population holds."""
 
-    fewest_objectives: ClassVar[int] = 2
+    min_objectives: ClassVar[int] = 2
 
     def directions(self) -> NDArray[np.float64]:
         """Das-Dennis directions `[directions, objectives]`, which sum to 1."""

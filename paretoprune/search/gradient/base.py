@@ -32,7 +32,7 @@ class GradientStrategy(SearchStrategy):
     """
 
     requires_gradient: ClassVar[bool] = True
-    most_objectives: ClassVar[int | None] = 2
+    max_objectives: ClassVar[int | None] = 2
     relaxed: Relaxation
     knots: Knots
     tokens_leave: ClassVar[bool] = True
