@@ -26,7 +26,7 @@ from paretoprune.search.gradient.finals import (
     staircase,
 )
 from paretoprune.search.gradient.surrogate import expected
-from paretoprune.search.grid import farthest_first
+from paretoprune.search.grid import farthest_point_order
 
 LOW, HIGH, MOST = 0.06, 0.9, 48
 TRIED = 60
@@ -61,7 +61,7 @@ def measure(model: str) -> None:
 
     kept = np.stack([e.retained for e in found])[:, :TRIED].mean(1)
     ratios = np.array([e.detail["keep"] for e in found])
-    starts = list(islice(farthest_first(ratios), TRIED))
+    starts = list(islice(farthest_point_order(ratios), TRIED))
     foretold = expected(ratios[starts], 1 - kept[starts], ratios)
     every = ROUND * np.arange(np.ceil(LOW / ROUND), np.floor(HIGH / ROUND + 1e-9) + 1)
     prices = np.array([price(b) for b in every])

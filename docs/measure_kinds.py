@@ -19,7 +19,7 @@ from paretoprune.compression.load import load_problem
 from paretoprune.frontier import heldout_front_area
 from paretoprune.search.gradient.adaptive import standardised
 from paretoprune.search.gradient.kinds import kinds_of
-from paretoprune.search.grid import farthest_first
+from paretoprune.search.grid import farthest_point_order
 
 Floats = NDArray[np.float64]
 PRICES = np.geomspace(0.02, 20, 60)
@@ -72,7 +72,7 @@ def rows(search, heldout, compute, keep, families, questions):
             found = [grouped(search[c], heldout[c], compute[c], *labels) / static for c in chosen]
             yield f"{len(kinds.centres)} kinds", chosen[0], float(np.mean(found))
         low = np.flatnonzero(compute < CHEAP)
-        far = low[np.array(list(islice(farthest_first(keep[low]), 240)))]
+        far = low[np.array(list(islice(farthest_point_order(keep[low]), 240)))]
         for part, most in ((1.0, 100), (0.5, 60), (0.25, 120), (0.125, 240)):
             c, n = far[:most], search.shape[1]
             found = [

@@ -19,7 +19,7 @@ from paretoprune.core.strategy import SearchContext
 from paretoprune.search.gradient.lagrangian import LagrangianSearch
 from paretoprune.search.gradient.starts import SLACK
 from paretoprune.search.gradient.surrogate import expected
-from paretoprune.search.grid import farthest_first
+from paretoprune.search.grid import farthest_point_order
 
 SAMPLES = 400
 HALVINGS = 16
@@ -52,7 +52,7 @@ def measure(model: str) -> None:
     retained = [e.retained for e in problem.evaluate(candidates)]
     lost = 1 - np.stack([r for r in retained if r is not None]).astype(np.float64)
     price = np.mean([problem.price(c) for c in candidates])
-    order = np.array(list(farthest_first(starts.ratios)))
+    order = np.array(list(farthest_point_order(starts.ratios)))
     found: dict[str, list[float]] = {}
     for halving in range(HALVINGS):
         samples = np.random.default_rng(halving).permutation(SAMPLES)

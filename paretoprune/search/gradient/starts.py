@@ -23,7 +23,7 @@ from paretoprune.core.problem import Candidate, Evaluation, Problem
 from paretoprune.search.gradient.coordinates import Coordinates
 from paretoprune.search.gradient.relaxation import Relaxation
 from paretoprune.search.gradient.surrogate import expected
-from paretoprune.search.grid import farthest_first
+from paretoprune.search.grid import farthest_point_order
 
 FEWEST = 20
 """Schedules that are tried, at least, if any are: fewer say nothing of their neighbours."""
@@ -97,7 +97,7 @@ def plan_starts(
     with torch.no_grad():
         ratios = coordinates.ratios(points)
         compute = relaxed.compute(ratios)
-    order = list(itertools.islice(farthest_first(ratios.numpy()), MOST))
+    order = list(itertools.islice(farthest_point_order(ratios.numpy()), MOST))
     whole = probes_of(coordinates, points[order], 1.0)
     price = float(np.mean([problem.checked_price(p.candidate) for p in whole]))
     count, samples = shared_out(affordable / price, relaxed.samples, per_start)
