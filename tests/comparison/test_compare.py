@@ -251,8 +251,8 @@ def test_a_gradient_search_in_two_spaces_is_refused(mini):
 
 
 def test_switches_are_read():
-    assert dict(StrategySpec.parse("gradient:restarts=2,estimator=soft").options) == {
-        "restarts": 2,
+    assert dict(StrategySpec.parse("gradient:knots=4,estimator=soft").options) == {
+        "knots": 4,
         "estimator": "soft",
     }
 

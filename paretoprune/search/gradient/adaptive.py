@@ -49,6 +49,10 @@ from paretoprune.pruning.policies.predictor import Predicted, predictor_flops, s
 from paretoprune.search.gradient.adaptive_options import AdaptiveOptions
 from paretoprune.search.gradient.augmented import EqualityMultipliers, SavedLoss
 from paretoprune.search.gradient.base import (
+    AVERAGED_SHARE,
+    HIGHEST_BUDGET,
+    SLOPE_END,
+    SLOPE_START,
     GradientStrategy,
     cosine,
     geometric,
@@ -75,6 +79,8 @@ TRIED_BELOW = 0.6
 """Of the reachable range: dearer schedules hardly lose anything, whatever the kind."""
 KEPT_BELOW = 0.005
 """How far the mean compute is to stay below a budget: ranking and deciding come on top."""
+WEIGHT_DECAY = 1e-2
+"""Of AdamW, for the predictor's layers."""
 LEAST_SCALE = 1e-6
 """A feature that does not vary is divided by this."""
 SURE = 0.02
@@ -106,7 +112,7 @@ class AdaptiveSearch(GradientStrategy):
         options = self.options
         return Predicted(
             spec.layers, None, spec.hidden, options.kernel,
-            np.linspace(0, options.highest_budget, options.knots).tolist(), 0.5, options.width,
+            np.linspace(0, HIGHEST_BUDGET, options.knots).tolist(), 0.5, options.width,
             kinds=options.kinds,
         )  # fmt: skip
 
@@ -115,7 +121,7 @@ class AdaptiveSearch(GradientStrategy):
         super().start(problem, context)
         options = self.options
         self.relaxed = adaptive(problem, checkpoint=options.checkpoint)
-        self.knots = self._knots(options.knots, options.highest_budget, options.bend)
+        self.knots = self._knots(options.knots, options.bend)
         self._starts = self._plan_starts(problem, context)
         self.policy, self._kinds = self._untrained(problem, context)
         self.net = self.policy.net
@@ -126,7 +132,7 @@ class AdaptiveSearch(GradientStrategy):
                 {"params": others, "rate": options.learning_rate},
                 {"params": base, "rate": options.base_rate, "weight_decay": 0.0},
             ],
-            lr=options.learning_rate, betas=(0.9, 0.95), weight_decay=options.weight_decay,
+            lr=options.learning_rate, betas=(0.9, 0.95), weight_decay=WEIGHT_DECAY,
         )  # fmt: skip
         self.multipliers = EqualityMultipliers(
             options.knots, sigma=options.sigma, most=options.most_multiplier
@@ -179,7 +185,7 @@ class AdaptiveSearch(GradientStrategy):
         net.spread.fill_(kinds.spread)
         policy = Predicted(
             relaxed.layers, kernel.levels, hidden, kernel.name, self.knots.budgets.tolist(), 0.5,
-            options.width, relaxed.first, options.slope_end, kinds=count, net=net,
+            options.width, relaxed.first, SLOPE_END, kinds=count, net=net,
         )  # fmt: skip
         units = coordinates_of(relaxed, problem, kernel.name).start(self.knots.budgets)
         if units.shape[1] == relaxed.layers and kernel.name == relaxed.space:
@@ -305,7 +311,7 @@ class AdaptiveSearch(GradientStrategy):
         """
         options, relaxed = self.options, self.relaxed
         tau = geometric(options.tau_start, options.tau_end, self.progress)
-        self.policy.slope = geometric(options.slope_start, options.slope_end, self.progress)
+        self.policy.slope = geometric(SLOPE_START, SLOPE_END, self.progress)
         budgets = self.knots.draw(options.batch, rng)
         samples = distinct(rng, relaxed.samples, options.batch)
         rows = self.policy.at_aims(relaxed.features[torch.from_numpy(samples)], budgets)
@@ -360,7 +366,7 @@ class AdaptiveSearch(GradientStrategy):
         self.optimizer.zero_grad()
         lagrangian.backward()
         self.optimizer.step()
-        if self.progress >= 1 - self.options.average_share:
+        if self.progress >= 1 - AVERAGED_SHARE:
             self._averaged += 1
             for name, x in self.net.named_parameters():
                 self._average[name] += x.detach()
@@ -378,7 +384,7 @@ class AdaptiveSearch(GradientStrategy):
             with torch.no_grad():
                 for name, x in self.net.named_parameters():
                     x.copy_(self._average[name] / self._averaged)
-        self.policy.slope = self.options.slope_end
+        self.policy.slope = SLOPE_END
         stored = Predicted.restore(self.policy.settings, self.policy.tensors)
         correction = self._correction(stored)
         corrected = Predicted(**{**stored.settings, **correction}, net=stored.net)

@@ -10,12 +10,11 @@ from paretoprune.search.gradient.options import LOSSES
 
 AT_LEAST = {
     "knots": 2, "kinds": 1, "batch": 1, "micro_batch": 1, "inner_steps": 1, "width": 1,
-    "most_finals": 1, "weight_decay": 0,
+    "most_finals": 1,
 }  # fmt: skip
-SHARES = ("final_share", "start_share", "average_share", "highest_budget")
+SHARES = ("final_share", "start_share")
 POSITIVE = (
     "bend", "learning_rate", "base_rate", "sigma", "most_multiplier", "tau_start", "tau_end",
-    "slope_start", "slope_end",
 )  # fmt: skip
 
 
@@ -26,9 +25,8 @@ class AdaptiveOptions:
     `kinds` is how many kinds of questions have a front of their own to start from, which is sought
     for at most `start_share` of what `final_share` leaves of the budget; where that pays for too
     few schedules, or with one kind, there is one, constant start. `width` is that of the
-    predictor's layers; `learning_rate` and `weight_decay` are AdamW's for the predictor,
-    `base_rate` the learning rate of the parameters at the knots; rates fall by a cosine. Weights
-    are averaged over the last `average_share`.
+    predictor's layers; `learning_rate` is AdamW's for the predictor, `base_rate` that of the
+    parameters at the knots; rates fall by a cosine.
     """
 
     kernel: str = "free"
@@ -44,17 +42,12 @@ class AdaptiveOptions:
     width: int = 16
     learning_rate: float = 3e-3
     base_rate: float = 0.05
-    weight_decay: float = 1e-2
     sigma: float = 20.0
     most_multiplier: float = 20.0
     tau_start: float = 4.0
     tau_end: float = 2.0
-    slope_start: float = 2.0
-    slope_end: float = 10.0
     final_share: float = 0.3
     most_finals: int = 48
-    average_share: float = 0.33
-    highest_budget: float = 0.9
 
     def __post_init__(self) -> None:
         check_ranges(self, at_least=AT_LEAST, positive=POSITIVE, shares=SHARES)

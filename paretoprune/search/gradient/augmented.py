@@ -35,10 +35,6 @@ class Multipliers:
         """After an outer iteration."""
         self.values = self.force(excess).clamp(max=self.most)
 
-    def residual(self, excess: Tensor) -> Tensor:
-        """|max(c, -w / sigma)|: 0 where the constraint is met and complementary slackness holds."""
-        return torch.maximum(excess, -self.values / self.sigma).abs()
-
 
 class EqualityMultipliers(Multipliers):
     """Multipliers w of c_k = 0, of either sign (Nocedal & Wright, eq. 17.36).
@@ -55,10 +51,6 @@ class EqualityMultipliers(Multipliers):
     def update(self, excess: Tensor) -> None:
         """After an outer iteration."""
         self.values = self.force(excess).clamp(-self.most, self.most)
-
-    def residual(self, excess: Tensor) -> Tensor:
-        """|c|."""
-        return excess.abs()
 
 
 class SavedLoss:

@@ -22,6 +22,12 @@ from paretoprune.search.gradient.relaxation import Relaxation
 
 ROOM = 0.02
 """Of the reachable range, below the lowest knot: at the lower end only one schedule exists."""
+HIGHEST_BUDGET = 0.9
+"""Relative compute of the highest knot."""
+AVERAGED_SHARE = 0.33
+"""Last share of the steps over which iterates or weights are averaged."""
+SLOPE_START, SLOPE_END = 2.0, 10.0
+"""Steepness of a kernel's steps per layer, annealed over the run."""
 
 
 class GradientStrategy(SearchStrategy):
@@ -58,10 +64,11 @@ class GradientStrategy(SearchStrategy):
         self._taught = False
         self._reserve = 0.0
 
-    def _knots(self, count: int, highest: float, bend: float) -> Knots:
-        """Budgets over what the space can reach, up to `highest`; see `Knots.within`."""
+    def _knots(self, count: int, bend: float) -> Knots:
+        """Budgets over what the space can reach, up to `HIGHEST_BUDGET`; see `Knots.within`."""
         low, high = self.relaxed.reachable
-        return Knots.within(low + ROOM * (high - low), max(highest, low + 0.1), count, bend)
+        highest = max(HIGHEST_BUDGET, low + 0.1)
+        return Knots.within(low + ROOM * (high - low), highest, count, bend)
 
     def _plan_finals(self, price: Callable[[float], float], share: float, most: int) -> None:
         """Plan final evaluations at round budgets, for at most `share` of the budget.

@@ -39,13 +39,18 @@ from paretoprune.core.strategy import SearchContext
 from paretoprune.core.trace import SearchTrace
 from paretoprune.errors import UnsupportedError
 from paretoprune.search.gradient.augmented import Multipliers, SavedLoss
-from paretoprune.search.gradient.base import GradientStrategy, geometric
+from paretoprune.search.gradient.base import (
+    AVERAGED_SHARE,
+    SLOPE_END,
+    SLOPE_START,
+    GradientStrategy,
+    geometric,
+)
 from paretoprune.search.gradient.coordinates import coordinates_of, project
 from paretoprune.search.gradient.finals import Foretold, below, fine_budgets, least, lost_within
 from paretoprune.search.gradient.knots import over_neighbours
 from paretoprune.search.gradient.options import LagrangianOptions
 from paretoprune.search.gradient.relaxation import loss_and_slope
-from paretoprune.search.gradient.rounds import BestIterates, Rounds
 from paretoprune.search.gradient.sampling import distinct
 from paretoprune.search.gradient.starts import (
     Probe,
@@ -65,6 +70,8 @@ FEWEST_SAMPLES = 8
 """Samples that starts are tried on, at least."""
 FEW_KNOTS = 5
 """Knots, at most, where no starts can be paid for: near knots then only share out the samples."""
+NEIGHBOUR_SMOOTHING = 0.5
+"""Weight of a knot's neighbours in its gradient: near budgets want near schedules."""
 TRIED_BELOW = 0.75
 """Of the reachable range: there a dearer start hardly loses anything."""
 
@@ -102,29 +109,26 @@ class LagrangianSearch(GradientStrategy):
         if options.checkpoint:
             self.relaxed = self.relaxed.checkpointed()
         self.coordinates = coordinates_of(self.relaxed, problem, self.space_name)
-        self.knots = self._knots(options.knots, options.highest_budget, options.bend)
+        self.knots = self._knots(options.knots, options.bend)
         self._plan_finals(self._price_at, options.final_share, options.most_finals)
         self.starts = self._plan_starts()
         self._checks: list[Probe] = []
         self._stepping = options.start_share < 1
         if options.start != "constant" and self.starts is None:
             few = min(options.knots, FEW_KNOTS)
-            self.knots = self._knots(few, options.highest_budget, options.bend)
+            self.knots = self._knots(few, options.bend)
         count = len(self.knots)
         self.x = self.coordinates.start(self.budgets)
-        self.velocity = torch.zeros_like(self.x)
         self.multipliers = Multipliers(count, sigma=options.sigma, most=options.most_multiplier)
         self.saved = SavedLoss(count)
-        self.best = BestIterates(self.x)
-        self.met = 0
         self._sum = torch.zeros_like(self.x)
         self._summed = 0
         self._pending: list[Candidate] | None = None
         if self._stepping:
             self._reserve += 1.1 * self._tried_share * sum(map(self._price_at, self.budgets))
         probing = sum(problem.checked_price(p.candidate) for p in self._probes)
-        for_steps = context.budget - self._reserve - self.relaxed.teacher_price() - probing
-        self.rounds = Rounds(for_steps, options.restarts, options.average_share)
+        self._for_steps = context.budget - self._reserve - self.relaxed.teacher_price() - probing
+        self._stepped = 0.0
         self.history: list[dict[str, Any]] = []
 
     @property
@@ -148,7 +152,7 @@ class LagrangianSearch(GradientStrategy):
         if options.start == "constant" or not self.problem.has_shares:
             return None
         low, high = relaxed.reachable
-        self.coordinates.slope = options.slope_end
+        self.coordinates.slope = SLOPE_END
         left = self.context.budget - self._reserve
         if options.start_share < 1:
             left -= relaxed.teacher_price()
@@ -172,7 +176,7 @@ class LagrangianSearch(GradientStrategy):
     @property
     def progress(self) -> float:
         """Share of the gradient steps' budget that is spent, 0..1."""
-        return self.rounds.progress
+        return min(1.0, self._stepped / max(self._for_steps, 1e-9))
 
     def ask(self, n: int) -> list[Candidate]:
         """Starts to try; then one outer iteration; at the end, the rounded configurations."""
@@ -195,7 +199,6 @@ class LagrangianSearch(GradientStrategy):
             told(probe, evaluation, self.options.loss)
         if untried and self.starts is not None and not (self._untried or self._checks):
             self.x = self.starts.best(self.budgets, self.x)
-            self.best = BestIterates(self.x)
 
     @property
     def _untried(self) -> list[Probe]:
@@ -215,12 +218,11 @@ class LagrangianSearch(GradientStrategy):
 
     def _iterate(self) -> bool:
         """Gradient steps and one multiplier update; false once there is nothing left to do."""
-        if self.met >= self.options.patience or not self._teach():
+        if not self._teach():
             return False
         rng = self.context.rng()
         losses: list[float] = []
         excesses: list[Tensor] = []
-        merits: list[Tensor] = []
         for _ in range(self.options.inner_steps):
             tau = self._annealed()
             weights = self.knots.weights(self.knots.draw(self.options.batch, rng))
@@ -231,36 +233,27 @@ class LagrangianSearch(GradientStrategy):
             )
             if not self.context.affords(price + self._reserve):
                 if losses:
-                    self._close(losses, excesses, merits)
+                    self._close(losses, excesses)
                 return False
             self.context.charge(price)
-            loss, merit = self._step(x, rows, weights, rng, tau)
-            losses.append(loss)
-            merits.append(merit)
+            losses.append(self._step(x, rows, rng, tau))
             excesses.append(self._excess(self.x).detach())
-            if self.rounds.spend(price):
-                self.x = self.best.x.clone()
-                self.velocity.zero_()
-        self._close(losses, excesses, merits)
+            self._stepped += price
+        self._close(losses, excesses)
         return True
 
     def _annealed(self) -> float:
         """Mask width tau of this step; a kernel's steps sharpen alongside."""
         options, done = self.options, self.progress
-        self.coordinates.slope = geometric(options.slope_start, options.slope_end, done)
+        self.coordinates.slope = geometric(SLOPE_START, SLOPE_END, done)
         return geometric(options.tau_start, options.tau_end, done)
 
     def _excess(self, x: Tensor) -> Tensor:
         """Constraint values c_k = u(r(x_k)) - b_k, `[knots]`."""
         return self.relaxed.compute(self.coordinates.ratios(x)) - torch.from_numpy(self.budgets)
 
-    def _step(
-        self, x: Tensor, rows: Tensor, weights: Tensor, rng: np.random.Generator, tau: float
-    ) -> tuple[float, Tensor]:
-        """One gradient step on the augmented Lagrangian, then projection.
-
-        Returns the mean divergence and each knot's Lagrangian, `[knots]`, before the step.
-        """
+    def _step(self, x: Tensor, rows: Tensor, rng: np.random.Generator, tau: float) -> float:
+        """One gradient step on the augmented Lagrangian, then projection; the mean divergence."""
         options, count = self.options, len(self.knots)
         samples = distinct(rng, self.relaxed.samples, len(rows))
         divergence, slope_of_rows = loss_and_slope(
@@ -268,7 +261,6 @@ class LagrangianSearch(GradientStrategy):
             noise=rng.integers(2**63, size=len(rows)) if options.noisy else None,
             micro_batch=options.micro_batch,
         )  # fmt: skip
-        lost = divergence if options.loss == "kl" else 1 - torch.exp(-divergence)
         if options.loss == "retention":
             slope_of_rows = torch.exp(-divergence)[:, None] * slope_of_rows
         # the mean over samples is one over the knots, too: each knot hears 1 / knots of them
@@ -276,15 +268,13 @@ class LagrangianSearch(GradientStrategy):
         excess = self._excess(x)
         (slope,) = torch.autograd.grad(excess.sum(), x)
         excess = excess.detach()
-        quality = over_neighbours(quality, options.sharing)
+        quality = over_neighbours(quality, NEIGHBOUR_SMOOTHING)
         natural = self.coordinates.natural(x, slope)
         self.saved.update((quality * natural).sum(1))
         scale = self.saved.scale((slope * natural).sum(1))
-        heard = (weights * lost[:, None]).sum(0) / weights.sum(0).clamp(min=1e-9)
-        merit = heard / scale + self.multipliers.penalty(excess)
         gradient = quality / scale[:, None] + self.multipliers.force(excess)[:, None] * slope
         self._descend(x.detach(), self.coordinates.natural(x, gradient))
-        return float(divergence.mean()), merit
+        return float(divergence.mean())
 
     def _descend(self, x: Tensor, direction: Tensor) -> None:
         """One step, x <- project(x - lr v), no coordinate farther than allowed."""
@@ -292,26 +282,17 @@ class LagrangianSearch(GradientStrategy):
         # the more knots, the fewer samples each hears
         highest = options.learning_rate * min(1.0, FEW_KNOTS / len(self.knots))
         reach = options.farthest / highest
-        self.velocity = options.momentum * self.velocity + self.coordinates.limited(
-            direction, reach
-        )
-        rate = highest * (1 - 0.8 * self.rounds.progress_of_round)
-        self.x = self.coordinates.project(x - rate * self.velocity)
-        if self.rounds.averaging:
+        rate = highest * (1 - 0.8 * self.progress)
+        self.x = self.coordinates.project(x - rate * self.coordinates.limited(direction, reach))
+        if self.progress >= 1 - AVERAGED_SHARE:
             self._sum += self.x
             self._summed += 1
 
-    def _close(
-        self, losses: Sequence[float], excesses: Sequence[Tensor], merits: Sequence[Tensor]
-    ) -> None:
-        """Move the multipliers, remember the best iterates, write the iteration down."""
+    def _close(self, losses: Sequence[float], excesses: Sequence[Tensor]) -> None:
+        """Move the multipliers, write the iteration down."""
         excess = torch.stack(list(excesses)).mean(0)  # single iterates jump about the constraint
         acting = self.ratios[:, self.relaxed.first :]
         self.multipliers.update(excess)
-        self.best.update(self.x, torch.stack(list(merits)).mean(0))
-        if self.options.stop_within:
-            near = bool((self.multipliers.residual(excess) < self.options.stop_within).all())
-            self.met = self.met + 1 if near else 0
         self.history.append(
             {
                 "spent": self.context.spent,
@@ -382,15 +363,13 @@ class LagrangianSearch(GradientStrategy):
         """Everything that a fresh, started search needs to continue identically."""
         return GradientState(
             tensors={
-                "x": self.x, "velocity": self.velocity, "multipliers": self.multipliers.values,
-                "saved": self.saved.sum, "sum": self._sum, "best": self.best.x,
-                "merit": self.best.merit,
+                "x": self.x, "multipliers": self.multipliers.values, "saved": self.saved.sum,
+                "sum": self._sum,
             },
             values={
                 "saved_steps": self.saved.steps, "summed": self._summed, "taught": self._taught,
-                "stepped": self.rounds.spent, "restarted": self.rounds.restarted, "met": self.met,
-                "history": self.history, "probed": [p.lost for p in self._probes],
-                "stepping": self._stepping,
+                "stepped": self._stepped, "history": self.history,
+                "probed": [p.lost for p in self._probes], "stepping": self._stepping,
                 "pending": None if self._pending is None else [
                     {"space": c.space, "values": dict(c.values), "relaxed": dict(c.relaxed or {})}
                     for c in self._pending
@@ -401,13 +380,11 @@ class LagrangianSearch(GradientStrategy):
     def restore(self, state: GradientState) -> None:
         """Take over a state; `start` must have been called with the same problem and context."""
         tensors, values = state.tensors, state.values
-        self.x, self.velocity = tensors["x"].clone(), tensors["velocity"].clone()
+        self.x = tensors["x"].clone()
         self.multipliers.values = tensors["multipliers"].clone()
         self.saved.sum, self.saved.steps = tensors["saved"].clone(), values["saved_steps"]
         self._sum, self._summed = tensors["sum"].clone(), values["summed"]
-        self.best.x, self.best.merit = tensors["best"].clone(), tensors["merit"].clone()
-        self._taught, self.met = values["taught"], values["met"]
-        self.rounds.spent, self.rounds.restarted = values["stepped"], values["restarted"]
+        self._taught, self._stepped = values["taught"], values["stepped"]
         self.history = list(values["history"])
         if self._stepping and not values["stepping"]:
             self._end_steps()

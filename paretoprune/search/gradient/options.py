@@ -11,13 +11,11 @@ STARTS = ("spread", "constant")
 LOSSES = ("kl", "retention")
 ESTIMATORS = ("straight-through", "soft", "gumbel", "gumbel-straight-through")
 AT_LEAST = {
-    "knots": 2, "batch": 1, "inner_steps": 1, "most_finals": 1, "micro_batch": 1, "patience": 1,
-    "momentum": 0, "sharing": 0, "restarts": 0, "stop_within": 0,
+    "knots": 2, "batch": 1, "inner_steps": 1, "most_finals": 1, "micro_batch": 1,
 }  # fmt: skip
-SHARES = ("final_share", "average_share", "highest_budget")
+SHARES = ("final_share",)
 POSITIVE = (
     "bend", "learning_rate", "farthest", "sigma", "most_multiplier", "tau_start", "tau_end",
-    "slope_start", "slope_end",
 )  # fmt: skip
 
 
@@ -32,23 +30,19 @@ class LagrangianOptions:
     that one more token would save. `estimator` is how a step sees the mask: `straight-through`
     evaluates at the rounded configuration (one pass more) and differentiates the soft one, `soft`
     uses the soft one for both, `gumbel` draws relaxed samples of it, `gumbel-straight-through`
-    draws hard ones. `tau_start` and `tau_end` are mask widths in tokens, `slope_start` and
-    `slope_end` the steepness of a kernel's steps per layer, both annealed over the run; `batch` is
+    draws hard ones. `tau_start` and `tau_end` are mask widths in tokens, annealed over the run;
+    `batch` is
     samples per gradient step, of which `micro_batch` are in memory at a time; with `checkpoint` the
     backward pass runs each layer once more instead of keeping what it did; `inner_steps` are
     gradient steps between two multiplier updates; `learning_rate` is that of 5 knots or fewer, and
     falls with their number, since each then hears fewer samples; no keep ratio moves more than
-    `farthest` in a step; `sharing` is the weight that a knot's neighbours get in its gradient, 0
-    for none, because near budgets want near schedules. `start` is where the knots start: `spread`,
+    `farthest` in a step. `start` is where the knots start: `spread`,
     at what should lose least at each budget, by evaluations of schedules all over the space on a
     part of the samples, for at most `start_share` of what final evaluations leave of the budget;
     they judge, too, where the steps end (`gradient.starts`). With a `start_share` of 1 there are no
     steps: what is returned shows what starts and finals do alone. `constant` tries nothing; nor do
-    the smallest budgets, where there are 5 knots at most. `restarts` times the knots go
-    back to their best iterates and the step size to its start. Steps end early once every knot is
-    within `stop_within` of its constraint for `patience` outer iterations in a row (0: never).
-    `final_share` is the share of the budget kept for evaluating the rounded configurations, at most
-    `most_finals` of them; iterates are averaged over the last `average_share` of the run.
+    the smallest budgets, where there are 5 knots at most. `final_share` is the share of the budget
+    kept for evaluating the rounded configurations, at most `most_finals` of them.
     """
 
     kernel: str = "free"
@@ -61,24 +55,15 @@ class LagrangianOptions:
     loss: str = "retention"
     estimator: str = "straight-through"
     learning_rate: float = 0.5
-    momentum: float = 0.0
     farthest: float = 0.1
-    sharing: float = 0.5
     sigma: float = 20.0
     most_multiplier: float = 20.0
     tau_start: float = 4.0
     tau_end: float = 2.0
-    slope_start: float = 2.0
-    slope_end: float = 10.0
     start: str = "spread"
     start_share: float = 0.6
-    restarts: int = 0
-    stop_within: float = 0.0
-    patience: int = 3
     final_share: float = 0.5
     most_finals: int = 48
-    average_share: float = 0.33
-    highest_budget: float = 0.9
 
     def __post_init__(self) -> None:
         check_ranges(self, at_least=AT_LEAST, positive=POSITIVE, shares=SHARES)
