@@ -34,7 +34,6 @@ from paretoprune.core.problem import Candidate, Problem
 from paretoprune.core.strategy import SearchContext
 from paretoprune.core.trace import SearchTrace
 from paretoprune.cost import DecoderSpec
-from paretoprune.errors import InvalidValueError
 from paretoprune.pruning.policies.vispco import (
     VispcoPolicy,
     seeded_token_predictor,
@@ -52,15 +51,25 @@ from paretoprune.search.gradient.sampling import distinct
 from paretoprune.search.gradient.state import GradientState
 
 AT_LEAST = {
-    "batch": 1, "micro_batch": 1, "inner_steps": 1, "patience": 1, "width": 1, "most_finals": 1,
-    "weight_decay": 0, "alpha": 1,
+    "batch": 1, "micro_batch": 1, "inner_steps": 1, "width": 1, "most_finals": 1,
 }  # fmt: skip
 SHARES = ("final_share",)
-POSITIVE = ("learning_rate", "sigma", "beta", "epsilon", "temperature")
+POSITIVE = ("learning_rate", "sigma")
 SHOWN = 5
 """Budgets that the report's curves are drawn for."""
-MOST_SIGMA = 1e6
+MAX_SIGMA = 1e6
 """Where the penalty weight stops growing: float64 would still follow, the optimiser would not."""
+WEIGHT_DECAY = 1e-4
+MULTIPLIER = 1.0
+"""w at the start."""
+ALPHA, BETA = 2.0, 0.5
+"""Growth of sigma, and the ratio of two epochs' constraints from which on it grows."""
+EPSILON, PATIENCE = 0.01, 3
+"""Training stops within this distance of the budgets, so many epochs in a row."""
+TEMPERATURE = 0.1
+"""Of the soft mask, in units of the pruner's scores."""
+LOWEST_BUDGET, HIGHEST_BUDGET = 0.01, 0.95
+"""Relative compute that budgets are drawn between."""
 
 
 @dataclass(frozen=True)
@@ -77,27 +86,13 @@ class VispcoOptions:
     checkpoint: bool = False
     inner_steps: int = 8
     learning_rate: float = 1e-4
-    weight_decay: float = 1e-4
-    multiplier: float = 1.0
     sigma: float = 100.0
-    alpha: float = 2.0
-    beta: float = 0.5
-    epsilon: float = 0.01
-    patience: int = 3
-    temperature: float = 0.1
-    lowest_budget: float = 0.01
-    highest_budget: float = 0.95
     width: int = 32
     final_share: float = 0.5
     most_finals: int = 24
 
     def __post_init__(self) -> None:
         check_ranges(self, at_least=AT_LEAST, positive=POSITIVE, shares=SHARES)
-        if not 0 <= self.lowest_budget < self.highest_budget <= 1:
-            raise InvalidValueError(
-                "budgets must satisfy 0 <= lowest_budget < highest_budget <= 1, got "
-                f"{self.lowest_budget} and {self.highest_budget}"
-            )
 
     @property
     def forward_passes(self) -> int:
@@ -144,9 +139,9 @@ class Vispco(GradientStrategy):
             net=net,
         )  # fmt: skip
         self.optimizer = torch.optim.AdamW(
-            net.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
+            net.parameters(), lr=options.learning_rate, weight_decay=WEIGHT_DECAY
         )
-        self.w, self.sigma = options.multiplier, options.sigma
+        self.w, self.sigma = MULTIPLIER, options.sigma
         self.before: float | None = None
         self.met = 0
         self._stepped = 0.0
@@ -161,7 +156,7 @@ class Vispco(GradientStrategy):
         self.history: list[dict[str, Any]] = []
 
     def _budgets(self, count: int) -> NDArray[np.float64]:
-        return np.linspace(self.options.lowest_budget, self.options.highest_budget, count)
+        return np.linspace(LOWEST_BUDGET, HIGHEST_BUDGET, count)
 
     def ratios(self, samples: NDArray[np.int64], budgets: Tensor) -> Tensor:
         """Keep ratios of samples at one budget each, `[rows, layers]`, differentiable."""
@@ -201,7 +196,7 @@ class Vispco(GradientStrategy):
 
     def _epoch(self) -> bool:
         """Steps, then the update of w and sigma; false once there is nothing left to do."""
-        if self.met >= self.options.patience or not self._teach():
+        if self.met >= PATIENCE or not self._teach():
             return False
         rng = self.context.rng()
         losses, gaps = [], []
@@ -222,19 +217,19 @@ class Vispco(GradientStrategy):
         Returns the mean divergence and the constraint's values c, `[batch]`.
         """
         options, relaxed = self.options, self.relaxed
-        span = options.highest_budget - options.lowest_budget
-        budgets = torch.from_numpy(options.lowest_budget + span * rng.random(options.batch))
+        span = HIGHEST_BUDGET - LOWEST_BUDGET
+        budgets = torch.from_numpy(LOWEST_BUDGET + span * rng.random(options.batch))
         samples = distinct(rng, relaxed.samples, options.batch)
         rows = self.ratios(samples, budgets)
         price = self._own_price(samples, 3.0) + relaxed.step_price(
-            rows.detach().numpy(), tau=options.temperature, mask="score"
+            rows.detach().numpy(), tau=TEMPERATURE, mask="score"
         )
         if not self.context.affords(price + self._reserve):
             return None
         self.context.charge(price)
         self._stepped += price
         divergence, slope = loss_and_slope(
-            relaxed, rows.detach(), samples, tau=options.temperature, mask="score",
+            relaxed, rows.detach(), samples, tau=TEMPERATURE, mask="score",
             micro_batch=options.micro_batch,
         )  # fmt: skip
         gap = budgets - relaxed.sample_compute(rows, samples)
@@ -254,12 +249,11 @@ class Vispco(GradientStrategy):
 
     def _update(self, loss: float, c: float, distance: float, samples: NDArray[np.int64]) -> None:
         """Multiplier, penalty weight and stopping rule, after an epoch; `samples` are shown."""
-        options = self.options
         self.w -= self.sigma * c
-        if self.before is not None and distance / max(self.before, 1e-12) >= options.beta:
-            self.sigma = min(options.alpha * self.sigma, MOST_SIGMA)
+        if self.before is not None and distance / max(self.before, 1e-12) >= BETA:
+            self.sigma = min(ALPHA * self.sigma, MAX_SIGMA)
         self.before = distance
-        self.met = self.met + 1 if distance < options.epsilon else 0
+        self.met = self.met + 1 if distance < EPSILON else 0
         self.history.append(
             {
                 "spent": self.context.spent, "divergence": [loss], "excess": [-c],
@@ -289,7 +283,7 @@ class Vispco(GradientStrategy):
         """Policies at evenly spaced budgets, cheapest first, with weights as they are stored."""
         stored = VispcoPolicy.restore(self.policy.settings, self.policy.tensors)
         budgets = self._budgets(self._count)
-        seen = {"tau": self.options.temperature, "mask": "score"}
+        seen = {"tau": TEMPERATURE, "mask": "score"}
         return [
             replace(self.relaxed.policy(stored.at(float(budget))), relaxed=seen)
             for budget in budgets
