@@ -103,7 +103,7 @@ def _missed(trace: SearchTrace) -> Iterator[str]:
         yield (
             f"{where} sits at its clamp, {trace.clamp:g}: the constraint pushes as hard as it may "
             "and is not met; quality gains more per unit of compute there than the clamp allows "
-            "(raise most_multiplier), or the schedule cannot become cheaper"
+            "(raise max_multiplier), or the schedule cannot become cheaper"
         )
     soft = [number for number in missed if single or number not in clamped]
     if soft:
@@ -111,7 +111,7 @@ def _missed(trace: SearchTrace) -> Iterator[str]:
         yield (
             f"the steps for {_named(trace, soft)} ended up to {excess:.2f} above: the multiplier "
             "was still rising; give the search more budget, larger steps (learning_rate, "
-            "farthest) or a larger sigma"
+            "max_step) or a larger sigma"
         )
 
 

@@ -121,7 +121,7 @@ def test_multiplier_and_penalty_follow_the_rules():
 @pytest.mark.slow
 def test_learns_to_meet_budgets_with_a_larger_step_size():
     """At the paper's 1e-4 two hundred steps move little; the formulation itself works."""
-    search = Vispco(learning_rate=0.02, batch=16, most_finals=8)
+    search = Vispco(learning_rate=0.02, batch=16, max_final_evaluations=8)
     run_study(ToyPruning(step_cost=0.05), search, budget=40.0)
     budgets = torch.linspace(0.35, 0.9, 8, dtype=torch.float64)
     with torch.no_grad():
@@ -163,7 +163,7 @@ def test_bad_options_are_named():
 
 def test_the_kernel_of_the_options_is_searched():
     """It once fell back to the problem's default space."""
-    search = Vispco(learning_rate=0.02, most_finals=2)
+    search = Vispco(learning_rate=0.02, max_final_evaluations=2)
     found = run_study(ToyPruning(step_cost=0.05), search, budget=10.0)
     assert {e.candidate.policy.kernel_name for e in found.evaluations} == {"single-step"}
     by_space = run_study(ToyPruning(step_cost=0.05), Vispco(), budget=10.0, space="linear")
@@ -175,7 +175,7 @@ def test_on_the_mini_llava_its_policies_are_evaluated_and_stored(mini, tmp_path)
     problem = TokenPruning(
         mini.adapter, mini.samples[:16], FastV(), heldout_samples=mini.samples[16:32]
     )
-    search = Vispco(batch=4, inner_steps=2, most_finals=3, learning_rate=0.02)
+    search = Vispco(batch=4, inner_steps=2, max_final_evaluations=3, learning_rate=0.02)
     result = run_study(problem, search, budget=8.0)
     assert result.spent <= 8.0
     assert [e.metrics["budget"] for e in result.evaluations] == [0.01, 0.48, 0.95]
