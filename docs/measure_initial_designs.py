@@ -1,10 +1,10 @@
 """Loss of a gradient search's initial designs: a table of docs/explanation/gradient-search.md.
 
 Run `python docs/measure_initial_designs.py`; it takes minutes. All schedules of one or two drops
-are evaluated on every sample. Then the samples are halved at random, again and again: on a few of the
-one half some schedules are tried, as a search does, and per budget the best is chosen by what was
-tried, or by what that lets expect of all; printed is what the chosen lose on the other half, mean
-over budgets and halvings.
+are evaluated on every sample. Then the samples are halved at random, again and again: on a few of
+the one half some schedules are tried, as a search does, and per budget the best is chosen by
+measured or predicted losses; printed is the loss of the chosen ones on the other half, mean over
+budgets and halvings.
 """
 
 from __future__ import annotations
