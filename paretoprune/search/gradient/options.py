@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, fields
 
 from paretoprune.core.options import check_ranges
 from paretoprune.errors import InvalidValueError, UnknownNameError
 
+MIN_COUNTS = {"grid_points": 2}
+"""Smallest values of counts that must be more than 1."""
 LOSSES = ("kl", "retention")
 ESTIMATORS = ("straight-through", "soft", "gumbel", "gumbel-straight-through")
 
@@ -35,15 +35,15 @@ class GradientOptions:
     final_share: float = 0.5
     max_final_evaluations: int = 48
 
-    at_least: ClassVar[Mapping[str, float]] = {
-        "batch": 1, "micro_batch": 1, "inner_steps": 1, "max_final_evaluations": 1,
-    }  # fmt: skip
-    """Smallest values."""
-    positive: ClassVar[tuple[str, ...]] = ("learning_rate", "sigma")
-    """Options above 0."""
-
     def __post_init__(self) -> None:
-        check_ranges(self, at_least=self.at_least, positive=self.positive, shares=("final_share",))
+        """Counts are 1 or more, real numbers positive, shares between 0 and 1."""
+        kinds = {field.name: type(field.default) for field in fields(self)}
+        check_ranges(
+            self,
+            at_least={n: MIN_COUNTS.get(n, 1) for n, kind in kinds.items() if kind is int},
+            positive=[n for n, kind in kinds.items() if kind is float and not n.endswith("_share")],
+            shares=("final_share",),
+        )
 
     @property
     def forward_passes(self) -> int:
@@ -72,11 +72,6 @@ class BudgetGridOptions(GradientOptions):
     tau_end: float = 2.0
     initial_share: float = 0.6
 
-    at_least: ClassVar[Mapping[str, float]] = GradientOptions.at_least | {"grid_points": 2}
-    positive: ClassVar[tuple[str, ...]] = (
-        *GradientOptions.positive, "grid_exponent", "max_multiplier", "tau_start", "tau_end",
-    )  # fmt: skip
-
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.initial_share <= 1:
@@ -102,8 +97,6 @@ class LagrangianOptions(BudgetGridOptions):
 
     max_step: float = 0.1
     estimator: str = "straight-through"
-
-    positive: ClassVar[tuple[str, ...]] = (*BudgetGridOptions.positive, "max_step")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -145,11 +138,6 @@ class AdaptiveOptions(BudgetGridOptions):
     width: int = 16
     base_rate: float = 0.05
 
-    at_least: ClassVar[Mapping[str, float]] = BudgetGridOptions.at_least | {
-        "clusters": 1, "width": 1,
-    }  # fmt: skip
-    positive: ClassVar[tuple[str, ...]] = (*BudgetGridOptions.positive, "base_rate")
-
     @property
     def forward_passes(self) -> int:
         """Forward passes of the decoder in each step: a soft and a really pruned one."""
@@ -168,5 +156,3 @@ class VispcoOptions(GradientOptions):
     sigma: float = 100.0
     max_final_evaluations: int = 24
     width: int = 32
-
-    at_least: ClassVar[Mapping[str, float]] = GradientOptions.at_least | {"width": 1}
