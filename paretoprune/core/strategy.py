@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -16,6 +16,18 @@ import numpy as np
 from paretoprune.core.options import is_number, whole_number
 from paretoprune.core.problem import Candidate, Evaluation, Problem
 from paretoprune.errors import InvalidValueError, UnsupportedError
+
+
+class SearchState(Protocol):
+    """What a checkpoint keeps of a strategy (`search.gradient.state`)."""
+
+    @property
+    def tensors(self) -> dict[str, Any]:
+        """Torch tensors by name."""
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """JSON-ready values by name."""
 
 
 class BudgetExhausted(Exception):
@@ -187,18 +199,6 @@ class SearchStrategy(ABC):
         return asked or known[0]
 
 
-class StrategyState(Protocol):
-    """What a checkpoint keeps of a strategy: named tensors and JSON-ready values."""
-
-    @property
-    def tensors(self) -> Mapping[str, Any]:
-        """Tensors by name."""
-
-    @property
-    def values(self) -> Mapping[str, Any]:
-        """JSON-ready values by name."""
-
-
 @runtime_checkable
 class Checkpointed(Protocol):
     """A strategy that a resumed study restores from its last checkpoint.
@@ -207,7 +207,7 @@ class Checkpointed(Protocol):
     only strategies whose asks take long need this capability.
     """
 
-    def state(self) -> StrategyState | None:
+    def state(self) -> SearchState | None:
         """Everything that a fresh, started strategy needs to continue identically.
 
         Called between `tell` and `ask`. None where its asks are to be replayed from the last state.

@@ -18,7 +18,7 @@ from paretoprune.core.strategy import (
     Checkpointed,
     SearchContext,
     SearchStrategy,
-    StrategyState,
+    SearchState,
 )
 from paretoprune.errors import (
     PROGRAMMING_ERRORS,
@@ -85,7 +85,7 @@ class Checkpoint:
     result: StudyResult
     asks: int
     stale: int
-    state: StrategyState
+    state: SearchState
 
 
 class Recorder:

@@ -46,7 +46,7 @@ def write_checkpoint(file: Path, checkpoint: Checkpoint) -> None:
     from paretoprune.search.gradient.state import GradientState
 
     state = checkpoint.state
-    whole = GradientState(dict(state.tensors), {**state.values, STUDY: asdict(figures)})
+    whole = GradientState(state.tensors, {**state.values, STUDY: asdict(figures)})
     try:
         file.parent.mkdir(exist_ok=True)
         whole.save(file)
