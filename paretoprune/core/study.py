@@ -17,8 +17,8 @@ from paretoprune.core.strategy import (
     BudgetExhausted,
     Checkpointed,
     SearchContext,
-    SearchStrategy,
     SearchState,
+    SearchStrategy,
 )
 from paretoprune.errors import (
     PROGRAMMING_ERRORS,

@@ -6,11 +6,15 @@ import hashlib
 import re
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from paretoprune.core.study import Checkpoint, StudyResult
 from paretoprune.errors import BrokenFileError
+
+if TYPE_CHECKING:
+    from paretoprune.search.gradient.state import GradientState
 
 CHECKPOINTS = "checkpoints"
 STUDY = "study"
@@ -46,10 +50,10 @@ def write_checkpoint(file: Path, checkpoint: Checkpoint) -> None:
     from paretoprune.search.gradient.state import GradientState
 
     state = checkpoint.state
-    whole = GradientState(state.tensors, {**state.values, STUDY: asdict(figures)})
+    values = {**state.values, STUDY: asdict(figures)}
     try:
         file.parent.mkdir(exist_ok=True)
-        whole.save(file)
+        GradientState(state.tensors, values).save(file)
     except OSError as error:
         raise BrokenFileError(f"cannot write checkpoint {file}: {error.strerror}") from error
 
@@ -75,5 +79,9 @@ def read_checkpoint(file: Path, until: Callable[[int], StudyResult]) -> Checkpoi
         return None
     result.spent, result.seconds = figures.spent, figures.seconds
     result.evaluating = figures.evaluating
+    return Checkpoint(result, figures.asks, figures.stale, _without_study(state))
+
+
+def _without_study(state: GradientState) -> GradientState:
     values = {key: value for key, value in state.values.items() if key != STUDY}
-    return Checkpoint(result, figures.asks, figures.stale, GradientState(state.tensors, values))
+    return replace(state, values=values)
