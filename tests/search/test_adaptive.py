@@ -34,12 +34,12 @@ def drawn(policy, seed=0):
 
 class TestPredicted(PolicyContract):
     kernel = "free"
-    kinds = 1
+    clusters = 1
 
     def make(self, spec):
         policy = Predicted(
             spec.layers, 8, spec.hidden, self.kernel, [0.2, 0.5, 0.9], 0.6, width=4,
-            aims=[0.1, 0.5, 0.9], reached=[0.2, 0.5, 0.8], kinds=self.kinds,
+            aims=[0.1, 0.5, 0.9], reached=[0.2, 0.5, 0.8], clusters=self.clusters,
         )  # fmt: skip
         return drawn(policy)
 
@@ -49,7 +49,7 @@ class TestPredictedSteps(TestPredicted):
 
 
 class TestPredictedKinds(TestPredicted):
-    kinds = 3
+    clusters = 3
 
 
 class TestAdaptive(StrategyContract):

@@ -104,7 +104,7 @@ def test_every_cluster_starts_from_what_it_needs_and_designs_are_paid_for():
     # twice as many samples as starts would be more than all 16
     assert len(search._evaluated) == 42
     assert {p.candidate.share for p in search._evaluated} == {1.0}
-    assert search.policy.kinds == 1  # 16 samples are too few for two clusters
+    assert search.policy.clusters == 1  # 16 samples are too few for two clusters
     result = run_study(problem, search, budget=120.0)
     tried = [e for e in result.evaluations if e.candidate.policy is None]
     assert len(tried) == 42
@@ -175,7 +175,7 @@ def test_otherwise_there_is_one_constant_start(options, budget):
     search = AdaptiveSearch(**options)
     search.start(Told(), SearchContext(seed=0, budget=budget))
     assert list(search._evaluated) == []
-    assert search.policy.kinds == 1
+    assert search.policy.clusters == 1
 
 
 def test_grid_points_are_denser_at_low_budgets_and_weights_follow():

@@ -110,7 +110,7 @@ class AdaptiveSearch(BudgetGridStrategy):
         return Predicted(
             spec.layers, None, spec.hidden, options.kernel,
             np.linspace(0, HIGHEST_BUDGET, options.grid_points).tolist(), 0.5, options.width,
-            kinds=options.clusters,
+            clusters=options.clusters,
         )  # fmt: skip
 
     def start(self, problem: Problem, context: SearchContext) -> None:
@@ -157,7 +157,7 @@ class AdaptiveSearch(BudgetGridStrategy):
         """FLOPs of the predictor on one input at one budget."""
         parameters = self.net.base.shape[2]
         return predictor_flops(
-            self.policy.hidden, parameters, len(self.grid), self.options.width, self.policy.kinds
+            self.policy.hidden, parameters, len(self.grid), self.options.width, self.policy.clusters
         )
 
     # --- initial designs
@@ -204,7 +204,7 @@ class AdaptiveSearch(BudgetGridStrategy):
             net.base.copy_(_logits(units)[None].expand_as(net.base))
         return Predicted(
             relaxed.layers, kernel.levels, hidden, kernel.name, self.grid.budgets.tolist(), 0.5,
-            options.width, relaxed.first, SLOPE_END, kinds=count, net=net,
+            options.width, relaxed.first, SLOPE_END, clusters=count, net=net,
         )  # fmt: skip
 
     def _record(self, design: InitialDesign, evaluation: Evaluation) -> None:
