@@ -259,7 +259,8 @@ def test_the_command_prints_the_table_and_measures_a_grid(tmp_path, monkeypatch)
     runner = CliRunner()
     found = runner.invoke(
         app,
-        ["search", "gradient:inner_steps=2,max_final_evaluations=4", "--budget", "30", "--out", "r", *small],
+        ["search", "gradient:inner_steps=2,max_final_evaluations=4", "--budget", "30",
+         "--out", "r", *small],
         catch_exceptions=False,
     )  # fmt: skip
     assert found.exit_code == 0, found.output
