@@ -241,7 +241,7 @@ CHOOSERS = (
     "random", "qmc", "tpe", "gp", "nsga2", "nsga3", "pymoo-nsga2", "pymoo-nsga3", "pymoo-moead",
     "pymoo-sms-emoa", "pymoo-rvea", "halving", "grid:space=single-step", "grid:space=multi-step",
     "g-search", "p-sigmoid", "fitprune", "vtw", "autoprune", "vispco", "gradient", "hybrid",
-    "adaptive", "gradient:start_share=1",
+    "adaptive", "gradient:initial_share=1",
 )  # fmt: skip
 COMPARISONS: dict[str, tuple[str, str]] = {
     "mini-qwen2.5-vl": ("The default comparison on mini-Qwen2.5-VL", "--model mini-qwen2.5-vl"),

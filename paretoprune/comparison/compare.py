@@ -31,6 +31,7 @@ from paretoprune.core.study import (
     evaluate_all,
     run_study,
 )
+from paretoprune.core.trace import Traced
 from paretoprune.errors import (
     BrokenFileError,
     InUseError,
@@ -150,7 +151,7 @@ def compare(
         front = [int(i) for i in frontier.front_of(result.evaluations, problem.objectives)]
         begun = bool(result.asks) or result.stopped != INTERRUPTED  # else it may not have started
         space = strategy.space_name if begun else spec.space or problem.default_space
-        trace = strategy.trace() if begun else None
+        trace = strategy.trace() if begun and isinstance(strategy, Traced) else None
         studies.append(Study(spec, space, result, front, trace=trace))
         seen = [e for study in studies for e in study.evaluations]
         if len(seen) >= MAX_FIRST_FAILURES and all(e.failure is not None for e in seen):

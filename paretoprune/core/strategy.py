@@ -9,17 +9,25 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
 from paretoprune.core.options import is_number, whole_number
 from paretoprune.core.problem import Candidate, Evaluation, Problem
-from paretoprune.core.trace import SearchTrace
 from paretoprune.errors import InvalidValueError, UnsupportedError
 
-if TYPE_CHECKING:
-    from paretoprune.search.gradient.state import GradientState
+
+class SearchState(Protocol):
+    """What a checkpoint keeps of a strategy (`search.gradient.state`)."""
+
+    @property
+    def tensors(self) -> dict[str, Any]:
+        """Torch tensors by name."""
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """JSON-ready values by name."""
 
 
 class BudgetExhausted(Exception):
@@ -82,21 +90,22 @@ class SearchStrategy(ABC):
     Life of a strategy: `start` once, then `ask` and `tell` in turn until the study's budget is
     spent or `finished` is true. One `ask` does a bounded piece of work; it may return fewer than
     `n` candidates, or none yet. Work of its own (gradient steps) is charged to the context.
-    The same seed and the same tells give the same asks, in any process.
+    The same seed and the same tells give the same asks, in any process. It may also be
+    `Checkpointed`, and `core.trace.Traced`.
     """
 
     requires_gradient: ClassVar[bool] = False
     """Whether the problem must offer a relaxation."""
     requires_shares: ClassVar[bool] = False
     """Whether it asks for evaluations on a share of the samples."""
-    fewest_objectives: ClassVar[int] = 1
+    min_objectives: ClassVar[int] = 1
     """The smallest number of objectives it handles."""
-    most_objectives: ClassVar[int | None] = None
+    max_objectives: ClassVar[int | None] = None
     """The largest number of objectives it handles; None for any."""
     only_space: ClassVar[str | None] = None
     """Name of the one space it searches, where it understands no other; None for any."""
     learns: ClassVar[bool] = True
-    """Whether what it is told changes what it asks; if not, workers may start on its next ask."""
+    """Whether evaluations change its asks; if not, workers may start on its next ask."""
     depends_on_seed: ClassVar[bool] = True
     """Whether another seed asks for other candidates; one that does not is run once."""
 
@@ -138,23 +147,6 @@ class SearchStrategy(ABC):
         """Whether there is nothing more to ask."""
         return False
 
-    def state(self) -> GradientState | None:
-        """Everything that a fresh, started strategy needs to continue identically; None for none.
-
-        Asked for between `tell` and `ask`. Without a state, a resumed study repeats the asks and
-        tells what was recorded; so only strategies whose asks take long need one, and one that has
-        a state for a part of its life is replayed from the last.
-        """
-        return None
-
-    def restore(self, state: GradientState) -> None:
-        """Take over a state; `start` must have been called with the same problem and context."""
-        raise NotImplementedError(f"{type(self).__name__} has no state to restore")
-
-    def trace(self) -> SearchTrace | None:
-        """What a gradient search saw of each round, for reports; None for other strategies."""
-        return None
-
     def own_spaces(self, problem: Problem) -> Sequence[str] | None:
         """Names of the spaces of `problem` that it can search, its default first; None for any."""
         return None if self.only_space is None else (self.only_space,)
@@ -175,14 +167,14 @@ class SearchStrategy(ABC):
 
     def _check_objectives(self, problem: Problem) -> None:
         count = len(problem.objectives)
-        if count < self.fewest_objectives:
+        if count < self.min_objectives:
             raise UnsupportedError(
-                f"strategy {self.called} needs at least {self.fewest_objectives} "
+                f"strategy {self.called} needs at least {self.min_objectives} "
                 f"objectives, problem {problem.name!r} has {count}"
             )
-        if self.most_objectives is not None and count > self.most_objectives:
+        if self.max_objectives is not None and count > self.max_objectives:
             raise UnsupportedError(
-                f"strategy {self.called} handles at most {self.most_objectives} "
+                f"strategy {self.called} handles at most {self.max_objectives} "
                 f"objectives, problem {problem.name!r} has {count}"
             )
 
@@ -205,3 +197,21 @@ class SearchStrategy(ABC):
                 f"strategy {self.called} searches the space {listed} only, not {asked!r}"
             )
         return asked or known[0]
+
+
+@runtime_checkable
+class Checkpointed(Protocol):
+    """A strategy that a resumed study restores from its last checkpoint.
+
+    Any other strategy is replayed: it repeats its asks, and is told the recorded evaluations. So
+    only strategies whose asks take long need this capability.
+    """
+
+    def state(self) -> SearchState | None:
+        """Everything that a fresh, started strategy needs to continue identically.
+
+        Called between `tell` and `ask`. None where its asks are to be replayed from the last state.
+        """
+
+    def restore(self, state: Any) -> None:
+        """Take over a state; `start` must have been called with the same problem and context."""

@@ -9,11 +9,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from paretoprune.core.options import has_parts, whole_number
 from paretoprune.core.problem import Candidate, Evaluation, Problem
-from paretoprune.core.strategy import BudgetExhausted, SearchContext, SearchStrategy
+from paretoprune.core.strategy import (
+    BudgetExhausted,
+    Checkpointed,
+    SearchContext,
+    SearchState,
+    SearchStrategy,
+)
 from paretoprune.errors import (
     PROGRAMMING_ERRORS,
     FailedEvaluationError,
@@ -23,9 +29,6 @@ from paretoprune.errors import (
     brief,
     one_line,
 )
-
-if TYPE_CHECKING:
-    from paretoprune.search.gradient.state import GradientState
 
 DEFAULT_BATCH = 8
 """Candidates per ask: enough to share prefixes, few enough for model-based samplers to learn."""
@@ -82,7 +85,7 @@ class Checkpoint:
     result: StudyResult
     asks: int
     stale: int
-    state: GradientState
+    state: SearchState
 
 
 class Recorder:
@@ -208,9 +211,12 @@ class _Loop:
 
     def resume(self) -> None:
         """Take over what an earlier run left: its end, or its last checkpoint."""
-        finished, checkpoint = self.recorder.finished(), self.recorder.checkpoint()
-        if checkpoint is not None:
-            self.strategy.restore(checkpoint.state)
+        finished = self.recorder.finished()
+        checkpoint: Checkpoint | None = None
+        if isinstance(self.strategy, Checkpointed):
+            checkpoint = self.recorder.checkpoint()
+            if checkpoint is not None:
+                self.strategy.restore(checkpoint.state)
         if finished is not None:
             self.result, self._over = finished, True
             return
@@ -312,10 +318,12 @@ class _Loop:
             raise all_failed(self.problem, found, "the first ")
 
     def _save(self) -> None:
-        """A checkpoint, if the strategy has a state; else its asks are replayed.
+        """Save a checkpoint of a strategy that has a state; any other is replayed.
 
-        A policy is an object of this run: what comes after the first one is replayed, too.
+        A policy is an object of this run, so asks after the first policy are replayed, too.
         """
+        if not isinstance(self.strategy, Checkpointed):
+            return
         if any(e.candidate.policy is not None for e in self.result.evaluations):
             return
         state = self.strategy.state()

@@ -1,16 +1,17 @@
-"""What a gradient search saw while it ran, and what went wrong: curves and causes."""
+"""Rounds of a gradient search, and warnings with their causes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
-MISSED = 0.02
-"""Relative compute above a budget, in the last rounds, that counts as missing it."""
-LAST = 3
+MAX_EXCESS = 0.02
+"""Relative compute above a budget, in the last rounds, beyond which the budget is missed."""
+LAST_ROUNDS = 3
 """Rounds at the end that a warning looks at."""
-COLLAPSED = 0.01
-"""Mean keep ratio, distance from 0 or 1, at which masks count as collapsed."""
+COLLAPSED_KEEP = 0.01
+"""Distance of a mean keep ratio from 0 or 1 within which masks count as collapsed."""
 
 
 @dataclass(frozen=True)
@@ -18,8 +19,9 @@ class Round:
     """One outer iteration, at search cost `spent` in dense-pass equivalents.
 
     `divergence` is the mean KL to dense in nats over the samples of its steps; per budget:
-    `constraint`, c = u - b in relative compute (above 0: too dear), and `kept`, the mean keep ratio
-    of the layers that the pruner can act at. `multiplier` is one per budget, or a single one.
+    `constraint`, c = u - b in relative compute (positive where the budget is exceeded), and `kept`,
+    the mean keep ratio of the layers that the pruner can act at. `multiplier` is one per budget, or
+    a single one.
     """
 
     spent: float
@@ -45,8 +47,16 @@ class SearchTrace:
     rounds: tuple[Round, ...] = field(default=())
 
 
+@runtime_checkable
+class Traced(Protocol):
+    """A strategy that records its rounds for reports."""
+
+    def trace(self) -> SearchTrace:
+        """All rounds so far."""
+
+
 def causes(trace: SearchTrace) -> list[str]:
-    """What went wrong and why, one sentence each; nothing where all is well."""
+    """Warnings with their causes, one sentence each."""
     return [
         *_unreachable(trace),
         *_missed(trace),
@@ -73,13 +83,14 @@ def _unreachable(trace: SearchTrace) -> Iterator[str]:
 
 def _missed(trace: SearchTrace) -> Iterator[str]:
     """Reachable budgets that are exceeded at the end, and multipliers at their clamp."""
-    last = trace.rounds[-LAST:]
+    last = trace.rounds[-LAST_ROUNDS:]
     if not last:
         return
     missed = [
         number
         for number, budget in enumerate(trace.budgets)
-        if budget >= trace.reachable[0] - 1e-9 and min(r.constraint[number] for r in last) > MISSED
+        if budget >= trace.reachable[0] - 1e-9
+        and min(r.constraint[number] for r in last) > MAX_EXCESS
     ]
     single = len(last[-1].multiplier) == 1
     clamped = [
@@ -92,7 +103,7 @@ def _missed(trace: SearchTrace) -> Iterator[str]:
         yield (
             f"{where} sits at its clamp, {trace.clamp:g}: the constraint pushes as hard as it may "
             "and is not met; quality gains more per unit of compute there than the clamp allows "
-            "(raise most_multiplier), or the schedule cannot become cheaper"
+            "(raise max_multiplier), or the schedule cannot become cheaper"
         )
     soft = [number for number in missed if single or number not in clamped]
     if soft:
@@ -100,7 +111,7 @@ def _missed(trace: SearchTrace) -> Iterator[str]:
         yield (
             f"the steps for {_named(trace, soft)} ended up to {excess:.2f} above: the multiplier "
             "was still rising; give the search more budget, larger steps (learning_rate, "
-            "farthest) or a larger sigma"
+            "max_step) or a larger sigma"
         )
 
 
@@ -111,13 +122,13 @@ def _collapsed(trace: SearchTrace) -> Iterator[str]:
     kept, (low, high) = trace.rounds[-1].kept, trace.reachable
     margin = 0.1 * (high - low)
     inside = [n for n, b in enumerate(trace.budgets) if low + margin < b < high - margin]
-    full = [n for n in inside if kept[n] > 1 - COLLAPSED]
+    full = [n for n in inside if kept[n] > 1 - COLLAPSED_KEEP]
     if full:
         yield (
             f"masks of {_named(trace, full)} keep every token: the constraint has no effect there; "
             "its multiplier or its gradient is too small (raise sigma, or learning_rate)"
         )
-    empty = [n for n in inside if kept[n] < COLLAPSED]
+    empty = [n for n in inside if kept[n] < COLLAPSED_KEEP]
     if empty:
         yield (
             f"masks of {_named(trace, empty)} drop every token although the budget allows some: "
@@ -131,5 +142,5 @@ def _named(trace: SearchTrace, numbers: list[int]) -> str:
 
 
 def _budgets(budgets: list[float]) -> str:
-    told = ", ".join(f"{b:.2f}" for b in budgets)
-    return f"budget {told}" if len(budgets) == 1 else f"budgets {told}"
+    listed = ", ".join(f"{b:.2f}" for b in budgets)
+    return f"budget {listed}" if len(budgets) == 1 else f"budgets {listed}"

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import ClassVar
 
 from paretoprune.core.problem import Candidate, Problem
-from paretoprune.core.strategy import SearchContext, SearchStrategy
+from paretoprune.core.strategy import SearchContext
 from paretoprune.errors import InvalidValueError, UnsupportedError
-from paretoprune.search.per_layer import Numbers, targets_of
+from paretoprune.search.per_layer import Numbers, RecipeStrategy, targets_of
 
 NAME = "autoprune"
 SPACE = "policy"
 
 
-class AutoPruneSearch(SearchStrategy):
+class AutoPruneSearch(RecipeStrategy):
     """One policy per token budget: each sample gets its own curve, all of them the same mean.
 
     Looking at the attention costs each evaluation what the policy states. `targets` is a number of
@@ -22,7 +22,6 @@ class AutoPruneSearch(SearchStrategy):
     options are those of `policies.autoprune.AutoPrune`.
     """
 
-    depends_on_seed: ClassVar[bool] = False
     only_space: ClassVar[str | None] = SPACE
 
     def __init__(
@@ -34,7 +33,7 @@ class AutoPruneSearch(SearchStrategy):
         sensitivity: float = 0.2,
     ) -> None:
         self.targets = targets_of(targets)
-        self._count_given = isinstance(targets, int)
+        self._targets_given = targets
         self.settings = {
             "layer": layer, "centre": centre, "slope": slope, "sensitivity": sensitivity,
         }  # fmt: skip
@@ -45,8 +44,7 @@ class AutoPruneSearch(SearchStrategy):
         # a problem without policies, or with too few layers, says so now
         whole = problem.policy_candidate(NAME, tokens=1.0, **self.settings).policy
         assert whole is not None
-        self._least = whole.layer / whole.layers
-        self._pending: list[Candidate] | None = None
+        self._lowest = whole.layer / whole.layers
 
     def _choose_space(self, problem: Problem, asked: str | None) -> str:
         if asked not in (None, SPACE):
@@ -57,34 +55,18 @@ class AutoPruneSearch(SearchStrategy):
             )
         return SPACE
 
-    def ask(self, n: int) -> list[Candidate]:
-        """Up to `n` of the policies."""
-        if self._pending is None:
-            self._pending = self._affordable()
-        asked, self._pending = self._pending[:n], self._pending[n:]
-        return asked
-
-    @property
-    def finished(self) -> bool:
-        """Whether every policy has been asked."""
-        return self._pending is not None and not self._pending
-
-    def _candidate(self, target: float) -> Candidate:
-        """The policy whose mean share of tokens lies `target` of the way to all of them."""
-        tokens = self._least + target * (1.0 - self._least)
-        return self.problem.policy_candidate(NAME, tokens=tokens, **self.settings)
-
-    def _affordable(self) -> list[Candidate]:
-        counts = range(len(self.targets), 0, -1) if self._count_given else [len(self.targets)]
-        for count in counts:
-            targets = targets_of(count) if self._count_given else self.targets
-            found = [self._candidate(target) for target in targets]
-            prices = [self.problem.checked_price(candidate) for candidate in found]
-            if self.context.affords(sum(prices)):
-                return found
-        if self._count_given:
+    def candidates(self) -> list[Candidate]:
+        """The policies of all targets, or of fewer where the budget ends before."""
+        found = self.affordable(self._targets_given, self._candidate)
+        price = self.problem.checked_price(found[0])
+        if isinstance(self._targets_given, int) and not self.context.affords(price):
             raise InvalidValueError(
-                f"strategy {self.called} needs a budget of at least {prices[0]:.2f} dense "
+                f"strategy {self.called} needs a budget of at least {price:.2f} dense "
                 f"passes, got {self.context.budget:g}"
             )
         return found
+
+    def _candidate(self, target: float) -> Candidate:
+        """The policy whose mean share of tokens lies `target` of the way to all of them."""
+        tokens = self._lowest + target * (1.0 - self._lowest)
+        return self.problem.policy_candidate(NAME, tokens=tokens, **self.settings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -11,14 +11,10 @@ from numpy.typing import NDArray
 from paretoprune.core.problem import Candidate, Problem
 from paretoprune.core.strategy import SearchContext
 from paretoprune.errors import InvalidValueError
-from paretoprune.search.per_layer import Numbers, PerLayerStrategy, targets_of
-
-STATISTIC = "attention"
-HALVINGS = 30
-"""Steps of the bisection: the threshold is then exact to 1e-9."""
+from paretoprune.search.per_layer import Numbers, StatisticStrategy, targets_of
 
 
-class FitPruneSearch(PerLayerStrategy):
+class FitPruneSearch(StatisticStrategy):
     """One schedule per compute target, from attention statistics; only then is any evaluated.
 
     For one divergence threshold, every calibration sample loses at each layer the tokens that are
@@ -34,66 +30,32 @@ class FitPruneSearch(PerLayerStrategy):
     at.
     """
 
-    depends_on_seed: ClassVar[bool] = False
+    statistic: ClassVar[str] = "attention"
 
     def __init__(self, targets: int | Numbers = 24, samples: int = 16) -> None:
         if samples < 1:
             raise InvalidValueError(f"FitPrune needs 1 or more samples, got {samples}")
         self.targets = targets_of(targets)
-        self._count_given = isinstance(targets, int)
+        self._targets_given = targets
         self.samples = samples
 
     def start(self, problem: Problem, context: SearchContext) -> None:
         """Bind to a problem that offers attention statistics."""
         super().start(problem, context)
         self.needs_prices()
-        self._price = problem.probe_price(STATISTIC, self.samples)
-        self.needs_budget(self._price)
-        self._pending: list[Candidate] | None = None
 
-    def ask(self, n: int) -> list[Candidate]:
-        """Up to `n` of the schedules; the first ask looks at the attention."""
-        if self._pending is None:
-            self.context.charge(self._price)
-            attention = self.problem.probe(STATISTIC, self.samples)
-            self._pending = self._affordable(attention)
-        asked, self._pending = self._pending[:n], self._pending[n:]
-        return asked
-
-    @property
-    def finished(self) -> bool:
-        """Whether every schedule has been asked."""
-        return self._pending is not None and not self._pending
+    def schedules(self, statistic: NDArray[np.float64]) -> list[Candidate]:
+        """The schedules of all targets, or of fewer where the budget ends before."""
+        return self.affordable(self._targets_given, partial(self.recipe, statistic))
 
     def recipe(self, attention: NDArray[np.float64], target: float) -> Candidate:
         """The schedule of the lowest threshold whose price is at most `target`."""
-        low, high = 0.0, 1.0
-        for _ in range(HALVINGS):
-            middle = (low + high) / 2
-            if self.share(self._rounded(attention, middle)) <= target + 1e-9:
-                high = middle
-            else:
-                low = middle
-        return self._rounded(attention, high)
 
-    def _rounded(self, attention: NDArray[np.float64], threshold: float) -> Candidate:
-        kept = kept_shares(attention, threshold)
-        return self.schedule(kept[len(kept) - len(self.knobs) :])
+        def rounded(threshold: float) -> Candidate:
+            kept = kept_shares(attention, threshold)
+            return self.schedule(kept[len(kept) - len(self.knobs) :])
 
-    def _affordable(self, attention: NDArray[np.float64]) -> list[Candidate]:
-        """Schedules of all targets, each once; of fewer targets where the budget ends before."""
-        for targets in self._thinned():
-            found = (self.recipe(attention, target) for target in targets)
-            once = {self.problem.identity(c): c for c in found}
-            if self.context.affords(sum(map(self.problem.checked_price, once.values()))):
-                break
-        return list(once.values())
-
-    def _thinned(self) -> Iterator[tuple[float, ...]]:
-        yield self.targets
-        if self._count_given:
-            for count in range(len(self.targets) - 1, 0, -1):
-                yield targets_of(count)
+        return self.at_target(rounded, fits=1.0, exceeds=0.0, target=target)
 
 
 def kept_shares(attention: NDArray[np.float64], threshold: float) -> NDArray[np.float64]:

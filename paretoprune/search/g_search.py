@@ -1,4 +1,4 @@
-"""G-Search (arXiv 2412.00556): the least tokens of each layer, greedily from shallow to deep."""
+"""G-Search (arXiv 2412.00556): the fewest tokens of each layer, greedily from shallow to deep."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class GSearch(PerLayerStrategy):
         """Put every tolerance at the dense schedule."""
         super().start(problem, context)
         self._objective = self.quality()
-        self.needs_budget(self.dearest)
+        self.needs_budget(self.dense_price)
         top = int(self.knobs[0].size) - 1
         self._descents = [_Descent(t, [top] * len(self.knobs)) for t in self.tolerances]
         self._scores: dict[str, float] = {}

@@ -93,10 +93,10 @@ class GridSearch(SearchStrategy):
             seen.update(fresh)
             if kept:
                 units = np.stack([lattice.encode(c.values) for c in kept])
-                yield from (kept[i] for i in farthest_first(units))
+                yield from (kept[i] for i in farthest_point_order(units))
 
 
-def farthest_first(units: NDArray[np.float64]) -> Iterator[int]:
+def farthest_point_order(units: NDArray[np.float64]) -> Iterator[int]:
     """Rows of `units` `[points, knobs]`, each the farthest from those before; the centre first."""
     gaps = np.full(len(units), np.inf)  # squared distance to the nearest row taken
     row = int(np.argmin(((units - 0.5) ** 2).sum(axis=1)))

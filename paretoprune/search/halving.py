@@ -12,7 +12,7 @@ from paretoprune.core.problem import Candidate, Evaluation, Problem, costs_matri
 from paretoprune.core.strategy import SearchContext, SearchStrategy
 from paretoprune.errors import InvalidValueError
 from paretoprune.frontier import nondominated
-from paretoprune.search.grid import farthest_first
+from paretoprune.search.grid import farthest_point_order
 
 
 class SuccessiveHalving(SearchStrategy):
@@ -100,7 +100,7 @@ def promoted(costs: np.ndarray, count: int) -> list[int]:
         layer = left[nondominated(costs[left])]
         room = count - len(chosen)
         if len(layer) > room:
-            order = farthest_first(unit[layer])
+            order = farthest_point_order(unit[layer])
             layer = np.array([layer[next(order)] for _ in range(room)])
         chosen += [int(i) for i in layer]
         left = np.setdiff1d(left, layer)

@@ -1,9 +1,9 @@
 """The hybrid: the gradient search's front, polished by a black-box search, at one total cost.
 
-The gradient search is exact about compute and blind to rounding; an evolutionary search is the
-opposite. So the first share of the budget goes to the gradient search, and what it returns, which
-is evaluated anyway, becomes the first generation of NSGA-II (or known trials of TPE). Nothing is
-paid for twice: the polish is told the evaluations that the first part has paid for.
+The gradient search is exact about compute and does not see rounding; an evolutionary search is the
+opposite. So the first share of the budget goes to the gradient search. Its final candidates, which
+are evaluated anyway, become the first generation of NSGA-II (or known trials of TPE). Nothing is
+paid for twice.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from paretoprune.core.strategy import SearchContext, SearchStrategy
 from paretoprune.core.trace import SearchTrace
 from paretoprune.errors import InvalidValueError, UnknownNameError
 from paretoprune.frontier import front_of
-from paretoprune.search.gradient.coordinates import kernel_spaces
 from paretoprune.search.gradient.lagrangian import LagrangianSearch
 from paretoprune.search.gradient.options import LagrangianOptions
 from paretoprune.search.gradient.state import GradientState
@@ -63,7 +62,7 @@ class Hybrid(SearchStrategy):
     """
 
     requires_gradient: ClassVar[bool] = True
-    most_objectives: ClassVar[int | None] = 2
+    max_objectives: ClassVar[int | None] = 2
     options_class: ClassVar[type | None] = LagrangianOptions
 
     def __init__(
@@ -87,7 +86,7 @@ class Hybrid(SearchStrategy):
 
     def own_spaces(self, problem: Problem) -> Sequence[str]:
         """The kernels of the relaxation, the one that the options name first."""
-        return kernel_spaces(problem, self.gradient.options.kernel)
+        return self.gradient.own_spaces(problem)
 
     def start(self, problem: Problem, context: SearchContext) -> None:
         """Start both searches on the same space; the second waits."""
@@ -112,7 +111,7 @@ class Hybrid(SearchStrategy):
             self._black_box.tell(evaluations)
             return
         self.gradient.tell(evaluations)
-        if self.gradient.returning:  # starts, often tried on few samples, are nothing to breed from
+        if self.gradient.returning:  # initial designs are evaluated on few samples
             self._returned += evaluations
 
     @property

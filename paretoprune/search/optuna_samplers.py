@@ -37,7 +37,7 @@ from paretoprune.core.quiet import without_info
 from paretoprune.core.space import Categorical, Int, Knob, Value
 from paretoprune.core.strategy import SearchContext, SearchStrategy
 from paretoprune.errors import InvalidValueError, UnknownNameError
-from paretoprune.search.reference_directions import most_divisions
+from paretoprune.search.reference_directions import max_divisions
 
 _DIRECTIONS = {"min": StudyDirection.MINIMIZE, "max": StudyDirection.MAXIMIZE}
 
@@ -160,7 +160,7 @@ class NSGAIII(OptunaStrategy):
     """
 
     carries_inactive = True
-    fewest_objectives: ClassVar[int] = 2
+    min_objectives: ClassVar[int] = 2
 
     def __init__(self, population: int = 16) -> None:
         if population < 2:
@@ -169,7 +169,7 @@ class NSGAIII(OptunaStrategy):
 
     def start(self, problem: Problem, context: SearchContext) -> None:
         """Bind to a problem whose objectives are no more than the population."""
-        self._divisions = most_divisions(max(2, len(problem.objectives)), self.population)
+        self._divisions = max_divisions(max(2, len(problem.objectives)), self.population)
         super().start(problem, context)
 
     def sampler(self, seed: int) -> BaseSampler:

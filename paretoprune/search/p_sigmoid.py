@@ -16,12 +16,10 @@ from paretoprune.core.strategy import SearchContext
 from paretoprune.errors import InvalidValueError
 from paretoprune.search.per_layer import Numbers, PerLayerStrategy, targets_of
 
-STEEPEST = 50.0
+MAX_SLOPE = 50.0
 """Largest slope per depth: in eight layers, a step between two of them."""
-TRIES = 8
+MAX_REPEATS = 8
 """Proposals that only repeat known schedules, after which a target is done."""
-HALVINGS = 30
-"""Steps of the bisection for the scale of a curve."""
 
 
 class PSigmoid(PerLayerStrategy):
@@ -94,23 +92,19 @@ class PSigmoid(PerLayerStrategy):
         """The highest curve of this shape whose rounded schedule costs at most `target`."""
         depth = np.linspace(0.0, 1.0, len(self.knobs))
         shape: NDArray[np.float64] = np.exp(-np.logaddexp(0.0, slope * (depth - centre)))
-        low, high = 0.0, 1.0 / float(shape.min())  # at `high` every layer keeps all
-        for _ in range(HALVINGS):
-            middle = (low + high) / 2
-            if self.share(self.schedule(middle * shape)) <= target + 1e-9:
-                low = middle
-            else:
-                high = middle
-        return self.schedule(low * shape)
+        dense = 1.0 / float(shape.min())  # at this height every layer keeps all
+        return self.at_target(
+            lambda height: self.schedule(height * shape), fits=0.0, exceeds=dense, target=target
+        )
 
     def _propose(self, target: int) -> Candidate | None:
-        """A schedule that is new; None where `TRIES` shapes rounded to known ones."""
+        """A schedule that is new; None where `MAX_REPEATS` shapes rounded to known ones."""
         study = self._studies[target]
         study.sampler = self._sampler(target)
-        for _ in range(TRIES):
+        for _ in range(MAX_REPEATS):
             trial = study.ask()
             centre = trial.suggest_float("centre", 0.0, 1.0)
-            slope = trial.suggest_float("slope", 1.0, STEEPEST, log=True)
+            slope = trial.suggest_float("slope", 1.0, MAX_SLOPE, log=True)
             candidate = self.curve(centre, slope, self.targets[target])
             identity = self.problem.identity(candidate)
             if identity in self._known:

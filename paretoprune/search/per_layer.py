@@ -1,8 +1,9 @@
-"""Strategies that set one keep ratio per layer themselves: what they share."""
+"""Base classes of the published choosers: keep ratios per layer, and fixed lists of candidates."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -15,6 +16,8 @@ from paretoprune.errors import InvalidValueError, UnsupportedError
 
 Numbers = float | str | Sequence[float]
 """A number, several written as `0.1/0.2`, or a sequence of them."""
+BISECTIONS = 30
+"""Halvings of the range of a schedule's parameter: the parameter is then exact to 1e-9."""
 
 
 class PerLayerStrategy(SearchStrategy):
@@ -39,9 +42,9 @@ class PerLayerStrategy(SearchStrategy):
                 )
             assert isinstance(knob, Float)
             self.knobs.append(knob)
-        self.cheapest = problem.checked_price(self.schedule(np.zeros(len(self.knobs))))
+        self.lowest_price = problem.checked_price(self.schedule(np.zeros(len(self.knobs))))
         self.dense = self.schedule(np.ones(len(self.knobs)))
-        self.dearest = problem.checked_price(self.dense)
+        self.dense_price = problem.checked_price(self.dense)
 
     def schedule(self, ratios: Sequence[float] | NDArray[np.float64]) -> Candidate:
         """The candidate nearest to these ratios, one per knob, within the knobs' bounds."""
@@ -54,13 +57,29 @@ class PerLayerStrategy(SearchStrategy):
 
     def share(self, candidate: Candidate) -> float:
         """Where a candidate's price lies between the cheapest schedule's (0) and the dense (1)."""
-        return (self.problem.checked_price(candidate) - self.cheapest) / (
-            self.dearest - self.cheapest
+        return (self.problem.checked_price(candidate) - self.lowest_price) / (
+            self.dense_price - self.lowest_price
         )
 
+    def at_target(
+        self, schedule_of: Callable[[float], Candidate], fits: float, exceeds: float, target: float
+    ) -> Candidate:
+        """The schedule whose price comes nearest to `target` without exceeding it.
+
+        By bisection of the parameter of `schedule_of`, between a value that `fits` the target and
+        one that `exceeds` it.
+        """
+        for _ in range(BISECTIONS):
+            middle = (fits + exceeds) / 2
+            if self.share(schedule_of(middle)) <= target + 1e-9:
+                fits = middle
+            else:
+                exceeds = middle
+        return schedule_of(fits)
+
     def needs_prices(self) -> None:
-        """Refuse a problem whose prices do not tell schedules apart."""
-        if not self.dearest > self.cheapest:
+        """Refuse a problem where every schedule has the same price."""
+        if not self.dense_price > self.lowest_price:
             raise UnsupportedError(
                 f"strategy {self.called} aims at compute targets, but problem "
                 f"{self.problem.name!r} has the same price for every schedule"
@@ -68,10 +87,10 @@ class PerLayerStrategy(SearchStrategy):
 
     def needs_budget(self, before: float) -> None:
         """Refuse a budget that does not reach `before` and one evaluation after it."""
-        least = before + self.cheapest
-        if not self.context.affords(least):
+        needed = before + self.lowest_price
+        if not self.context.affords(needed):
             raise InvalidValueError(
-                f"strategy {self.called} needs a budget of at least {least:.2f} dense "
+                f"strategy {self.called} needs a budget of at least {needed:.2f} dense "
                 f"passes, {before:.2f} of them before its first configuration, "
                 f"got {self.context.budget:g}"
             )
@@ -85,6 +104,74 @@ class PerLayerStrategy(SearchStrategy):
                 f"{self.problem.name!r} has {len(raised)}"
             )
         return raised[0]
+
+
+class RecipeStrategy(SearchStrategy):
+    """Computes all its candidates in its first ask; no evaluation changes them."""
+
+    depends_on_seed: ClassVar[bool] = False
+
+    def start(self, problem: Problem, context: SearchContext) -> None:
+        """Bind to a problem; nothing is computed yet."""
+        super().start(problem, context)
+        self._pending: list[Candidate] | None = None
+
+    @abstractmethod
+    def candidates(self) -> list[Candidate]:
+        """All candidates, in the order in which they are asked; charges its own work."""
+
+    def ask(self, n: int) -> list[Candidate]:
+        """Up to `n` of the candidates; the first ask computes them."""
+        if self._pending is None:
+            self._pending = self.candidates()
+        asked, self._pending = self._pending[:n], self._pending[n:]
+        return asked
+
+    @property
+    def finished(self) -> bool:
+        """Whether every candidate has been asked."""
+        return self._pending is not None and not self._pending
+
+    def affordable(
+        self, targets: int | Numbers, candidate_of: Callable[[float], Candidate]
+    ) -> list[Candidate]:
+        """The candidates of compute targets, each once.
+
+        A number of targets is lowered until the budget pays for all candidates, but not below 1.
+        """
+        fewer = range(targets, 0, -1) if isinstance(targets, int) else [targets]
+        once: dict[str, Candidate] = {}
+        for given in fewer:
+            found = map(candidate_of, targets_of(given))
+            once = {self.problem.identity(candidate): candidate for candidate in found}
+            if self.context.affords(sum(map(self.problem.checked_price, once.values()))):
+                break
+        return list(once.values())
+
+
+class StatisticStrategy(RecipeStrategy, PerLayerStrategy):
+    """A recipe whose schedules follow from one statistic of the model, paid for in the first ask.
+
+    `samples` are those of the search split that the statistic is measured on.
+    """
+
+    statistic: ClassVar[str]
+    samples: int
+
+    def start(self, problem: Problem, context: SearchContext) -> None:
+        """Bind to a problem that offers the statistic."""
+        super().start(problem, context)
+        self._price = problem.probe_price(self.statistic, self.samples)
+        self.needs_budget(self._price)
+
+    def candidates(self) -> list[Candidate]:
+        """Measure the statistic, and turn it into schedules."""
+        self.context.charge(self._price)
+        return self.schedules(self.problem.probe(self.statistic, self.samples))
+
+    @abstractmethod
+    def schedules(self, statistic: NDArray[np.float64]) -> list[Candidate]:
+        """The schedules that follow from the statistic."""
 
 
 def numbers_of(name: str, given: Numbers) -> tuple[float, ...]:

@@ -27,7 +27,7 @@ from pymoo.util.ref_dirs import get_reference_directions
 from paretoprune.core.problem import Candidate, Evaluation, Problem, costs_matrix
 from paretoprune.core.strategy import SearchContext, SearchStrategy
 from paretoprune.errors import InvalidValueError
-from paretoprune.search.reference_directions import most_divisions
+from paretoprune.search.reference_directions import max_divisions
 
 FAR = 1e30
 """Beyond all costs, and still finite: weights of 0 leave no NaN."""
@@ -171,7 +171,7 @@ class PymooSMSEMOA(PymooStrategy):
     one at a time.
     """
 
-    fewest_objectives: ClassVar[int] = 2
+    min_objectives: ClassVar[int] = 2
 
     def algorithm(self, duplicates: DefaultDuplicateElimination) -> Algorithm:
         """Build SMS-EMOA with pymoo's defaults but for the population."""
@@ -181,12 +181,12 @@ class PymooSMSEMOA(PymooStrategy):
 class ByDirections(PymooStrategy):
     """An algorithm that is led by reference directions, as many as the population holds."""
 
-    fewest_objectives: ClassVar[int] = 2
+    min_objectives: ClassVar[int] = 2
 
     def directions(self) -> NDArray[np.float64]:
         """Das-Dennis directions `[directions, objectives]`, which sum to 1."""
         objectives = len(self.problem.objectives)
-        divisions = most_divisions(objectives, self.population)
+        divisions = max_divisions(objectives, self.population)
         found = get_reference_directions("uniform", objectives, n_partitions=divisions)
         return np.asarray(found, dtype=np.float64)
 
@@ -206,23 +206,6 @@ class PymooNSGA3(ByDirections):
 
 class InUnits(ByDirections):
     """Compares objectives with each other, so they are told on one scale: 0 best, 1 reference."""
-
-    def know(self, evaluations: Sequence[Evaluation]) -> None:
-        """Make evaluated points of this space the first generation, in place of random ones.
-
-        Call it after `start` and before the first `ask`; they are not asked again.
-        """
-        units = [self._space.encode(e.candidate.values) for e in evaluations]
-        self._algorithm.initialization.sampling = np.stack(units)
-        generation = self._algorithm.ask()
-        rows = {self._key(self._space.encode(e.candidate.values)): e for e in evaluations}
-        self._generation = generation
-        self._told = [rows[self._key(x)] for x in generation.get("X")]
-        self._advance()
-
-    @staticmethod
-    def _key(unit: NDArray[np.float64]) -> bytes:
-        return np.asarray(unit, dtype=np.float64).round(9).tobytes()
 
     def costs(self, found: Sequence[Evaluation]) -> NDArray[np.float64]:
         """Costs in units of each objective's fixed bounds, not clipped to them."""

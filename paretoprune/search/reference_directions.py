@@ -7,7 +7,7 @@ import math
 from paretoprune.errors import InvalidValueError
 
 
-def most_divisions(objectives: int, population: int) -> int:
+def max_divisions(objectives: int, population: int) -> int:
     """Divisions p per objective of the Das-Dennis lattice (doi:10.1137/S1052623496307510).
 
     The largest p whose C(p + m - 1, m - 1) directions of m `objectives` are at most `population`:

@@ -5,16 +5,14 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from paretoprune.core.problem import Candidate, Problem
-from paretoprune.core.strategy import SearchContext
+from paretoprune.core.problem import Candidate
 from paretoprune.errors import InvalidValueError
-from paretoprune.search.per_layer import Numbers, PerLayerStrategy, numbers_of
-
-STATISTIC = "withdrawal"
+from paretoprune.search.per_layer import Numbers, StatisticStrategy, numbers_of
 
 
-class VTWSearch(PerLayerStrategy):
+class VTWSearch(StatisticStrategy):
     """Per threshold, the first layer before which all visual tokens may leave.
 
     It is the first whose KL to dense, at the first answer token, is below the threshold (section
@@ -24,7 +22,7 @@ class VTWSearch(PerLayerStrategy):
     split (the paper's 20).
     """
 
-    depends_on_seed: ClassVar[bool] = False
+    statistic: ClassVar[str] = "withdrawal"
 
     def __init__(
         self, thresholds: Numbers = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0), samples: int = 20
@@ -36,33 +34,12 @@ class VTWSearch(PerLayerStrategy):
             raise InvalidValueError(f"VTW needs 1 or more samples, got {samples}")
         self.samples = samples
 
-    def start(self, problem: Problem, context: SearchContext) -> None:
-        """Bind to a problem that says what withdrawal does."""
-        super().start(problem, context)
-        self._price = problem.probe_price(STATISTIC, self.samples)
-        self.needs_budget(self._price)
-        self._pending: list[Candidate] | None = None
-
-    def ask(self, n: int) -> list[Candidate]:
-        """Up to `n` of the schedules; the first ask looks at the divergences."""
-        if self._pending is None:
-            self.context.charge(self._price)
-            self._pending = self._chosen()
-        asked, self._pending = self._pending[:n], self._pending[n:]
-        return asked
-
-    @property
-    def finished(self) -> bool:
-        """Whether every schedule has been asked."""
-        return self._pending is not None and not self._pending
-
-    def _chosen(self) -> list[Candidate]:
+    def schedules(self, statistic: NDArray[np.float64]) -> list[Candidate]:
         """The schedule of each threshold, in their order, each once."""
-        divergence = self.problem.probe(STATISTIC, self.samples)
-        dense_layers = len(divergence) - len(self.knobs)  # those that the space cannot prune
+        dense_layers = len(statistic) - len(self.knobs)  # those that the space cannot prune
         found: dict[int, Candidate] = {}
         for threshold in self.thresholds:
-            below = np.flatnonzero(divergence[dense_layers:] < threshold)
+            below = np.flatnonzero(statistic[dense_layers:] < threshold)
             kept = int(below[0]) if len(below) else len(self.knobs)
             ratios = np.arange(len(self.knobs)) < kept
             found.setdefault(kept, self.schedule(ratios.astype(np.float64)))

@@ -191,8 +191,8 @@ class StrategyContract(ABC):
         """One and three objectives work, or `start` refuses those beyond its limits."""
         strategy = self.make()
         problem = Toy(STEPPED, objectives=count)
-        most = strategy.most_objectives
-        if count < strategy.fewest_objectives or (most is not None and most < count):
+        most = strategy.max_objectives
+        if count < strategy.min_objectives or (most is not None and most < count):
             with pytest.raises(UnsupportedError, match="objectives"):
                 strategy.start(problem, SearchContext(seed=0, budget=1000.0))
             return

@@ -12,7 +12,16 @@ from paretoprune.comparison.results import read_summary
 from paretoprune.comparison.sweep import is_finished
 
 TOY = ["--problem", "paretoprune.testing.relaxations:ToyPruning"]
-SEARCH = ["compare", *TOY, "-s", "gradient:most_finals=4", "--budget", "20", "--seeds", "1"]
+SEARCH = [
+    "compare",
+    *TOY,
+    "-s",
+    "gradient:max_final_evaluations=4",
+    "--budget",
+    "20",
+    "--seeds",
+    "1",
+]
 
 
 def run(*arguments):

@@ -155,8 +155,10 @@ def test_three_objectives_work():
 
 
 def test_messages_name_a_strategy_as_the_user_did():
-    with pytest.raises(UnsupportedError, match="strategy 'gradient:knots=4' handles at most 2"):
-        compare(DTLZ2(), ["gradient:knots=4"], budget=60.0)
+    with pytest.raises(
+        UnsupportedError, match="strategy 'gradient:grid_points=4' handles at most 2"
+    ):
+        compare(DTLZ2(), ["gradient:grid_points=4"], budget=60.0)
 
 
 def test_interruption_leaves_a_partial_comparison(tmp_path):
@@ -251,8 +253,8 @@ def test_a_gradient_search_in_two_spaces_is_refused(mini):
 
 
 def test_switches_are_read():
-    assert dict(StrategySpec.parse("gradient:restarts=2,estimator=soft").options) == {
-        "restarts": 2,
+    assert dict(StrategySpec.parse("gradient:grid_points=4,estimator=soft").options) == {
+        "grid_points": 4,
         "estimator": "soft",
     }
 

@@ -45,14 +45,16 @@ def measured(found):
 @pytest.fixture(scope="module")
 def toy():
     problem = ToyPruning(step_cost=0.2)
-    compared = compare(problem, ["gradient:most_finals=5", "random"], budget=30, seeds=(0, 1))
+    compared = compare(
+        problem, ["gradient:max_final_evaluations=5", "random"], budget=30, seeds=(0, 1)
+    )
     return problem, compared, gradients_of(problem, compared.studies)
 
 
 def test_every_point_of_the_best_seed_s_front_is_there(toy):
     _, compared, found = toy
     assert [(s.label, s.seed) for s in found.studies] == [
-        ("gradient:most_finals=5", 0), ("gradient:most_finals=5", 1)
+        ("gradient:max_final_evaluations=5", 0), ("gradient:max_final_evaluations=5", 1)
     ]  # fmt: skip
     searched = compared.studies[:2]
     best = max(range(2), key=lambda i: hypervolume_of(compared.problem, searched[i].evaluations))
@@ -99,7 +101,9 @@ def test_the_gap_is_what_rounding_does(toy):
         assert np.abs(before - after).max() <= 0.005 + 1e-9  # a lattice of 100 levels
 
 
-@pytest.mark.parametrize("strategy", ["adaptive:most_finals=5", "vispco:most_finals=5"])
+@pytest.mark.parametrize(
+    "strategy", ["adaptive:max_final_evaluations=5", "vispco:max_final_evaluations=5"]
+)
 def test_policies_have_a_gap_too(strategy):
     """They had none: what they keep is of each sample, and was nowhere written down."""
     problem = ToyPruning(step_cost=0.2)
@@ -256,7 +260,8 @@ def test_the_command_prints_the_table_and_measures_a_grid(tmp_path, monkeypatch)
     runner = CliRunner()
     found = runner.invoke(
         app,
-        ["search", "gradient:inner_steps=2,most_finals=4", "--budget", "30", "--out", "r", *small],
+        ["search", "gradient:inner_steps=2,max_final_evaluations=4", "--budget", "30",
+         "--out", "r", *small],
         catch_exceptions=False,
     )  # fmt: skip
     assert found.exit_code == 0, found.output

@@ -18,8 +18,9 @@ def build(text):
 
 @pytest.mark.parametrize(
     ("text", "nearest"),
-    [("gradient:knotz=3", "knots"), ("nsga2:popul=3", "population"), ("hybrid:knotz=3", "knots"),
-     ("hybrid:poulation=3", "population"), ("adaptive:kind=3", "kinds")],
+    [("gradient:grid_pointz=3", "grid_points"), ("nsga2:popul=3", "population"),
+     ("hybrid:grid_pointz=3", "grid_points"), ("hybrid:poulation=3", "population"),
+     ("adaptive:cluster=3", "clusters")],
 )  # fmt: skip
 def test_a_misspelt_option_is_answered_with_the_nearest(text, nearest):
     with pytest.raises(UnknownNameError) as caught:
@@ -81,8 +82,14 @@ def test_an_empty_name_stands_for_nothing(kind, text):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("gradient:knots=few", "option knots of strategy 'gradient' must be a number, got 'few'"),
-        ("gradient:knots=2.5", "option knots of strategy 'gradient' must be a whole number, got"),
+        (
+            "gradient:grid_points=few",
+            "option grid_points of strategy 'gradient' must be a number, got 'few'",
+        ),
+        (
+            "gradient:grid_points=2.5",
+            "option grid_points of strategy 'gradient' must be a whole number, got",
+        ),
         ("gradient:sigma=true", "option sigma of strategy 'gradient' must be a number, got True"),
         ("tpe:startup=1.5", "option startup of strategy 'tpe' must be a whole number, got 1.5"),
     ],
@@ -96,10 +103,10 @@ def test_numbers_are_numbers(text, said):
     ("text", "said"),
     [
         ("gradient:batch=0", "option batch must be 1 or more, got 0"),
-        ("gradient:farthest=0", "option farthest must be positive, got 0"),
+        ("gradient:max_step=0", "option max_step must be positive, got 0"),
         ("gradient:sigma=inf", "option sigma must be finite, got inf"),
-        ("gradient:restarts=-1", "option restarts must be 0 or more, got -1"),
-        ("adaptive:weight_decay=nan", "option weight_decay must be 0 or more, got nan"),
+        ("gradient:inner_steps=0", "option inner_steps must be 1 or more, got 0"),
+        ("adaptive:base_rate=nan", "option base_rate must be positive, got nan"),
         ("adaptive:final_share=1", "option final_share must be between 0 and 1, got 1"),
         ("vispco:sigma=nan", "option sigma must be positive, got nan"),
         ("vispco:final_share=0", "option final_share must be between 0 and 1, got 0"),
@@ -111,7 +118,7 @@ def test_a_number_out_of_range_is_answered_with_what_is_allowed(text, said):
 
 
 def test_whole_numbers_are_taken_for_real_ones():
-    assert build("gradient:sigma=3,knots=4").options.sigma == 3
+    assert build("gradient:sigma=3,grid_points=4").options.sigma == 3
 
 
 def test_every_strategy_says_what_it_takes_and_is_built_from_it():

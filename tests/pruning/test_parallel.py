@@ -57,9 +57,11 @@ def assert_alike(found, expected):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["gradient:knots=3", "adaptive:knots=3", "vispco:width=8"])
+@pytest.mark.parametrize(
+    "strategy", ["gradient:grid_points=3", "adaptive:grid_points=3", "vispco:width=8"]
+)
 def test_two_processes_find_what_one_finds(tmp_path, strategy):
-    asked = f"{strategy},batch=10,micro_batch=4,inner_steps=4,most_finals=6"
+    asked = f"{strategy},batch=10,micro_batch=4,inner_steps=4,max_final_evaluations=6"
     for count in (1, 2):
         folder = tmp_path / str(count)
         folder.mkdir()
@@ -90,7 +92,7 @@ def test_half_a_launcher_is_named(monkeypatch):
 @pytest.mark.parametrize("strategy", ["gradient", "adaptive"])
 def test_the_command_under_a_launcher_writes_once_and_finds_the_same(tmp_path, strategy):
     """The real soft decoder and evaluations, shared by two processes."""
-    asked = ["-m", "paretoprune", "search", f"{strategy}:inner_steps=2,most_finals=4"]
+    asked = ["-m", "paretoprune", "search", f"{strategy}:inner_steps=2,max_final_evaluations=4"]
     small = ["--budget", "12", "--search-size", "16", "--heldout-size", "8"]
     fronts = []
     for count in (1, 2):

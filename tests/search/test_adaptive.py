@@ -18,7 +18,7 @@ from paretoprune.testing.policies import PolicyContract
 from paretoprune.testing.relaxations import WEIGHTS, ToyPruning
 from paretoprune.testing.strategies import StrategyContract, Toy
 
-SMALL = {"batch": 8, "inner_steps": 4, "width": 4, "knots": 3}
+SMALL = {"batch": 8, "inner_steps": 4, "width": 4, "grid_points": 3}
 
 
 def drawn(policy, seed=0):
@@ -34,12 +34,12 @@ def drawn(policy, seed=0):
 
 class TestPredicted(PolicyContract):
     kernel = "free"
-    kinds = 1
+    clusters = 1
 
     def make(self, spec):
         policy = Predicted(
             spec.layers, 8, spec.hidden, self.kernel, [0.2, 0.5, 0.9], 0.6, width=4,
-            aims=[0.1, 0.5, 0.9], reached=[0.2, 0.5, 0.8], kinds=self.kinds,
+            aims=[0.1, 0.5, 0.9], reached=[0.2, 0.5, 0.8], clusters=self.clusters,
         )  # fmt: skip
         return drawn(policy)
 
@@ -49,7 +49,7 @@ class TestPredictedSteps(TestPredicted):
 
 
 class TestPredictedKinds(TestPredicted):
-    kinds = 3
+    clusters = 3
 
 
 class TestAdaptive(StrategyContract):
@@ -69,7 +69,9 @@ def test_easy_samples_pay_for_hard_ones_as_the_closed_form_says():
     """Minimum of mean_z f_z sum_l a_l d_zl^2 under mean d = 1 - b: d_zl = lambda / (f_z a_l)."""
     factors = np.array([0.5, 1.5])
     problem = ToyPruning(step_cost=0.02, factors=(0.5, 1.5))
-    search = AdaptiveSearch(width=8, knots=4, batch=16, loss="kl", bend=1.0, final_share=0.45)
+    search = AdaptiveSearch(
+        width=8, grid_points=4, batch=16, loss="kl", grid_exponent=1.0, final_share=0.45
+    )
     result = run_study(problem, search, budget=14.0)
     weight = (1 / WEIGHTS[1:]).sum()
     checked, losses, fixed = 0, 0.0, 0.0
@@ -114,14 +116,14 @@ def test_a_checkpoint_continues_as_if_nothing_had_happened(tmp_path):
 
 
 def test_without_its_input_it_is_a_static_front():
-    search = AdaptiveSearch(knots=4)
+    search = AdaptiveSearch(grid_points=4)
     search.start(ToyPruning(), SearchContext(seed=0, budget=30.0))
-    rows = search.policy.at_aims(search.relaxed.features, np.full(16, search.knots.budgets[2]))
+    rows = search.policy.at_aims(search.relaxed.features, np.full(16, search.grid.budgets[2]))
     assert torch.allclose(rows, rows[:1])
-    assert float(rows.mean()) == pytest.approx(search.knots.budgets[2], abs=0.02)
+    assert float(rows.mean()) == pytest.approx(search.grid.budgets[2], abs=0.02)
 
 
-def test_between_knots_weights_are_linear():
+def test_between_budgets_weights_are_linear():
     found = between(np.array([0.2, 0.4, 0.9]), np.array([0.1, 0.2, 0.3, 0.65, 1.0]))
     assert found.tolist() == pytest.approx(
         np.array([[1, 0, 0], [1, 0, 0], [0.5, 0.5, 0], [0, 0.5, 0.5], [0, 0, 1]])
@@ -129,15 +131,15 @@ def test_between_knots_weights_are_linear():
 
 
 def test_what_it_costs_is_charged():
-    """The predictor's own passes, forward and backward: the batch, and all samples at all knots."""
+    """The predictor's own passes, forward and backward, of the batch and of all constraints."""
     search = AdaptiveSearch(**SMALL)
     context = SearchContext(seed=0, budget=1000.0)
     search.start(ToyPruning(step_cost=2.0), context)
     context.asks = 1
     search.ask(1)
     own = 3 * search._row_flops * (8 + 16 * 3) / 1e9
-    kinds = search._kinds.flops / 1e9
-    assert context.spent == pytest.approx(1.0 + kinds + 4 * (2.0 + own), rel=1e-12)
+    clustering = search.clusters.flops / 1e9
+    assert context.spent == pytest.approx(1.0 + clustering + 4 * (2.0 + own), rel=1e-12)
 
 
 def test_problems_without_inputs_are_refused():
@@ -146,7 +148,9 @@ def test_problems_without_inputs_are_refused():
             AdaptiveSearch().start(problem, SearchContext(seed=0, budget=10.0))
 
 
-@pytest.mark.parametrize("option", [{"knots": 1}, {"final_share": 1.0}, {"learning_rate": 0.0}])
+@pytest.mark.parametrize(
+    "option", [{"grid_points": 1}, {"final_share": 1.0}, {"learning_rate": 0.0}]
+)
 def test_impossible_options_are_refused(option):
     with pytest.raises(InvalidValueError, match=next(iter(option))):
         AdaptiveOptions(**option)
@@ -159,7 +163,7 @@ def test_on_the_mini_llava_it_costs_less_than_a_hundredth_and_is_deployed(mini, 
     problem = TokenPruning(
         mini.adapter, mini.samples[:16], FastV(), heldout_samples=mini.samples[16:32]
     )
-    search = AdaptiveSearch(batch=4, inner_steps=2, knots=3, most_finals=3)
+    search = AdaptiveSearch(batch=4, inner_steps=2, grid_points=3, max_final_evaluations=3)
     result = run_study(problem, search, budget=6.0)
     assert result.spent <= 6.0
     assert result.evaluations

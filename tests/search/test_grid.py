@@ -13,7 +13,7 @@ from paretoprune.core.problem import Candidate, Problem
 from paretoprune.core.space import Float, Int, SearchSpace, Value
 from paretoprune.core.strategy import SearchContext
 from paretoprune.errors import InvalidValueError
-from paretoprune.search.grid import POOL, GridSearch, farthest_first
+from paretoprune.search.grid import POOL, GridSearch, farthest_point_order
 from paretoprune.testing.strategies import CONDITIONAL, CONTINUOUS, STEPPED, Toy, drive
 
 
@@ -69,12 +69,12 @@ def test_every_prefix_is_spread_over_the_space() -> None:
         assert cover_radius(order[:length], lattice) < 0.8 * np.median(chance)
 
 
-def test_farthest_first_takes_the_centre_then_corners() -> None:
+def test_farthest_point_order_takes_the_centre_then_corners() -> None:
     units = np.array(list(itertools.product(np.linspace(0, 1, 5), repeat=2)))
-    first = [tuple(units[i]) for i in itertools.islice(farthest_first(units), 5)]
+    first = [tuple(units[i]) for i in itertools.islice(farthest_point_order(units), 5)]
     assert first[0] == (0.5, 0.5)
     assert set(first[1:]) == {(0, 0), (0, 1), (1, 0), (1, 1)}
-    assert sorted(farthest_first(units)) == list(range(25))
+    assert sorted(farthest_point_order(units)) == list(range(25))
 
 
 @pytest.mark.parametrize("budget", [1.0, 7.5, 20.0, 1000.0])

@@ -13,7 +13,7 @@ from paretoprune.search.hybrid import Hybrid
 from paretoprune.testing.relaxations import ToyPruning
 from paretoprune.testing.strategies import Killed, Mortal, StrategyContract
 
-GRADIENT = {"most_finals": 8, "inner_steps": 4}
+GRADIENT = {"max_final_evaluations": 8, "inner_steps": 4}
 
 
 class TestHybridNSGA2(StrategyContract):
@@ -22,7 +22,7 @@ class TestHybridNSGA2(StrategyContract):
     asks = 20
 
     def make(self):
-        return Hybrid(gradient_share=0.3, population=8, knots=3, batch=8, inner_steps=2)
+        return Hybrid(gradient_share=0.3, population=8, grid_points=3, batch=8, inner_steps=2)
 
     def problem(self):
         return ToyPruning(step_cost=20.0)  # the suite's runs have a budget of 1000
@@ -30,7 +30,7 @@ class TestHybridNSGA2(StrategyContract):
 
 class TestHybridTPE(TestHybridNSGA2):
     def make(self):
-        return Hybrid("tpe", gradient_share=0.3, knots=3, batch=8, inner_steps=2)
+        return Hybrid("tpe", gradient_share=0.3, grid_points=3, batch=8, inner_steps=2)
 
 
 def run(polish, *, budget=60.0, seed=0, **options):
@@ -70,7 +70,7 @@ def test_the_front_is_the_first_generation():
 
 
 def test_tpe_knows_all_that_was_returned_and_draws_no_random_start():
-    _, strategy, result = run("tpe", gradient_share=0.5, most_finals=12)
+    _, strategy, result = run("tpe", gradient_share=0.5, max_final_evaluations=12)
     trials = strategy._black_box._study.trials
     known = [t for t in trials[: len(strategy._returned)] if t.values is not None]
     assert [t.values for t in known] == [
@@ -102,12 +102,12 @@ class Shared(ToyPruning):
         return candidate.share
 
 
-def test_starts_are_tried_once_and_are_nothing_to_breed_from():
+def test_initial_designs_are_evaluated_once_and_are_nothing_to_breed_from():
     """They were asked for again and again: the gradient search was never told of them."""
     problem = Shared(step_cost=0.1)
     strategy = Hybrid(population=8, gradient_share=0.5, **GRADIENT)
     result = run_study(problem, strategy, budget=120.0)
-    tried = len(strategy.gradient._probes)
+    tried = len(strategy.gradient._evaluated)
     assert tried > 20 and strategy.gradient.history
     assert strategy._returned == result.evaluations[tried : tried + len(strategy._returned)]
     assert all(e.candidate.share == 1 for e in strategy._returned)
@@ -117,20 +117,20 @@ def test_starts_are_tried_once_and_are_nothing_to_breed_from():
 @pytest.mark.parametrize("polish", ["nsga2", "tpe"])
 @pytest.mark.parametrize("lives", [1, pytest.param(9, marks=pytest.mark.slow)])
 def test_a_killed_study_goes_on_without_repeating_its_gradient_steps(tmp_path, polish, lives):
-    """Killed while starts are tried or in the polish: the log is that of a study left alone.
+    """Killed amid initial designs or in the polish: the log is that of a study left alone.
 
-    Where starts were tried on all samples, they counted as returned, and steps were repeated.
+    Where designs were evaluated on all samples, they counted as returned, and steps were repeated.
     """
 
     def play(folder, problem):
         strategy = Hybrid(polish, population=8, **GRADIENT)
-        rounds = []
-        iterate = strategy.gradient._iterate
-        strategy.gradient._iterate = lambda: rounds.append(1) or iterate()
+        steps = []
+        step = strategy.gradient._step
+        strategy.gradient._step = lambda rng: steps.append(1) or step(rng)
         with StudyLog(folder) as log:
             recorder = log.study("one", problem, {"seed": 0, "budget": 120.0}, resume=True)
             run_study(problem, strategy, budget=120.0, recorder=recorder)
-        return len(rounds)
+        return len(steps)
 
     alone = play(tmp_path / "alone", Shared(step_cost=0.1))
     problem = Mortal(Shared(step_cost=0.1))
@@ -148,5 +148,5 @@ def test_wrong_options_are_named():
         Hybrid("nsga3")
     with pytest.raises(InvalidValueError, match="gradient_share must be between 0 and 1, got 1"):
         Hybrid(gradient_share=1)
-    with pytest.raises(TypeError, match="knotz"):
-        Hybrid(knotz=3)
+    with pytest.raises(TypeError, match="grid_pointz"):
+        Hybrid(grid_pointz=3)

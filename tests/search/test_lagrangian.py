@@ -20,9 +20,9 @@ from paretoprune.errors import (
     UnsupportedError,
 )
 from paretoprune.pruning.base import Pruner, Selection
+from paretoprune.search.gradient import lagrangian
 from paretoprune.search.gradient.lagrangian import LagrangianOptions, LagrangianSearch, project
 from paretoprune.search.gradient.relaxation import loss_and_slope
-from paretoprune.search.gradient.rounds import BestIterates, Rounds
 from paretoprune.search.gradient.state import GradientState
 from paretoprune.testing.relaxations import WEIGHTS, ToyPruning, ToyRelaxation
 from paretoprune.testing.strategies import StrategyContract
@@ -37,7 +37,7 @@ class TestLagrangian(StrategyContract):
     budget_of_resumed = 400.0
 
     def make(self) -> SearchStrategy:
-        return LagrangianSearch(LagrangianOptions(knots=3, batch=8, inner_steps=2))
+        return LagrangianSearch(LagrangianOptions(grid_points=3, batch=8, inner_steps=2))
 
     def problem(self) -> Problem:
         return ToyPruning(step_cost=20.0)  # the suite's runs have a budget of 1000
@@ -45,13 +45,18 @@ class TestLagrangian(StrategyContract):
 
 class TestKernelParameters(TestLagrangian):
     def make(self) -> SearchStrategy:
-        return LagrangianSearch(kernel="linear", knots=3, batch=8, inner_steps=2)
+        return LagrangianSearch(kernel="linear", grid_points=3, batch=8, inner_steps=2)
 
 
 class TestGumbel(TestLagrangian):
     def make(self) -> SearchStrategy:
-        options = {"estimator": "gumbel", "restarts": 1, "momentum": 0.5}
-        return LagrangianSearch(knots=3, batch=8, inner_steps=2, **options)
+        return LagrangianSearch(grid_points=3, batch=8, inner_steps=2, estimator="gumbel")
+
+
+@pytest.fixture
+def unsmoothed(monkeypatch):
+    """Gradients of single grid points: a neighbour's pulls each a little off its own optimum."""
+    monkeypatch.setattr(lagrangian, "NEIGHBOUR_SMOOTHING", 0.0)
 
 
 def solve(**options):
@@ -60,33 +65,30 @@ def solve(**options):
     return search, result
 
 
-def test_finds_the_closed_form_optimum_and_meets_every_budget():
-    """1 - r_l proportional to 1 / a_l where no bound is active.
-
-    Without sharing: a neighbour's gradient pulls every knot a little off its own optimum.
-    """
-    search, result = solve(knots=4, batch=16, sharing=0.0)
+def test_finds_the_closed_form_optimum_and_meets_every_budget(unsmoothed):
+    """1 - r_l proportional to 1 / a_l where no bound is active."""
+    search, result = solve(grid_points=4, batch=16)
     assert result.stopped in ("finished", "budget")
-    for budget, row in zip(search.budgets, search.ratios.detach().numpy(), strict=True):
+    for budget, row in zip(search.grid.budgets, search.ratios.detach().numpy(), strict=True):
         assert row.mean() <= budget + 0.02
     shares = (1 / WEIGHTS[1:]) / (1 / WEIGHTS[1:]).sum()
-    for knot in (2, 3):  # no bound is active there, nor at their neighbours
-        expected = 1 - LAYERS * (1 - search.budgets[knot]) * shares
+    for point in (2, 3):  # no bound is active there, nor at their neighbours
+        expected = 1 - LAYERS * (1 - search.grid.budgets[point]) * shares
         assert expected.min() > 0
-        assert np.allclose(search.ratios.detach().numpy()[knot, 1:], expected, atol=0.04)
+        assert np.allclose(search.ratios.detach().numpy()[point, 1:], expected, atol=0.04)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kernel", ["single-step", "multi-step", "linear", "exponential"])
-def test_a_kernel_search_comes_near_the_best_of_its_kernel(kernel):
+def test_a_kernel_search_comes_near_the_best_of_its_kernel(unsmoothed, kernel):
     """Against a lattice of the whole kernel, at budgets that every kernel can reach."""
-    search, _ = solve(kernel=kernel, knots=4, batch=16, sharing=0.0)
+    search, _ = solve(kernel=kernel, grid_points=4, batch=16)
     shape = ToyPruning().kernels[kernel]
     rows = np.stack([shape.schedule(v).ratios for v in thinned(shape.space)])
     losses = (WEIGHTS * (1 - rows) ** 2).sum(1)
     # the second budget's best two steps are in another valley than where the search starts
     first = 2 if kernel == "multi-step" else 1
-    for budget, row in list(zip(search.budgets, search.ratios.numpy(), strict=True))[first:]:
+    for budget, row in list(zip(search.grid.budgets, search.ratios.numpy(), strict=True))[first:]:
         assert row.mean() <= budget + 0.03
         best = losses[rows.mean(1) <= budget].min()
         assert (WEIGHTS * (1 - row) ** 2).sum() <= best + 0.2
@@ -117,7 +119,7 @@ def test_kernels_are_chosen_by_option_or_space():
 
 def test_candidates_carry_what_they_were_before_rounding():
     problem = ToyPruning()
-    result = run_study(problem, LagrangianSearch(knots=3, batch=8), budget=10.0)
+    result = run_study(problem, LagrangianSearch(grid_points=3, batch=8), budget=10.0)
     for evaluation in result.evaluations:
         relaxed = evaluation.candidate.relaxed
         rounded = problem.kernels["free"].schedule(evaluation.candidate.values).ratios
@@ -126,33 +128,13 @@ def test_candidates_carry_what_they_were_before_rounding():
         assert json.loads(json.dumps(relaxed)) == relaxed
 
 
-def test_stops_within_the_constraints():
-    """Steps end once every knot holds its constraint, and what is left is not spent."""
-    _, early = solve(knots=3, batch=16, stop_within=0.05, sharing=0.0)
-    _, late = solve(knots=3, batch=16, sharing=0.0)
-    assert early.stopped == late.stopped == "finished"
-    assert early.spent < 0.8 * late.spent
-
-
-def test_a_restart_goes_back_to_the_best_iterates():
-    best = BestIterates(torch.zeros(2, 1))
-    best.update(torch.tensor([[1.0], [1.0]]), torch.tensor([5.0, 1.0], dtype=torch.float64))
-    best.update(torch.tensor([[2.0], [2.0]]), torch.tensor([1.0, 5.0], dtype=torch.float64))
-    assert best.x[:, 0].tolist() == [2.0, 1.0]
-    rounds = Rounds(8.0, restarts=1, average_share=0.9)
-    assert [rounds.spend(1.0) for _ in range(8)] == [False] * 3 + [True] + [False] * 4
-    assert rounds.average_from == 0.5  # never over a restart
-    search, _ = solve(knots=3, batch=16, restarts=3)
-    assert search.rounds.restarted == 3
-
-
 @pytest.mark.parametrize("after", [0, 2, 6, 30])
 @pytest.mark.parametrize("kernel", ["free", "multi-step"])
 def test_a_stored_state_continues_identically(tmp_path, after, kernel):
     """In a fresh instance, by way of the file; also from amid the final configurations."""
 
     def make():
-        search = LagrangianSearch(kernel=kernel, knots=3, batch=8, momentum=0.5, restarts=1)
+        search = LagrangianSearch(kernel=kernel, grid_points=3, batch=8)
         context = SearchContext(seed=3, budget=8.0)
         search.start(ToyPruning(step_cost=0.05), context)
         return search, context
@@ -204,13 +186,13 @@ def test_micro_batches_change_nothing(mini):
 
 
 def test_starts_at_constant_schedules_that_meet_their_budgets():
-    search = LagrangianSearch(LagrangianOptions(knots=5))
+    search = LagrangianSearch(LagrangianOptions(grid_points=5))
     search.start(ToyPruning(), SearchContext(seed=0, budget=10.0))
-    assert np.allclose(search.ratios.detach().numpy().mean(1), search.budgets)
+    assert np.allclose(search.ratios.detach().numpy().mean(1), search.grid.budgets)
 
 
 def test_never_spends_more_than_the_budget_and_charges_its_own_steps():
-    _, result = solve(knots=3, batch=8, most_finals=5)
+    _, result = solve(grid_points=3, batch=8, max_final_evaluations=5)
     assert result.spent <= 40.0
     evaluated = sum(e.cost for e in result.evaluations)
     assert result.spent > evaluated + 1.0  # the teacher's pass and the gradient steps are in it
@@ -249,14 +231,12 @@ def test_a_pruner_without_scores_is_refused(mini):
 
 
 def test_bad_options_are_named():
-    with pytest.raises(InvalidValueError, match="knots must be 2 or more, got 1"):
-        LagrangianOptions(knots=1)
+    with pytest.raises(InvalidValueError, match="grid_points must be 2 or more, got 1"):
+        LagrangianOptions(grid_points=1)
     with pytest.raises(UnknownNameError, match="unknown loss 'k'"):
         LagrangianOptions(loss="k")
     with pytest.raises(UnknownNameError, match="unknown estimator 'gumble'.*'gumbel'"):
         LagrangianOptions(estimator="gumble")
-    with pytest.raises(InvalidValueError, match="stop_within must be 0 or more, got -1"):
-        LagrangianOptions(stop_within=-1)
     with pytest.raises(InvalidValueError, match="final_share must be between 0 and 1, got 2"):
         LagrangianOptions(final_share=2)
 
@@ -292,9 +272,9 @@ def test_constant_schedules_meet_their_budget(mini):
         assert float(relaxed.compute(torch.from_numpy(row[None]))) == pytest.approx(budget)
 
 
-def test_the_more_knots_the_smaller_are_their_steps():
-    def moved(knots):
-        search = LagrangianSearch(knots=knots, start="constant", farthest=1.0)
+def test_the_more_grid_points_the_smaller_are_their_steps():
+    def moved(points):
+        search = LagrangianSearch(grid_points=points, initial_share=0, max_step=1.0)
         search.start(ToyPruning(), SearchContext(seed=0, budget=10.0))
         before = search.x.clone()
         search._descend(before, torch.full_like(before, 0.1))

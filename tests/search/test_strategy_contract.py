@@ -158,7 +158,7 @@ class FakeGradient(RandomSearch):
     """Works and charges on every ask, offers candidates on every second one."""
 
     requires_gradient = True
-    most_objectives = 2
+    max_objectives = 2
 
     def ask(self, n: int) -> list[Candidate]:
         self.context.charge(0.5)

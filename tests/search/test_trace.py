@@ -22,11 +22,11 @@ def run(strategy, budget=25.0, **options):
 
 def test_a_healthy_search_has_no_warnings():
     assert causes(trace()) == []
-    assert causes(run(LagrangianSearch(most_finals=4))) == []
+    assert causes(run(LagrangianSearch(max_final_evaluations=4))) == []
 
 
 def test_rounds_are_those_that_ran_with_their_cost_in_order():
-    found = run(LagrangianSearch(most_finals=4, inner_steps=4, knots=3))
+    found = run(LagrangianSearch(max_final_evaluations=4, inner_steps=4, grid_points=3))
     spent = [r.spent for r in found.rounds]
     assert len(spent) > 10
     assert spent == sorted(spent)
@@ -40,7 +40,7 @@ def test_rounds_are_those_that_ran_with_their_cost_in_order():
 
 
 def test_a_round_that_the_budget_cut_short_is_recorded_too():
-    strategy = LagrangianSearch(most_finals=2, inner_steps=1000)
+    strategy = LagrangianSearch(max_final_evaluations=2, inner_steps=1000)
     found = run(strategy, budget=6.0)
     assert len(found.rounds) == 1
     assert found.rounds[0].spent > 1.0
@@ -56,7 +56,7 @@ def test_a_budget_below_what_the_kernel_reaches_is_named_with_the_bound():
 
 
 def test_vispco_says_that_its_lowest_budgets_cannot_be_reached():
-    found = run(Vispco(kernel="free", most_finals=2))
+    found = run(Vispco(kernel="free", max_final_evaluations=2))
     assert found.reachable == (0.25, 1.0)
     assert any("0.01, 0.24 cannot be reached" in told for told in causes(found))
 
@@ -68,7 +68,7 @@ def test_a_multiplier_at_its_clamp_is_named_with_its_budget():
 
 
 def test_a_clamp_that_is_too_low_is_found_in_a_real_run():
-    strategy = LagrangianSearch(most_multiplier=1e-3, sigma=1e-2, most_finals=2)
+    strategy = LagrangianSearch(max_multiplier=1e-3, sigma=1e-2, max_final_evaluations=2)
     found = causes(run(strategy))
     assert any("sits at its clamp, 0.001" in told for told in found)
 

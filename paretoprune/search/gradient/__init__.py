@@ -1,1 +1,1 @@
-"""Parts of the gradient searches: knots, coordinates, the augmented Lagrangian, state."""
+"""The gradient searches and their parts: options, budgets, initial designs, coordinates, state."""

@@ -1,4 +1,4 @@
-"""The augmented Lagrangian of one inequality per knot, and the scale of a knot's loss."""
+"""The augmented Lagrangian: one multiplier per budget, and the scale of each budget's loss."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 SMOOTHING = 0.9
-"""Memory of the running mean of what compute saves, per gradient step."""
+"""Weight of the past in the running mean of saved losses, per gradient step."""
 
 
 class Multipliers:
@@ -15,29 +15,25 @@ class Multipliers:
         L_k = f_k + ( max(0, w_k + sigma c_k)^2 - w_k^2 ) / (2 sigma)
         w_k <- clamp(w_k + sigma c_k, 0, w_max)
 
-    `values` float64 `[knots]`.
+    `values` float64 `[budgets]`.
     """
 
-    def __init__(self, knots: int, *, sigma: float, most: float) -> None:
-        self.values = torch.ones(knots, dtype=torch.float64)
+    def __init__(self, budgets: int, *, sigma: float, max_multiplier: float) -> None:
+        self.values = torch.ones(budgets, dtype=torch.float64)
         self.sigma = sigma
-        self.most = most
+        self.max_multiplier = max_multiplier
 
     def force(self, excess: Tensor) -> Tensor:
-        """dL/dc: how hard each constraint pushes."""
+        """dL/dc of each constraint."""
         return (self.values + self.sigma * excess).clamp(min=0)
 
     def penalty(self, excess: Tensor) -> Tensor:
-        """What the constraint adds to L."""
+        """The constraint's part of L."""
         return (self.force(excess) ** 2 - self.values**2) / (2 * self.sigma)
 
     def update(self, excess: Tensor) -> None:
         """After an outer iteration."""
-        self.values = self.force(excess).clamp(max=self.most)
-
-    def residual(self, excess: Tensor) -> Tensor:
-        """|max(c, -w / sigma)|: 0 where the constraint is met and complementary slackness holds."""
-        return torch.maximum(excess, -self.values / self.sigma).abs()
+        self.values = self.force(excess).clamp(max=self.max_multiplier)
 
 
 class EqualityMultipliers(Multipliers):
@@ -45,7 +41,7 @@ class EqualityMultipliers(Multipliers):
 
         L_k = f_k + w_k c_k + (sigma / 2) c_k^2,     w_k <- clamp(w_k + sigma c_k, -w_max, w_max)
 
-    Compute that a budget leaves over is pulled in as hard as what exceeds it is pushed out.
+    Unused budget is penalised as much as exceeded budget.
     """
 
     def force(self, excess: Tensor) -> Tensor:
@@ -54,32 +50,27 @@ class EqualityMultipliers(Multipliers):
 
     def update(self, excess: Tensor) -> None:
         """After an outer iteration."""
-        self.values = self.force(excess).clamp(-self.most, self.most)
-
-    def residual(self, excess: Tensor) -> Tensor:
-        """|c|."""
-        return excess.abs()
+        self.values = self.force(excess).clamp(-self.max_multiplier, self.max_multiplier)
 
 
 class SavedLoss:
-    """What one unit of compute saves in loss, per knot: the scale s_k that makes w_k near 1.
+    """Loss that one unit of compute saves at each budget: the scale s_k that makes w_k near 1.
 
     The least-squares estimate of the multiplier, - <grad f, grad u> / <grad u, grad u>, averaged
-    over recent steps and neighbouring knots: noise can hide, or turn, what a single knot saves; the
-    front has no such jumps.
+    over recent steps and neighbouring budgets: a single estimate is noisy, and the front is smooth.
     """
 
-    def __init__(self, knots: int) -> None:
-        self.sum = torch.zeros(knots, dtype=torch.float64)
+    def __init__(self, budgets: int) -> None:
+        self.sum = torch.zeros(budgets, dtype=torch.float64)
         self.steps = 0
 
     def update(self, product: Tensor) -> None:
-        """Take a step's inner products <grad f, grad u>, `[knots]`, into the mean."""
+        """Take a step's inner products <grad f, grad u>, `[budgets]`, into the mean."""
         self.sum = SMOOTHING * self.sum - (1 - SMOOTHING) * product
         self.steps += 1
 
     def scale(self, square: Tensor) -> Tensor:
-        """s_k given <grad u, grad u>, `[knots]`; at least 2 % of the largest."""
+        """s_k given <grad u, grad u>, `[budgets]`; at least 2 % of the largest."""
         saved = self.sum / (1 - SMOOTHING**self.steps) / square
         padded = torch.cat([saved[:1], saved, saved[-1:]])
         smooth = (padded[:-2] + padded[1:-1] + padded[2:]) / 3

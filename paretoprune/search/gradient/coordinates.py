@@ -1,4 +1,4 @@
-"""What a gradient search moves: keep ratios themselves, or the parameters of a kernel."""
+"""Parameters of a gradient search: the keep ratios themselves, or those of a kernel."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from paretoprune.core.problem import Candidate, Problem
 from paretoprune.schedules.kernels import Kernel
 from paretoprune.search.gradient.relaxation import Relaxation
 
-STARTS = 8
-"""Base-two logarithm of the points that a kernel's start is chosen from."""
-SPREAD = 10
+START_POINTS_LOG2 = 8
+"""Base-two logarithm of the number of points that a kernel's start is chosen from."""
+SPREAD_POINTS_LOG2 = 10
 """The same of the points all over a kernel's space."""
-NINTHS = 9
-"""Keep ratios of the drops all over the free space."""
-DROPPING = 8
-"""Layers at which they drop, at most."""
+KEEP_LEVELS = 9
+"""Keep ratios of the free space's initial designs, in steps of 1 / 9."""
+MAX_DROP_LAYERS = 8
+"""Layers at which they drop tokens, at most."""
 CONTINUITY = 0.2
-"""What an unlike neighbour costs in that choice, next to what missing the budget costs."""
+"""Weight of the distance to the neighbour's start, relative to that of missing the budget."""
 DAMPING = 0.1
 """Added to the metric of a kernel's parameters, so that none without effect runs away."""
 
@@ -51,8 +51,8 @@ class Coordinates(Protocol):
     def natural(self, x: Tensor, gradient: Tensor) -> Tensor:
         """M^-1 g, `[rows, n]`: the gradient in the metric of keep ratios, M = J^T J."""
 
-    def limited(self, step: Tensor, reach: float) -> Tensor:
-        """A step `[rows, n]` with no coordinate farther than `reach`."""
+    def limited(self, step: Tensor, max_step: float) -> Tensor:
+        """A step `[rows, n]` with no coordinate beyond `max_step`."""
 
     def candidate(self, x: NDArray[np.float64]) -> Candidate:
         """The candidate that one point rounds to."""
@@ -73,15 +73,15 @@ class FreeRatios:
     def spread(self, highest: float) -> Tensor:
         """Schedules of one or two drops to ninths; of many layers, eight even ones drop."""
         relaxed = self.relaxed
-        count = min(DROPPING, relaxed.layers - relaxed.first)
+        count = min(MAX_DROP_LAYERS, relaxed.layers - relaxed.first)
         layers = np.rint(np.linspace(relaxed.first, relaxed.layers - 1, count)).astype(int)
         pairs = itertools.combinations_with_replacement(np.unique(layers).tolist(), 2)
         rows = []
         for first, second in pairs:
-            for less, more in itertools.combinations_with_replacement(range(NINTHS), 2):
+            for less, more in itertools.combinations_with_replacement(range(KEEP_LEVELS), 2):
                 if (first == second) == (more == less):
                     row = np.ones(relaxed.layers)
-                    row[first:], row[second:] = more / NINTHS, less / NINTHS
+                    row[first:], row[second:] = more / KEEP_LEVELS, less / KEEP_LEVELS
                     rows.append(row)
         return _below(torch.from_numpy(np.unique(np.stack(rows), axis=0)), self, highest)
 
@@ -97,9 +97,9 @@ class FreeRatios:
         """The metric is the identity."""
         return gradient
 
-    def limited(self, step: Tensor, reach: float) -> Tensor:
+    def limited(self, step: Tensor, max_step: float) -> Tensor:
         """Each coordinate by itself."""
-        return step.clamp(-reach, reach)
+        return step.clamp(-max_step, max_step)
 
     def candidate(self, x: NDArray[np.float64]) -> Candidate:
         """The nearest point of the free space."""
@@ -109,8 +109,8 @@ class FreeRatios:
 class KernelParameters:
     """A kernel's parameters, each scaled to 0..1 over its bounds.
 
-    Steps are natural-gradient steps in the metric of keep ratios: what the free search would do,
-    seen through the kernel. So step sizes mean the same for every kernel.
+    Steps are natural-gradient steps in the metric of keep ratios: the step of the free search,
+    expressed in the kernel's parameters. So step sizes mean the same for every kernel.
     """
 
     def __init__(self, relaxed: Relaxation, problem: Problem, kernel: Kernel) -> None:
@@ -126,7 +126,7 @@ class KernelParameters:
 
         From the highest budget down; the sequence is not scrambled, so nothing is random.
         """
-        points = qmc.Sobol(len(self._low), scramble=False).random_base2(STARTS)
+        points = qmc.Sobol(len(self._low), scramble=False).random_base2(START_POINTS_LOG2)
         units = self.project(torch.from_numpy(points))
         with torch.no_grad():
             compute = self.relaxed.compute(self.ratios(units)).numpy()
@@ -141,7 +141,7 @@ class KernelParameters:
 
     def spread(self, highest: float) -> Tensor:
         """Points of a Sobol sequence, as they are in the kernel's own order."""
-        points = qmc.Sobol(len(self._low), scramble=False).random_base2(SPREAD)
+        points = qmc.Sobol(len(self._low), scramble=False).random_base2(SPREAD_POINTS_LOG2)
         return _below(self.project(torch.from_numpy(points)), self, highest)
 
     def ratios(self, x: Tensor) -> Tensor:
@@ -170,10 +170,10 @@ class KernelParameters:
         solved: Tensor = torch.linalg.solve(metric, gradient[..., None])
         return solved[..., 0]
 
-    def limited(self, step: Tensor, reach: float) -> Tensor:
+    def limited(self, step: Tensor, max_step: float) -> Tensor:
         """Shorter, in the same direction: coordinates work together."""
-        farthest = step.abs().amax(1, keepdim=True).clamp(min=1e-12)
-        return step * (reach / farthest).clamp(max=1.0)
+        largest = step.abs().amax(1, keepdim=True).clamp(min=1e-12)
+        return step * (max_step / largest).clamp(max=1.0)
 
     def candidate(self, x: NDArray[np.float64]) -> Candidate:
         """The nearest point of the kernel's space."""
@@ -204,7 +204,7 @@ def reachable_by(relaxed: Relaxation, problem: Problem, kernel: str) -> tuple[fl
         return relaxed.reachable
     coordinates = KernelParameters(relaxed, problem, relaxed.kernels[kernel])
     count = len(relaxed.kernels[kernel].bounds[0])
-    points = qmc.Sobol(count, scramble=False).random_base2(STARTS)
+    points = qmc.Sobol(count, scramble=False).random_base2(START_POINTS_LOG2)
     corners = np.array(list(itertools.product((0.0, 1.0), repeat=count)))
     with torch.no_grad():
         units = coordinates.project(torch.from_numpy(np.concatenate([points, corners])))
@@ -213,7 +213,7 @@ def reachable_by(relaxed: Relaxation, problem: Problem, kernel: str) -> tuple[fl
 
 
 def project(ratios: Tensor, first: int) -> Tensor:
-    """The nearest valid schedules: in 0..1, non-increasing, 1 before `first`: `[knots, layers]`.
+    """The nearest valid schedules: in 0..1, non-increasing, 1 before `first`: `[rows, layers]`.
 
     Euclidean projection by isotonic regression (pool adjacent violators).
     """

@@ -166,6 +166,12 @@ def adaptive(problem: Problem, *, checkpoint: bool = False) -> AdaptiveRelaxatio
     return relaxed.checkpointed() if checkpoint else relaxed
 
 
+def distinct_samples(rng: np.random.Generator, total: int, count: int) -> NDArray[np.int64]:
+    """`count` of `total` sample numbers, without repeats as long as there are enough."""
+    rounds = [rng.permutation(total) for _ in range(-(-count // total))]
+    return np.concatenate(rounds)[:count].astype(np.int64)
+
+
 def loss_and_slope(
     relaxed: Relaxation,
     ratios: Tensor,

@@ -1,4 +1,4 @@
-"""The whole state of a gradient search, as tensors and JSON: what a checkpoint holds."""
+"""The state of a gradient search: its checkpoint file, and what an optimizer remembers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.optim import Optimizer
 
 from paretoprune.errors import BrokenFileError
 from paretoprune.files import require_regular
@@ -38,7 +39,7 @@ class GradientState:
 
     @classmethod
     def load(cls, file: Path) -> GradientState:
-        """Read what `save` wrote; raises `BrokenFileError` naming the file."""
+        """Read a saved state; raises `BrokenFileError` naming the file."""
         require_regular(file, "state of a search")
         try:
             with safe_open(file, framework="pt") as stored:
@@ -47,3 +48,32 @@ class GradientState:
         except (OSError, SafetensorError, ValueError, KeyError, RecursionError) as error:
             raise BrokenFileError(f"cannot read a search's state from {file}: {error}") from error
         return cls(tensors, values)
+
+
+def moments_of(optimizer: Optimizer) -> dict[str, Tensor]:
+    """An optimizer's moments of each parameter, as named tensors."""
+    return {
+        f"adam.{number}.{key}": value
+        for number, moments in optimizer.state_dict()["state"].items()
+        for key, value in moments.items()
+    }
+
+
+def restore_moments(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Take over the tensors of `moments_of`; other tensors are ignored."""
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("adam."):
+            _, number, key = name.split(".")
+            moments.setdefault(int(number), {})[key] = tensor.clone()
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": moments, "param_groups": groups})
+
+
+def with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Copies of the tensors whose names begin with `prefix`, without it."""
+    return {
+        name.removeprefix(prefix): tensor.clone()
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }

@@ -168,7 +168,7 @@ def test_lost_outcomes_are_evaluated_again(tmp_path, damage):
 @pytest.mark.parametrize("damage", [b"", b"nonsense", None])
 def test_a_broken_checkpoint_repeats_the_steps(tmp_path, damage):
     def make():
-        return LagrangianSearch(knots=3, batch=8, inner_steps=2)
+        return LagrangianSearch(grid_points=3, batch=8, inner_steps=2)
 
     whole = tmp_path / "whole"
     play(whole, ToyPruning(step_cost=0.5), make())
@@ -191,7 +191,7 @@ def test_a_checkpoint_ahead_of_the_log_is_not_used(tmp_path):
     """As after a power failure that took the log's last asks."""
 
     def make():
-        return LagrangianSearch(knots=3, batch=8, inner_steps=2)
+        return LagrangianSearch(grid_points=3, batch=8, inner_steps=2)
 
     play(tmp_path / "whole", ToyPruning(step_cost=0.5), make())
     play(tmp_path / "cut", ToyPruning(step_cost=0.5), make())

@@ -136,7 +136,7 @@ def test_shards_share_all_runs():
     [
         ({"model": "mini-llava,mini-qwen"}, "unknown model.*'mini-qwen2.5-vl'"),
         ({"strategy": ["tpe", "gradiant"]}, "unknown strategy 'gradiant'.*'gradient'"),
-        ({"strategy": ["adaptive:knots=1"]}, "knots must be 2 or more, got 1"),
+        ({"strategy": ["adaptive:grid_points=1"]}, "grid_points must be 2 or more, got 1"),
         ({"reference": "grid:huge"}, "unknown reference grid 'huge'"),
     ],
 )
@@ -153,7 +153,7 @@ def test_it_runs_resumes_and_shares_its_work(tmp_path):
     out = tmp_path / "cost.json"
     small = {
         "search_size": 16, "quick": True, "seeds": 1, "reference": "grid:coarse", "out": out,
-        "strategy": ["gradient:inner_steps=2,knots=3,most_finals=6", "random"],
+        "strategy": ["gradient:inner_steps=2,grid_points=3,max_final_evaluations=6", "random"],
     }  # fmt: skip
     first = search_cost.run(console, shard="1/2", **small)
     assert 0 < first["runs"] < first["of"]

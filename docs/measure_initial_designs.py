@@ -1,10 +1,10 @@
-"""What the starts of a gradient search lose: the table of docs/explanation/gradient-search.md.
+"""Loss of a gradient search's initial designs: a table of docs/explanation/gradient-search.md.
 
-Run `python docs/measure_starts.py`; it takes minutes. All schedules of one or two drops are
-evaluated on every sample. Then the samples are halved at random, again and again: on a few of the
-one half some schedules are tried, as a search does, and per knot the best is chosen by what was
-tried, or by what that lets expect of all; printed is what the chosen lose on the other half, mean
-over knots and halvings.
+Run `python docs/measure_initial_designs.py`; it takes minutes. All schedules of one or two drops
+are evaluated on every sample. Then the samples are halved at random, again and again: on a few of
+the one half some schedules are tried, as a search does, and per budget the best is chosen by
+measured or predicted losses; printed is the loss of the chosen ones on the other half, mean over
+budgets and halvings.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 
 from paretoprune.compression.load import load_problem
 from paretoprune.core.strategy import SearchContext
+from paretoprune.search.gradient.initial_designs import SLACK, predict
 from paretoprune.search.gradient.lagrangian import LagrangianSearch
-from paretoprune.search.gradient.starts import SLACK
-from paretoprune.search.gradient.surrogate import expected
-from paretoprune.search.grid import farthest_first
+from paretoprune.search.grid import farthest_point_order
 
 SAMPLES = 400
 HALVINGS = 16
@@ -30,8 +29,8 @@ Row = NDArray[np.float64]
 
 
 WAYS: dict[str, Callable[[Row, Row, Row], Row]] = {
-    "between ratios": lambda tried, lost, asked: expected(tried**2, lost, asked**2),  # of roots
-    "between roots": expected,
+    "between ratios": lambda tried, lost, asked: predict(tried**2, lost, asked**2),  # of roots
+    "between roots": predict,
 }
 
 
@@ -46,13 +45,13 @@ def measure(model: str) -> None:
     problem = load_problem(model, search_size=SAMPLES, heldout_size=0)
     search = LagrangianSearch()
     search.start(problem, SearchContext(seed=0, budget=40.0))
-    starts, budgets = search.starts, search.budgets
+    starts, budgets = search.designs, search.grid.budgets
     assert starts is not None
     candidates = [search.coordinates.candidate(point) for point in starts.points.numpy()]
     retained = [e.retained for e in problem.evaluate(candidates)]
     lost = 1 - np.stack([r for r in retained if r is not None]).astype(np.float64)
     price = np.mean([problem.price(c) for c in candidates])
-    order = np.array(list(farthest_first(starts.ratios)))
+    order = np.array(list(farthest_point_order(starts.ratios)))
     found: dict[str, list[float]] = {}
     for halving in range(HALVINGS):
         samples = np.random.default_rng(halving).permutation(SAMPLES)

@@ -1,4 +1,4 @@
-"""Round budgets for final configurations."""
+"""Budgets of final candidates."""
 
 import itertools
 
@@ -10,14 +10,15 @@ from hypothesis.extra.numpy import arrays
 
 from paretoprune import load_problem
 from paretoprune.core.study import run_study
-from paretoprune.search.gradient.finals import (
-    BETWEEN,
-    below,
+from paretoprune.search.gradient.budgets import (
+    BETWEEN_STEP,
+    PredictedFront,
+    best_in_interval,
+    best_within,
     fine_budgets,
-    least,
-    lost_within,
+    largest_within,
     round_budgets,
-    staircase,
+    select_budgets,
 )
 from paretoprune.search.gradient.lagrangian import LagrangianSearch
 from paretoprune.search.gradient.relaxation import adaptive
@@ -25,7 +26,7 @@ from paretoprune.testing.relaxations import ToyPruning
 
 
 def at_price(low, high, affordable, most=99):
-    return round_budgets(low, high, price=float, affordable=affordable, most=most).tolist()
+    return round_budgets(low, high, price=float, affordable=affordable, max_count=most).tolist()
 
 
 def test_all_multiples_then_those_between_from_the_cheapest_on():
@@ -62,26 +63,27 @@ def test_invariants(low, width, affordable, most):
     assert len(found) == 1 or sum(found) <= affordable + 1e-9
 
 
-def test_below_takes_the_dearest_that_fits_and_each_once():
+def test_largest_within_takes_the_most_expensive_that_fits_and_each_once():
     prices = np.array([0.12, 0.3, 0.21, 0.199, 0.5])
-    assert below(prices, np.array([0.1, 0.2, 0.22, 0.25, 0.5])).tolist() == [0, 3, 2, 4]
+    assert largest_within(prices, np.array([0.1, 0.2, 0.22, 0.25, 0.5])).tolist() == [0, 3, 2, 4]
 
 
-def test_least_takes_what_loses_least_between_a_budget_and_the_one_before():
+def test_best_in_interval_takes_the_least_loss_between_a_budget_and_the_one_before():
     compute = np.array([0.1, 0.15, 0.21, 0.25, 0.4])
     lost = np.array([0.5, 0.6, 0.4, 0.3, 0.1])
-    assert least(compute, lost, np.array([0.2, 0.3, 0.35, 0.4])).tolist() == [0, 3, 4]
-    assert least(compute, lost, np.array([0.05])).tolist() == [0]  # nothing fits: the cheapest
+    assert best_in_interval(compute, lost, np.array([0.2, 0.3, 0.35, 0.4])).tolist() == [0, 3, 4]
+    nothing = best_in_interval(compute, lost, np.array([0.05]))
+    assert nothing.tolist() == [0]  # nothing fits: the cheapest
 
 
 @pytest.mark.parametrize("budget", [1.5, 6.0, 80.0])
 def test_what_a_search_returns_fills_round_budgets_from_below(budget):
-    search = LagrangianSearch(knots=4, batch=16, inner_steps=4)
+    search = LagrangianSearch(grid_points=4, batch=16, inner_steps=4)
     result = run_study(ToyPruning(step_cost=0.05), search, budget=budget)
     found = sorted(e.objectives["compute"] for e in result.evaluations)
-    short = np.ceil(np.array(found) / BETWEEN - 1e-9) * BETWEEN - np.array(found)
+    short = np.ceil(np.array(found) / BETWEEN_STEP - 1e-9) * BETWEEN_STEP - np.array(found)
     assert short.max() < 0.02
-    assert len(set(np.round((found + short) / BETWEEN))) == len(found)  # a budget each
+    assert len(set(np.round((found + short) / BETWEEN_STEP))) == len(found)  # a budget each
     if budget < 80:  # whatever it pays for is evaluated
         assert budget - result.spent < 0.2 + max(found)
     else:
@@ -128,7 +130,9 @@ def area(budgets, lost, chosen):
 
 def bought(budgets, lost, affordable, most=99, planned=()):
     places = np.isin(np.arange(len(budgets)), planned)
-    return staircase(budgets, lost, budgets, places, affordable=affordable, most=most)
+    return select_budgets(
+        PredictedFront(budgets, lost), budgets, places, affordable=affordable, max_count=most
+    )
 
 
 @given(data=st.data(), affordable=st.floats(0.1, 3.0), most=st.integers(1, 8))
@@ -161,7 +165,9 @@ def test_what_is_added_lies_where_the_front_is_steep():
 def test_what_people_ask_for_counts_more_than_what_is_a_little_better():
     budgets, lost = np.array([0.1, 0.2, 0.21]), np.array([0.9, 0.31, 0.3])
     prices, planned = np.ones(3), np.array([True, False, False])
-    found = staircase(budgets, lost, prices, planned, affordable=2.0, most=99)
+    found = select_budgets(
+        PredictedFront(budgets, lost), prices, planned, affordable=2.0, max_count=99
+    )
     assert found.tolist() == [0.1, 0.2]  # by area alone it would be 0.21: 0.6 x 0.79 > 0.59 x 0.8
 
 
@@ -170,9 +176,9 @@ def test_to_a_flat_front_nothing_is_added_but_what_is_cheaper():
     assert bought(budgets, np.full(len(budgets), 0.4), 99.0, planned=[40]).tolist() == [0.1, 0.5]
 
 
-def test_lost_within_is_the_least_of_what_fits():
+def test_best_within_is_the_least_of_what_fits():
     compute, lost = np.array([0.3, 0.1, 0.2]), np.array([0.2, 0.5, 0.6])
-    found = lost_within(compute, lost, np.array([0.05, 0.1, 0.25, 0.3]))
+    found = best_within(compute, lost, np.array([0.05, 0.1, 0.25, 0.3]))
     assert found.tolist() == [np.inf, 0.5, 0.5, 0.2]
 
 

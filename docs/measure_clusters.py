@@ -1,8 +1,8 @@
-"""What a schedule per kind of question is worth: the table of docs/explanation/gradient-search.md.
+"""Gain of a schedule per cluster of questions: the table of docs/explanation/gradient-search.md.
 
-Run `python docs/measure_kinds.py`, with a model's name if it is not to be mini-llava; it takes
+Run `python docs/measure_clusters.py`, with a model's name if it is not to be mini-llava; it takes
 minutes. An exhaustive grid is evaluated on a search and a held-out split. Every group of samples,
-by family or by kind, takes a schedule of its own at each price of compute; the mixtures are a
+by family or by cluster, takes a schedule of its own at each price of compute; the mixtures are a
 front, and everything is chosen on the search split.
 """
 
@@ -18,8 +18,8 @@ from paretoprune.comparison.reference import reference_candidates
 from paretoprune.compression.load import load_problem
 from paretoprune.frontier import heldout_front_area
 from paretoprune.search.gradient.adaptive import standardised
-from paretoprune.search.gradient.kinds import kinds_of
-from paretoprune.search.grid import farthest_first
+from paretoprune.search.gradient.clusters import cluster_questions
+from paretoprune.search.grid import farthest_point_order
 
 Floats = NDArray[np.float64]
 PRICES = np.geomspace(0.02, 20, 60)
@@ -63,16 +63,16 @@ def rows(search, heldout, compute, keep, families, questions):
     everything, single = np.arange(len(compute)), np.flatnonzero(drops <= 1)
     yield "family", everything, grouped(search, heldout, compute, *families) / static
     for count in (8, 16, 32):
-        kinds = kinds_of(questions[0], count, seed=0)
-        away = ((questions[1][:, None] - kinds.centres[None]) ** 2).sum(2)
-        labels = kinds.labels, away.argmin(1)
+        clusters = cluster_questions(questions[0], count, seed=0)
+        away = ((questions[1][:, None] - clusters.centres[None]) ** 2).sum(2)
+        labels = clusters.labels, away.argmin(1)
         rng = np.random.default_rng(0)
         some = {n: [rng.choice(everything, n, replace=False) for _ in range(5)] for n in (50, 25)}
         for chosen in ([everything], [single], *some.values()):
             found = [grouped(search[c], heldout[c], compute[c], *labels) / static for c in chosen]
-            yield f"{len(kinds.centres)} kinds", chosen[0], float(np.mean(found))
+            yield f"{len(clusters.centres)} clusters", chosen[0], float(np.mean(found))
         low = np.flatnonzero(compute < CHEAP)
-        far = low[np.array(list(islice(farthest_first(keep[low]), 240)))]
+        far = low[np.array(list(islice(farthest_point_order(keep[low]), 240)))]
         for part, most in ((1.0, 100), (0.5, 60), (0.25, 120), (0.125, 240)):
             c, n = far[:most], search.shape[1]
             found = [
@@ -82,7 +82,7 @@ def rows(search, heldout, compute, keep, families, questions):
                 / static
                 for _ in range(6)
             ]
-            yield f"{len(kinds.centres)} kinds, {part:g}", c, float(np.mean(found))
+            yield f"{len(clusters.centres)} clusters, {part:g}", c, float(np.mean(found))
 
 
 def main() -> None:

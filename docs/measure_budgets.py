@@ -1,9 +1,9 @@
-"""What a staircase of few configurations loses: the table of docs/explanation/gradient-search.md.
+"""Hypervolume of few final candidates: the table of docs/explanation/gradient-search.md.
 
-Run `python docs/measure_finals.py`; it takes minutes. The best schedules of an exhaustive grid,
+Run `python docs/measure_budgets.py`; it takes minutes. The best schedules of an exhaustive grid,
 one per budget, have part of the whole grid's hypervolume. Budgets are as many as can be paid for at
 even distances; round ones, closer together the cheaper; and, as gradient searches choose, round
-ones for half of the cost and for the rest others, by what 60 schedules on 60 samples foretell.
+ones for half of the cost and for the rest others, by what 60 schedules on 60 samples predict.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ from numpy.typing import NDArray
 from paretoprune.comparison.reference import reference_front
 from paretoprune.compression.load import load_problem
 from paretoprune.frontier import hypervolume
-from paretoprune.search.gradient.finals import (
+from paretoprune.search.gradient.budgets import (
     DIGITS,
-    ROUND,
+    ROUND_STEP,
+    PredictedFront,
+    best_in_interval,
+    best_within,
     fine_budgets,
-    least,
-    lost_within,
     round_budgets,
-    staircase,
+    select_budgets,
 )
-from paretoprune.search.gradient.surrogate import expected
-from paretoprune.search.grid import farthest_first
+from paretoprune.search.gradient.initial_designs import predict
+from paretoprune.search.grid import farthest_point_order
 
 LOW, HIGH, MOST = 0.06, 0.9, 48
 TRIED = 60
@@ -56,28 +57,31 @@ def measure(model: str) -> None:
         return blind + budget * (1 - blind)
 
     def part(budgets: NDArray[np.float64]) -> float:
-        chosen = costs[least(compute, costs[:, 0], budgets)]
+        chosen = costs[best_in_interval(compute, costs[:, 0], budgets)]
         return hypervolume(chosen) / hypervolume(costs)
 
     kept = np.stack([e.retained for e in found])[:, :TRIED].mean(1)
     ratios = np.array([e.detail["keep"] for e in found])
-    starts = list(islice(farthest_first(ratios), TRIED))
-    foretold = expected(ratios[starts], 1 - kept[starts], ratios)
-    every = ROUND * np.arange(np.ceil(LOW / ROUND), np.floor(HIGH / ROUND + 1e-9) + 1)
+    designs = list(islice(farthest_point_order(ratios), TRIED))
+    predicted = predict(ratios[designs], 1 - kept[designs], ratios)
+    every = ROUND_STEP * np.arange(
+        np.ceil(LOW / ROUND_STEP), np.floor(HIGH / ROUND_STEP + 1e-9) + 1
+    )
     prices = np.array([price(b) for b in every])
     for passes in PASSES:
         one = np.array(even(prices, every, passes))
-        two = round_budgets(LOW, HIGH, price=price, affordable=passes, most=MOST)
-        planned = round_budgets(LOW, HIGH, price=price, affordable=passes / 2, most=MOST)
+        two = round_budgets(LOW, HIGH, price=price, affordable=passes, max_count=MOST)
+        planned = round_budgets(LOW, HIGH, price=price, affordable=passes / 2, max_count=MOST)
         fine = fine_budgets(compute.min(), HIGH, planned)
-        three = staircase(
-            fine, lost_within(compute, foretold, fine).clip(0, 1),
+        three = select_budgets(
+            PredictedFront(fine, best_within(compute, predicted, fine).clip(0, 1)),
             np.array([price(b) for b in fine]), np.isin(fine, planned.round(DIGITS)),
-            affordable=passes, most=MOST,
+            affordable=passes, max_count=MOST,
         )  # fmt: skip
         print(
             f"{model:16} {passes:4.0f} passes  even: {len(one):2} of {part(one):.3f}"
-            f"  round: {len(two):2} of {part(two):.3f}  told: {len(three):2} of {part(three):.3f}"
+            f"  round: {len(two):2} of {part(two):.3f}"
+            f"  predicted: {len(three):2} of {part(three):.3f}"
         )
 
 
