@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import optuna
 from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -120,8 +123,8 @@ def own_place(folder: Path) -> Place:
     return Place(URL.create("sqlite", database=str(folder / LOG_NAME)))
 
 
-def settle(folder: Path, storage: str | None) -> Place:
-    """Where the log of a results folder lies; `remember` it once it could be opened.
+def resolve_place(folder: Path, storage: str | None) -> Place:
+    """Where the log of a results folder lies; `save_place` it once it could be opened.
 
     Raises `InvalidValueError` where the folder has a log in another place, so that nothing starts
     anew by accident.
@@ -150,7 +153,7 @@ def settle(folder: Path, storage: str | None) -> Place:
     return Place(url, stored.name)
 
 
-def remember(folder: Path, place: Place) -> None:
+def save_place(folder: Path, place: Place) -> None:
     """Write `log.json`, for a log that is not in the folder itself."""
     if place.name is None:
         return
@@ -179,15 +182,22 @@ def read_place(folder: Path) -> StoredPlace | None:
     return read_stored(file, "log file", StoredPlace) if file.exists() else None
 
 
+@contextmanager
+def open_to_read(place: Place) -> Iterator[RDBStorage]:
+    """The storage as any Optuna tool opens it, closed again at the end."""
+    opened = RDBStorage(place.url.render_as_string(hide_password=False))
+    try:
+        yield opened
+    finally:
+        opened.remove_session()
+        opened.engine.dispose()
+
+
 def study_names(place: Place) -> list[str]:
     """Names of the folder's studies in a database; raises `BrokenFileError`."""
     try:
-        opened = optuna.storages.RDBStorage(place.url.render_as_string(hide_password=False))
-        try:
+        with open_to_read(place) as opened:
             names = optuna.get_all_study_names(opened)
-        finally:
-            opened.remove_session()
-            opened.engine.dispose()
     except (SQLAlchemyError, StorageInternalError, RuntimeError) as error:
         raise cannot_use(place, error) from error
     return [name for name in names if name.startswith(place.prefix)]
