@@ -11,7 +11,6 @@ which is a test of the code and not of the idea.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from rich.table import Table
 
 from paretoprune.compression.load import load_problem
 from paretoprune.compression.token_pruning import TokenPruning
+from paretoprune.experiments.bench import write_figures
 from paretoprune.search.gradient.relaxation import loss_and_slope
 
 SAMPLES = 96
@@ -104,8 +104,7 @@ def run(
         "model": model, "samples": samples, "reach_tokens": REACH,
         "figures": [asdict(row) for row in rows], "checks": [asdict(check) for check in checks],
     }  # fmt: skip
-    if out is not None:
-        out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_figures(out, result)
     return result
 
 

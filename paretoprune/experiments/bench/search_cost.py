@@ -20,7 +20,6 @@ is.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -33,9 +32,9 @@ from rich.progress import Progress, TaskID
 
 from paretoprune.comparison.reference import parse_reference
 from paretoprune.errors import InvalidValueError
+from paretoprune.experiments.bench import machine, one_line, write_figures
 from paretoprune.experiments.bench.search_cost_runs import Cell, Grid, Workbench
 from paretoprune.experiments.bench.search_cost_table import print_tables, rows_of
-from paretoprune.experiments.bench.versions import machine, told
 from paretoprune.search.specs import StrategySpec
 from paretoprune.zoo.catalogue import names as embedded
 from paretoprune.zoo.load import find_checkpoint
@@ -156,13 +155,13 @@ def run(
     done = [c for c in cells if bench.has(c) and bench.has(Grid(c.model, c.split))]
     rows = rows_of(bench, done)
     found = machine("cpu")
-    console.print(told(found))
+    console.print(one_line(found))
     print_tables(console, rows, plan.grid)
     result = {
         "machine": found, "plan": asdict(plan), "runs": len(done), "of": len(cells),
         "rows": [_finite(asdict(row)) for row in rows],
     }  # fmt: skip
-    out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_figures(out, result)
     return result
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from paretoprune.errors import InvalidValueError
-from paretoprune.experiments.bench.versions import machine
+from paretoprune.experiments.bench import machine
 from paretoprune.experiments.reproduce.finding import Finding, read_finding, write_finding
 from paretoprune.experiments.reproduce.pieces import Pieces
 from paretoprune.experiments.reproduce.scale import Scale
