@@ -11,13 +11,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from paretoprune.comparison.configuration import STUDY_NAME, StudyFile, write_study
 from paretoprune.core.plugins import announced
 from paretoprune.core.problem import Problem
 from paretoprune.errors import InvalidValueError
-from paretoprune.files import read_stored, write_whole
+from paretoprune.files import StoredModel, read_stored, write_stored
 
 PROVENANCE_NAME = "provenance.json"
 PACKAGES = (
@@ -27,14 +25,12 @@ PACKAGES = (
 """Those whose version can change a result."""
 
 
-class Provenance(BaseModel):
+class Provenance(StoredModel):
     """What has to be the same for a rerun to find the same.
 
     `versions` and `plugins` by package; `hardware` by part; `data` are SHA-256 of splits and
     weights, by name.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal["paretoprune-provenance/1"] = "paretoprune-provenance/1"
     created: str
@@ -101,7 +97,7 @@ def hardware(device: str) -> dict[str, str]:
 
 def write_provenance(folder: Path, content: Provenance) -> None:
     """Write `provenance.json`; raises `BrokenFileError` naming what cannot be written."""
-    write_whole(folder / PROVENANCE_NAME, (content.model_dump_json(indent=1) + "\n").encode())
+    write_stored(folder / PROVENANCE_NAME, content)
 
 
 def read_provenance(folder: Path) -> Provenance | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import numpy as np
 from paretoprune import frontier
 from paretoprune.comparison.results import FrontPoint, ObjectiveInfo, Summary, schedule_file
 from paretoprune.errors import InvalidValueError, UnknownNameError
-from paretoprune.files import write_whole
+from paretoprune.files import write_json
 from paretoprune.schedules.files import write_schedule
 
 ALIASES = {"flops": "compute"}
@@ -135,4 +134,4 @@ def write_pick(file: Path, summary: Summary, chosen: Pick) -> None:
         "heldout": point.heldout,
         "heldout_error": point.heldout_error,
     }
-    write_whole(file, (json.dumps(content, indent=1) + "\n").encode("utf-8"))
+    write_json(file, content)

@@ -9,7 +9,6 @@ cut off cannot write any more once another process has taken over.
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from sqlalchemy import create_engine, event
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from paretoprune.comparison.log.place import Place
+from paretoprune.files import replacing
 
 SQLITE_SECONDS = 20.0
 """How long SQLite itself waits before it says that the file is locked."""
@@ -80,13 +80,8 @@ def _create_sqlite(place: Place, file: Path) -> None:
     studies and its index, a resumed one would find the table, make no index, and then add the study
     once more instead of finding it.
     """
-    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
-    partial.unlink(missing_ok=True)
-    try:
+    with replacing(file) as partial:
         _dispose(RDBStorage(place.url.set(database=str(partial)).render_as_string()))
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _write_ahead(connection: Any, _: object) -> None:

@@ -120,11 +120,7 @@ def write_checkpoint(file: Path, checkpoint: Checkpoint) -> None:
         result.seconds, result.evaluating,
     )  # fmt: skip
     state = checkpoint.state
-    try:
-        file.parent.mkdir(exist_ok=True)
-        replace(state, values={**state.values, STUDY: asdict(figures)}).save(file)
-    except OSError as error:
-        raise BrokenFileError(f"cannot write checkpoint {file}: {error.strerror}") from error
+    replace(state, values={**state.values, STUDY: asdict(figures)}).save(file)
 
 
 def read_checkpoint(file: Path, until: Callable[[int], StudyResult]) -> Checkpoint | None:

@@ -17,12 +17,12 @@ from typing import Annotated, Literal
 import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from paretoprune.errors import BrokenFileError, InvalidValueError, brief, not_installed
-from paretoprune.files import read_stored, write_whole
+from paretoprune.files import StoredModel, read_stored, write_stored
 
 LOG_NAME = "study.db"
 PLACE_NAME = "log.json"
@@ -36,10 +36,8 @@ WRITTEN = "a storage is written as sqlite:///FILE or postgresql://USER@HOST/DATA
 SEPARATOR = "/"
 
 
-class StoredPlace(BaseModel):
+class StoredPlace(StoredModel):
     """What `log.json` says: the database, and what the folder's studies begin with there."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal["paretoprune-log/1"] = "paretoprune-log/1"
     storage: Annotated[str, Field(max_length=1000)]
@@ -159,7 +157,7 @@ def save_place(folder: Path, place: Place) -> None:
         return
     now = StoredPlace(storage=place.shown, name=place.name)
     if read_place(folder) != now:
-        write_whole(folder / PLACE_NAME, (now.model_dump_json(indent=1) + "\n").encode())
+        write_stored(folder / PLACE_NAME, now)
 
 
 def place_to_read(folder: Path, storage: str | None) -> Place:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import platform
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from paretoprune.errors import UnknownNameError
-from paretoprune.files import write_whole
+from paretoprune.files import write_json
 
 BENCHMARKS = (
     "evaluation", "prefill", "latency", "memory", "kernels", "operators", "gradient-bias",
@@ -55,4 +54,4 @@ def one_line(ran_on: Mapping[str, str]) -> str:
 def write_figures(file: Path | None, figures: Mapping[str, Any]) -> None:
     """Write a benchmark's figures as JSON, if a file is named."""
     if file is not None:
-        write_whole(file, (json.dumps(figures, indent=1) + "\n").encode("utf-8"))
+        write_json(file, figures)

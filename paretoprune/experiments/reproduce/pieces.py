@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
 from paretoprune import frontier
 from paretoprune.comparison.compare import compare
@@ -24,7 +24,7 @@ from paretoprune.core.problem import Evaluation
 from paretoprune.core.study import StudyResult
 from paretoprune.errors import InvalidValueError
 from paretoprune.experiments.reproduce.scale import Scale
-from paretoprune.files import read_stored, write_whole
+from paretoprune.files import StoredModel, read_stored, write_stored
 from paretoprune.search.gradient.options import LagrangianOptions
 from paretoprune.search.specs import StrategySpec
 
@@ -32,11 +32,7 @@ SCALE_NAME = "scale.json"
 PIECES = "pieces"
 
 
-class _Stored(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Point(_Stored):
+class Point(StoredModel):
     """One configuration of a front: keep ratios, score q and compute u on both splits.
 
     `parts` is the held-out accuracy per question family; `soft_*` what a gradient search believed
@@ -53,7 +49,7 @@ class Point(_Stored):
     soft_compute: float | None = None
 
 
-class Piece(_Stored):
+class Piece(StoredModel):
     """One front: of a search with one seed, or of a whole grid.
 
     `area` is what each held-out sample contributes to the held-out front area; `hypervolume` is on
@@ -69,7 +65,7 @@ class Piece(_Stored):
     area: list[float]
     hypervolume: float
     cost: float
-    families: dict[str, list[Point]] = {}
+    families: dict[str, list[Point]] = Field(default={})
 
     @property
     def costs(self) -> NDArray[np.float64]:
@@ -139,7 +135,7 @@ class Pieces:
                 return read_stored(file, "piece of a reproduction", Piece)
             self._observe(name)
             piece = run()
-            write_whole(file, (piece.model_dump_json() + "\n").encode("utf-8"))
+            write_stored(file, piece, indent=None)
         return piece
 
     def _load(self, model: str, pruner: str) -> TokenPruning:
@@ -178,7 +174,7 @@ class Pieces:
 def _check_scale(folder: Path, scale: Scale) -> None:
     file = folder / SCALE_NAME
     if not file.exists():
-        write_whole(file, (scale.model_dump_json(indent=1) + "\n").encode("utf-8"))
+        write_stored(file, scale)
         return
     stored = read_stored(file, "scale of a reproduction", Scale)
     differing = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from paretoprune.experiments.bench import machine
 from paretoprune.experiments.reproduce.finding import Finding, read_finding, write_finding
 from paretoprune.experiments.reproduce.pieces import Pieces
 from paretoprune.experiments.reproduce.scale import Scale
-from paretoprune.files import write_whole
+from paretoprune.files import write_json, write_whole
 
 SUMMARY_NAME = "README.md"
 MACHINE_NAME = "machine.json"
@@ -53,8 +52,7 @@ def reproduce(
     from paretoprune.experiments.reproduce.claims import CLAIMS
 
     pieces = Pieces(folder, scale, observe)
-    ran_on = json.dumps(machine("cpu"), indent=1) + "\n"
-    write_whole(folder / MACHINE_NAME, ran_on.encode("utf-8"))
+    write_json(folder / MACHINE_NAME, machine("cpu"))
     for number in claims:
         name, answer = CLAIMS[number]
         place = folder / f"{number}-{name}"
@@ -65,7 +63,7 @@ def reproduce(
         for number, (name, _) in CLAIMS.items()
         if (finding := read_finding(folder / f"{number}-{name}")) is not None
     ]
-    (folder / SUMMARY_NAME).write_text(summary(found, scale), encoding="utf-8")
+    write_whole(folder / SUMMARY_NAME, summary(found, scale).encode("utf-8"))
     return found
 
 

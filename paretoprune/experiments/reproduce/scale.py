@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from paretoprune.files import StoredModel
 
 
-class Scale(BaseModel):
+class Scale(StoredModel):
     """Models, pruners, kernels and seeds, and the size of every search.
 
     `budget` is in dense-pass equivalents; `grid` names the exhaustive reference. Pruners and
     kernels beyond the first are searched on the first model alone.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Literal["full", "quick"]
     models: tuple[str, ...]

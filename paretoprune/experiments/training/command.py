@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from paretoprune.errors import UnknownNameError
 from paretoprune.experiments.training.recipe import Recipe
+from paretoprune.files import write_json
 from paretoprune.zoo.blueprints import BLUEPRINTS
 from paretoprune.zoo.catalogue import ACCURACIES, WEIGHTS
 
@@ -57,7 +58,7 @@ def train_and_report(
 
         train(name, recipe, folder, on_report, on_step)
     accuracies = measure(folder, heldout_size, blueprint.task)
-    (folder / ACCURACIES).write_text(json.dumps(accuracies, indent=1) + "\n", encoding="utf-8")
+    write_json(folder / ACCURACIES, accuracies)
     console.print(
         f"{name}: held-out exact match {accuracies['overall']:.3f} on {heldout_size} samples"
     )

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from paretoprune.adapters.base import Adapter
 from paretoprune.experiments.training.recipe import Recipe
+from paretoprune.files import replacing
 from paretoprune.tasks.minivqa.questions import FAMILIES, WARM_UP
 from paretoprune.zoo.blueprints import BLUEPRINTS, save_checkpoint
 from paretoprune.zoo.packing import IGNORE, PATCH_LABELS, PackedBatch, draw_batch, packed_mask
@@ -200,14 +201,12 @@ def train(
 def _save_state(
     file: Path, trainee: nn.Module, optimizers: list[torch.optim.Optimizer], step: int
 ) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
     tensors = {f"model.{k}": v.contiguous() for k, v in trainee.state_dict().items()}
     for number, optimizer in enumerate(optimizers):
         for index, state in optimizer.state_dict()["state"].items():
             tensors |= {f"{number}.{index}.{k}": v.contiguous() for k, v in state.items()}
-    partial = file.with_suffix(".partial")
-    save_file(tensors, partial, metadata={"step": json.dumps(step)})
-    partial.replace(file)
+    with replacing(file) as partial:
+        save_file(tensors, partial, metadata={"step": json.dumps(step)})
 
 
 def _resume(file: Path, trainee: nn.Module, optimizers: list[torch.optim.Optimizer]) -> int:
