@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 from paretoprune.comparison.configuration import STUDY_NAME, StudyFile, write_study
-from paretoprune.core.plugins import announced
 from paretoprune.core.problem import Problem
+from paretoprune.core.registries import announced
 from paretoprune.errors import InvalidValueError
 from paretoprune.files import StoredModel, read_stored, write_stored
 
@@ -56,7 +56,9 @@ def provenance_of(problem: Problem, seeds: Sequence[int], device: str = "cpu") -
     return Provenance(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         versions=dict(_versions()) | {"python": platform.python_version()},
-        plugins=dict(p.origin.rpartition(" ")[::2] for p in announced().plugins),
+        plugins=dict(
+            p.origin.rpartition(" ")[::2] for part in announced()[0].values() for p in part
+        ),
         hardware=hardware(device),
         seeds=list(seeds),
         data=dict(problem.fingerprints()),
