@@ -13,7 +13,7 @@ from typing import Any
 
 from paretoprune import frontier
 from paretoprune.comparison.log import StudyLog
-from paretoprune.comparison.presets import Beside, evaluate_presets
+from paretoprune.comparison.presets import EvaluatedPreset, evaluate_presets
 from paretoprune.comparison.ranking import Study, hypervolume_of, summarise
 from paretoprune.comparison.reference import Reference
 from paretoprune.comparison.results import Summary
@@ -160,7 +160,7 @@ def compare(
             break
     if not interrupted:
         _check_found(problem, studies, budget)
-    presets: list[Beside] = []
+    presets: list[EvaluatedPreset] = []
     failure = None
     if not interrupted:
         try:

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretoprune.comparison.gradients import (
-    Figures,
     GapPoint,
     Gradients,
     GradientStudy,
     GridPoint,
     RoundRow,
+    SplitFigures,
 )
 from paretoprune.comparison.ranking import Study, hypervolume_of
 from paretoprune.comparison.reference import Reference
@@ -93,8 +93,10 @@ def gap_point(problem: Problem, evaluation: Evaluation, trial: int) -> GapPoint:
         trial=trial,
         relaxed_keep=np.atleast_2d(keep).mean(0).tolist(),
         keep=list(evaluation.detail.get("keep", [])),
-        soft=Figures(score=soft.score, compute=soft.compute, kl=soft.divergence, lost=soft.lost),
-        hard=Figures(
+        soft=SplitFigures(
+            score=soft.score, compute=soft.compute, kl=soft.divergence, lost=soft.lost
+        ),
+        hard=SplitFigures(
             score=evaluation.objectives["score"],
             compute=evaluation.objectives["compute"],
             kl=evaluation.metrics["kl_to_dense"],
@@ -123,7 +125,7 @@ def against(found: Gradients, reference: ReferenceFront) -> Gradients:
     return found.model_copy(update={"reference": reference.name, "studies": studies})
 
 
-def nearest(point: Figures, grid: NDArray[np.float64]) -> GridPoint:
+def nearest(point: SplitFigures, grid: NDArray[np.float64]) -> GridPoint:
     """The nearest row of a grid's front, `[points, 2]`: score and compute."""
     away = np.hypot(grid[:, 0] - point.score, grid[:, 1] - point.compute)
     place = int(np.argmin(away))

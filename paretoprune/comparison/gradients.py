@@ -17,7 +17,7 @@ from paretoprune.files import StoredModel, read_stored, write_stored
 GRADIENTS_NAME = "gradients.json"
 
 
-class Figures(StoredModel):
+class SplitFigures(StoredModel):
     """Score, compute and both objectives of one configuration on the search split.
 
     Relative score q, relative compute u, KL to dense in nats, and the mean of 1 - exp(-KL).
@@ -52,8 +52,8 @@ class GapPoint(StoredModel):
     trial: int
     relaxed_keep: list[float]
     keep: list[float]
-    soft: Figures
-    hard: Figures
+    soft: SplitFigures
+    hard: SplitFigures
     grid: GridPoint | None = None
 
     @property

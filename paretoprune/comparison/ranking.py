@@ -1,11 +1,11 @@
-"""Judges finished studies: indicators on the search split, held-out area, ranking, intervals."""
+"""Ranks finished studies: indicators on the search split, held-out area, ranking, intervals."""
 
 from __future__ import annotations
 
 import datetime
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import Any
 
@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretoprune import frontier
-from paretoprune.comparison.importance import sensitivities
-from paretoprune.comparison.presets import Beside, Found, compare_presets
+from paretoprune.comparison.presets import EvaluatedPreset, FrontEntry, compare_presets
 from paretoprune.comparison.reference import Reference
 from paretoprune.comparison.results import (
     FrontPoint,
     ObjectiveInfo,
     PairRow,
+    Sensitivity,
     Standing,
     StudyRow,
     Summary,
@@ -27,6 +27,7 @@ from paretoprune.comparison.results import (
 from paretoprune.core.problem import Candidate, Evaluation, Problem
 from paretoprune.core.study import StudyResult
 from paretoprune.core.trace import SearchTrace, causes
+from paretoprune.frontier.importance import knob_importances
 from paretoprune.search.specs import StrategySpec
 
 PACKAGES = ("paretoprune", "torch", "transformers", "optuna", "pymoo", "moocore", "numpy")
@@ -118,7 +119,7 @@ def summarise(
     settings: dict[str, Any],
     interrupted: bool = False,
     reference: Reference | None = None,
-    presets: Sequence[Beside] = (),
+    presets: Sequence[EvaluatedPreset] = (),
     failure: str | None = None,
 ) -> Summary:
     """Judge finished studies: indicators on the search split, held-out area, ranking, intervals.
@@ -152,7 +153,7 @@ def summarise(
         points = _measured(problem, pooled, points, notes)
     heldout = problem.heldout if any(s.heldout for s in useful) else None
     found = [
-        Found(n, s.evaluations[i], _judged(s, s.front.index(i)))
+        FrontEntry(n, s.evaluations[i], _judged(s, s.front.index(i)))
         for n, (s, i) in enumerate(pooled)
         if n in union
     ]
@@ -177,7 +178,10 @@ def summarise(
         presets=compare_presets(problem, presets, found),
         pairs=pairs,
         notes=notes,
-        sensitivity=sensitivities(problem, [e for s in studies for e in s.evaluations]),
+        sensitivity=[
+            Sensitivity.model_validate(asdict(one))
+            for one in knob_importances(problem, [e for s in studies for e in s.evaluations])
+        ],
     )
 
 

@@ -193,7 +193,7 @@ class KnobImportance(StoredModel):
 
 
 class Sensitivity(StoredModel):
-    """How much each knob of a space moves one objective: see `paretoprune.comparison.importance`.
+    """How much each knob of a space moves one objective: see `paretoprune.frontier.importance`.
 
     `explained` is the variance (R²) of `evaluations` that a fit explains where they are left out;
     near or below 0, its importances say nothing.

@@ -7,11 +7,11 @@ import pytest
 from commands import run_command
 
 from paretoprune import Float, Int, Objective, as_problem, compare, read_schedule
-from paretoprune.comparison.importance import permutation_importance
 from paretoprune.comparison.results import read_summary, write_results
-from paretoprune.comparison.selection import Bound, pick, write_pick
+from paretoprune.comparison.selection import pick, write_pick
 from paretoprune.errors import BrokenFileError, InvalidValueError, UnknownNameError
-from paretoprune.frontier import knee, nondominated
+from paretoprune.frontier import Bound, knee, nondominated
+from paretoprune.frontier.importance import permutation_importance
 from paretoprune.report.card import card_markdown
 from paretoprune.report.sensitivity import sensitivity_section
 from paretoprune.schedules.files import ScheduleFile
