@@ -7,8 +7,8 @@ from pathlib import Path
 
 from paretoprune.errors import InvalidValueError
 from paretoprune.experiments.bench import machine
+from paretoprune.experiments.reproduce.cached_runs import CachedRuns
 from paretoprune.experiments.reproduce.finding import Finding, read_finding, write_finding
-from paretoprune.experiments.reproduce.pieces import Pieces
 from paretoprune.experiments.reproduce.scale import Scale
 from paretoprune.files import write_json, write_whole
 
@@ -47,17 +47,17 @@ def reproduce(
 ) -> list[Finding]:  # fmt: skip
     """Answer the claims in order, each into a folder of its own, and list all that are answered.
 
-    Raises as `Pieces` does.
+    Raises as `CachedRuns` does.
     """
     from paretoprune.experiments.reproduce.claims import CLAIMS
 
-    pieces = Pieces(folder, scale, observe)
+    runs = CachedRuns(folder, scale, observe)
     write_json(folder / MACHINE_NAME, machine("cpu"))
     for number in claims:
         name, answer = CLAIMS[number]
         place = folder / f"{number}-{name}"
         if read_finding(place) is None:
-            write_finding(place, *answer(pieces))
+            write_finding(place, *answer(runs))
     found = [
         finding
         for number, (name, _) in CLAIMS.items()

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
+from paretoprune.experiments.reproduce.cached_runs import CachedRun, CachedRuns
 from paretoprune.experiments.reproduce.finding import Cell, Finding
-from paretoprune.experiments.reproduce.likeness import area, difference, is_better, panels, told
-from paretoprune.experiments.reproduce.pieces import Piece, Pieces
+from paretoprune.experiments.reproduce.similarity import area, difference, is_better, panels, told
 from paretoprune.report.palette import look
 
 BASE, CLAIMED = "single-step", "multi-step"
 
 
-def multi_step_beats_single_step(pieces: Pieces) -> tuple[Finding, Figure]:
+def multi_step_beats_single_step(runs: CachedRuns) -> tuple[Finding, Figure]:
     """The gradient search over each kernel, at equal search cost, judged on held-out data."""
-    found = {k: pieces.searches(f"gradient:kernel={k}") for k in pieces.scale.kernels}
+    found = {k: runs.searches(f"gradient:kernel={k}") for k in runs.scale.kernels}
     rows: list[list[Cell]] = []
     for kernel, searches in found.items():
         gain = difference(searches, found[BASE])
@@ -46,5 +46,5 @@ def multi_step_beats_single_step(pieces: Pieces) -> tuple[Finding, Figure]:
     return finding, figure
 
 
-def _size(pieces: list[Piece]) -> float:
-    return sum(len(piece.points) for piece in pieces) / len(pieces)
+def _size(runs: list[CachedRun]) -> float:
+    return sum(len(run.points) for run in runs) / len(runs)

@@ -1,4 +1,4 @@
-"""Searches and exhaustive grids, each run once and kept on disk: an interruption loses one."""
+"""Searches and exhaustive grids, each run once and kept on disk: an interruption loses one run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from paretoprune.search.gradient.options import LagrangianOptions
 from paretoprune.search.specs import StrategySpec
 
 SCALE_NAME = "scale.json"
-PIECES = "pieces"
+RUNS = "runs"
 
 
 class Point(StoredModel):
@@ -49,7 +49,7 @@ class Point(StoredModel):
     soft_compute: float | None = None
 
 
-class Piece(StoredModel):
+class CachedRun(StoredModel):
     """One front: of a search with one seed, or of a whole grid.
 
     `area` is what each held-out sample contributes to the held-out front area; `hypervolume` is on
@@ -74,8 +74,8 @@ class Piece(StoredModel):
         return np.clip(np.asarray(rows, dtype=np.float64), 0.0, 1.0)
 
 
-class Pieces:
-    """All pieces of one reproduction, in `folder`.
+class CachedRuns:
+    """All runs of one reproduction, in `folder`.
 
     Raises `InvalidValueError` where the folder holds a reproduction of another scale, and
     `BrokenFileError` where a file cannot be read or written.
@@ -89,7 +89,7 @@ class Pieces:
         self._problem = lru_cache(maxsize=1)(self._load)
         _check_scale(folder, scale)
 
-    def search(self, strategy: str, seed: int, *, model: str = "", pruner: str = "") -> Piece:
+    def search(self, strategy: str, seed: int, *, model: str = "", pruner: str = "") -> CachedRun:
         """The front of one study; by default on the scale's first model and pruner."""
         model, pruner = model or self.scale.models[0], pruner or self.scale.pruners[0]
         if strategy == f"gradient:kernel={LagrangianOptions.kernel}":
@@ -97,11 +97,11 @@ class Pieces:
         name = f"{strategy} seed={seed} {pruner} {model}"
         return self._once(name, lambda: self._search(model, pruner, strategy, seed))
 
-    def searches(self, strategy: str, *, model: str = "", pruner: str = "") -> list[Piece]:
+    def searches(self, strategy: str, *, model: str = "", pruner: str = "") -> list[CachedRun]:
         """The same with every seed of the scale."""
         return [self.search(strategy, s, model=model, pruner=pruner) for s in self.scale.seeds]
 
-    def grid(self, *, model: str = "", pruner: str = "") -> Piece:
+    def grid(self, *, model: str = "", pruner: str = "") -> CachedRun:
         """The front of the scale's exhaustive grid."""
         model, pruner = model or self.scale.models[0], pruner or self.scale.pruners[0]
         name = f"{self.scale.grid} {pruner} {model}"
@@ -113,30 +113,30 @@ class Pieces:
         keeps = [p.keep for p in points]
         told = hashlib.sha256(json.dumps(keeps).encode()).hexdigest()[:12]
 
-        def run() -> Piece:
+        def run() -> CachedRun:
             from paretoprune.compression.token_pruning import exact_candidate
             from paretoprune.schedules import KeepSchedule
 
             problem = self._problem(model, pruner)
             evaluations = problem.evaluate([exact_candidate(KeepSchedule(tuple(k))) for k in keeps])
             study = _study(problem, "transferred", evaluations, list(range(len(evaluations))))
-            return _piece(problem, study, model, pruner, "transferred", 0)
+            return _run_of(problem, study, model, pruner, "transferred", 0)
 
         return self._once(f"transferred {told} {pruner} {model}", run).points
 
-    def _once(self, name: str, run: Callable[[], Piece]) -> Piece:
+    def _once(self, name: str, run: Callable[[], CachedRun]) -> CachedRun:
         safe = "".join(c if c.isalnum() or c in "-=." else "_" for c in name)
-        file = self.folder / PIECES / f"{safe}.json"
+        file = self.folder / RUNS / f"{safe}.json"
         if file.exists():
-            return read_stored(file, "piece of a reproduction", Piece)
+            return read_stored(file, "run of a reproduction", CachedRun)
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(file.parent / f".{safe}.lock"):  # another shard may be at it: wait, then read
             if file.exists():
-                return read_stored(file, "piece of a reproduction", Piece)
+                return read_stored(file, "run of a reproduction", CachedRun)
             self._observe(name)
-            piece = run()
-            write_stored(file, piece, indent=None)
-        return piece
+            made = run()
+            write_stored(file, made, indent=None)
+        return made
 
     def _load(self, model: str, pruner: str) -> TokenPruning:
         return load_problem(
@@ -144,22 +144,22 @@ class Pieces:
             search_size=self.scale.search_size, heldout_size=self.scale.heldout_size,
         )  # fmt: skip
 
-    def _search(self, model: str, pruner: str, strategy: str, seed: int) -> Piece:
+    def _search(self, model: str, pruner: str, strategy: str, seed: int) -> CachedRun:
         problem = self._problem(model, pruner)
         found = compare(problem, [strategy], budget=self.scale.budget, seeds=[seed])
         if found.summary.interrupted:
-            raise KeyboardInterrupt  # what is half done is no piece
+            raise KeyboardInterrupt  # half of a search is not kept
         (study,) = found.studies
-        return _piece(problem, study, model, pruner, strategy, seed)
+        return _run_of(problem, study, model, pruner, strategy, seed)
 
-    def _grid(self, model: str, pruner: str) -> Piece:
+    def _grid(self, model: str, pruner: str) -> CachedRun:
         problem = self._problem(model, pruner)
         reference = reference_front(problem, self.scale.grid)
         evaluations = reference.evaluations
         study = _study(problem, "grid", evaluations, reference.front)
-        piece = _piece(problem, study, model, pruner, self.scale.grid, 0)
+        run = _run_of(problem, study, model, pruner, self.scale.grid, 0)
         if (model, pruner) != (self.scale.models[0], self.scale.pruners[0]):
-            return piece  # families are asked of the first of each alone
+            return run  # families are asked of the first of each alone
         fronts = _family_fronts(problem, evaluations)
         union = sorted({place for front in fronts.values() for place in front})
         # evaluated at once, so that they share prefixes
@@ -168,7 +168,7 @@ class Pieces:
         families = {
             family: _by_cost([points[place] for place in front]) for family, front in fronts.items()
         }
-        return piece.model_copy(update={"families": families})
+        return run.model_copy(update={"families": families})
 
 
 def _check_scale(folder: Path, scale: Scale) -> None:
@@ -212,13 +212,13 @@ def _family_fronts(problem: TokenPruning, evaluations: list[Evaluation]) -> dict
     return found
 
 
-def _piece(
+def _run_of(
     problem: TokenPruning, study: Study, model: str, pruner: str, strategy: str, seed: int
-) -> Piece:
+) -> CachedRun:
     area = heldout_areas(problem, study)
     assert area is not None
     points = _points(problem, study)
-    made = Piece(
+    made = CachedRun(
         model=model, pruner=pruner, strategy=strategy, seed=seed, points=points,
         area=area.tolist(), hypervolume=0.0, cost=study.result.spent,
     )  # fmt: skip
