@@ -40,7 +40,7 @@ def gradients_of(
     """Curves of every gradient study, and the gap of the best seed's front; None without one.
 
     The best seed of a strategy is that of highest hypervolume: running every seed's points again
-    would take as long as the searches. `observe` is told done and total.
+    would take as long as the searches. `observe` is called with done and total.
     After Ctrl-C the gap covers what was measured, marked `interrupted`.
     """
     traced = [study for study in studies if study.trace is not None]

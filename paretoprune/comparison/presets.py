@@ -1,4 +1,4 @@
-"""Published presets beside the found front: on the same data, never ranked, charged to no search.
+"""Published presets compared with a front: on the same data, not ranked, charged to no search.
 
 What a preset is compared with is what the search split picks of the found front at no higher cost;
 held-out data say which of the two scores higher.
@@ -47,8 +47,7 @@ def evaluate_presets(
 ) -> list[EvaluatedPreset]:
     """Evaluate what a problem offers as published presets; equal configurations once.
 
-    One that fails on either split is left out. `observe` is told how many are done, and of how
-    many.
+    One that fails on either split is left out. `observe` is called with done and total.
     """
     groups: dict[str, list[int]] = {}
     published = problem.published()

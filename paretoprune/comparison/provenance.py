@@ -1,4 +1,4 @@
-"""What a study ran on: versions, hardware, seeds, data. Written beside its results as it starts."""
+"""What a study ran on: versions, hardware, seeds, data. Written as the study starts."""
 
 from __future__ import annotations
 

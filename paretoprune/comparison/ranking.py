@@ -105,7 +105,7 @@ def heldout_areas(problem: Problem, study: Study) -> NDArray[np.float64] | None:
     chosen = [study.evaluations[i] for i in study.front]
     return frontier.heldout_front_area_samples(
         np.array([e.objectives[quality.name] for e in chosen]),
-        # budgets are shares of the way from the blind to the dense cost
+        # budgets are shares of the way from the text-only to the dense cost
         (np.array([e.objectives[cost.name] for e in chosen]) - cost.best)
         / (cost.reference - cost.best),
         relative,
@@ -122,10 +122,10 @@ def summarise(
     presets: Sequence[EvaluatedPreset] = (),
     failure: str | None = None,
 ) -> Summary:
-    """Judge finished studies: indicators on the search split, held-out area, ranking, intervals.
+    """Rank finished studies: indicators on the search split, held-out area, ranking, intervals.
 
-    `presets` are set beside the union front, and change nothing else; `failure` is what went wrong
-    after the searches.
+    `presets` are compared with the union front, and change nothing else; `failure` is what went
+    wrong after the searches.
     """
     useful = [s for s in studies if s.front]
     pooled = [(s, i) for s in useful for i in s.front]

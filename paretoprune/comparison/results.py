@@ -212,7 +212,7 @@ class Summary(StoredModel):
     `reference` is the exhaustive front that IGD+, epsilon and Hausdorff refer to; None: they refer
     to the union front. `presets` are published configurations beside the front, never ranked.
     `pairs` compares every strategy with every other, where there are held-out data. `failure` says
-    why held-out data could not be evaluated. `notes` are sentences that belong beside the figures.
+    why held-out data could not be evaluated. `notes` are printed with the figures.
     """
 
     format: Literal["paretoprune-results/1"] = "paretoprune-results/1"

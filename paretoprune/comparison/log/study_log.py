@@ -31,8 +31,8 @@ from paretoprune.comparison.log.place import cannot_use, resolve_place, save_pla
 from paretoprune.comparison.log.trials import (
     RESULT,
     Asked,
+    Finished,
     RecordedAsk,
-    Told,
     candidate_of,
     evaluation_of,
     finish,
@@ -275,7 +275,7 @@ class LoggedStudy(Recorder):
         settings = self._log.patiently(lambda: self._study.user_attrs)["settings"]
         result = StudyResult(seed=int(settings.get("seed", 0)))
         for ask in self._recorded.values():
-            if ask.number <= last and ask.told:
+            if ask.number <= last and ask.is_finished:
                 candidates = [candidate_of(trial) for trial in ask.trials]
                 result.take(self._evaluations(ask, candidates), ask=ask.number, spent=ask.spent)
         return result
@@ -321,7 +321,7 @@ class LoggedStudy(Recorder):
                 f"{ask.number} is not the recorded one; was it recorded by another version or on "
                 "another machine?"
             )
-        if ask.told:
+        if ask.is_finished:
             try:
                 found = self._evaluations(ask, candidates)
                 return Recorded(found, ask.last("study_seconds"), ask.last("study_evaluating"))
@@ -337,7 +337,7 @@ class LoggedStudy(Recorder):
     def told(self, evaluations: Sequence[Evaluation], *, seconds: float, evaluating: float) -> None:
         """Write down what was found of the last ask's candidates, in their order."""
         figures = {"study_seconds": seconds, "study_evaluating": evaluating}
-        rows = [self._told(evaluation, figures) for evaluation in evaluations]
+        rows = [self._finished_trial(evaluation, figures) for evaluation in evaluations]
         self._log.transaction(
             lambda connection: finish(connection, self._running, rows),
             lambda connection: finish(connection, self._reopen(connection), rows),
@@ -365,7 +365,7 @@ class LoggedStudy(Recorder):
         knobs = [knob for knob in space.knobs if knob.name in candidate.values]
         return Asked(candidate.values, knobs, attributes)
 
-    def _told(self, evaluation: Evaluation, figures: dict[str, float]) -> Told:
+    def _finished_trial(self, evaluation: Evaluation, figures: dict[str, float]) -> Finished:
         attributes: dict[str, Any] = {
             "cost": evaluation.cost,
             "executed": evaluation.executed,
@@ -381,10 +381,10 @@ class LoggedStudy(Recorder):
             if values is not None:
                 attributes[name] = write_outcomes(self._log.folder, values)
         if evaluation.failure is not None:
-            return Told(TrialState.FAIL, None, attributes | {"failure": evaluation.failure})
+            return Finished(TrialState.FAIL, None, attributes | {"failure": evaluation.failure})
         if not evaluation.complete:
             # seen on part of the samples only: Optuna calls that a pruned trial, off its fronts
             attributes["objectives"] = dict(evaluation.objectives)
-            return Told(TrialState.PRUNED, None, attributes)
+            return Finished(TrialState.PRUNED, None, attributes)
         values = [evaluation.objectives[o.name] for o in self._problem.objectives]
-        return Told(TrialState.COMPLETE, values, attributes)
+        return Finished(TrialState.COMPLETE, values, attributes)

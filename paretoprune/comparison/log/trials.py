@@ -1,9 +1,9 @@
 """Evaluations as Optuna trials: a batch written in one transaction, and read as evaluations again.
 
 Optuna's public calls cannot write this log. `create_new_trial`, `set_trial_user_attr` and
-`set_trial_state_values` take one trial each, together 35 statements for seven knobs. When a
-commit's answer is lost, `create_new_trial` writes the trial twice. A finished trial cannot be
-changed, but a resumed study evaluates it again where the files of its outcomes are missing. So
+`set_trial_state_values` take one trial each, together 35 statements for seven knobs. When the
+answer to a commit does not arrive, `create_new_trial` writes the trial twice. A finished trial
+cannot be changed, but a resumed study evaluates it again where its outcomes are missing. So
 batches are inserted into Optuna's tables, whose version `RDBStorage` checks when it opens the
 database. `BaseModel`, which defines these tables, is the only private name used. A test compares
 the rows with those that `Study.add_trial` writes.
@@ -68,7 +68,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Told:
+class Finished:
     """How a trial ended: `values` are its objectives in order, None for one that has none."""
 
     state: TrialState
@@ -99,7 +99,9 @@ def insert_running(
     return trials
 
 
-def finish(connection: Connection, trials: Sequence[Row[Any]], told: Sequence[Told]) -> None:
+def finish(
+    connection: Connection, trials: Sequence[Row[Any]], finished: Sequence[Finished]
+) -> None:
     """Complete running trials with what was found of them."""
     now = datetime.datetime.now()
     connection.execute(
@@ -108,16 +110,16 @@ def finish(connection: Connection, trials: Sequence[Row[Any]], told: Sequence[To
         .values(state=bindparam("now_in"), datetime_complete=bindparam("at")),
         [
             {"id": t.trial_id, "now_in": one.state, "at": max(now, t.datetime_start)}
-            for t, one in zip(trials, told, strict=True)
+            for t, one in zip(trials, finished, strict=True)
         ],  # the later time, because clocks may be set back
     )
     values = [
         {"trial_id": t.trial_id, "objective": number, "value": value, "value_type": "FINITE"}
-        for t, one in zip(trials, told, strict=True)
+        for t, one in zip(trials, finished, strict=True)
         for number, value in enumerate(one.values or ())
     ]
     _insert(connection, VALUES, values)
-    _insert_attributes(connection, trials, told)
+    _insert_attributes(connection, trials, finished)
 
 
 def reopen(connection: Connection, study_id: int, numbers: Sequence[int]) -> list[Row[Any]]:
@@ -166,7 +168,7 @@ def _running(connection: Connection, study_id: int, numbers: Sequence[int]) -> l
 
 
 def _insert_attributes(
-    connection: Connection, trials: Sequence[Row[Any]], each: Sequence[Asked | Told]
+    connection: Connection, trials: Sequence[Row[Any]], each: Sequence[Asked | Finished]
 ) -> None:
     attributes = [
         {"trial_id": trial.trial_id, "key": key, "value_json": json.dumps(value)}
@@ -186,13 +188,13 @@ def _insert(connection: Connection, table: Table, rows: Sequence[Mapping[str, An
 
 @dataclass(frozen=True)
 class RecordedAsk:
-    """The trials of one ask; `told` is false while they are, or were, being evaluated."""
+    """The trials of one ask; `is_finished` is false while they are, or were, being evaluated."""
 
     number: int
     trials: list[FrozenTrial]
 
     @property
-    def told(self) -> bool:
+    def is_finished(self) -> bool:
         """Whether all of it was evaluated."""
         return all(trial.state != TrialState.RUNNING for trial in self.trials)
 
@@ -202,7 +204,7 @@ class RecordedAsk:
         return float(self.trials[0].user_attrs["spent"])
 
     def last(self, name: str) -> float:
-        """A figure of the study when the ask was told."""
+        """A figure of the study when the ask was finished."""
         return float(self.trials[-1].user_attrs.get(name, 0.0))
 
     def asks_for(self, candidates: Sequence[Candidate]) -> bool:

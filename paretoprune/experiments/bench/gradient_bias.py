@@ -5,7 +5,7 @@ central difference of the mean loss of the really pruned decoder at n - h and n 
 layer at a time, on the same samples. That is what a search wants to know; what an estimator says
 instead differs in direction (cosine), in size (scale: the projection on the true gradient, over its
 length) and altogether (relative bias |g - d| / |d|). Intervals are bootstraps over samples, which
-tell bias from noise. Beside them, the soft loss's gradient is checked against its own differences,
+separate bias from noise. The soft loss's gradient is also checked against its own differences,
 which is a test of the code and not of the idea.
 """
 
@@ -117,7 +117,7 @@ def linear(problem: TokenPruning, high: float, low: float) -> NDArray[np.float64
 
 
 def _loss(divergence: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Lost answers, 1 - exp(-KL): what the search minimises."""
+    """Loss, 1 - exp(-KL): what the search minimises."""
     return 1 - np.exp(-divergence)
 
 

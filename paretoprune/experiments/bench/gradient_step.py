@@ -54,7 +54,7 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class StepFigure:
-    """One setting: what is foretold and what was measured, in bytes and seconds per step."""
+    """One setting: what is predicted and what was measured, in bytes and seconds per step."""
 
     micro_batch: int
     checkpoint: bool

@@ -1,4 +1,4 @@
-"""FLOPs beside latency on this machine, schedule by schedule, and the latency model's error."""
+"""FLOPs and latency on this machine, schedule by schedule, and the latency model's error."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ MOST_COUNTS = 192
 class OperatorFigure:
     """One pruner before one layer at one target: held-out score and the compute it took.
 
-    `score` and `standard_error` are relative (0 blind, 1 dense), `families` maps a question family
+    `score` and `standard_error` are relative (0 text-only, 1 dense); `families` maps a family
     to mean exact match and its standard error.
     """
 

@@ -13,7 +13,7 @@ each run counts for itself. `hybrid`, which is asked for quality, runs at the la
 splits the ladder ends where a run costs `MOST_PASSES` of one sample.
 
 Work is shared: the grid's outcomes are kept, and a schedule that a search asks for again is charged
-in full, but not run again. Every run is a file of its own beside the output: what is there is not
+in full, but not run again. Every run is a file of its own next to the output: what is there is not
 run again, several processes can share the work (`--shard 1/4`), and the table is made of what there
 is.
 """
@@ -154,7 +154,7 @@ QUICK = Plan(
 class Workbench:
     """Runs cells and grids, keeps each in a JSON file of `folder`, and one problem in memory.
 
-    The grid's outcomes stay in a file beside it: a schedule that any run asks for again is charged
+    The grid's outcomes stay in a file next to it: a schedule that any run asks for again is charged
     in full and not run again. Its seconds are then those of the strategy alone.
     """
 
@@ -390,8 +390,9 @@ class CostRow:
 
     `area_ratio` is the mean held-out front area over seeds, over the grid's, with a 95 % interval
     (bootstrap over seeds and held-out samples, paired by sample). `cost` is the median over seeds
-    of the search cost to reach 99 % of the grid's hypervolume, in dense-pass equivalents, with the
-    cheapest and the dearest seed (infinite: not reached, `longest` being the largest budget).
+    of the search cost to reach 99 % of the grid's hypervolume, in dense-pass equivalents, with
+    those of the cheapest and the most expensive seed (infinite: not reached within `longest`, the
+    largest budget).
     """
 
     model: str
@@ -510,19 +511,19 @@ def verdicts(rows: Sequence[CostRow]) -> list[str]:
     And an adaptive area of at least 1.05 of the grid's, which is static.
     """
     others = [row for row in rows if row.strategy.partition(":")[0] not in NO_BLACK_BOXES]
-    told = []
+    sentences = []
     for name, goal in (("gradient", ENOUGH), ("adaptive", BEYOND)):
         row = next((row for row in rows if row.strategy == name), None)
         if row is not None:
             met = "reached" if row.area_ratio >= goal else "not reached"
             area = f"{name} reaches {row.area_ratio:.3f} of the grid's held-out area"
             parts = [f"{area} (goal {goal:g}: {met})", *_cheaper(row, others)]
-            told.append("; ".join(parts) + ".")
-    return told
+            sentences.append("; ".join(parts) + ".")
+    return sentences
 
 
 def _cheaper(row: CostRow, others: Sequence[CostRow]) -> list[str]:
-    """What a strategy's cost is beside that of the best black box; nothing without one."""
+    """A strategy's cost, compared with that of the best black box; nothing without one."""
     if not others:
         return []
     if not math.isfinite(row.cost):

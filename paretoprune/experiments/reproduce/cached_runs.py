@@ -111,7 +111,7 @@ class CachedRuns:
         """Schedules that were found elsewhere, scored on both splits of a model."""
         pruner = pruner or self.scale.pruners[0]
         keeps = [p.keep for p in points]
-        told = hashlib.sha256(json.dumps(keeps).encode()).hexdigest()[:12]
+        digest = hashlib.sha256(json.dumps(keeps).encode()).hexdigest()[:12]
 
         def run() -> CachedRun:
             from paretoprune.compression.token_pruning import exact_candidate
@@ -122,7 +122,7 @@ class CachedRuns:
             study = _study(problem, "transferred", evaluations, list(range(len(evaluations))))
             return _run_of(problem, study, model, pruner, "transferred", 0)
 
-        return self._once(f"transferred {told} {pruner} {model}", run).points
+        return self._once(f"transferred {digest} {pruner} {model}", run).points
 
     def _once(self, name: str, run: Callable[[], CachedRun]) -> CachedRun:
         safe = "".join(c if c.isalnum() or c in "-=." else "_" for c in name)

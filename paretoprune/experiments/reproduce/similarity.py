@@ -88,7 +88,7 @@ def overall(verdicts: Sequence[Verdict]) -> Verdict:
     return "does not hold" if all(v == "does not hold" for v in verdicts) else "holds in part"
 
 
-def told(interval: Interval) -> str:
+def in_text(interval: Interval) -> str:
     """An interval in text: `+0.012 [-0.003, +0.027]`."""
     return f"{interval.mid:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
 

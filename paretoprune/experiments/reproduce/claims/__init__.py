@@ -1,4 +1,4 @@
-"""One function per claim, in the order in which they are told."""
+"""One function per claim, in the order of the page."""
 
 from __future__ import annotations
 

@@ -12,11 +12,11 @@ from paretoprune.experiments.reproduce.similarity import (
     COLUMNS,
     MARGIN,
     draw_fronts,
+    in_text,
     overall,
     panels,
     similarity,
     stands_in,
-    told,
 )
 from paretoprune.registry import pruners
 
@@ -97,7 +97,7 @@ def _rows(
         cells, interval = similarity(learned, grid)
         rows.append([name, *cells])
         verdicts[name] = stands_in(interval)
-        sentences[name] = told(interval)
+        sentences[name] = in_text(interval)
     return rows, verdicts, sentences
 
 

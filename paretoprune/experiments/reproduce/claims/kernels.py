@@ -6,7 +6,13 @@ from matplotlib.figure import Figure
 
 from paretoprune.experiments.reproduce.cached_runs import CachedRun, CachedRuns
 from paretoprune.experiments.reproduce.finding import Cell, Finding
-from paretoprune.experiments.reproduce.similarity import area, difference, is_better, panels, told
+from paretoprune.experiments.reproduce.similarity import (
+    area,
+    difference,
+    in_text,
+    is_better,
+    panels,
+)
 from paretoprune.report.palette import look
 
 BASE, CLAIMED = "single-step", "multi-step"
@@ -39,7 +45,7 @@ def multi_step_beats_single_step(runs: CachedRuns) -> tuple[Finding, Figure]:
         claim="Multi-step progressive kernels beat single-step ones at equal compute.",
         verdict=verdict,
         sentence=f"The claim {verdict}: held-out area of multi-step minus single-step "
-        f"{told(gain)}; the best kernel is {rows[0][0]}.",
+        f"{in_text(gain)}; the best kernel is {rows[0][0]}.",
         columns=["kernel", "held-out area", "gain", "low", "high", "front size"],
         rows=rows,
     )

@@ -9,10 +9,10 @@ from paretoprune.experiments.reproduce.finding import Cell, Finding
 from paretoprune.experiments.reproduce.similarity import (
     area,
     difference,
+    in_text,
     is_better,
     overall,
     panels,
-    told,
 )
 from paretoprune.report.palette import look
 
@@ -46,7 +46,7 @@ def where_nothing_was_tuned(runs: CachedRuns) -> tuple[Finding, Figure]:
     panel.set_xlabel(f"held-out area of {OURS} minus the rival's")
     verdict = overall(verdicts)
     each = "; ".join(
-        f"{name} {told(difference(found[OURS], found[name]))}" for name in runs.scale.rivals
+        f"{name} {in_text(difference(found[OURS], found[name]))}" for name in runs.scale.rivals
     )
     finding = Finding(
         number=7,
