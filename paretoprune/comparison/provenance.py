@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import os
 import platform
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from paretoprune.comparison.configuration import STUDY_NAME, StudyFile, write_study
+from paretoprune.comparison.results import FrontPoint, Summary
 from paretoprune.core.problem import Problem
 from paretoprune.core.registries import announced
 from paretoprune.errors import InvalidValueError
@@ -23,6 +25,8 @@ PACKAGES = (
     "scikit-learn", "scipy", "numpy", "pillow",
 )  # fmt: skip
 """Those whose version can change a result."""
+MEASURED = ("latency_ms", "peak_memory_bytes")
+"""Costs that come from measurements: no two runs find exactly the same."""
 
 
 class Provenance(StoredModel):
@@ -95,6 +99,41 @@ def hardware(device: str) -> dict[str, str]:
         if torch.device(device).type == "cuda":
             found["accelerator"] = torch.cuda.get_device_name(device)
     return found
+
+
+def changed_fronts(before: Summary, after: Summary) -> Iterator[str]:
+    """One sentence per study whose front is not the same: points, objectives, held-out objectives.
+
+    Numbers are compared exactly: the same seed on the same machine gives the same front.
+    """
+    if before.interrupted or after.interrupted:
+        yield f"the {'first' if before.interrupted else 'second'} run was interrupted"
+    fronts = _fronts(before), _fronts(after)
+    for study in sorted(fronts[0].keys() | fronts[1].keys()):
+        old, new = (front.get(study) for front in fronts)
+        label, seed = study
+        if old is None or new is None:
+            yield f"{label} seed {seed} is in the {'second' if old is None else 'first'} run only"
+        elif old != new:
+            yield (
+                f"{label} seed {seed}: {len(old)} front points before, {len(new)} now, "
+                f"{len(old & new)} of them the same"
+            )
+    measured = sorted({o.name for o in before.objectives} & set(MEASURED))
+    if measured and fronts[0] != fronts[1]:
+        yield f"{', '.join(measured)} is measured, so no two runs are exactly the same"
+
+
+def _fronts(summary: Summary) -> dict[tuple[str, int], set[str]]:
+    found: dict[tuple[str, int], set[str]] = {(s.label, s.seed): set() for s in summary.studies}
+    for point in summary.front:
+        found.setdefault((point.label, point.seed), set()).add(_identity(point))
+    return found
+
+
+def _identity(point: FrontPoint) -> str:
+    parts = [point.space, point.knobs, point.keep, point.search, point.heldout]
+    return json.dumps(parts, sort_keys=True)
 
 
 def write_provenance(folder: Path, content: Provenance) -> None:

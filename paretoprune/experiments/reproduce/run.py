@@ -7,9 +7,8 @@ from pathlib import Path
 
 from paretoprune.errors import InvalidValueError
 from paretoprune.experiments.bench import machine
-from paretoprune.experiments.reproduce.cached_runs import CachedRuns
+from paretoprune.experiments.reproduce.cached_runs import CachedRuns, Scale
 from paretoprune.experiments.reproduce.finding import Finding, read_finding, write_finding
-from paretoprune.experiments.reproduce.scale import Scale
 from paretoprune.files import write_json, write_whole
 
 SUMMARY_NAME = "README.md"

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from paretoprune.errors import UnknownNameError
-from paretoprune.experiments.training.recipe import Recipe
+from paretoprune.experiments.training.train import Recipe, train
 from paretoprune.files import write_json
 from paretoprune.zoo.blueprints import BLUEPRINTS
 from paretoprune.zoo.catalogue import ACCURACIES, WEIGHTS
@@ -33,8 +33,6 @@ def train_and_report(
     """
     if name not in BLUEPRINTS:
         raise UnknownNameError("mini-model", name, BLUEPRINTS)
-    from paretoprune.experiments.training.train import train
-
     folder = out or WEIGHTS / name
     folder.mkdir(parents=True, exist_ok=True)
     blueprint = BLUEPRINTS[name]

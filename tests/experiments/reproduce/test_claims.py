@@ -13,11 +13,10 @@ from typer.testing import CliRunner
 
 from paretoprune.cli import app
 from paretoprune.errors import BrokenFileError, InvalidValueError
-from paretoprune.experiments.reproduce.cached_runs import CachedRun, CachedRuns, Point
+from paretoprune.experiments.reproduce.cached_runs import FULL, QUICK, CachedRun, CachedRuns, Point
 from paretoprune.experiments.reproduce.claims import CLAIMS
 from paretoprune.experiments.reproduce.finding import Finding, read_finding, write_finding
 from paretoprune.experiments.reproduce.run import parse_claims, reproduce, summary
-from paretoprune.experiments.reproduce.scale import FULL, QUICK
 from paretoprune.search.gradient.options import LagrangianOptions
 
 LAYERS = 8
