@@ -1,16 +1,80 @@
-"""Writes the table of explanation/joint.md, from what a run of the benchmark found.
+"""Writes the table of explanation/joint.md, from the comparisons that the page names.
 
-paretoprune bench joint --model all --search-size 64 --heldout-size 128 --out docs/images/joint.json
-python docs/make_joint.py
+python docs/make_joint.py joint-*    # reads their results folders into docs/images/joint.json
+python docs/make_joint.py            # writes the table again
 """
 
 from __future__ import annotations
 
 import json
+import os
+import platform
+import sys
 from pathlib import Path
+from typing import Any
+
+from paretoprune.comparison.results import Standing, Summary, read_summary
 
 IMAGES = Path(__file__).resolve().parent / "images"
 SPACES = ("joint", "tokens", "weights", "cache")
+WITHIN = (0.3, 0.4, 0.5, 0.7)
+"""Shares of the dense memory at which the best configurations are compared."""
+
+
+def read_figures(folders: list[Path]) -> dict[str, Any]:
+    """The figures of results folders, one of each model."""
+    summaries = [read_summary(folder) for folder in folders]
+    first = summaries[0]
+    threads = os.environ.get("OMP_NUM_THREADS", "all")
+    device = f"{platform.machine()} CPU, {threads} thread{'' if threads == '1' else 's'}"
+    return {
+        "machine": first.versions | {"device": device},
+        "budget": first.settings["budget"],
+        "settings": {
+            "seeds": len(first.settings["seeds"]),
+            "search_size": first.problem["samples"],
+            "heldout_size": (first.heldout_problem or {})["samples"],
+        },
+        "models": {summary.problem["model"]: figures_of(summary) for summary in summaries},
+    }
+
+
+def figures_of(summary: Summary) -> dict[str, Any]:
+    """Per space: held-out area with its interval, hypervolume, held-out score within bounds.
+
+    A bound is a share of the dense memory; the configuration is the one that the search split
+    picks within it, of the seed with the best hypervolume.
+    """
+    memory = next(o for o in summary.objectives if o.name == "memory_bytes")
+    found: dict[str, Any] = {"dense_bytes": memory.reference, "least_bytes": memory.best}
+    for row in summary.standings:
+        found[row.space] = {
+            "heldout_area": row.heldout_area,
+            "interval": [row.area_low, row.area_high],
+            "hypervolume": row.hypervolume,
+            "evaluations": row.evaluations,
+            "separated_from_best": row.separated,
+            "score_within": {
+                f"{share:g}": _best_within(summary, row, share * memory.reference)
+                for share in WITHIN
+            },
+        }
+    return found
+
+
+def _best_within(summary: Summary, row: Standing, most: float) -> float | None:
+    """Held-out score of what the search split picks within `most` bytes; None for nothing."""
+    studies = [s for s in summary.studies if s.label == row.label]
+    best = max(studies, key=lambda s: s.hypervolume)
+    points = [
+        p
+        for p in summary.front
+        if (p.label, p.seed) == (best.label, best.seed) and p.search["memory_bytes"] <= most
+    ]
+    if not points:
+        return None
+    pick = max(points, key=lambda p: (p.search["score"], -p.search["memory_bytes"]))
+    return None if pick.heldout is None else pick.heldout["score"]
 
 
 def table() -> str:
@@ -69,7 +133,11 @@ def table() -> str:
 
 
 def main() -> None:
-    """Read the JSON file, write the table."""
+    """Read the results folders, if any are named, and write the table."""
+    folders = [Path(argument) for argument in sys.argv[1:]]
+    if folders:
+        content = json.dumps(read_figures(folders), indent=1) + "\n"
+        (IMAGES / "joint.json").write_text(content, encoding="utf-8")
     (IMAGES / "joint-table.txt").write_text(table(), encoding="utf-8")
 
 

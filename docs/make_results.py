@@ -23,11 +23,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from paretoprune.comparison.results import read_summary
+from paretoprune.experiments.reproduce.cached_runs import SCALE_NAME, Scale
 from paretoprune.experiments.reproduce.claims import CLAIMS
 from paretoprune.experiments.reproduce.finding import FINDING_NAME, Finding, read_finding
-from paretoprune.experiments.reproduce.pieces import SCALE_NAME
 from paretoprune.experiments.reproduce.run import MACHINE_NAME, summary
-from paretoprune.experiments.reproduce.scale import Scale
 
 DOCS = Path(__file__).resolve().parent
 STORED = DOCS / "results"

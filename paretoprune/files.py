@@ -11,10 +11,11 @@ import math
 import os
 import stat
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from paretoprune.errors import BrokenFileError, ParetopruneError, brief, plain
 
@@ -24,19 +25,47 @@ MOST_BYTES = 1_000_000_000
 Stored = TypeVar("Stored", bound=BaseModel)
 
 
-def write_whole(file: Path, content: bytes) -> None:
-    """Write `content` beside `file` and move it there; raises `BrokenFileError` naming the file."""
+class StoredModel(BaseModel):
+    """What a file of ours holds: no other fields than these, and none changes once it is read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@contextlib.contextmanager
+def replacing(file: Path) -> Iterator[Path]:
+    """A path to write to, which takes the place of `file` in the end, or not at all.
+
+    Raises `BrokenFileError` naming the file where it cannot be written.
+    """
     # a name of its own: two processes, or threads, that write the same file do not mix
     partial = file.parent / f"{file.name}.{os.getpid()}-{threading.get_ident()}.partial"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
+        yield partial
         partial.replace(file)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+    except BaseException as error:
         with contextlib.suppress(OSError, ValueError):
             partial.unlink(missing_ok=True)
-        reason = getattr(error, "strerror", None) or error
-        raise BrokenFileError(f"cannot write {file}: {reason}") from error
+        if isinstance(error, OSError | ValueError):  # ValueError: a NUL in the name
+            reason = getattr(error, "strerror", None) or error
+            raise BrokenFileError(f"cannot write {file}: {reason}") from error
+        raise
+
+
+def write_whole(file: Path, content: bytes) -> None:
+    """Write `content` whole or not at all; raises `BrokenFileError` naming the file."""
+    with replacing(file) as partial:
+        partial.write_bytes(content)
+
+
+def write_json(file: Path, content: Any) -> None:
+    """Write JSON whole or not at all; raises `BrokenFileError` naming the file."""
+    write_whole(file, (json.dumps(content, indent=1) + "\n").encode("utf-8"))
+
+
+def write_stored(file: Path, content: BaseModel, indent: int | None = 1) -> None:
+    """Write what `read_stored` reads; raises `BrokenFileError` naming the file."""
+    write_whole(file, (content.model_dump_json(indent=indent) + "\n").encode("utf-8"))
 
 
 def require_regular(file: Path, kind: str, most_bytes: int | None = None) -> None:

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from paretoprune import registry
-from paretoprune.core.plugins import check_kind
+from paretoprune.core.registries import check_kind
 from paretoprune.core.strategy import SearchStrategy
 from paretoprune.errors import InvalidValueError, UnknownNameError
 from paretoprune.registry import Entry, Registry

@@ -17,8 +17,8 @@ def bench(
     name: Annotated[
         str,
         typer.Argument(
-            help="Benchmark: evaluation, prefill, latency, memory, log, kernels, operators, "
-            "gradient-bias, gradient-step, search-cost, kill9, joint, workers, fleet."
+            help="Benchmark: evaluation, prefill, latency, memory, kernels, operators, "
+            "gradient-bias, gradient-step, search-cost, kill9."
         ),
     ],
     model: Annotated[
@@ -48,7 +48,7 @@ def bench(
     strategy: Annotated[
         list[str] | None,
         typer.Option(
-            "--strategy", "-s", help="Strategies of search-cost, kill9, fleet. [default: theirs]"
+            "--strategy", "-s", help="Strategies of search-cost and kill9. [default: theirs]"
         ),
     ] = None,
     reference: Annotated[
@@ -63,13 +63,9 @@ def bench(
     storage: Annotated[
         str | None,
         typer.Option(
-            help="Database for the logs of kill9 and fleet; postgresql for a throwaway server. "
+            help="Database for the logs of kill9; postgresql for a throwaway server. "
             "[default: files]"
         ),
-    ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, help="Workers of workers and fleet. [default: 1 and 2; 100]"),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="JSON file to write the figures to.")] = None,
 ) -> None:
@@ -82,5 +78,5 @@ def bench(
         new_console(), model=model, search_size=search_size, heldout_size=heldout_size,
         repeats=repeats, device=device, out=out,
         quick=quick, seeds=seeds, first_seed=first_seed, strategy=strategy, reference=reference,
-        shard=shard, kills=kills, storage=storage, workers=workers,
+        shard=shard, kills=kills, storage=storage,
     )  # fmt: skip

@@ -41,8 +41,9 @@ def pick(
     Bounds are on the search split; the held-out score beside them is what to expect.
     """
     from paretoprune.comparison.results import read_summary
-    from paretoprune.comparison.selection import Bound, write_pick
     from paretoprune.comparison.selection import pick as choose
+    from paretoprune.comparison.selection import write_pick
+    from paretoprune.frontier import Bound
     from paretoprune.report.picked import print_pick, print_sensitivity
 
     bounds = [

@@ -27,8 +27,8 @@ def reproduce(
     ] = Path("paretoprune-reproduce"),
 ) -> None:
     """Answer the claims of the VisPCO paper with our own numbers; goes on where it stopped."""
+    from paretoprune.experiments.reproduce.cached_runs import FULL, QUICK
     from paretoprune.experiments.reproduce.run import SUMMARY_NAME, parse_claims
-    from paretoprune.experiments.reproduce.scale import FULL, QUICK
 
     claims = parse_claims(only, shard)
     without_library_bars()

@@ -163,7 +163,7 @@ def _run_case(
         with SearchProgress(console) as progress, trackers:
             comparison = search(
                 problem, specs, budget=study.budget, seeds=study.seed_list, log=log,
-                observe=trackers.beside(progress), reference=found, resume=True,
+                observe=trackers.after(progress), reference=found, resume=True,
                 settings={"problem": study.problem, "reference": wanted, **shown},
             )  # fmt: skip
             trackers.finish(comparison.summary)

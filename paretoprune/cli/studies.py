@@ -83,13 +83,12 @@ def meanings() -> dict[str, str]:
 
 def _told(old: Path, new: Path, before: Any, after: Any) -> bool:
     """Print whether two comparisons found the same fronts, and what else is different."""
-    from paretoprune.comparison.provenance import read_provenance
-    from paretoprune.comparison.rerun import differences
+    from paretoprune.comparison.provenance import changed_fronts, read_provenance
 
     if before is None or after is None:
         typer.echo(f"{old}: finished in the {'second' if before is None else 'first'} run only")
         return False
-    found = list(differences(before, after))
+    found = list(changed_fronts(before, after))
     if not found:
         typer.echo(f"{old}: the fronts are equal ({len(before.front)} points)")
         return True

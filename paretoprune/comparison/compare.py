@@ -1,7 +1,7 @@
 """Compares strategies on one problem: strategies x seeds -> studies -> one ranking.
 
-All strategies get the same search cost, are judged on the same held-out data and by the same fixed
-reference points (`judging`). Candidates are chosen on the search split only.
+All strategies get the same search cost, and are ranked on the same held-out data and by the same
+fixed reference points (`ranking`). Candidates are chosen on the search split only.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from paretoprune import frontier
 from paretoprune.comparison.log import StudyLog
-from paretoprune.comparison.presets import Beside, evaluate_presets
+from paretoprune.comparison.presets import EvaluatedPreset, evaluate_presets
 from paretoprune.comparison.ranking import Study, hypervolume_of, summarise
 from paretoprune.comparison.reference import Reference
 from paretoprune.comparison.results import Summary
@@ -58,8 +58,9 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Progress:
-    """Told to `observe`: which study is running and how far it is (cost in dense-pass equivalents).
+    """What `observe` is called with: the running study and how far it is.
 
+    `spent` and `budget` are in dense-pass equivalents.
     `done` of `total` studies are finished; `phase` is `search`, `heldout` or `presets`.
     """
 
@@ -94,7 +95,7 @@ def compare(
     number N for 0 to N-1. A strategy that does not depend on its seed runs once.
     Ranking is by held-out front area where the problem has held-out data, else by hypervolume.
     IGD+, epsilon and Hausdorff refer to `reference`, an exhaustive front, or to the union front.
-    Presets that the problem was loaded with are evaluated in the end, and set beside the front.
+    Presets that the problem was loaded with are evaluated in the end, and compared with the front.
     After Ctrl-C the comparison covers what was finished, marked `interrupted`.
     With `resume`, what `log` holds of an earlier run is taken from there and the rest is done; the
     result is that of a run left alone. Other strategies may be compared than before, but with the
@@ -127,8 +128,8 @@ def compare(
         recorder = None
         if log is not None:
             name = f"{spec.label} seed={seed}"
-            told = {"seed": seed, "budget": budget, "batch": batch}
-            recorder = log.study(name, problem, told, resume=resume)
+            part = {"seed": seed, "budget": budget, "batch": batch}
+            recorder = log.study(name, problem, part, resume=resume)
 
         def watch(
             result: StudyResult, spec: StrategySpec = spec, seed: int = seed, done: int = done
@@ -161,7 +162,7 @@ def compare(
             break
     if not interrupted:
         _check_found(problem, studies, budget)
-    presets: list[Beside] = []
+    presets: list[EvaluatedPreset] = []
     failure = None
     if not interrupted:
         try:

@@ -27,7 +27,7 @@ def examples_of(
     """Run a few configurations of the best front on `count` held-out samples, and record it.
 
     None where nothing can be shown: without held-out data, keep schedules or places of tokens.
-    `observe` is told done and total, in samples.
+    `observe` is called with done and total, in samples.
     """
     heldout = comparison.problem.heldout
     chosen = points_to_show(comparison.summary)
@@ -49,7 +49,7 @@ def points_to_show(
 ) -> list[tuple[str, FrontPoint]]:
     """Points of the best front with a label each: what the search split picks at each budget.
 
-    Where all points are dearer than every budget, the cheapest one.
+    Where all points cost more than every budget, the cheapest one.
     """
     front = summary.front_of_best()
     quality = next((o.name for o in summary.objectives if o.direction == "max"), None)

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretoprune.comparison.gradients import (
-    Figures,
     GapPoint,
     Gradients,
     GradientStudy,
     GridPoint,
     RoundRow,
+    SplitFigures,
 )
 from paretoprune.comparison.ranking import Study, hypervolume_of
 from paretoprune.comparison.reference import Reference
@@ -40,7 +40,7 @@ def gradients_of(
     """Curves of every gradient study, and the gap of the best seed's front; None without one.
 
     The best seed of a strategy is that of highest hypervolume: running every seed's points again
-    would take as long as the searches. `observe` is told done and total.
+    would take as long as the searches. `observe` is called with done and total.
     After Ctrl-C the gap covers what was measured, marked `interrupted`.
     """
     traced = [study for study in studies if study.trace is not None]
@@ -93,8 +93,10 @@ def gap_point(problem: Problem, evaluation: Evaluation, trial: int) -> GapPoint:
         trial=trial,
         relaxed_keep=np.atleast_2d(keep).mean(0).tolist(),
         keep=list(evaluation.detail.get("keep", [])),
-        soft=Figures(score=soft.score, compute=soft.compute, kl=soft.divergence, lost=soft.lost),
-        hard=Figures(
+        soft=SplitFigures(
+            score=soft.score, compute=soft.compute, kl=soft.divergence, lost=soft.lost
+        ),
+        hard=SplitFigures(
             score=evaluation.objectives["score"],
             compute=evaluation.objectives["compute"],
             kl=evaluation.metrics["kl_to_dense"],
@@ -123,7 +125,7 @@ def against(found: Gradients, reference: ReferenceFront) -> Gradients:
     return found.model_copy(update={"reference": reference.name, "studies": studies})
 
 
-def nearest(point: Figures, grid: NDArray[np.float64]) -> GridPoint:
+def nearest(point: SplitFigures, grid: NDArray[np.float64]) -> GridPoint:
     """The nearest row of a grid's front, `[points, 2]`: score and compute."""
     away = np.hypot(grid[:, 0] - point.score, grid[:, 1] - point.compute)
     place = int(np.argmin(away))

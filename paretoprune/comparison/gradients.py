@@ -10,18 +10,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
-from paretoprune.files import read_stored, write_whole
+from paretoprune.files import StoredModel, read_stored, write_stored
 
 GRADIENTS_NAME = "gradients.json"
 
 
-class _Stored(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="null")
-
-
-class Figures(_Stored):
+class SplitFigures(StoredModel):
     """Score, compute and both objectives of one configuration on the search split.
 
     Relative score q, relative compute u, KL to dense in nats, and the mean of 1 - exp(-KL).
@@ -33,7 +29,7 @@ class Figures(_Stored):
     lost: float
 
 
-class GridPoint(_Stored):
+class GridPoint(StoredModel):
     """The nearest point of an exhaustive grid's front, and how far it is.
 
     `distance` is Euclidean in (score, compute); `ahead` is the score of the best grid point that
@@ -46,7 +42,7 @@ class GridPoint(_Stored):
     ahead: float | None
 
 
-class GapPoint(_Stored):
+class GapPoint(StoredModel):
     """One returned configuration: relaxed (`soft`, nothing rounded) and really pruned (`hard`).
 
     `relaxed_keep` and `keep` are its keep ratios before and after rounding; `trial` is the number
@@ -56,8 +52,8 @@ class GapPoint(_Stored):
     trial: int
     relaxed_keep: list[float]
     keep: list[float]
-    soft: Figures
-    hard: Figures
+    soft: SplitFigures
+    hard: SplitFigures
     grid: GridPoint | None = None
 
     @property
@@ -71,7 +67,7 @@ class GapPoint(_Stored):
         return self.hard.compute - self.soft.compute
 
 
-class RoundRow(_Stored):
+class RoundRow(StoredModel):
     """One outer iteration: see `search.trace.Round`."""
 
     spent: float
@@ -81,7 +77,7 @@ class RoundRow(_Stored):
     multiplier: list[float]
 
 
-class GradientStudy(_Stored):
+class GradientStudy(StoredModel):
     """One study of a gradient strategy: its curves, its relaxation gap and its warnings."""
 
     label: str
@@ -89,11 +85,11 @@ class GradientStudy(_Stored):
     loss: str
     budgets: list[float]
     rounds: list[RoundRow]
-    points: list[GapPoint] = []
-    warnings: list[str] = []
+    points: list[GapPoint] = Field(default=[])
+    warnings: list[str] = Field(default=[])
 
 
-class Gradients(_Stored):
+class Gradients(StoredModel):
     """All gradient searches of a results folder; `reference` names the grid of `GapPoint.grid`.
 
     `interrupted` says that relaxation gaps were still to be measured.
@@ -107,8 +103,7 @@ class Gradients(_Stored):
 
 def write_gradients(folder: Path, found: Gradients) -> None:
     """Write `gradients.json` into a results folder, whole or not at all."""
-    content = found.model_dump_json(indent=1) + "\n"
-    write_whole(folder / GRADIENTS_NAME, content.encode("utf-8"))
+    write_stored(folder / GRADIENTS_NAME, found)
 
 
 def read_gradients(folder: Path) -> Gradients | None:

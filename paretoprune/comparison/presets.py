@@ -1,4 +1,4 @@
-"""Published presets beside the found front: on the same data, never ranked, charged to no search.
+"""Published presets compared with a front: on the same data, not ranked, charged to no search.
 
 What a preset is compared with is what the search split picks of the found front at no higher cost;
 held-out data say which of the two scores higher.
@@ -24,7 +24,7 @@ SLACK = 1e-9
 
 
 @dataclass(frozen=True)
-class Beside:
+class EvaluatedPreset:
     """Presets that are the same configuration on this model, evaluated on both splits."""
 
     names: tuple[str, ...]
@@ -34,7 +34,7 @@ class Beside:
 
 
 @dataclass(frozen=True)
-class Found:
+class FrontEntry:
     """A point of the found front: its number among the summary's points, and both evaluations."""
 
     number: int
@@ -44,11 +44,10 @@ class Found:
 
 def evaluate_presets(
     problem: Problem, observe: Callable[[int, int], None] | None = None
-) -> list[Beside]:
+) -> list[EvaluatedPreset]:
     """Evaluate what a problem offers as published presets; equal configurations once.
 
-    One that fails on either split is left out. `observe` is told how many are done, and of how
-    many.
+    One that fails on either split is left out. `observe` is called with done and total.
     """
     groups: dict[str, list[int]] = {}
     published = problem.published()
@@ -67,7 +66,7 @@ def evaluate_presets(
         heldout = problem.heldout
         held += [None] * len(part) if heldout is None else evaluate_each(heldout, part)
     return [
-        Beside(
+        EvaluatedPreset(
             tuple(published[i].name for i in numbers), tuple(published[i].about for i in numbers),
             found, judged,
         )
@@ -77,7 +76,7 @@ def evaluate_presets(
 
 
 def compare_presets(
-    problem: Problem, presets: Sequence[Beside], found: Sequence[Found]
+    problem: Problem, presets: Sequence[EvaluatedPreset], found: Sequence[FrontEntry]
 ) -> list[PresetPoint]:
     """Set each preset against the found front, the union of all studies; cheapest first."""
     lowered = [o.name for o in problem.objectives if o.direction == "min"]
@@ -85,7 +84,9 @@ def compare_presets(
     return sorted(points, key=lambda p: [p.search[name] for name in lowered])
 
 
-def _compared(problem: Problem, preset: Beside, found: Sequence[Found]) -> PresetPoint:
+def _compared(
+    problem: Problem, preset: EvaluatedPreset, found: Sequence[FrontEntry]
+) -> PresetPoint:
     rival = _rival(problem, preset.search, found)
     judged = preset.heldout or preset.search
     gain, low, high = _gain(problem, rival, preset)
@@ -114,7 +115,7 @@ def _costs(problem: Problem, evaluations: Sequence[Evaluation]) -> NDArray[np.fl
     return costs_matrix(evaluations, problem.objectives)
 
 
-def _is_dominated(problem: Problem, preset: Evaluation, found: Sequence[Found]) -> bool:
+def _is_dominated(problem: Problem, preset: Evaluation, found: Sequence[FrontEntry]) -> bool:
     """Whether a found point is no worse in any objective and better in one, on the search split."""
     mine = _costs(problem, [preset])[0]
     others = _costs(problem, [f.search for f in found])
@@ -127,7 +128,7 @@ def _quality(problem: Problem) -> str | None:
     return raised[0] if len(raised) == 1 else None
 
 
-def _rival(problem: Problem, preset: Evaluation, found: Sequence[Found]) -> Found | None:
+def _rival(problem: Problem, preset: Evaluation, found: Sequence[FrontEntry]) -> FrontEntry | None:
     """What the search split picks at no higher cost; of equal scores the first."""
     quality = _quality(problem)
     lowered = [o.name for o in problem.objectives if o.direction == "min"]
@@ -142,7 +143,7 @@ def _rival(problem: Problem, preset: Evaluation, found: Sequence[Found]) -> Foun
 
 
 def _gain(
-    problem: Problem, rival: Found | None, preset: Beside
+    problem: Problem, rival: FrontEntry | None, preset: EvaluatedPreset
 ) -> tuple[float | None, float | None, float | None]:
     """By how much the rival scores higher, and the 95 % interval, paired by held-out sample.
 
@@ -164,7 +165,7 @@ def _gain(
     return gain, interval.low, interval.high
 
 
-def _saved(problem: Problem, preset: Evaluation, found: Sequence[Found]) -> float | None:
+def _saved(problem: Problem, preset: Evaluation, found: Sequence[FrontEntry]) -> float | None:
     """Cost saved by the cheapest found point that scores no lower, on the search split.
 
     In the first cost; negative where it costs more, None where no found point scores as high.

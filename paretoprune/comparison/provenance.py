@@ -1,8 +1,9 @@
-"""What a study ran on: versions, hardware, seeds, data. Written beside its results as it starts."""
+"""What a study ran on: versions, hardware, seeds, data. Written as the study starts."""
 
 from __future__ import annotations
 
 import datetime
+import json
 import os
 import platform
 import sys
@@ -11,13 +12,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from paretoprune.comparison.configuration import STUDY_NAME, StudyFile, write_study
-from paretoprune.core.plugins import announced
+from paretoprune.comparison.results import FrontPoint, Summary
 from paretoprune.core.problem import Problem
+from paretoprune.core.registries import announced
 from paretoprune.errors import InvalidValueError
-from paretoprune.files import read_stored, write_whole
+from paretoprune.files import StoredModel, read_stored, write_stored
 
 PROVENANCE_NAME = "provenance.json"
 PACKAGES = (
@@ -25,16 +25,16 @@ PACKAGES = (
     "scikit-learn", "scipy", "numpy", "pillow",
 )  # fmt: skip
 """Those whose version can change a result."""
+MEASURED = ("latency_ms", "peak_memory_bytes")
+"""Costs that come from measurements: no two runs find exactly the same."""
 
 
-class Provenance(BaseModel):
+class Provenance(StoredModel):
     """What has to be the same for a rerun to find the same.
 
     `versions` and `plugins` by package; `hardware` by part; `data` are SHA-256 of splits and
     weights, by name.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal["paretoprune-provenance/1"] = "paretoprune-provenance/1"
     created: str
@@ -60,7 +60,9 @@ def provenance_of(problem: Problem, seeds: Sequence[int], device: str = "cpu") -
     return Provenance(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         versions=dict(_versions()) | {"python": platform.python_version()},
-        plugins=dict(p.origin.rpartition(" ")[::2] for p in announced().plugins),
+        plugins=dict(
+            p.origin.rpartition(" ")[::2] for part in announced()[0].values() for p in part
+        ),
         hardware=hardware(device),
         seeds=list(seeds),
         data=dict(problem.fingerprints()),
@@ -99,9 +101,44 @@ def hardware(device: str) -> dict[str, str]:
     return found
 
 
+def changed_fronts(before: Summary, after: Summary) -> Iterator[str]:
+    """One sentence per study whose front is not the same: points, objectives, held-out objectives.
+
+    Numbers are compared exactly: the same seed on the same machine gives the same front.
+    """
+    if before.interrupted or after.interrupted:
+        yield f"the {'first' if before.interrupted else 'second'} run was interrupted"
+    fronts = _fronts(before), _fronts(after)
+    for study in sorted(fronts[0].keys() | fronts[1].keys()):
+        old, new = (front.get(study) for front in fronts)
+        label, seed = study
+        if old is None or new is None:
+            yield f"{label} seed {seed} is in the {'second' if old is None else 'first'} run only"
+        elif old != new:
+            yield (
+                f"{label} seed {seed}: {len(old)} front points before, {len(new)} now, "
+                f"{len(old & new)} of them the same"
+            )
+    measured = sorted({o.name for o in before.objectives} & set(MEASURED))
+    if measured and fronts[0] != fronts[1]:
+        yield f"{', '.join(measured)} is measured, so no two runs are exactly the same"
+
+
+def _fronts(summary: Summary) -> dict[tuple[str, int], set[str]]:
+    found: dict[tuple[str, int], set[str]] = {(s.label, s.seed): set() for s in summary.studies}
+    for point in summary.front:
+        found.setdefault((point.label, point.seed), set()).add(_identity(point))
+    return found
+
+
+def _identity(point: FrontPoint) -> str:
+    parts = [point.space, point.knobs, point.keep, point.search, point.heldout]
+    return json.dumps(parts, sort_keys=True)
+
+
 def write_provenance(folder: Path, content: Provenance) -> None:
     """Write `provenance.json`; raises `BrokenFileError` naming what cannot be written."""
-    write_whole(folder / PROVENANCE_NAME, (content.model_dump_json(indent=1) + "\n").encode())
+    write_stored(folder / PROVENANCE_NAME, content)
 
 
 def read_provenance(folder: Path) -> Provenance | None:

@@ -1,11 +1,11 @@
-"""Judges finished studies: indicators on the search split, held-out area, ranking, intervals."""
+"""Ranks finished studies: indicators on the search split, held-out area, ranking, intervals."""
 
 from __future__ import annotations
 
 import datetime
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import Any
 
@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretoprune import frontier
-from paretoprune.comparison.importance import sensitivities
-from paretoprune.comparison.presets import Beside, Found, compare_presets
+from paretoprune.comparison.presets import EvaluatedPreset, FrontEntry, compare_presets
 from paretoprune.comparison.reference import Reference
 from paretoprune.comparison.results import (
     FrontPoint,
     ObjectiveInfo,
     PairRow,
+    Sensitivity,
     Standing,
     StudyRow,
     Summary,
@@ -27,6 +27,7 @@ from paretoprune.comparison.results import (
 from paretoprune.core.problem import Candidate, Evaluation, Problem
 from paretoprune.core.study import StudyResult
 from paretoprune.core.trace import SearchTrace, causes
+from paretoprune.frontier.importance import knob_importances
 from paretoprune.search.specs import StrategySpec
 
 PACKAGES = ("paretoprune", "torch", "transformers", "optuna", "pymoo", "moocore", "numpy")
@@ -104,7 +105,7 @@ def heldout_areas(problem: Problem, study: Study) -> NDArray[np.float64] | None:
     chosen = [study.evaluations[i] for i in study.front]
     return frontier.heldout_front_area_samples(
         np.array([e.objectives[quality.name] for e in chosen]),
-        # budgets are shares of the way from the blind to the dense cost
+        # budgets are shares of the way from the text-only to the dense cost
         (np.array([e.objectives[cost.name] for e in chosen]) - cost.best)
         / (cost.reference - cost.best),
         relative,
@@ -118,13 +119,13 @@ def summarise(
     settings: dict[str, Any],
     interrupted: bool = False,
     reference: Reference | None = None,
-    presets: Sequence[Beside] = (),
+    presets: Sequence[EvaluatedPreset] = (),
     failure: str | None = None,
 ) -> Summary:
-    """Judge finished studies: indicators on the search split, held-out area, ranking, intervals.
+    """Rank finished studies: indicators on the search split, held-out area, ranking, intervals.
 
-    `presets` are set beside the union front, and change nothing else; `failure` is what went wrong
-    after the searches.
+    `presets` are compared with the union front, and change nothing else; `failure` is what went
+    wrong after the searches.
     """
     useful = [s for s in studies if s.front]
     pooled = [(s, i) for s in useful for i in s.front]
@@ -152,7 +153,7 @@ def summarise(
         points = _measured(problem, pooled, points, notes)
     heldout = problem.heldout if any(s.heldout for s in useful) else None
     found = [
-        Found(n, s.evaluations[i], _judged(s, s.front.index(i)))
+        FrontEntry(n, s.evaluations[i], _judged(s, s.front.index(i)))
         for n, (s, i) in enumerate(pooled)
         if n in union
     ]
@@ -177,7 +178,10 @@ def summarise(
         presets=compare_presets(problem, presets, found),
         pairs=pairs,
         notes=notes,
-        sensitivity=sensitivities(problem, [e for s in studies for e in s.evaluations]),
+        sensitivity=[
+            Sensitivity.model_validate(asdict(one))
+            for one in knob_importances(problem, [e for s in studies for e in s.evaluations])
+        ],
     )
 
 

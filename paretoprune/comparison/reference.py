@@ -92,7 +92,7 @@ def reference_front(
     observe: Callable[[int, int], None] | None = None,
     recorder: Recorder | None = None,
 ) -> Reference:
-    """Evaluate the whole grid `text` on the search split; `observe` is told done and total.
+    """Evaluate the whole grid `text` on the search split; `observe` is called with done and total.
 
     What `recorder` knows of an earlier run is not evaluated again.
     """

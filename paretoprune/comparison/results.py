@@ -12,10 +12,10 @@ import json
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from paretoprune.errors import BrokenFileError, plain
-from paretoprune.files import read_stored, write_whole
+from paretoprune.files import StoredModel, read_stored, write_stored, write_whole
 from paretoprune.schedules.files import ScheduleFile, write_schedule
 
 SUMMARY_NAME = "comparison.json"
@@ -23,11 +23,7 @@ FRONT_NAME = "front.csv"
 SCHEDULES = "schedules"
 
 
-class _Stored(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="null")
-
-
-class ObjectiveInfo(_Stored):
+class ObjectiveInfo(StoredModel):
     """One objective: see `problem.Objective`."""
 
     name: str
@@ -37,7 +33,7 @@ class ObjectiveInfo(_Stored):
     best: float
 
 
-class FrontPoint(_Stored):
+class FrontPoint(StoredModel):
     """One non-dominated configuration of one study, with what held-out data say of it.
 
     `search` and `heldout` hold the objectives by name on each split, `*_error` their standard
@@ -58,8 +54,8 @@ class FrontPoint(_Stored):
     knobs: dict[str, float | int | str]
     keep: list[float] | None
     pruner: str | None = None
-    pruner_settings: dict[str, float | int | str] = {}
-    parts: dict[str, float] = {}
+    pruner_settings: dict[str, float | int | str] = Field(default={})
+    parts: dict[str, float] = Field(default={})
     policy: str | None = None
     search: dict[str, float]
     search_error: dict[str, float]
@@ -70,7 +66,7 @@ class FrontPoint(_Stored):
     separated: bool | None = None
 
 
-class PresetPoint(_Stored):
+class PresetPoint(StoredModel):
     """A published configuration beside the found front; `names` are all that it goes by here.
 
     The found front is the union front. `dominated` says whether one of its points is no worse in
@@ -85,7 +81,7 @@ class PresetPoint(_Stored):
     about: list[str]
     keep: list[float] | None
     pruner: str | None = None
-    pruner_settings: dict[str, float | int | str] = {}
+    pruner_settings: dict[str, float | int | str] = Field(default={})
     search: dict[str, float]
     search_error: dict[str, float]
     heldout: dict[str, float] | None
@@ -99,7 +95,7 @@ class PresetPoint(_Stored):
     saved: float | None
 
 
-class ReferenceFront(_Stored):
+class ReferenceFront(StoredModel):
     """An exhaustive front that the studies are measured against.
 
     `costs` are its points normalised to 0..1, `[points][objectives]`; `evaluations` were needed to
@@ -115,7 +111,7 @@ class ReferenceFront(_Stored):
     seconds: float
 
 
-class StudyRow(_Stored):
+class StudyRow(StoredModel):
     """One study: a strategy with one seed.
 
     Costs are in dense-pass equivalents; `points` are the objective values of all successful
@@ -143,7 +139,7 @@ class StudyRow(_Stored):
     curve: list[tuple[float, float]]
 
 
-class Standing(_Stored):
+class Standing(StoredModel):
     """A strategy's line in the table: means over its seeds; the area with its 95 % interval.
 
     `separated` says whether it differs from the best strategy by more than chance: see `PairRow`.
@@ -169,7 +165,7 @@ class Standing(_Stored):
     seconds: float
 
 
-class PairRow(_Stored):
+class PairRow(StoredModel):
     """Two strategies on the same held-out samples: see `frontier.Pair`.
 
     `difference` is first minus second in held-out front area, `low` to `high` its 95 % interval,
@@ -188,7 +184,7 @@ class PairRow(_Stored):
     separated: bool
 
 
-class KnobImportance(_Stored):
+class KnobImportance(StoredModel):
     """Loss of explained variance when a knob's values are shuffled: mean and standard error."""
 
     knob: str
@@ -196,8 +192,8 @@ class KnobImportance(_Stored):
     error: float
 
 
-class Sensitivity(_Stored):
-    """How much each knob of a space moves one objective: see `paretoprune.comparison.importance`.
+class Sensitivity(StoredModel):
+    """How much each knob of a space moves one objective: see `paretoprune.frontier.importance`.
 
     `explained` is the variance (R²) of `evaluations` that a fit explains where they are left out;
     near or below 0, its importances say nothing.
@@ -210,13 +206,13 @@ class Sensitivity(_Stored):
     knobs: list[KnobImportance]
 
 
-class Summary(_Stored):
+class Summary(StoredModel):
     """Everything about one comparison; `problem`, `heldout_problem`: their own descriptions.
 
     `reference` is the exhaustive front that IGD+, epsilon and Hausdorff refer to; None: they refer
     to the union front. `presets` are published configurations beside the front, never ranked.
     `pairs` compares every strategy with every other, where there are held-out data. `failure` says
-    why held-out data could not be evaluated. `notes` are sentences that belong beside the figures.
+    why held-out data could not be evaluated. `notes` are printed with the figures.
     """
 
     format: Literal["paretoprune-results/1"] = "paretoprune-results/1"
@@ -232,10 +228,10 @@ class Summary(_Stored):
     interrupted: bool = False
     failure: str | None = None
     reference: ReferenceFront | None = None
-    presets: list[PresetPoint] = []
-    pairs: list[PairRow] = []
-    notes: list[str] = []
-    sensitivity: list[Sensitivity] = []
+    presets: list[PresetPoint] = Field(default=[])
+    pairs: list[PairRow] = Field(default=[])
+    notes: list[str] = Field(default=[])
+    sensitivity: list[Sensitivity] = Field(default=[])
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -288,9 +284,7 @@ def write_results(folder: Path, summary: Summary) -> None:
     """Write `comparison.json`, `front.csv` and one schedule file per union-front point."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(
-            folder / SUMMARY_NAME, (summary.model_dump_json(indent=1) + "\n").encode("utf-8")
-        )
+        write_stored(folder / SUMMARY_NAME, summary)
         write_whole(folder / FRONT_NAME, front_csv(summary).encode("utf-8"))
         _write_schedules(folder / SCHEDULES, summary)
     except OSError as error:

@@ -1,52 +1,19 @@
-"""From a front to one configuration: the best within bounds, or the knee."""
+"""From a comparison to one configuration of its front, and its file."""
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
-import numpy as np
-
-from paretoprune import frontier
-from paretoprune.comparison.results import FrontPoint, ObjectiveInfo, Summary, schedule_file
+from paretoprune.comparison.results import FrontPoint, Summary, schedule_file
 from paretoprune.errors import InvalidValueError, UnknownNameError
-from paretoprune.files import write_whole
+from paretoprune.files import write_json
+from paretoprune.frontier import Bound, choose
 from paretoprune.schedules.files import write_schedule
 
 ALIASES = {"flops": "compute"}
 """Words of the command line for objectives."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """An objective's value on the search split is at most (`max`) or at least (`min`) `value`."""
-
-    objective: str
-    side: Literal["max", "min"]
-    value: float
-
-    @classmethod
-    def parse(cls, side: Literal["max", "min"], text: str) -> Bound:
-        """Read `NAME=VALUE`; raises `InvalidValueError`."""
-        name, equals, value = (part.strip() for part in text.partition("="))
-        try:
-            number = float(value)
-        except ValueError:
-            number = math.nan
-        if not (name and equals and math.isfinite(number)):
-            raise InvalidValueError(f"--{side} takes NAME=VALUE, such as compute=0.4; got {text!r}")
-        return cls(name, side, number)
-
-    def holds(self, value: float) -> bool:
-        """Whether a value is within the bound."""
-        return value <= self.value if self.side == "max" else value >= self.value
-
-    def __str__(self) -> str:
-        return f"{self.objective} {'≤' if self.side == 'max' else '≥'} {self.value:g}"
 
 
 @dataclass(frozen=True)
@@ -61,58 +28,26 @@ class Pick:
 def pick(summary: Summary, bounds: Sequence[Bound] = (), *, knee: bool = False) -> Pick:
     """Choose one configuration of the union front, by what the search split says of it.
 
-    Within the bounds it is the one of the best maximised objective, or of the lowest first cost
-    where only that objective is bounded; ties go to the cheaper one. With `knee`, or without
-    bounds, it is the front's knee (see `frontier.knee`), of what lies within the bounds. Held-out
-    data choose nothing. Raises `UnknownNameError` for a bound on what is no objective, and
-    `InvalidValueError` where nothing lies within the bounds.
+    `frontier.choose` says which, and what it raises. Held-out data choose nothing.
     """
-    objectives = {o.name: o for o in summary.objectives}
-    bounds = [_named(bound, objectives) for bound in bounds]
     points = [p for p in summary.front if p.on_union]
     if not points:
         raise InvalidValueError("the comparison has no front to pick from")
-    within = [p for p in points if all(b.holds(p.search[b.objective]) for b in bounds)]
-    if not within:
-        raise InvalidValueError(_nothing_within(points, bounds))
-    costs = np.array([[_cost(p, o) for o in summary.objectives] for p in within])
-    told = " and ".join(map(str, bounds))
-    if knee or not bounds:
-        chosen = within[frontier.knee(costs)]
-        return Pick(chosen, f"the knee of the front{f' with {told}' if told else ''}", len(within))
-    up = [o for o in summary.objectives if o.direction == "max"]
-    down = [o for o in summary.objectives if o.direction == "min"]
-    only_quality = bool(up and down) and {b.objective for b in bounds} <= {o.name for o in up}
-    first, *others = [*down, *up] if only_quality else [*up, *down]
-    chosen = min(within, key=lambda p: [_cost(p, o) for o in (first, *others)])
-    best = "highest" if first.direction == "max" else "lowest"
-    return Pick(chosen, f"the {best} {first.name} with {told}", len(within))
+    directions = {o.name: o.direction for o in summary.objectives}
+    choice = choose(
+        [p.search for p in points],
+        directions,
+        [replace(bound, objective=_objective(bound.objective, directions)) for bound in bounds],
+        at_knee=knee,
+    )
+    return Pick(points[choice.index], choice.rule, choice.of)
 
 
-def _cost(point: FrontPoint, objective: ObjectiveInfo) -> float:
-    value = point.search[objective.name]
-    return -value if objective.direction == "max" else value
-
-
-def _named(bound: Bound, objectives: dict[str, ObjectiveInfo]) -> Bound:
-    name = bound.objective.replace("-", "_")
-    name = name if name in objectives else ALIASES.get(name, name)
-    if name not in objectives:
-        raise UnknownNameError("objective of this comparison", bound.objective, objectives)
-    return Bound(name, bound.side, bound.value)
-
-
-def _nothing_within(points: Sequence[FrontPoint], bounds: Sequence[Bound]) -> str:
-    for bound in bounds:
-        values = [p.search[bound.objective] for p in points]
-        if not any(map(bound.holds, values)):
-            least = bound.side == "max"
-            nearest = min(values) if least else max(values)
-            return (
-                f"no configuration of the front has {bound}; "
-                f"the {'lowest' if least else 'highest'} is {nearest:.4g}"
-            )
-    return f"no configuration of the front has {' and '.join(map(str, bounds))} at once"
+def _objective(name: str, known: Mapping[str, str]) -> str:
+    for objective in (name.replace("-", "_"), ALIASES.get(name, name)):
+        if objective in known:
+            return objective
+    raise UnknownNameError("objective of this comparison", name, known)
 
 
 def write_pick(file: Path, summary: Summary, chosen: Pick) -> None:
@@ -135,4 +70,4 @@ def write_pick(file: Path, summary: Summary, chosen: Pick) -> None:
         "heldout": point.heldout,
         "heldout_error": point.heldout_error,
     }
-    write_whole(file, (json.dumps(content, indent=1) + "\n").encode("utf-8"))
+    write_json(file, content)

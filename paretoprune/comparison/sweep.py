@@ -5,22 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from paretoprune.comparison.configuration import STUDY_NAME, Case, StudyFile, read_study
 from paretoprune.comparison.gradients import read_gradients
 from paretoprune.comparison.results import SUMMARY_NAME, Summary, read_summary
 from paretoprune.errors import BrokenFileError
-from paretoprune.files import read_stored, write_whole
+from paretoprune.files import StoredModel, read_stored, write_stored
 
 MATRIX_NAME = "matrix.json"
 
 
-class _Stored(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class CaseRecord(_Stored):
+class CaseRecord(StoredModel):
     """One comparison: its sub-folder and what it is of; `failure` says why it was not run."""
 
     folder: Annotated[str, Field(pattern=r"^[A-Za-z0-9=+-][A-Za-z0-9.=+_-]{0,150}$")]
@@ -39,7 +35,7 @@ class CaseRecord(_Stored):
         )  # fmt: skip
 
 
-class Matrix(_Stored):
+class Matrix(StoredModel):
     """All comparisons of one study file, in order."""
 
     format: Literal["paretoprune-matrix/1"] = "paretoprune-matrix/1"
@@ -48,7 +44,7 @@ class Matrix(_Stored):
 
 def write_matrix(folder: Path, matrix: Matrix) -> None:
     """Write `matrix.json`; raises `BrokenFileError` naming what cannot be written."""
-    write_whole(folder / MATRIX_NAME, (matrix.model_dump_json(indent=1) + "\n").encode())
+    write_stored(folder / MATRIX_NAME, matrix)
 
 
 def read_matrix(folder: Path) -> Matrix | None:

@@ -17,22 +17,16 @@ from numpy.typing import NDArray
 from pydantic import (
     AfterValidator,
     Base64Bytes,
-    BaseModel,
-    ConfigDict,
     Field,
     model_validator,
 )
 
-from paretoprune.files import read_stored, write_whole
+from paretoprune.files import StoredModel, read_stored, write_stored
 
 EXAMPLES_NAME = "examples.json"
 MOST_TOKENS = 100_000
 SIGNATURES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 """How files of the picture formats begin that a record may hold."""
-
-
-class _Stored(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="null")
 
 
 class State(IntEnum):
@@ -54,7 +48,7 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Token = Annotated[int, Field(ge=0, lt=MOST_TOKENS)]
 
 
-class SeenAs(_Stored):
+class SeenAs(StoredModel):
     """One way in which the model sees a picture: see `adapters.places.View`.
 
     `picture` indexes the record's pictures.
@@ -64,7 +58,7 @@ class SeenAs(_Stored):
     kind: Literal["picture", "whole", "tiles", "frame"] = "picture"
 
 
-class Step(_Stored):
+class Step(StoredModel):
     """From decoder layer `layer` on, the visual tokens `kept` are present, by number.
 
     `merged` are pairs: what left at this layer, and the kept token that took it up.
@@ -72,10 +66,10 @@ class Step(_Stored):
 
     layer: int = Field(ge=0)
     kept: list[Token]
-    merged: list[tuple[Token, Token]] = []
+    merged: list[tuple[Token, Token]] = Field(default=[])
 
 
-class Pruned(_Stored):
+class Pruned(StoredModel):
     """What one pruner and keep schedule left of one question's visual tokens, and the answer.
 
     `steps` say what changes at which layer; the first is at layer 0. `right` compares the answer
@@ -108,7 +102,7 @@ class Pruned(_Stored):
         ]
 
 
-class Example(_Stored):
+class Example(StoredModel):
     """One question about some pictures, and what each of `pruned` keeps of their visual tokens.
 
     `pictures` are PNG or JPEG files. Token i is seen in `views[view[i]]`, at `boxes[i]`: top, left,
@@ -179,7 +173,7 @@ class Example(_Stored):
         return found
 
 
-class Examples(_Stored):
+class Examples(StoredModel):
     """What a results folder holds of examples; `label` and `seed` name the study they are from."""
 
     format: Literal["paretoprune-examples/1"] = "paretoprune-examples/1"
@@ -190,7 +184,7 @@ class Examples(_Stored):
 
 def write_examples(folder: Path, examples: Examples) -> None:
     """Write `examples.json` into a results folder, whole or not at all."""
-    write_whole(folder / EXAMPLES_NAME, (examples.model_dump_json() + "\n").encode("utf-8"))
+    write_stored(folder / EXAMPLES_NAME, examples, indent=None)
 
 
 def read_examples(folder: Path) -> Examples | None:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretoprune.errors import BrokenFileError
+from paretoprune.files import replacing
 
 Row = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]
 """Of one schedule on every sample, `[samples]` each: score, divergence from dense, and pictures
@@ -38,16 +39,15 @@ class KnownOutcomes:
 
     def save(self, file: Path) -> None:
         """Write everything to an npz file, whole or not at all."""
-        partial = file.with_suffix(".partial.npz")
         keys = list(self._rows)
-        np.savez_compressed(
-            partial,
-            keys=np.array(keys),
-            score=np.stack([self._rows[k][0] for k in keys]),
-            divergence=np.stack([self._rows[k][1] for k in keys]),
-            left_out=np.stack([self._rows[k][2] for k in keys]),
-        )
-        partial.replace(file)
+        with replacing(file) as partial, partial.open("wb") as stream:
+            np.savez_compressed(
+                stream,
+                keys=np.array(keys),
+                score=np.stack([self._rows[k][0] for k in keys]),
+                divergence=np.stack([self._rows[k][1] for k in keys]),
+                left_out=np.stack([self._rows[k][2] for k in keys]),
+            )
 
     def load(self, file: Path, samples: int) -> None:
         """Add what `save` wrote; raises `BrokenFileError` for another file or number of samples."""

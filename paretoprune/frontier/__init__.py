@@ -1,10 +1,11 @@
-"""Fronts and their figures: dominance, indicators, held-out area, knee, attainment, statistics."""
+"""Fronts: dominance, indicators, held-out area, attainment, statistics, choosing a point."""
 
 from paretoprune.frontier.attainment import (
     attainment,
     median_attainment,
     worst_attainment,
 )
+from paretoprune.frontier.choosing import Bound, Choice, choose, knee
 from paretoprune.frontier.dominance import front_of, nondominated
 from paretoprune.frontier.heldout import (
     BUDGETS,
@@ -19,7 +20,6 @@ from paretoprune.frontier.indicators import (
     igd_plus,
     normalise,
 )
-from paretoprune.frontier.knee import knee
 from paretoprune.frontier.pairs import Pair, compare_pairs, holm
 from paretoprune.frontier.ranks import Ranks, rank_over_problems
 from paretoprune.frontier.recovery import mean_deviation, recovered_share
@@ -34,6 +34,8 @@ from paretoprune.frontier.statistics import (
 
 __all__ = [
     "BUDGETS",
+    "Bound",
+    "Choice",
     "Interval",
     "Pair",
     "PairedTest",
@@ -43,6 +45,7 @@ __all__ = [
     "average_hausdorff",
     "bootstrap_area",
     "bootstrap_mean",
+    "choose",
     "compare_pairs",
     "front_of",
     "heldout_front_area",

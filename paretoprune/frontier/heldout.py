@@ -2,7 +2,7 @@
 
 Choosing by held-out scores would pick the luckiest points, so a front is ranked by this figure:
 at each budget the configuration is picked on the search split only, and scored on the held-out
-split. Scores are relative scores q (1 dense, 0 blind), costs are relative compute u.
+split. Scores are relative scores q (1 dense, 0 text-only), costs are relative compute u.
 """
 
 from __future__ import annotations
@@ -54,16 +54,16 @@ def heldout_front_area(
     search_costs: ArrayLike,
     heldout_scores: ArrayLike,
     *,
-    blind: float = 0.0,
+    text_only: float = 0.0,
     budgets: ArrayLike = BUDGETS,
 ) -> float:
     """Return the mean over `budgets` of the held-out score of the point picked there.
 
-    `heldout_scores` is `[points]`, on the same scale as `blind`, the score where no point fits
+    `heldout_scores` is `[points]`, on the scale of `text_only`, the score where no point fits
     (no visual tokens: q = 0). A point that is never picked may have NaN there, since it need not
     be evaluated.
 
-    Raises `InvalidValueError` as `picks` does, and for held-out scores or `blind` that do not fit.
+    Raises `InvalidValueError` as `picks` does, and for held-out scores of another shape.
     """
     scores = np.asarray(heldout_scores, dtype=np.float64)
     if scores.shape != np.shape(search_scores):
@@ -72,7 +72,7 @@ def heldout_front_area(
             f"got {scores.shape} and {np.shape(search_scores)}"
         )
     area = heldout_front_area_samples(
-        search_scores, search_costs, scores.reshape(-1, 1), blind=blind, budgets=budgets
+        search_scores, search_costs, scores.reshape(-1, 1), text_only=text_only, budgets=budgets
     )
     return float(area[0])
 
@@ -82,18 +82,18 @@ def heldout_front_area_samples(
     search_costs: ArrayLike,
     heldout_outcomes: ArrayLike,
     *,
-    blind: ArrayLike = 0.0,
+    text_only: ArrayLike = 0.0,
     budgets: ArrayLike = BUDGETS,
 ) -> NDArray[np.float64]:
     """Return what each held-out sample contributes to the held-out front area, `[samples]`.
 
     The mean over samples is the area, so the samples can be bootstrapped. `heldout_outcomes` is
-    `[points, samples]`, on the same scale as `blind`: one number, or `[samples]`, the outcome of
+    `[points, samples]`, on the scale of `text_only`: one number, or `[samples]`, the outcome of
     each sample where no point fits. With raw outcomes the result is a raw score; it becomes
-    relative by `(x - blind) / (dense - blind)` like any other. A point that is never picked may
-    have NaN outcomes.
+    relative by `(x - text_only) / (dense - text_only)` like any other. A point that is never picked
+    may have NaN outcomes.
 
-    Raises `InvalidValueError` as `picks` does, and for outcomes or `blind` that do not fit.
+    Raises `InvalidValueError` as `picks` does, and for outcomes or `text_only` that do not fit.
     """
     chosen = picks(search_scores, search_costs, budgets)
     points = np.size(search_scores)
@@ -104,12 +104,13 @@ def heldout_front_area_samples(
             f"got the shape {outcomes.shape}"
         )
     samples = outcomes.shape[1]
-    without = np.asarray(blind, dtype=np.float64)
+    without = np.asarray(text_only, dtype=np.float64)
     if without.shape not in ((), (samples,)):
         raise InvalidValueError(
-            f"blind must be one number or one per sample ({samples}), got the shape {without.shape}"
+            f"text_only must be one number or one per sample ({samples}), "
+            f"got the shape {without.shape}"
         )
-    finite_array(without.ravel(), name="blind", axes=("samples",))
+    finite_array(without.ravel(), name="text_only", axes=("samples",))
     used, counts = np.unique(chosen[chosen >= 0], return_counts=True)
     rows = finite_array(
         outcomes[used],

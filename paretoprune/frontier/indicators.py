@@ -23,7 +23,7 @@ def normalise(values: ArrayLike, objectives: Sequence[Objective]) -> NDArray[np.
 
     Per objective, `cost = clip((value - best) / (reference - best), 0, 1)`: 0 at the objective's
     `best`, 1 at its `reference`, whichever its direction. So a score above dense earns nothing and
-    one below blind costs nothing. The bounds are the objective's own, never those of the run.
+    one below text-only costs nothing. The bounds are the objective's own, never those of the run.
 
     Raises `InvalidValueError` for no points, NaN, infinity (in the values or the bounds) or a
     number of columns other than that of the objectives.

@@ -99,7 +99,7 @@ def compare_pairs(
 
 
 def enough_resamples(strategies: int, level: float = 0.95) -> int:
-    """Resamples with which all pairs of so many strategies can be told apart.
+    """Resamples with which all pairs of so many strategies can be significantly different.
 
     A p-value of R resamples cannot be below 2 / (R + 1), and Holm's method multiplies the smallest
     by the number of pairs; the result must be able to get to half of 1 - level.

@@ -1,4 +1,4 @@
-"""Which points of a front are told apart from cheaper ones by more than sampling noise."""
+"""Which points of a front are significantly better than those that cost no more."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from paretoprune.comparison.compare import compare
 from paretoprune.comparison.gap import against, gradients_of, nearest
-from paretoprune.comparison.gradients import Figures, read_gradients, write_gradients
+from paretoprune.comparison.gradients import SplitFigures, read_gradients, write_gradients
 from paretoprune.comparison.ranking import hypervolume_of
 from paretoprune.comparison.reference import reference_front
 from paretoprune.comparison.results import ReferenceFront
@@ -129,11 +129,11 @@ def test_no_gradient_study_has_no_record():
 
 def test_the_nearest_grid_point_and_what_the_grid_reaches_at_no_more_compute():
     rows = np.array([[0.2, 0.1], [0.7, 0.5], [0.9, 0.8]])
-    found = nearest(Figures(score=0.6, compute=0.6, kl=0, lost=0), rows)
+    found = nearest(SplitFigures(score=0.6, compute=0.6, kl=0, lost=0), rows)
     assert (found.score, found.compute) == (0.7, 0.5)
     assert found.distance == pytest.approx(np.hypot(0.1, 0.1))
     assert found.ahead == pytest.approx(0.1)
-    assert nearest(Figures(score=0.6, compute=0.05, kl=0, lost=0), rows).ahead is None
+    assert nearest(SplitFigures(score=0.6, compute=0.05, kl=0, lost=0), rows).ahead is None
 
 
 def test_a_grid_of_the_points_themselves_is_at_no_distance(toy):

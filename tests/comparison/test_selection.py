@@ -7,11 +7,10 @@ import pytest
 from commands import run_command
 
 from paretoprune import Float, Int, Objective, as_problem, compare, read_schedule
-from paretoprune.comparison.importance import permutation_importance
 from paretoprune.comparison.results import read_summary, write_results
-from paretoprune.comparison.selection import Bound, pick, write_pick
+from paretoprune.comparison.selection import pick, write_pick
 from paretoprune.errors import BrokenFileError, InvalidValueError, UnknownNameError
-from paretoprune.frontier import knee, nondominated
+from paretoprune.frontier import Bound
 from paretoprune.report.html import render_html
 from paretoprune.report.schedule import card_markdown
 from paretoprune.schedules.files import ScheduleFile
@@ -33,35 +32,6 @@ def bend(n, idle, split):
 @pytest.fixture(scope="module")
 def summary():
     return compare(bend, ["grid"], budget=121, seeds=[0]).summary
-
-
-# --- knee
-
-
-def test_the_knee_is_farthest_from_the_line_between_the_ends():
-    x = np.linspace(0.0, 1.0, 101)
-    costs = np.stack([x, 1 - np.sqrt(x)], axis=1)  # ZDT1: x + 1 - sqrt(x) is least at x = 1/4
-    assert x[knee(costs)] == pytest.approx(0.25)
-    slow = [abs((p - [0.0, 1.0]) @ [1.0, 1.0]) / np.sqrt(2) for p in costs]
-    assert knee(costs) == int(np.argmax(slow))
-
-
-@pytest.mark.parametrize("seed", range(30))
-def test_the_knee_does_not_depend_on_units(seed):
-    rng = np.random.default_rng(seed)
-    costs = rng.integers(0, 20, (int(rng.integers(1, 12)), 3)).astype(float)
-    costs = np.unique(costs[nondominated(costs)], axis=0)
-    scale, shift = 10 ** rng.uniform(-1, 6), rng.uniform(-1e3, 1e3)
-    moved = costs * [scale, 1.0, 1.0] + [0.0, shift, 0.0]
-    low, span = costs.min(0), np.ptp(costs, axis=0)
-    sums = ((costs - low) / np.where(span > 0, span, 1)).sum(1)
-    assert sums[knee(moved)] == pytest.approx(sums.min(), abs=1e-6)
-
-
-def test_a_front_of_one_point_is_its_knee():
-    assert knee([[3.0, 4.0]]) == 0
-    with pytest.raises(InvalidValueError):
-        knee(np.zeros((0, 2)))
 
 
 # --- pick
@@ -112,12 +82,6 @@ def test_bounds_that_nothing_meets_name_the_nearest(summary):
         pick(summary, both)
     with pytest.raises(UnknownNameError, match="'latency'; known: compute, score"):
         pick(summary, [Bound("latency", "max", 1.0)])
-
-
-@pytest.mark.parametrize("text", ["compute", "compute=", "=3", "compute=many", "compute=nan"])
-def test_malformed_bounds(text):
-    with pytest.raises(InvalidValueError, match="--max takes NAME=VALUE"):
-        Bound.parse("max", text)
 
 
 def test_a_pick_is_exported_as_its_knobs(summary, tmp_path):
@@ -172,20 +136,6 @@ def test_the_knob_that_matters_has_the_importance(summary):
         assert by_name["n"].mean > 1.0  # shuffled, R² falls below 0
         assert abs(by_name["idle"].mean) < 0.01
     assert {one.objective for one in summary.sensitivity} == {"score", "compute"}
-
-
-def test_importance_follows_the_coefficients():
-    rng = np.random.default_rng(0)
-    points = rng.random((300, 3))
-    values = 4 * points[:, 0] + 2 * points[:, 1] + 0.01 * rng.random(300)
-    explained, losses = permutation_importance(points, values)
-    mean = losses.mean(axis=0)
-    # shuffling knob i loses 2 w_i^2 / sum(w^2) of the variance: 1.6, 0.4, 0
-    assert explained > 0.9
-    assert mean == pytest.approx([1.6, 0.4, 0.0], abs=0.2)
-    again = permutation_importance(points, values)
-    assert again[0] == explained
-    assert np.array_equal(again[1], losses)
 
 
 def test_few_evaluations_have_no_sensitivity():

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from paretoprune.comparison.compare import compare
 from paretoprune.comparison.results import write_results
 from paretoprune.compression.analytic import ZDT1
+from paretoprune.experiments.reproduce.cached_runs import FULL, QUICK
 from paretoprune.experiments.reproduce.claims import CLAIMS
 from paretoprune.experiments.reproduce.finding import Finding, write_finding
-from paretoprune.experiments.reproduce.scale import FULL, QUICK
 from paretoprune.registry import strategies
 from paretoprune.report import write_report
 from paretoprune.search.specs import StrategySpec

@@ -51,7 +51,7 @@ def test_equals_the_slow_reference(data):
     assert chosen.dtype == np.intp
     assert chosen.tolist() == slow_picks(search, costs, BUDGETS)
     expected = np.mean([heldout[i] if i >= 0 else 0.25 for i in chosen])
-    assert heldout_front_area(search, costs, heldout, blind=0.25) == pytest.approx(expected)
+    assert heldout_front_area(search, costs, heldout, text_only=0.25) == pytest.approx(expected)
 
 
 @settings(max_examples=50, deadline=None)
@@ -60,14 +60,14 @@ def test_the_mean_over_samples_is_the_area(data, samples, seed):
     search, costs, _ = data
     rng = np.random.default_rng(seed)
     outcomes = rng.integers(0, 2, (len(search), samples)).astype(np.float32)
-    blind = rng.random(samples)
-    area = heldout_front_area(search, costs, outcomes.mean(axis=1), blind=blind.mean())
-    each = heldout_front_area_samples(search, costs, outcomes, blind=blind)
+    text_only = rng.random(samples)
+    area = heldout_front_area(search, costs, outcomes.mean(axis=1), text_only=text_only.mean())
+    each = heldout_front_area_samples(search, costs, outcomes, text_only=text_only)
     assert each.shape == (samples,) and each.dtype == np.float64
     assert each.mean() == pytest.approx(area, abs=1e-6)
-    same = heldout_front_area_samples(search, costs, outcomes, blind=0.1)
+    same = heldout_front_area_samples(search, costs, outcomes, text_only=0.1)
     assert same.mean() == pytest.approx(
-        heldout_front_area(search, costs, outcomes.mean(axis=1), blind=0.1), abs=1e-6
+        heldout_front_area(search, costs, outcomes.mean(axis=1), text_only=0.1), abs=1e-6
     )
 
 
@@ -86,7 +86,7 @@ def test_no_visual_tokens_where_nothing_fits():
     assert picks([1.0], [0.5]).tolist() == [-1] * 9 + [0] * 11
     assert heldout_front_area([1.0], [0.5], [1.0]) == pytest.approx(11 / 20)
     assert heldout_front_area([1.0], [2.0], [1.0]) == 0.0
-    assert heldout_front_area([1.0], [2.0], [1.0], blind=-0.25) == -0.25
+    assert heldout_front_area([1.0], [2.0], [1.0], text_only=-0.25) == -0.25
     assert heldout_front_area_samples([1.0], [2.0], [[1, 0, 1]]).tolist() == [0.0, 0.0, 0.0]
 
 
@@ -166,6 +166,6 @@ def test_errors_of_heldout_values_name_the_value():
     with pytest.raises(InvalidValueError, match=r"each of the 1 points, got the shape \(1, 0\)"):
         heldout_front_area_samples([0.5], [0.5], np.empty((1, 0)))
     with pytest.raises(InvalidValueError, match=r"one per sample \(2\), got the shape \(3,\)"):
-        heldout_front_area_samples([0.5], [0.5], [[1, 0]], blind=[0, 0, 0])
-    with pytest.raises(InvalidValueError, match="blind must be finite, got nan"):
-        heldout_front_area([0.5], [0.5], [0.5], blind=float("nan"))
+        heldout_front_area_samples([0.5], [0.5], [[1, 0]], text_only=[0, 0, 0])
+    with pytest.raises(InvalidValueError, match="text_only must be finite, got nan"):
+        heldout_front_area([0.5], [0.5], [0.5], text_only=float("nan"))

@@ -43,10 +43,11 @@ def _run(name: str, content: bytes) -> None:
 
     from paretoprune.comparison.gradients import read_gradients
     from paretoprune.comparison.results import read_summary, write_results
-    from paretoprune.comparison.selection import Bound, pick, write_pick
+    from paretoprune.comparison.selection import pick, write_pick
     from paretoprune.comparison.sweep import read_matrix, read_summaries
     from paretoprune.compression.kept import read_examples
     from paretoprune.errors import ParetopruneError
+    from paretoprune.frontier import Bound
     from paretoprune.report import write_report
     from paretoprune.report.ranking import ranking_markdown
     from paretoprune.report.terminal import print_summary

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from paretoprune.core.plugins import BrokenPluginError
+from paretoprune.core.registries import BrokenPluginError
 from paretoprune.cost import decoder_cost
 from paretoprune.cost.flops import LLAVA_1_5_7B, Convention
 from paretoprune.errors import InvalidValueError, UnknownNameError

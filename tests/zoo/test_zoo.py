@@ -16,8 +16,7 @@ from paretoprune.errors import (
     UnknownNameError,
     UnsupportedError,
 )
-from paretoprune.experiments.training.recipe import Recipe
-from paretoprune.experiments.training.train import Trainee, train
+from paretoprune.experiments.training.train import Recipe, Trainee, train
 from paretoprune.zoo.blueprints import BLUEPRINTS
 from paretoprune.zoo.catalogue import ACCURACIES, checkpoint_directory, describe, names
 from paretoprune.zoo.load import load_adapter

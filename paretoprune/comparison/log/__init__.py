@@ -5,10 +5,10 @@ seed. Per-sample outcomes lie in the results folder as `outcomes/<sha256>.npy`, 
 by their content.
 """
 
-from paretoprune.comparison.log.outcomes import OUTCOMES, read_outcomes
-from paretoprune.comparison.log.projection import differences, projection
-from paretoprune.comparison.log.storage import LOG_NAME, StudyLog
-from paretoprune.comparison.log.studies import LoggedStudy
+from paretoprune.comparison.log.files import OUTCOMES, read_outcomes
+from paretoprune.comparison.log.place import LOG_NAME
+from paretoprune.comparison.log.study_log import LoggedStudy, StudyLog
+from paretoprune.comparison.log.trials import differences, projection
 
 __all__ = [
     "LOG_NAME",

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import optuna
 from optuna.exceptions import StorageInternalError
-from pydantic import BaseModel, ConfigDict, Field
+from optuna.storages import RDBStorage
+from pydantic import Field
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from paretoprune.errors import BrokenFileError, InvalidValueError, brief, not_installed
-from paretoprune.files import read_stored, write_whole
+from paretoprune.files import StoredModel, read_stored, write_stored
 
 LOG_NAME = "study.db"
 PLACE_NAME = "log.json"
@@ -33,10 +36,8 @@ WRITTEN = "a storage is written as sqlite:///FILE or postgresql://USER@HOST/DATA
 SEPARATOR = "/"
 
 
-class StoredPlace(BaseModel):
+class StoredPlace(StoredModel):
     """What `log.json` says: the database, and what the folder's studies begin with there."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal["paretoprune-log/1"] = "paretoprune-log/1"
     storage: Annotated[str, Field(max_length=1000)]
@@ -120,8 +121,8 @@ def own_place(folder: Path) -> Place:
     return Place(URL.create("sqlite", database=str(folder / LOG_NAME)))
 
 
-def settle(folder: Path, storage: str | None) -> Place:
-    """Where the log of a results folder lies; `remember` it once it could be opened.
+def resolve_place(folder: Path, storage: str | None) -> Place:
+    """Where the log of a results folder lies; `save_place` it once it could be opened.
 
     Raises `InvalidValueError` where the folder has a log in another place, so that nothing starts
     anew by accident.
@@ -150,13 +151,13 @@ def settle(folder: Path, storage: str | None) -> Place:
     return Place(url, stored.name)
 
 
-def remember(folder: Path, place: Place) -> None:
+def save_place(folder: Path, place: Place) -> None:
     """Write `log.json`, for a log that is not in the folder itself."""
     if place.name is None:
         return
     now = StoredPlace(storage=place.shown, name=place.name)
     if read_place(folder) != now:
-        write_whole(folder / PLACE_NAME, (now.model_dump_json(indent=1) + "\n").encode())
+        write_stored(folder / PLACE_NAME, now)
 
 
 def place_to_read(folder: Path, storage: str | None) -> Place:
@@ -179,15 +180,22 @@ def read_place(folder: Path) -> StoredPlace | None:
     return read_stored(file, "log file", StoredPlace) if file.exists() else None
 
 
+@contextmanager
+def open_to_read(place: Place) -> Iterator[RDBStorage]:
+    """The storage as any Optuna tool opens it, closed again at the end."""
+    opened = RDBStorage(place.url.render_as_string(hide_password=False))
+    try:
+        yield opened
+    finally:
+        opened.remove_session()
+        opened.engine.dispose()
+
+
 def study_names(place: Place) -> list[str]:
     """Names of the folder's studies in a database; raises `BrokenFileError`."""
     try:
-        opened = optuna.storages.RDBStorage(place.url.render_as_string(hide_password=False))
-        try:
+        with open_to_read(place) as opened:
             names = optuna.get_all_study_names(opened)
-        finally:
-            opened.remove_session()
-            opened.engine.dispose()
     except (SQLAlchemyError, StorageInternalError, RuntimeError) as error:
         raise cannot_use(place, error) from error
     return [name for name in names if name.startswith(place.prefix)]

@@ -6,7 +6,6 @@ and both those of an independent plain loop. Then all are timed in one process, 
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,8 +21,8 @@ from paretoprune.compression.load import load_problem
 from paretoprune.compression.token_pruning import TokenPruning, exact_candidate
 from paretoprune.core.problem import Candidate, Evaluation
 from paretoprune.errors import ParetopruneError, UnsupportedError
+from paretoprune.experiments.bench import machine, one_line, write_figures
 from paretoprune.experiments.bench.plain import pruned_logits
-from paretoprune.experiments.bench.versions import machine, told
 from paretoprune.pruning.pruners.fastv import FastV
 from paretoprune.pruning.sharing import distinct_flops
 from paretoprune.schedules import KeepSchedule, keep_counts
@@ -60,7 +59,7 @@ def run(
     `UnsupportedError` for a model that is no LLaVA, which the plain loop is written for.
     """
     found = machine(device)
-    console.print(told(found))
+    console.print(one_line(found))
     _check_agreement(console, model, device)
     study = load_problem(model, search_size=search_size or SAMPLES, heldout_size=0, device=device)
     # what a study keeps of the dense model between populations is not used in the comparison
@@ -99,8 +98,7 @@ def run(
         "share_of_bound": at_bound / seconds["shared"],
     }
     _print(console, result)
-    if out is not None:
-        out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_figures(out, result)
     return result
 
 

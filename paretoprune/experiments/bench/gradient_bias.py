@@ -5,13 +5,12 @@ central difference of the mean loss of the really pruned decoder at n - h and n 
 layer at a time, on the same samples. That is what a search wants to know; what an estimator says
 instead differs in direction (cosine), in size (scale: the projection on the true gradient, over its
 length) and altogether (relative bias |g - d| / |d|). Intervals are bootstraps over samples, which
-tell bias from noise. Beside them, the soft loss's gradient is checked against its own differences,
+separate bias from noise. The soft loss's gradient is also checked against its own differences,
 which is a test of the code and not of the idea.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from rich.table import Table
 
 from paretoprune.compression.load import load_problem
 from paretoprune.compression.token_pruning import TokenPruning
+from paretoprune.experiments.bench import write_figures
 from paretoprune.search.gradient.relaxation import loss_and_slope
 
 SAMPLES = 96
@@ -104,8 +104,7 @@ def run(
         "model": model, "samples": samples, "reach_tokens": REACH,
         "figures": [asdict(row) for row in rows], "checks": [asdict(check) for check in checks],
     }  # fmt: skip
-    if out is not None:
-        out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_figures(out, result)
     return result
 
 
@@ -118,7 +117,7 @@ def linear(problem: TokenPruning, high: float, low: float) -> NDArray[np.float64
 
 
 def _loss(divergence: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Lost answers, 1 - exp(-KL): what the search minimises."""
+    """Loss, 1 - exp(-KL): what the search minimises."""
     return 1 - np.exp(-divergence)
 
 

@@ -8,7 +8,6 @@ a step whose budgets are spread over their range, as a search draws them.
 
 from __future__ import annotations
 
-import json
 import statistics
 import tempfile
 import time
@@ -32,7 +31,7 @@ from paretoprune.compression.token_pruning import TokenPruning
 from paretoprune.compression.token_relaxation import TokenRelaxation
 from paretoprune.cost import DecoderSpec
 from paretoprune.cost.flops import LLAVA_1_5_7B
-from paretoprune.experiments.bench.versions import machine, told
+from paretoprune.experiments.bench import machine, one_line, write_figures
 from paretoprune.pruning.pruners.fastv import FastV
 from paretoprune.registry import adapters
 from paretoprune.search.gradient.lagrangian import LagrangianSearch
@@ -55,7 +54,7 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class StepFigure:
-    """One setting: what is foretold and what was measured, in bytes and seconds per step."""
+    """One setting: what is predicted and what was measured, in bytes and seconds per step."""
 
     micro_batch: int
     checkpoint: bool
@@ -80,7 +79,7 @@ def run(
     spec = spec or (LLAVA_1_5_7B if cuda else SMALL)
     dtype = torch.bfloat16 if cuda else torch.float32
     found = machine(device)
-    console.print(told(found))
+    console.print(one_line(found))
     figures, left_out = [], []
     with tempfile.TemporaryDirectory(prefix="paretoprune-step-") as folder:
         with console.status("building the model"):
@@ -109,8 +108,7 @@ def run(
         "machine": found, "spec": asdict(spec), "dtype": str(dtype).removeprefix("torch."),
         "batch": batch, "weights": weights, "figures": [asdict(f) for f in figures],
     }  # fmt: skip
-    if out is not None:
-        out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_figures(out, result)
     return result
 
 

@@ -8,7 +8,6 @@ is a bootstrap over held-out samples, paired.
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from paretoprune import frontier
 from paretoprune.compression.load import load_problem
 from paretoprune.compression.token_pruning import TokenPruning
 from paretoprune.core.problem import Candidate, Evaluation
+from paretoprune.experiments.bench import write_figures
 
 CHUNK = 64
 
@@ -94,8 +94,7 @@ def run(
         f"multi-step minus single-step held-out area: {gain.mean():+.3f} "
         f"[{interval.low:+.3f}, {interval.high:+.3f}] - the claim {verdict}."
     )
-    if out is not None:
-        out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_figures(out, result)
     return result
 
 

@@ -10,7 +10,6 @@ With a storage, the logs lie there instead of in files; `postgresql` stands for 
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import tempfile
 import time
@@ -34,6 +33,7 @@ from paretoprune.core.problem import Candidate, Evaluation, Problem
 from paretoprune.core.strategy import SearchContext, SearchStrategy
 from paretoprune.core.study import DEFAULT_BATCH, run_study
 from paretoprune.errors import BrokenFileError, UnsupportedError
+from paretoprune.experiments.bench import write_figures
 from paretoprune.registry import strategies
 
 KILLS = 200
@@ -42,7 +42,7 @@ PAUSE = 0.002
 """Seconds that an evaluation takes at least, so that some kills fall into one."""
 STUDY = "study"
 PASSED_ON = ("price", "identity", "relaxation", "probe", "probe_price", "policy_candidate")
-"""What a strategy may ask of its problem beside evaluations."""
+"""What a strategy may ask of its problem, besides evaluations."""
 
 
 @dataclass(frozen=True)
@@ -142,8 +142,7 @@ def _run(
         "strategies": [asdict(t) for t in tallies],
     }
     _print(console, tallies, figures)
-    if out is not None:
-        out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    write_figures(out, figures)
     return figures
 
 

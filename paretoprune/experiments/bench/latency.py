@@ -1,8 +1,7 @@
-"""FLOPs beside latency on this machine, schedule by schedule, and the latency model's error."""
+"""FLOPs and latency on this machine, schedule by schedule, and the latency model's error."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from paretoprune.compression.load import load_problem
+from paretoprune.experiments.bench import machine, one_line, write_figures
 from paretoprune.experiments.bench.evaluation import two_step
-from paretoprune.experiments.bench.versions import machine, told
 
 SCHEDULES = 12
 
@@ -29,7 +28,7 @@ def run(
 ) -> dict[str, Any]:
     """Fit the model, measure random two-step schedules, print both, and return all figures."""
     found = machine(device)
-    console.print(told(found))
+    console.print(one_line(found))
     problem = load_problem(model, search_size=16, heldout_size=0, device=device)
     layers = problem.adapter.spec.layers
     rows: list[NDArray[np.float64]] = [np.ones(layers), np.zeros(layers)]
@@ -70,6 +69,5 @@ def run(
     )
     if measured.refusal is not None:
         console.print(f"not to be reported: {measured.refusal}")
-    if out is not None:
-        out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_figures(out, result)
     return result

@@ -20,7 +20,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from paretoprune.experiments.bench.versions import machine, told
+from paretoprune.experiments.bench import machine, one_line, write_figures
 
 LAYERS = 20
 SIDE, PATCH = 112, 14
@@ -58,7 +58,7 @@ def run(
 ) -> dict[str, Any]:
     """Build the checkpoint, measure the processes, print and return the figures."""
     found = machine(device)
-    console.print(told(found))
+    console.print(one_line(found))
     with tempfile.TemporaryDirectory(prefix="paretoprune-memory-") as folder:
         with console.status("writing a synthetic checkpoint"):
             built = _child("build", folder, str(layers))
@@ -89,8 +89,7 @@ def run(
         table.add_row(name, f"{value / 2**30:.2f}", f"{value / figures.weights:.2f}")
     console.print(table)
     result = {"machine": found, "figures": asdict(figures)}
-    if out is not None:
-        out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_figures(out, result)
     return result
 
 

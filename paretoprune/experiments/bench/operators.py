@@ -8,7 +8,6 @@ so before the layer whose compute is nearest.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from rich.table import Table
 from paretoprune.adapters.base import Adapter
 from paretoprune.compression.token_pruning import TokenPruning, exact_candidate
 from paretoprune.errors import UnsupportedError
-from paretoprune.experiments.bench.versions import machine, told
+from paretoprune.experiments.bench import machine, one_line, write_figures
 from paretoprune.registry import pruners, tasks
 from paretoprune.schedules import KeepSchedule
 from paretoprune.tasks.base import Sample
@@ -42,7 +41,7 @@ MOST_COUNTS = 192
 class OperatorFigure:
     """One pruner before one layer at one target: held-out score and the compute it took.
 
-    `score` and `standard_error` are relative (0 blind, 1 dense), `families` maps a question family
+    `score` and `standard_error` are relative (0 text-only, 1 dense); `families` maps a family
     to mean exact match and its standard error.
     """
 
@@ -86,7 +85,7 @@ def run(
     for one in models:
         find_checkpoint(one)  # an unknown one is refused before the first is measured
     found = machine(device)
-    console.print(told(found))
+    console.print(one_line(found))
     result: dict[str, Any] = {"machine": found, "heldout_size": heldout_size, "models": {}}
     for one in models:
         adapter = load_adapter(one, device=device)
@@ -98,8 +97,7 @@ def run(
             "left_out": left_out,
             "figures": [{**asdict(f), "reached": f.reached} for f in figures],
         }
-    if out is not None:
-        out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_figures(out, result)
     return result
 
 

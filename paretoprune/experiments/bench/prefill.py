@@ -6,7 +6,6 @@ weights are random: what is timed does not depend on them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from paretoprune.adapters.base import Adapter, Prefill
 from paretoprune.cost import DecoderSpec, layer_cost
 from paretoprune.cost.flops import LLAVA_1_5_7B
 from paretoprune.cost.timing import interleaved
-from paretoprune.experiments.bench.versions import machine, told
+from paretoprune.experiments.bench import machine, one_line, write_figures
 from paretoprune.pruning.decoder import run_population
 from paretoprune.pruning.pruners.fastv import FastV
 from paretoprune.registry import adapters
@@ -77,7 +76,7 @@ def run(
     spec = spec or (LLAVA_1_5_7B if cuda else SMALL)
     dtype = torch.bfloat16 if cuda else torch.float32
     found = machine(device)
-    console.print(told(found))
+    console.print(one_line(found))
     adapter = random_decoder(spec, device, dtype)
     plans = [("dense", 1.0, np.ones(spec.layers))]
     for target in TARGETS:
@@ -116,8 +115,7 @@ def run(
         ]
     _print(console, spec, figures)
     result = {"machine": found, "spec": asdict(spec), "figures": [asdict(f) for f in figures]}
-    if out is not None:
-        out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_figures(out, result)
     return result
 
 

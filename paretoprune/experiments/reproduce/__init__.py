@@ -1,5 +1,5 @@
 """The claims of VisPCO (arXiv 2604.15188) answered with our own numbers: `paretoprune reproduce`.
 
-`scale` says how much is run, `pieces` runs searches and grids once each and keeps them on disk,
+`cached_runs` says how much is run, makes each search and grid once and keeps it on disk,
 `claims/` holds one file per claim, and `finding` is what each leaves behind.
 """

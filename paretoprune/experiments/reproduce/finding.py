@@ -8,23 +8,20 @@ from pathlib import Path
 from typing import Literal
 
 from matplotlib.figure import Figure
-from pydantic import BaseModel, ConfigDict
 
-from paretoprune.files import read_stored, write_whole
+from paretoprune.files import StoredModel, read_stored, write_stored, write_whole
 
 FINDING_NAME = "finding.json"
 Verdict = Literal["holds", "holds in part", "does not hold", "is shown"]
 Cell = str | int | float | None
 
 
-class Finding(BaseModel):
+class Finding(StoredModel):
     """The answer to one claim.
 
     `sentence` says the verdict with its interval; `rows` are the table, a cell per column; numbers
     are kept whole and rounded where they are printed.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     number: int
     name: str
@@ -75,10 +72,10 @@ def write_finding(folder: Path, finding: Finding, figure: Figure) -> None:
         "table.csv": finding.csv().encode("utf-8"),
         "table.md": finding.markdown().encode("utf-8"),
         "figure.svg": drawn.getvalue(),
-        FINDING_NAME: (finding.model_dump_json(indent=1) + "\n").encode("utf-8"),
     }
     for name, content in files.items():
         write_whole(folder / name, content)
+    write_stored(folder / FINDING_NAME, finding)
 
 
 def read_finding(folder: Path) -> Finding | None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from paretoprune.errors import InvalidValueError
-from paretoprune.experiments.bench.versions import machine
+from paretoprune.experiments.bench import machine
+from paretoprune.experiments.reproduce.cached_runs import CachedRuns, Scale
 from paretoprune.experiments.reproduce.finding import Finding, read_finding, write_finding
-from paretoprune.experiments.reproduce.pieces import Pieces
-from paretoprune.experiments.reproduce.scale import Scale
-from paretoprune.files import write_whole
+from paretoprune.files import write_json, write_whole
 
 SUMMARY_NAME = "README.md"
 MACHINE_NAME = "machine.json"
@@ -48,24 +46,23 @@ def reproduce(
 ) -> list[Finding]:  # fmt: skip
     """Answer the claims in order, each into a folder of its own, and list all that are answered.
 
-    Raises as `Pieces` does.
+    Raises as `CachedRuns` does.
     """
     from paretoprune.experiments.reproduce.claims import CLAIMS
 
-    pieces = Pieces(folder, scale, observe)
-    ran_on = json.dumps(machine("cpu"), indent=1) + "\n"
-    write_whole(folder / MACHINE_NAME, ran_on.encode("utf-8"))
+    runs = CachedRuns(folder, scale, observe)
+    write_json(folder / MACHINE_NAME, machine("cpu"))
     for number in claims:
         name, answer = CLAIMS[number]
         place = folder / f"{number}-{name}"
         if read_finding(place) is None:
-            write_finding(place, *answer(pieces))
+            write_finding(place, *answer(runs))
     found = [
         finding
         for number, (name, _) in CLAIMS.items()
         if (finding := read_finding(folder / f"{number}-{name}")) is not None
     ]
-    (folder / SUMMARY_NAME).write_text(summary(found, scale), encoding="utf-8")
+    write_whole(folder / SUMMARY_NAME, summary(found, scale).encode("utf-8"))
     return found
 
 

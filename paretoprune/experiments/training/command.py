@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from paretoprune.errors import UnknownNameError
-from paretoprune.experiments.training.recipe import Recipe
+from paretoprune.experiments.training.train import Recipe, train
+from paretoprune.files import write_json
 from paretoprune.zoo.blueprints import BLUEPRINTS
 from paretoprune.zoo.catalogue import ACCURACIES, WEIGHTS
 
@@ -32,8 +33,6 @@ def train_and_report(
     """
     if name not in BLUEPRINTS:
         raise UnknownNameError("mini-model", name, BLUEPRINTS)
-    from paretoprune.experiments.training.train import train
-
     folder = out or WEIGHTS / name
     folder.mkdir(parents=True, exist_ok=True)
     blueprint = BLUEPRINTS[name]
@@ -57,7 +56,7 @@ def train_and_report(
 
         train(name, recipe, folder, on_report, on_step)
     accuracies = measure(folder, heldout_size, blueprint.task)
-    (folder / ACCURACIES).write_text(json.dumps(accuracies, indent=1) + "\n", encoding="utf-8")
+    write_json(folder / ACCURACIES, accuracies)
     console.print(
         f"{name}: held-out exact match {accuracies['overall']:.3f} on {heldout_size} samples"
     )

@@ -7,9 +7,11 @@ few hundred steps the weights and AdamW's moments go to a safetensors file.
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from paretoprune.adapters.base import Adapter
-from paretoprune.experiments.training.recipe import Recipe
+from paretoprune.files import replacing
 from paretoprune.tasks.minivqa.questions import FAMILIES, WARM_UP
 from paretoprune.zoo.blueprints import BLUEPRINTS, save_checkpoint
 from paretoprune.zoo.packing import IGNORE, PATCH_LABELS, PackedBatch, draw_batch, packed_mask
@@ -29,6 +31,42 @@ from paretoprune.zoo.packing import IGNORE, PATCH_LABELS, PackedBatch, draw_batc
 Report = Callable[[dict[str, Any]], None]
 BLOCK = re.compile(r"\.(layers|blocks|layer)\.\d+\.")
 """Parameters of transformer blocks, of decoders and towers alike."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Settings of one training run; `steps` is set by each mini-model's blueprint."""
+
+    steps: int = 6000
+    batch: int = 16
+    questions: int = 20
+    peak_lr: float = 1.5e-3
+    muon_lr: float = 3e-3
+    warmup_steps: int = 200
+    weight_decay: float = 0.05
+    seed: int = 0
+    report_every: int = 250
+    checkpoint_every: int = 500
+
+    def rate(self, step: int) -> float:
+        """Learning rate as a share of its peak: linear warm-up, then a cosine to zero."""
+        if step < self.warmup_steps:
+            return (step + 1) / self.warmup_steps
+        share = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
+        return 0.5 * (1 + math.cos(math.pi * share))
+
+    def scenes(self, step: int) -> tuple[int, float]:
+        """Most things in a scene and share of degraded pictures: small, clean scenes first."""
+        progress = step / self.steps
+        if progress < 0.08:
+            return 4, 0.0
+        if progress < 0.2:
+            return 5, 0.1
+        return 7, 0.3
+
+    def auxiliary_weight(self, step: int) -> float:
+        """Weight of the patch classifiers' loss, which teaches the vision tower first."""
+        return 1.0 if step < 0.2 * self.steps else 0.2
 
 
 class Trainee(nn.Module):
@@ -200,14 +238,12 @@ def train(
 def _save_state(
     file: Path, trainee: nn.Module, optimizers: list[torch.optim.Optimizer], step: int
 ) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
     tensors = {f"model.{k}": v.contiguous() for k, v in trainee.state_dict().items()}
     for number, optimizer in enumerate(optimizers):
         for index, state in optimizer.state_dict()["state"].items():
             tensors |= {f"{number}.{index}.{k}": v.contiguous() for k, v in state.items()}
-    partial = file.with_suffix(".partial")
-    save_file(tensors, partial, metadata={"step": json.dumps(step)})
-    partial.replace(file)
+    with replacing(file) as partial:
+        save_file(tensors, partial, metadata={"step": json.dumps(step)})
 
 
 def _resume(file: Path, trainee: nn.Module, optimizers: list[torch.optim.Optimizer]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from paretoprune.core.plugins import BrokenPluginError
+from paretoprune.core.registries import BrokenPluginError
 from paretoprune.errors import InvalidValueError
 from paretoprune.schedules.kernels.base import SLOPE, Kernel, KernelFit, distance
 from paretoprune.schedules.kernels.exponential import Exponential

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from paretoprune.core.options import listed
-from paretoprune.core.plugins import BrokenPluginError
+from paretoprune.core.registries import BrokenPluginError
 from paretoprune.errors import InvalidValueError, UnknownNameError
 from paretoprune.registry import presets as registered
 from paretoprune.schedules.presets.base import Preset

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from paretoprune.errors import BrokenFileError
-from paretoprune.files import require_regular
+from paretoprune.files import replacing, require_regular
 
 VALUES = "values"
 """Key of the JSON text in the file's header."""
@@ -32,10 +32,9 @@ class GradientState:
 
     def save(self, file: Path) -> None:
         """Write one safetensors file, whole or not at all; the values are in its header."""
-        partial = file.with_suffix(".partial")
         tensors = {name: value.detach().contiguous() for name, value in self.tensors.items()}
-        save_file(tensors, partial, metadata={VALUES: json.dumps(self.values)})
-        partial.replace(file)
+        with replacing(file) as partial:
+            save_file(tensors, partial, metadata={VALUES: json.dumps(self.values)})
 
     @classmethod
     def load(cls, file: Path) -> GradientState:

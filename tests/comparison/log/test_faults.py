@@ -14,7 +14,7 @@ import optuna
 import pytest
 
 from paretoprune.comparison.compare import compare
-from paretoprune.comparison.log import StudyLog, outcomes, projection, rows
+from paretoprune.comparison.log import StudyLog, files, projection, trials
 from paretoprune.comparison.results import read_summary, write_results
 from paretoprune.compression.analytic import ZDT1
 from paretoprune.core.problem import Evaluation
@@ -280,8 +280,8 @@ def test_outcomes_and_results_on_a_full_disk(tmp_path, monkeypatch):
     write_results(tmp_path, summary)
     (tmp_path / "outcomes").mkdir()
     monkeypatch.setattr(Path, "write_bytes", no_space)
-    with pytest.raises(BrokenFileError, match="cannot write outcomes .*No space left"):
-        outcomes.write_outcomes(tmp_path, np.zeros(3, np.float32))
+    with pytest.raises(BrokenFileError, match="cannot write .*outcomes.*No space left"):
+        files.write_outcomes(tmp_path, np.zeros(3, np.float32))
     with pytest.raises(BrokenFileError, match=r"cannot write .*comparison\.json: No space left"):
         write_results(tmp_path, summary)
     assert read_summary(tmp_path) == summary  # the one before is whole
@@ -296,7 +296,7 @@ def test_a_process_killed_while_it_creates_the_log_leaves_none(tmp_path, monkeyp
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("paretoprune.comparison.log.sqlite.RDBStorage", killed)
+        patch.setattr("paretoprune.comparison.log.database.RDBStorage", killed)
         with pytest.raises(KeyboardInterrupt):
             StudyLog(tmp_path)
     assert not list(tmp_path.glob("study.db*"))
@@ -340,7 +340,7 @@ def test_a_clock_that_is_set_back(tmp_path, monkeypatch):
     class Module:
         datetime = Clock
 
-    monkeypatch.setattr(rows, "datetime", Module)
+    monkeypatch.setattr(trials, "datetime", Module)
     monkeypatch.setattr(time, "time", lambda: 1e9 - Clock.calls * 1e5)
     result = play(tmp_path, Toy())
     assert result.seconds >= result.evaluating >= 0

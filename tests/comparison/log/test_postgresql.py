@@ -12,7 +12,14 @@ import pytest
 
 from paretoprune.comparison.compare import compare
 from paretoprune.comparison.configuration import StudyFile, read_study, write_study
-from paretoprune.comparison.log import StudyLog, differences, projection, read_outcomes, storage
+from paretoprune.comparison.log import (
+    StudyLog,
+    differences,
+    projection,
+    read_outcomes,
+    study_log,
+)
+from paretoprune.comparison.log import database as log_database
 from paretoprune.comparison.log.place import parse_storage, without_password
 from paretoprune.core.problem import Evaluation
 from paretoprune.core.study import run_study
@@ -82,7 +89,7 @@ def test_an_interrupted_study_ends_as_one_left_alone(tmp_path, database):
 
 
 def test_a_second_process_says_so(tmp_path, database, monkeypatch):
-    monkeypatch.setattr(storage.postgresql, "GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(log_database, "GRACE_SECONDS", 0.2)
     with StudyLog(tmp_path / "one", storage=database):
         shutil.copytree(tmp_path / "one", tmp_path / "copy")  # as another machine would have it
         with pytest.raises(InUseError, match="another process is working on the study log of"):
@@ -92,7 +99,7 @@ def test_a_second_process_says_so(tmp_path, database, monkeypatch):
 
 
 def test_a_process_that_was_cut_off_and_replaced_cannot_write(tmp_path, database, monkeypatch):
-    monkeypatch.setattr(storage.postgresql, "LET_GO_SECONDS", 0.2)
+    monkeypatch.setattr(log_database, "LET_GO_SECONDS", 0.2)
     log = StudyLog(tmp_path / "one", storage=database, patience=0.2)
     recorder = log.study("one", Toy(STEPPED), {"seed": 0})
     shutil.copytree(tmp_path / "one", tmp_path / "copy")
@@ -176,7 +183,7 @@ def test_one_that_stays_away_is_one_sentence_and_nothing_is_lost(tmp_path, postg
 
 
 def test_waiting_is_told_once(tmp_path, postgres, database, monkeypatch):
-    monkeypatch.setattr(storage, "TOLD_AFTER_SECONDS", 0.1)
+    monkeypatch.setattr(study_log, "SILENT_SECONDS", 0.1)
     with StudyLog(tmp_path, storage=database) as log:
         toy = Toy(STEPPED)
         recorder = log.study("one", toy, {"seed": 0})

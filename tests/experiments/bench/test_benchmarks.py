@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from paretoprune.cost import DecoderSpec, layer_cost
 from paretoprune.errors import UnknownNameError, UnsupportedError
-from paretoprune.experiments.bench import BENCHMARKS, evaluation, find, latency, log, prefill
+from paretoprune.experiments.bench import BENCHMARKS, evaluation, find, latency, prefill
 
 TINY = DecoderSpec(64, 8, 4, 4, 16, 96)
 
@@ -100,10 +100,3 @@ def test_latency_runs(console):
     assert found["flop_ratio"] == sorted(found["flop_ratio"], reverse=True)
     assert len(found["points"]) >= 24
     assert "cross-validated error" in console.export_text()
-
-
-def test_log_runs(console, monkeypatch):
-    monkeypatch.setattr(log, "BLOCK", 5)
-    found = log.run(console, evaluations=20)
-    assert len(found["ms_per_tell"]) == 4
-    assert "last fifth over first" in console.export_text()

@@ -12,11 +12,14 @@ from rich.console import Console
 
 from paretoprune.errors import InvalidValueError, ParetopruneError
 from paretoprune.experiments.bench import search_cost
-from paretoprune.experiments.bench.search_cost import Plan, _next, parse_shard
-from paretoprune.experiments.bench.search_cost_runs import Cell, Grid
-from paretoprune.experiments.bench.search_cost_table import (
+from paretoprune.experiments.bench.search_cost import (
+    Cell,
+    Grid,
+    Plan,
+    _next,
     cost_to_reach,
     middle,
+    parse_shard,
     ratio_interval,
     rows_of,
     verdicts,

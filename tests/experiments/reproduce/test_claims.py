@@ -13,18 +13,17 @@ from typer.testing import CliRunner
 
 from paretoprune.cli import app
 from paretoprune.errors import BrokenFileError, InvalidValueError
+from paretoprune.experiments.reproduce.cached_runs import FULL, QUICK, CachedRun, CachedRuns, Point
 from paretoprune.experiments.reproduce.claims import CLAIMS
 from paretoprune.experiments.reproduce.finding import Finding, read_finding, write_finding
-from paretoprune.experiments.reproduce.pieces import Piece, Pieces, Point
 from paretoprune.experiments.reproduce.run import parse_claims, reproduce, summary
-from paretoprune.experiments.reproduce.scale import FULL, QUICK
 from paretoprune.search.gradient.options import LagrangianOptions
 
 LAYERS = 8
 FAMILIES = ("counting", "digit")
 
 
-def piece(strategy, seed=0, *, shift=0.0, gap=None, model="m", pruner="p", kept=0.5):
+def made_run(strategy, seed=0, *, shift=0.0, gap=None, model="m", pruner="p", kept=0.5):
     """A front of five points, `shift` above a common one."""
     rng = np.random.default_rng(0)
     points = []
@@ -42,24 +41,24 @@ def piece(strategy, seed=0, *, shift=0.0, gap=None, model="m", pruner="p", kept=
         )  # fmt: skip
     noise = 0.05 * rng.standard_normal(200)
     own = 0.01 * np.random.default_rng(seed + 1).standard_normal(200)
-    return Piece(
+    return CachedRun(
         model=model, pruner=pruner, strategy=strategy, seed=seed, points=points,
         area=(0.6 + shift + noise + own).tolist(), hypervolume=0.6 + shift, cost=8.0,
     )  # fmt: skip
 
 
-class ByHand(Pieces):
-    """Pieces without a model: a strategy's fronts lie `shifts` above the grid's."""
+class ByHand(CachedRuns):
+    """CachedRuns without a model: a strategy's fronts lie `shifts` above the grid's."""
 
     def __init__(self, scale=FULL, gap=0.0, **shifts):
         self.scale, self.gap, self.shifts = scale, gap, shifts
 
     def search(self, strategy, seed, *, model="", pruner=""):
         name = strategy.replace("gradient:kernel=", "").replace("-", "_")
-        return piece(strategy, seed, shift=self.shifts.get(name, 0.0), gap=self.gap)
+        return made_run(strategy, seed, shift=self.shifts.get(name, 0.0), gap=self.gap)
 
     def grid(self, *, model="", pruner=""):
-        made = piece("grid")
+        made = made_run("grid")
         return made.model_copy(update={"families": {f: made.points for f in FAMILIES}})
 
     def score(self, points, *, model, pruner=""):
@@ -111,7 +110,7 @@ def test_a_front_equal_to_the_grid_s_recovers_all_of_it():
 def test_the_pattern_s_layer_is_the_first_below_half():
     class Lean(ByHand):
         def search(self, strategy, seed, *, model="", pruner=""):
-            return piece(strategy, seed, kept=0.25)
+            return made_run(strategy, seed, kept=0.25)
 
     found, _ = CLAIMS[5][1](Lean())
     assert "mini-llava at layer 3" in found.sentence
@@ -147,43 +146,43 @@ def test_claims_and_shares_of_them():
 
 
 def test_another_scale_in_the_folder_is_named(tmp_path):
-    Pieces(tmp_path, QUICK)
-    Pieces(tmp_path, QUICK)
+    CachedRuns(tmp_path, QUICK)
+    CachedRuns(tmp_path, QUICK)
     with pytest.raises(InvalidValueError, match="budget 8.0 instead of 9.0"):
-        Pieces(tmp_path, QUICK.model_copy(update={"budget": 9.0}))
+        CachedRuns(tmp_path, QUICK.model_copy(update={"budget": 9.0}))
     (tmp_path / "scale.json").write_text("{")
     with pytest.raises(BrokenFileError, match="scale of a reproduction .*scale.json"):
-        Pieces(tmp_path, QUICK)
+        CachedRuns(tmp_path, QUICK)
 
 
-def test_a_piece_is_run_once_and_a_broken_one_is_named(tmp_path):
-    pieces = Pieces(tmp_path, QUICK)
-    runs = []
+def test_a_run_is_made_once_and_a_broken_one_is_named(tmp_path):
+    runs = CachedRuns(tmp_path, QUICK)
+    calls = []
 
     def run():
-        runs.append(1)
-        return piece("tpe")
+        calls.append(1)
+        return made_run("tpe")
 
-    first = pieces._once("tpe seed=0", run)
-    assert pieces._once("tpe seed=0", run) == first
-    assert runs == [1]
-    (file,) = (tmp_path / "pieces").glob("*.json")
+    first = runs._once("tpe seed=0", run)
+    assert runs._once("tpe seed=0", run) == first
+    assert calls == [1]
+    (file,) = (tmp_path / "runs").glob("*.json")
     file.write_text("{}")
-    with pytest.raises(BrokenFileError, match="piece of a reproduction .*json"):
-        pieces._once("tpe seed=0", run)
+    with pytest.raises(BrokenFileError, match="run of a reproduction .*json"):
+        runs._once("tpe seed=0", run)
 
 
-def test_shards_in_one_folder_run_a_piece_once(tmp_path):
-    """A second process that wants the same piece waits for it and reads it."""
+def test_shards_in_one_folder_make_a_run_once(tmp_path):
+    """A second process that wants the same run waits for it and reads it."""
     runs = []
 
     def run():
         runs.append(1)
         time.sleep(0.2)
-        return piece("tpe")
+        return made_run("tpe")
 
     def ask(found):
-        found.append(Pieces(tmp_path, QUICK)._once("tpe seed=0", run))
+        found.append(CachedRuns(tmp_path, QUICK)._once("tpe seed=0", run))
 
     found = []
     asking = [threading.Thread(target=ask, args=(found,)) for _ in range(3)]
@@ -196,15 +195,15 @@ def test_shards_in_one_folder_run_a_piece_once(tmp_path):
 
 
 def test_the_default_kernel_is_not_searched_twice(tmp_path, monkeypatch):
-    pieces, asked = Pieces(tmp_path, QUICK), []
+    runs, asked = CachedRuns(tmp_path, QUICK), []
     monkeypatch.setattr(
-        pieces, "_search", lambda *given: asked.append(given) or piece(given[2], given[3])
+        runs, "_search", lambda *given: asked.append(given) or made_run(given[2], given[3])
     )
     default = LagrangianOptions().kernel
     assert default in QUICK.kernels and default in FULL.kernels
-    assert pieces.search("gradient", 0) == pieces.search(f"gradient:kernel={default}", 0)
+    assert runs.search("gradient", 0) == runs.search(f"gradient:kernel={default}", 0)
     assert len(asked) == 1
-    pieces.search("gradient:kernel=single-step", 0)
+    runs.search("gradient:kernel=single-step", 0)
     assert len(asked) == 2
 
 

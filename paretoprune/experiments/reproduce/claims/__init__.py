@@ -1,4 +1,4 @@
-"""One function per claim, in the order in which they are told."""
+"""One function per claim, in the order of the page."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from matplotlib.figure import Figure
 
+from paretoprune.experiments.reproduce.cached_runs import CachedRuns
 from paretoprune.experiments.reproduce.claims.approximates import (
     across_families,
     across_pruners,
@@ -17,9 +18,8 @@ from paretoprune.experiments.reproduce.claims.patterns import layer_patterns
 from paretoprune.experiments.reproduce.claims.transfer import transfer
 from paretoprune.experiments.reproduce.claims.untuned import where_nothing_was_tuned
 from paretoprune.experiments.reproduce.finding import Finding
-from paretoprune.experiments.reproduce.pieces import Pieces
 
-Claim = Callable[[Pieces], tuple[Finding, Figure]]
+Claim = Callable[[CachedRuns], tuple[Finding, Figure]]
 
 CLAIMS: dict[int, tuple[str, Claim]] = {
     1: ("grid", against_the_grid),

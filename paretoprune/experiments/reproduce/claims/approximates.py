@@ -6,31 +6,31 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
+from paretoprune.experiments.reproduce.cached_runs import CachedRun, CachedRuns
 from paretoprune.experiments.reproduce.finding import Cell, Finding, Verdict
-from paretoprune.experiments.reproduce.likeness import (
+from paretoprune.experiments.reproduce.similarity import (
     COLUMNS,
     MARGIN,
     draw_fronts,
-    likeness,
+    in_text,
     overall,
     panels,
+    similarity,
     stands_in,
-    told,
 )
-from paretoprune.experiments.reproduce.pieces import Piece, Pieces
 from paretoprune.registry import pruners
 
 LEARNED = "gradient"
 PUBLISHED = "vispco"
 
 
-def against_the_grid(pieces: Pieces) -> tuple[Finding, Figure]:
+def against_the_grid(runs: CachedRuns) -> tuple[Finding, Figure]:
     """Claim 1, on the first model and pruner: ours, and VisPCO as published."""
-    grid = pieces.grid()
-    learned = {name: pieces.searches(name) for name in (LEARNED, PUBLISHED)}
+    grid = runs.grid()
+    learned = {name: runs.searches(name) for name in (LEARNED, PUBLISHED)}
     rows, verdicts, sentences = _rows({name: (found, grid) for name, found in learned.items()})
     figure, (panel,) = panels(1)
-    draw_fronts(panel, {pieces.scale.grid: [grid], **learned}, pieces.scale.models[0])
+    draw_fronts(panel, {runs.scale.grid: [grid], **learned}, runs.scale.models[0])
     finding = Finding(
         number=1,
         name="grid",
@@ -46,21 +46,21 @@ def against_the_grid(pieces: Pieces) -> tuple[Finding, Figure]:
     return finding, figure
 
 
-def across_pruners(pieces: Pieces) -> tuple[Finding, Figure]:
+def across_pruners(runs: CachedRuns) -> tuple[Finding, Figure]:
     """Claim 2: the same with every pruner that can be relaxed."""
-    names = [name for name in pieces.scale.pruners if _is_relaxable(name)]
-    cases = {n: (pieces.searches(LEARNED, pruner=n), pieces.grid(pruner=n)) for n in names}
+    names = [name for name in runs.scale.pruners if _is_relaxable(name)]
+    cases = {n: (runs.searches(LEARNED, pruner=n), runs.grid(pruner=n)) for n in names}
     return _across(
         2, "pruners", "Across pruners", "pruner",
         "The learned front approximates the grid's with other pruning operators too.", cases,
     )  # fmt: skip
 
 
-def across_families(pieces: Pieces) -> tuple[Finding, Figure]:
+def across_families(runs: CachedRuns) -> tuple[Finding, Figure]:
     """Claim 3: the same on every model."""
     cases = {
-        name: (pieces.searches(LEARNED, model=name), pieces.grid(model=name))
-        for name in pieces.scale.models
+        name: (runs.searches(LEARNED, model=name), runs.grid(model=name))
+        for name in runs.scale.models
     }
     return _across(
         3, "families", "Across model families", "model",
@@ -70,7 +70,7 @@ def across_families(pieces: Pieces) -> tuple[Finding, Figure]:
 
 def _across(
     number: int, name: str, title: str, of: str, claim: str,
-    cases: Mapping[str, tuple[list[Piece], Piece]],
+    cases: Mapping[str, tuple[list[CachedRun], CachedRun]],
 ) -> tuple[Finding, Figure]:  # fmt: skip
     rows, verdicts, sentences = _rows(cases)
     figure, drawn = panels(len(cases))
@@ -88,16 +88,16 @@ def _across(
 
 
 def _rows(
-    cases: Mapping[str, tuple[Sequence[Piece], Piece]],
+    cases: Mapping[str, tuple[Sequence[CachedRun], CachedRun]],
 ) -> tuple[list[list[Cell]], dict[str, Verdict], dict[str, str]]:
     rows: list[list[Cell]] = []
     verdicts: dict[str, Verdict] = {}
     sentences: dict[str, str] = {}
     for name, (learned, grid) in cases.items():
-        cells, interval = likeness(learned, grid)
+        cells, interval = similarity(learned, grid)
         rows.append([name, *cells])
         verdicts[name] = stands_in(interval)
-        sentences[name] = told(interval)
+        sentences[name] = in_text(interval)
     return rows, verdicts, sentences
 
 

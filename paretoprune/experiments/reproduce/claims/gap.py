@@ -5,22 +5,22 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
+from paretoprune.experiments.reproduce.cached_runs import CachedRuns
 from paretoprune.experiments.reproduce.finding import Cell, Finding, Verdict
-from paretoprune.experiments.reproduce.likeness import panels
-from paretoprune.experiments.reproduce.pieces import Pieces
+from paretoprune.experiments.reproduce.similarity import panels
 from paretoprune.report.palette import look
 
 SMALL = 0.02
 """A gap in score or compute that is called small."""
 
 
-def relaxation_gap(pieces: Pieces) -> tuple[Finding, Figure]:
+def relaxation_gap(runs: CachedRuns) -> tuple[Finding, Figure]:
     """Rounded, really pruned configurations against what the search believed of them."""
     rows: list[list[Cell]] = []
     figure, (left, right) = panels(2)
     means = []
-    for place, model in enumerate(pieces.scale.models):
-        points = [p for piece in pieces.searches("gradient", model=model) for p in piece.points]
+    for place, model in enumerate(runs.scale.models):
+        points = [p for run in runs.searches("gradient", model=model) for p in run.points]
         believed = [
             (p, p.soft_score, p.soft_compute)
             for p in points

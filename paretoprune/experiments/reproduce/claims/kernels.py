@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
+from paretoprune.experiments.reproduce.cached_runs import CachedRun, CachedRuns
 from paretoprune.experiments.reproduce.finding import Cell, Finding
-from paretoprune.experiments.reproduce.likeness import area, difference, is_better, panels, told
-from paretoprune.experiments.reproduce.pieces import Piece, Pieces
+from paretoprune.experiments.reproduce.similarity import (
+    area,
+    difference,
+    in_text,
+    is_better,
+    panels,
+)
 from paretoprune.report.palette import look
 
 BASE, CLAIMED = "single-step", "multi-step"
 
 
-def multi_step_beats_single_step(pieces: Pieces) -> tuple[Finding, Figure]:
+def multi_step_beats_single_step(runs: CachedRuns) -> tuple[Finding, Figure]:
     """The gradient search over each kernel, at equal search cost, judged on held-out data."""
-    found = {k: pieces.searches(f"gradient:kernel={k}") for k in pieces.scale.kernels}
+    found = {k: runs.searches(f"gradient:kernel={k}") for k in runs.scale.kernels}
     rows: list[list[Cell]] = []
     for kernel, searches in found.items():
         gain = difference(searches, found[BASE])
@@ -39,12 +45,12 @@ def multi_step_beats_single_step(pieces: Pieces) -> tuple[Finding, Figure]:
         claim="Multi-step progressive kernels beat single-step ones at equal compute.",
         verdict=verdict,
         sentence=f"The claim {verdict}: held-out area of multi-step minus single-step "
-        f"{told(gain)}; the best kernel is {rows[0][0]}.",
+        f"{in_text(gain)}; the best kernel is {rows[0][0]}.",
         columns=["kernel", "held-out area", "gain", "low", "high", "front size"],
         rows=rows,
     )
     return finding, figure
 
 
-def _size(pieces: list[Piece]) -> float:
-    return sum(len(piece.points) for piece in pieces) / len(pieces)
+def _size(runs: list[CachedRun]) -> float:
+    return sum(len(run.points) for run in runs) / len(runs)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from paretoprune.experiments.reproduce.cached_runs import CachedRun, CachedRuns, Point
 from paretoprune.experiments.reproduce.finding import Cell, Finding
-from paretoprune.experiments.reproduce.likeness import panels
-from paretoprune.experiments.reproduce.pieces import Piece, Pieces, Point
+from paretoprune.experiments.reproduce.similarity import panels
 from paretoprune.report.palette import look
 
 BUDGETS = (0.3, 0.5, 0.7)
@@ -17,21 +17,21 @@ WIDTH = 0.15
 """Points within this relative compute of a budget count for it."""
 
 
-def layer_patterns(pieces: Pieces) -> tuple[Finding, Figure]:
+def layer_patterns(runs: CachedRuns) -> tuple[Finding, Figure]:
     """Mean keep ratio per layer near a budget: learned per model, and per question family.
 
     Per question family the schedules are those of the exhaustive grid that the family's own samples
     choose; a gradient search on an eighth of the samples would say more about luck.
     """
     rows: list[list[Cell]] = []
-    learned = {m: pieces.searches("gradient", model=m) for m in pieces.scale.models}
+    learned = {m: runs.searches("gradient", model=m) for m in runs.scale.models}
     for model, searches in learned.items():
         for budget in BUDGETS:
             rows.append([model, "learned", budget, *_profile(_points(searches), budget)])
-    families = pieces.grid().families
+    families = runs.grid().families
     for family, points in families.items():
         profile = _profile(points, 0.5)
-        rows.append([pieces.scale.models[0], family, 0.5, *profile])
+        rows.append([runs.scale.models[0], family, 0.5, *profile])
     layers = max(len(row) for row in rows) - 3
     middle = {m: _profile(_points(found), 0.5) for m, found in learned.items()}
     half = {m: _half_layer(profile) for m, profile in middle.items()}
@@ -70,8 +70,8 @@ def layer_patterns(pieces: Pieces) -> tuple[Finding, Figure]:
     return finding, figure
 
 
-def _points(searches: Sequence[Piece]) -> list[Point]:
-    return [point for piece in searches for point in piece.points]
+def _points(searches: Sequence[CachedRun]) -> list[Point]:
+    return [point for run in searches for point in run.points]
 
 
 def _profile(points: Sequence[Point], budget: float) -> list[Cell]:

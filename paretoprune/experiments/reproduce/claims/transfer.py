@@ -6,18 +6,18 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from paretoprune.experiments.reproduce.cached_runs import CachedRuns, Point
 from paretoprune.experiments.reproduce.finding import Cell, Finding, Verdict
-from paretoprune.experiments.reproduce.likeness import panels
-from paretoprune.experiments.reproduce.pieces import Pieces, Point
+from paretoprune.experiments.reproduce.similarity import panels
 
 BUDGET = 0.5
 SMALL = 0.02
 """A loss of score by transfer that is called none."""
 
 
-def transfer(pieces: Pieces) -> tuple[Finding, Figure]:
+def transfer(runs: CachedRuns) -> tuple[Finding, Figure]:
     """Loss of held-out score when another family's or model's choice is used at a budget."""
-    families = pieces.grid().families
+    families = runs.grid().families
     names = list(families)
     picked = {name: _pick(points) for name, points in families.items()}
     by_family = np.array([[picked[a].parts[b] for b in names] for a in names])
@@ -27,8 +27,8 @@ def transfer(pieces: Pieces) -> tuple[Finding, Figure]:
         for i, a in enumerate(names)
         for j, b in enumerate(names)
     ]
-    models = list(pieces.scale.models)
-    by_model = np.array([[_moved(pieces, a, b) for b in models] for a in models])
+    models = list(runs.scale.models)
+    by_model = np.array([[_moved(runs, a, b) for b in models] for a in models])
     model_loss = np.diag(by_model)[None] - by_model
     rows += [
         ["model", a, b, float(by_model[i, j]), float(model_loss[i, j])]
@@ -70,12 +70,12 @@ def _pick(points: list[Point]) -> Point:
     return max(within, key=lambda p: (p.score, -p.compute)) if within else points[0]
 
 
-def _moved(pieces: Pieces, source: str, target: str) -> float:
+def _moved(runs: CachedRuns, source: str, target: str) -> float:
     """Mean held-out score on `target` of what the searches on `source` pick, over seeds."""
-    chosen = [_pick(piece.points) for piece in pieces.searches("gradient", model=source)]
+    chosen = [_pick(run.points) for run in runs.searches("gradient", model=source)]
     if source == target:
         return float(np.mean([p.heldout_score for p in chosen]))
-    return float(np.mean([p.heldout_score for p in pieces.score(chosen, model=target)]))
+    return float(np.mean([p.heldout_score for p in runs.score(chosen, model=target)]))
 
 
 def _draw(panel: object, loss: NDArray[np.float64], labels: list[str]) -> None:

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
+from paretoprune.experiments.reproduce.cached_runs import CachedRuns
 from paretoprune.experiments.reproduce.finding import Cell, Finding
-from paretoprune.experiments.reproduce.likeness import (
+from paretoprune.experiments.reproduce.similarity import (
     area,
     difference,
+    in_text,
     is_better,
     overall,
     panels,
-    told,
 )
-from paretoprune.experiments.reproduce.pieces import Pieces
 from paretoprune.report.palette import look
 
 OURS = "gradient"
 
 
-def where_nothing_was_tuned(pieces: Pieces) -> tuple[Finding, Figure]:
+def where_nothing_was_tuned(runs: CachedRuns) -> tuple[Finding, Figure]:
     """The last model with the second pruner: the defaults come from the first of each.
 
     But for two of them, for which all models were looked at with the first pruner.
     """
-    model, pruner = pieces.scale.models[-1], pieces.scale.pruners[1]
+    model, pruner = runs.scale.models[-1], runs.scale.pruners[1]
     found = {
-        name: pieces.searches(name, model=model, pruner=pruner)
-        for name in (OURS, *pieces.scale.rivals)
+        name: runs.searches(name, model=model, pruner=pruner) for name in (OURS, *runs.scale.rivals)
     }
     rows: list[list[Cell]] = []
     verdicts = []
@@ -43,11 +42,11 @@ def where_nothing_was_tuned(pieces: Pieces) -> tuple[Finding, Figure]:
         own: list[Cell] = [None] * 3 if name == OURS else [gain.mid, gain.low, gain.high]
         rows.append([name, area(searches), *own])
     panel.axvline(0, color="#777777", linewidth=0.8, linestyle=":")
-    panel.set_yticks(range(1, len(found)), list(pieces.scale.rivals))
+    panel.set_yticks(range(1, len(found)), list(runs.scale.rivals))
     panel.set_xlabel(f"held-out area of {OURS} minus the rival's")
     verdict = overall(verdicts)
     each = "; ".join(
-        f"{name} {told(difference(found[OURS], found[name]))}" for name in pieces.scale.rivals
+        f"{name} {in_text(difference(found[OURS], found[name]))}" for name in runs.scale.rivals
     )
     finding = Finding(
         number=7,

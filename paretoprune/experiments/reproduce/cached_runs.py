@@ -1,4 +1,4 @@
-"""Searches and exhaustive grids, each run once and kept on disk: an interruption loses one."""
+"""Searches and exhaustive grids, each run once and kept on disk: an interruption loses one run."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import json
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
 from paretoprune import frontier
 from paretoprune.comparison.compare import compare
@@ -23,20 +24,61 @@ from paretoprune.compression.token_pruning import TokenPruning
 from paretoprune.core.problem import Evaluation
 from paretoprune.core.study import StudyResult
 from paretoprune.errors import InvalidValueError
-from paretoprune.experiments.reproduce.scale import Scale
-from paretoprune.files import read_stored, write_whole
+from paretoprune.files import StoredModel, read_stored, write_stored
 from paretoprune.search.gradient.options import LagrangianOptions
 from paretoprune.search.specs import StrategySpec
 
 SCALE_NAME = "scale.json"
-PIECES = "pieces"
+RUNS = "runs"
 
 
-class _Stored(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Scale(StoredModel):
+    """Models, pruners, kernels and seeds, and the size of every search.
+
+    `budget` is in dense-pass equivalents; `grid` names the exhaustive reference. Pruners and
+    kernels beyond the first are searched on the first model alone.
+    """
+
+    name: Literal["full", "quick"]
+    models: tuple[str, ...]
+    pruners: tuple[str, ...]
+    kernels: tuple[str, ...]
+    seeds: tuple[int, ...]
+    rivals: tuple[str, ...]
+    search_size: int
+    heldout_size: int
+    budget: float
+    grid: str
 
 
-class Point(_Stored):
+MODELS = ("mini-llava", "mini-qwen2.5-vl", "mini-internvl")
+FULL = Scale(
+    name="full",
+    models=MODELS,
+    pruners=("fastv", "pyramiddrop", "fitprune", "fastervlm", "divprune", "random"),
+    kernels=("single-step", "multi-step", "three-step", "linear", "cosine", "sigmoid", "free"),
+    seeds=(0, 1, 2, 3, 4),
+    rivals=("random", "tpe", "nsga2"),
+    search_size=256,
+    heldout_size=512,
+    budget=20.0,
+    grid="grid:medium",
+)
+QUICK = Scale(
+    name="quick",
+    models=MODELS[:1],
+    pruners=("fastv", "random"),
+    kernels=("single-step", "multi-step", "free"),
+    seeds=(0, 1),
+    rivals=("random",),
+    search_size=48,
+    heldout_size=96,
+    budget=8.0,
+    grid="grid:coarse",
+)
+
+
+class Point(StoredModel):
     """One configuration of a front: keep ratios, score q and compute u on both splits.
 
     `parts` is the held-out accuracy per question family; `soft_*` what a gradient search believed
@@ -53,7 +95,7 @@ class Point(_Stored):
     soft_compute: float | None = None
 
 
-class Piece(_Stored):
+class CachedRun(StoredModel):
     """One front: of a search with one seed, or of a whole grid.
 
     `area` is what each held-out sample contributes to the held-out front area; `hypervolume` is on
@@ -69,7 +111,7 @@ class Piece(_Stored):
     area: list[float]
     hypervolume: float
     cost: float
-    families: dict[str, list[Point]] = {}
+    families: dict[str, list[Point]] = Field(default={})
 
     @property
     def costs(self) -> NDArray[np.float64]:
@@ -78,8 +120,8 @@ class Piece(_Stored):
         return np.clip(np.asarray(rows, dtype=np.float64), 0.0, 1.0)
 
 
-class Pieces:
-    """All pieces of one reproduction, in `folder`.
+class CachedRuns:
+    """All runs of one reproduction, in `folder`.
 
     Raises `InvalidValueError` where the folder holds a reproduction of another scale, and
     `BrokenFileError` where a file cannot be read or written.
@@ -93,7 +135,7 @@ class Pieces:
         self._problem = lru_cache(maxsize=1)(self._load)
         _check_scale(folder, scale)
 
-    def search(self, strategy: str, seed: int, *, model: str = "", pruner: str = "") -> Piece:
+    def search(self, strategy: str, seed: int, *, model: str = "", pruner: str = "") -> CachedRun:
         """The front of one study; by default on the scale's first model and pruner."""
         model, pruner = model or self.scale.models[0], pruner or self.scale.pruners[0]
         if strategy == f"gradient:kernel={LagrangianOptions.kernel}":
@@ -101,11 +143,11 @@ class Pieces:
         name = f"{strategy} seed={seed} {pruner} {model}"
         return self._once(name, lambda: self._search(model, pruner, strategy, seed))
 
-    def searches(self, strategy: str, *, model: str = "", pruner: str = "") -> list[Piece]:
+    def searches(self, strategy: str, *, model: str = "", pruner: str = "") -> list[CachedRun]:
         """The same with every seed of the scale."""
         return [self.search(strategy, s, model=model, pruner=pruner) for s in self.scale.seeds]
 
-    def grid(self, *, model: str = "", pruner: str = "") -> Piece:
+    def grid(self, *, model: str = "", pruner: str = "") -> CachedRun:
         """The front of the scale's exhaustive grid."""
         model, pruner = model or self.scale.models[0], pruner or self.scale.pruners[0]
         name = f"{self.scale.grid} {pruner} {model}"
@@ -115,32 +157,32 @@ class Pieces:
         """Schedules that were found elsewhere, scored on both splits of a model."""
         pruner = pruner or self.scale.pruners[0]
         keeps = [p.keep for p in points]
-        told = hashlib.sha256(json.dumps(keeps).encode()).hexdigest()[:12]
+        digest = hashlib.sha256(json.dumps(keeps).encode()).hexdigest()[:12]
 
-        def run() -> Piece:
+        def run() -> CachedRun:
             from paretoprune.compression.token_pruning import exact_candidate
             from paretoprune.schedules import KeepSchedule
 
             problem = self._problem(model, pruner)
             evaluations = problem.evaluate([exact_candidate(KeepSchedule(tuple(k))) for k in keeps])
             study = _study(problem, "transferred", evaluations, list(range(len(evaluations))))
-            return _piece(problem, study, model, pruner, "transferred", 0)
+            return _run_of(problem, study, model, pruner, "transferred", 0)
 
-        return self._once(f"transferred {told} {pruner} {model}", run).points
+        return self._once(f"transferred {digest} {pruner} {model}", run).points
 
-    def _once(self, name: str, run: Callable[[], Piece]) -> Piece:
+    def _once(self, name: str, run: Callable[[], CachedRun]) -> CachedRun:
         safe = "".join(c if c.isalnum() or c in "-=." else "_" for c in name)
-        file = self.folder / PIECES / f"{safe}.json"
+        file = self.folder / RUNS / f"{safe}.json"
         if file.exists():
-            return read_stored(file, "piece of a reproduction", Piece)
+            return read_stored(file, "run of a reproduction", CachedRun)
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(file.parent / f".{safe}.lock"):  # another shard may be at it: wait, then read
             if file.exists():
-                return read_stored(file, "piece of a reproduction", Piece)
+                return read_stored(file, "run of a reproduction", CachedRun)
             self._observe(name)
-            piece = run()
-            write_whole(file, (piece.model_dump_json() + "\n").encode("utf-8"))
-        return piece
+            made = run()
+            write_stored(file, made, indent=None)
+        return made
 
     def _load(self, model: str, pruner: str) -> TokenPruning:
         return load_problem(
@@ -148,22 +190,22 @@ class Pieces:
             search_size=self.scale.search_size, heldout_size=self.scale.heldout_size,
         )  # fmt: skip
 
-    def _search(self, model: str, pruner: str, strategy: str, seed: int) -> Piece:
+    def _search(self, model: str, pruner: str, strategy: str, seed: int) -> CachedRun:
         problem = self._problem(model, pruner)
         found = compare(problem, [strategy], budget=self.scale.budget, seeds=[seed])
         if found.summary.interrupted:
-            raise KeyboardInterrupt  # what is half done is no piece
+            raise KeyboardInterrupt  # half of a search is not kept
         (study,) = found.studies
-        return _piece(problem, study, model, pruner, strategy, seed)
+        return _run_of(problem, study, model, pruner, strategy, seed)
 
-    def _grid(self, model: str, pruner: str) -> Piece:
+    def _grid(self, model: str, pruner: str) -> CachedRun:
         problem = self._problem(model, pruner)
         reference = reference_front(problem, self.scale.grid)
         evaluations = reference.evaluations
         study = _study(problem, "grid", evaluations, reference.front)
-        piece = _piece(problem, study, model, pruner, self.scale.grid, 0)
+        run = _run_of(problem, study, model, pruner, self.scale.grid, 0)
         if (model, pruner) != (self.scale.models[0], self.scale.pruners[0]):
-            return piece  # families are asked of the first of each alone
+            return run  # families are asked of the first of each alone
         fronts = _family_fronts(problem, evaluations)
         union = sorted({place for front in fronts.values() for place in front})
         # evaluated at once, so that they share prefixes
@@ -172,13 +214,13 @@ class Pieces:
         families = {
             family: _by_cost([points[place] for place in front]) for family, front in fronts.items()
         }
-        return piece.model_copy(update={"families": families})
+        return run.model_copy(update={"families": families})
 
 
 def _check_scale(folder: Path, scale: Scale) -> None:
     file = folder / SCALE_NAME
     if not file.exists():
-        write_whole(file, (scale.model_dump_json(indent=1) + "\n").encode("utf-8"))
+        write_stored(file, scale)
         return
     stored = read_stored(file, "scale of a reproduction", Scale)
     differing = [
@@ -216,13 +258,13 @@ def _family_fronts(problem: TokenPruning, evaluations: list[Evaluation]) -> dict
     return found
 
 
-def _piece(
+def _run_of(
     problem: TokenPruning, study: Study, model: str, pruner: str, strategy: str, seed: int
-) -> Piece:
+) -> CachedRun:
     area = heldout_areas(problem, study)
     assert area is not None
     points = _points(problem, study)
-    made = Piece(
+    made = CachedRun(
         model=model, pruner=pruner, strategy=strategy, seed=seed, points=points,
         area=area.tolist(), hypervolume=0.0, cost=study.result.spent,
     )  # fmt: skip

@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from paretoprune import registry
-from paretoprune.core import plugins
-from paretoprune.core.plugins import BrokenPluginError
-from paretoprune.core.registries import Entry, Registry
+from paretoprune.core import registries
+from paretoprune.core.registries import BrokenPluginError, Entry, Registry
 from paretoprune.search.random import RandomSearch
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "plugin"
@@ -37,9 +36,9 @@ def install(folder: Path, name: str, entry_points: str, **modules: str) -> None:
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder that packages are installed to."""
     monkeypatch.syspath_prepend(tmp_path)
-    plugins.announced.cache_clear()
+    registries.announced.cache_clear()
     yield tmp_path
-    plugins.announced.cache_clear()
+    registries.announced.cache_clear()
 
 
 def strategies() -> Registry:
@@ -75,7 +74,7 @@ def test_a_plug_in_is_found_with_its_package_and_imported_only_when_asked_for(si
     )  # fmt: skip
     names = strategies()
     assert names.names() == ["random", "theirs"]
-    assert names.entry("theirs").origin == "their-package 1.0"
+    assert names._known()["theirs"].origin == "their-package 1.0"
     assert "their_mod" not in sys.modules
     assert issubclass(names.load("theirs"), RandomSearch)
     entries, skipped = names.surveyed()
@@ -97,7 +96,7 @@ def test_a_name_that_is_taken_is_never_replaced_and_said(site: Path) -> None:
     _, skipped = names.surveyed()
     reasons = {(s.name, s.origin): s.reason for s in skipped}
     assert reasons["random", "evil 1.0"] == "the name is taken by a built-in, which is used"
-    loser = ({"first 1.0", "second 1.0"} - {names._plugins["theirs"].origin}).pop()
+    loser = ({"first 1.0", "second 1.0"} - {names._known()["theirs"].origin}).pop()
     assert reasons["theirs", loser].startswith("the name is taken by a plug-in of ")
 
 

@@ -10,8 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from paretoprune import frontier
+from paretoprune.experiments.reproduce.cached_runs import CachedRun
 from paretoprune.experiments.reproduce.finding import Cell, Verdict
-from paretoprune.experiments.reproduce.pieces import Piece
 from paretoprune.frontier import Interval
 from paretoprune.report.palette import look
 
@@ -25,13 +25,13 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-def likeness(learned: Sequence[Piece], grid: Piece) -> tuple[list[Cell], Interval]:
+def similarity(learned: Sequence[CachedRun], grid: CachedRun) -> tuple[list[Cell], Interval]:
     """The cells of `COLUMNS`, means over seeds, and the interval of the difference in area.
 
     The interval is a 95 % bootstrap over seeds and held-out samples, paired by sample.
     """
     reference = grid.costs
-    ratios = [piece.hypervolume / grid.hypervolume for piece in learned]
+    ratios = [run.hypervolume / grid.hypervolume for run in learned]
     deviations = np.mean([frontier.mean_deviation(p.costs, reference) for p in learned], axis=0)
     interval = difference(learned, [grid])
     cells: list[Cell] = [
@@ -48,20 +48,20 @@ def likeness(learned: Sequence[Piece], grid: Piece) -> tuple[list[Cell], Interva
         interval.mid,
         interval.low,
         interval.high,
-        float(np.mean([piece.cost for piece in learned])),
+        float(np.mean([run.cost for run in learned])),
     ]
     return cells, interval
 
 
-def area(pieces: Sequence[Piece]) -> float:
+def area(runs: Sequence[CachedRun]) -> float:
     """Mean held-out front area."""
-    return float(np.mean([piece.area for piece in pieces]))
+    return float(np.mean([run.area for run in runs]))
 
 
-def difference(first: Sequence[Piece], second: Sequence[Piece]) -> Interval:
+def difference(first: Sequence[CachedRun], second: Sequence[CachedRun]) -> Interval:
     """Held-out area of the first minus the second, bootstrapped over seeds and samples."""
     seeds = max(len(first), len(second))
-    one, other = (np.array([p.area for p in pieces]) for pieces in (first, second))
+    one, other = (np.array([p.area for p in runs]) for runs in (first, second))
     shape = (seeds, one.shape[1])
     apart = np.resize(one, shape) - np.resize(other, shape)
     return frontier.bootstrap_area(apart, rng=np.random.default_rng(0))
@@ -88,7 +88,7 @@ def overall(verdicts: Sequence[Verdict]) -> Verdict:
     return "does not hold" if all(v == "does not hold" for v in verdicts) else "holds in part"
 
 
-def told(interval: Interval) -> str:
+def in_text(interval: Interval) -> str:
     """An interval in text: `+0.012 [-0.003, +0.027]`."""
     return f"{interval.mid:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
 
@@ -104,12 +104,12 @@ def panels(count: int, *, height: float = 3.2) -> tuple[Figure, list[Axes]]:
     return figure, list(found)
 
 
-def draw_fronts(panel: Axes, fronts: dict[str, Sequence[Piece]], title: str) -> None:
+def draw_fronts(panel: Axes, fronts: dict[str, Sequence[CachedRun]], title: str) -> None:
     """Held-out score over compute of every front; the first is drawn as grey stairs."""
-    for place, (name, pieces) in enumerate(fronts.items()):
-        for seed, piece in enumerate(pieces):
-            xs = [p.heldout_compute for p in piece.points]
-            ys = [p.heldout_score for p in piece.points]
+    for place, (name, runs) in enumerate(fronts.items()):
+        for seed, run in enumerate(runs):
+            xs = [p.heldout_compute for p in run.points]
+            ys = [p.heldout_score for p in run.points]
             label = name if seed == 0 else None
             if place == 0:
                 panel.plot(

@@ -1,56 +1,75 @@
-"""Which knobs move which objective: permutation importance on logged evaluations.
+"""How much each knob moves each objective: permutation importance of a fit to the evaluations.
 
 For every objective, extremely randomised trees are fitted to the evaluations of one space and
-judged on those left out (five folds). A knob's importance is how much of the explained variance
+tested on those left out (five folds). A knob's importance is how much of the explained variance
 (R²) is lost when its values are shuffled among the evaluations left out (Breiman 2001, Random
 Forests, section 10).
+
+`optuna.importance` is not used: it leaves out knobs that not every evaluation has, and
+its shares sum to 1 however little the fit explains, without standard errors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from paretoprune.comparison.results import KnobImportance, Sensitivity
 from paretoprune.core.problem import Evaluation, Problem
 
-LEAST = 30
+MIN_EVALUATIONS = 30
 """Fewest distinct evaluations that a fit is made from."""
-MOST = 2000
+MAX_EVALUATIONS = 2000
 FOLDS = 5
 REPEATS = 5
 TREES = 64
 
 
-def sensitivities(problem: Problem, evaluations: Sequence[Evaluation]) -> list[Sensitivity]:
-    """One per space with `LEAST` distinct complete evaluations and objective that varies."""
+@dataclass(frozen=True)
+class KnobLoss:
+    """Loss of explained variance when a knob's values are shuffled: mean and standard error."""
+
+    knob: str
+    mean: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Importances:
+    """Knobs of a space for one objective; `explained` is R² where `evaluations` are left out."""
+
+    space: str
+    objective: str
+    evaluations: int
+    explained: float
+    knobs: list[KnobLoss]
+
+
+def knob_importances(problem: Problem, evaluations: Sequence[Evaluation]) -> list[Importances]:
+    """One per objective that varies and space with `MIN_EVALUATIONS` distinct complete ones."""
     distinct = {
         e.candidate.key: e for e in evaluations if e.complete and e.candidate.policy is None
     }
-    found: list[Sensitivity] = []
+    found: list[Importances] = []
     for name, space in problem.spaces.items():
-        inside = [e for e in distinct.values() if e.candidate.space == name][:MOST]
-        if len(inside) < LEAST:
+        inside = [e for e in distinct.values() if e.candidate.space == name][:MAX_EVALUATIONS]
+        if len(inside) < MIN_EVALUATIONS:
             continue
         points = np.stack([space.encode(e.candidate.values) for e in inside])
         for objective in problem.objectives:
             values = np.array([e.objectives[objective.name] for e in inside])
             if np.ptp(values) > 0:
                 explained, losses = permutation_importance(points, values)
-                found.append(
-                    Sensitivity(
-                        space=name,
-                        objective=objective.name,
-                        evaluations=len(inside),
-                        explained=explained,
-                        knobs=[
-                            KnobImportance(knob=knob, mean=float(x.mean()), error=_error(x))
-                            for knob, x in zip(space.names, losses.T, strict=True)
-                        ],
+                errors = losses.std(axis=0, ddof=1) / np.sqrt(len(losses))  # over folds
+                knobs = [
+                    KnobLoss(*row)
+                    for row in zip(
+                        space.names, losses.mean(axis=0).tolist(), errors.tolist(), strict=True
                     )
-                )
+                ]
+                found.append(Importances(name, objective.name, len(inside), explained, knobs))
     return found
 
 
@@ -75,8 +94,3 @@ def permutation_importance(
             ).importances_mean
         )
     return float(np.mean(scores)), np.stack(losses)
-
-
-def _error(losses: NDArray[np.float64]) -> float:
-    """Standard error over folds."""
-    return float(losses.std(ddof=1) / np.sqrt(len(losses)))

@@ -8,7 +8,7 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from paretoprune.comparison.log import StudyLog
-from paretoprune.comparison.log.rows import distribution_of
+from paretoprune.comparison.log.trials import distribution_of
 from paretoprune.core.problem import Evaluation
 from paretoprune.core.study import run_study
 from paretoprune.search.random import RandomSearch

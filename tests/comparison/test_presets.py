@@ -11,7 +11,12 @@ import torch
 
 from paretoprune import compare, load_problem
 from paretoprune.comparison.compare import Comparison
-from paretoprune.comparison.presets import Beside, Found, compare_presets, evaluate_presets
+from paretoprune.comparison.presets import (
+    EvaluatedPreset,
+    FrontEntry,
+    compare_presets,
+    evaluate_presets,
+)
 from paretoprune.comparison.results import PresetPoint
 from paretoprune.compression.token_pruning import TokenPruning
 from paretoprune.core.problem import Candidate, Evaluation, Objective, Problem, Published
@@ -64,17 +69,17 @@ class ByHand(Problem):
         return [Published(f"p:{x}", f"about {x}", Candidate("x", {"x": x})) for x in (3, 3, 4, 9)]
 
 
-def found(problem: ByHand, *xs: int) -> list[Found]:
+def found(problem: ByHand, *xs: int) -> list[FrontEntry]:
     held = problem.heldout
     return [
-        Found(n, problem.found(x), held.found(x) if isinstance(held, ByHand) else None)
+        FrontEntry(n, problem.found(x), held.found(x) if isinstance(held, ByHand) else None)
         for n, x in enumerate(xs)
     ]
 
 
 def judged(problem: ByHand, x: int, *front: int) -> PresetPoint:
     held = problem.heldout.found(x) if isinstance(problem.heldout, ByHand) else None
-    preset = Beside((f"p:{x}",), ("",), problem.found(x), held)
+    preset = EvaluatedPreset((f"p:{x}",), ("",), problem.found(x), held)
     return compare_presets(problem, [preset], found(problem, *front))[0]
 
 
