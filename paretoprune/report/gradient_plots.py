@@ -1,4 +1,4 @@
-"""Figures of gradient searches: relaxation gap, loss, constraint, multiplier, kept tokens.
+"""SplitFigures of gradient searches: relaxation gap, loss, constraint, multiplier, kept tokens.
 
 The gap is drawn in the HTML report (plotly) and as gap.png (matplotlib), from the same points.
 """
@@ -13,12 +13,12 @@ from typing import Literal
 from matplotlib.figure import Figure
 
 from paretoprune.comparison.gradients import (
-    Figures,
     GapPoint,
     Gradients,
     GradientStudy,
     GridPoint,
     RoundRow,
+    SplitFigures,
 )
 from paretoprune.report import display
 from paretoprune.report.figures import dress, new_figure, safe, save_figure
@@ -64,7 +64,7 @@ def gradient_plots(gradients: Gradients | None) -> dict[str, Spec]:
 # --- the relaxation gap
 
 
-GapPart = tuple[Literal["open", "filled", "cross"], str, Sequence[Figures | GridPoint]]
+GapPart = tuple[Literal["open", "filled", "cross"], str, Sequence[SplitFigures | GridPoint]]
 """A marker of the gap's figure, its meaning, and the points that it marks."""
 
 
