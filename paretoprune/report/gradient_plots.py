@@ -1,4 +1,4 @@
-"""SplitFigures of gradient searches: relaxation gap, loss, constraint, multiplier, kept tokens.
+"""Figures of gradient searches: relaxation gap, loss, constraint, multiplier, kept tokens.
 
 The gap is drawn in the HTML report (plotly) and as gap.png (matplotlib), from the same points.
 """
