@@ -135,7 +135,7 @@ def _run_case(
     from paretoprune.comparison.provenance import begin
     from paretoprune.comparison.results import write_results
     from paretoprune.comparison.trackers import Trackers
-    from paretoprune.compression.locate import is_location
+    from paretoprune.core.options import is_location
     from paretoprune.report.terminal import SearchProgress, print_summary, print_written
     from paretoprune.search.specs import StrategySpec, fitting_strategies
     from paretoprune.zoo.catalogue import default_task
@@ -190,7 +190,7 @@ def check_names(study: StudyFile) -> None:
     """Raise what names an unknown strategy, problem, task, objective or reference."""
     from paretoprune.comparison.reference import parse_reference
     from paretoprune.compression.costs import parse_objectives
-    from paretoprune.compression.locate import is_location
+    from paretoprune.core.options import is_location
     from paretoprune.registry import problems, tasks
 
     study.specs()

@@ -141,7 +141,7 @@ class StudyFile(BaseModel):
         That is to run code that comes with it, and to write elsewhere than in the results folder,
         or send data there.
         """
-        from paretoprune.compression.locate import is_location
+        from paretoprune.core.options import is_location
 
         found: dict[str, str] = {}
         if self.trust_remote_code:

@@ -7,8 +7,9 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from paretoprune.compression.locate import is_location, locate_problem
+from paretoprune.core.options import is_location
 from paretoprune.core.problem import Problem
+from paretoprune.core.user_code import locate_problem
 from paretoprune.registry import problems
 
 DEFAULT_PROBLEM = "token-pruning"

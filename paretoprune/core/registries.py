@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from paretoprune.core.options import is_location
 from paretoprune.core.plugins import (
     GROUP,
     BrokenPluginError,
@@ -36,6 +37,11 @@ class Entry:
     def is_plugin(self) -> bool:
         """Whether it comes from another package."""
         return self.origin != BUILT_IN
+
+    @property
+    def is_located(self) -> bool:
+        """Whether it comes from a location such as `file.py:Class`, for this process only."""
+        return is_location(self.origin)
 
     def load(self) -> Any:
         """Import and return the factory; raises `BrokenPluginError` where a plug-in's cannot be."""
@@ -95,6 +101,26 @@ class Registry:
                 f"{self._entries[entry.name].origin}"
             )
         self._entries[entry.name] = entry
+
+    def adopt(self, location: str) -> str:
+        """Register the class at `file.py:Class` for this process; returns the name it goes by.
+
+        That is its class attribute `named`, else the location. Raises what `locate_class` raises,
+        and `InvalidValueError` for a name that is taken.
+        """
+        if self.base is None:
+            raise InvalidValueError(f"a {self.kind} is named, not given as {location}")
+        from paretoprune.core.user_code import locate_class
+
+        found, target = locate_class(location, self.kind, self.base)
+        name = location if self.named is None else str(getattr(found, self.named))
+        known = self._entries.get(name) or self._plugins.get(name)
+        if known is None or known.target == target:
+            self._entries[name] = Entry(name, target, first_line(found), location)
+            return name
+        raise InvalidValueError(
+            f"{location}: {self.kind} {name!r} is already registered by {known.origin}"
+        )
 
     @cached_property
     def _announced(self) -> tuple[dict[str, Entry], list[Skipped]]:
