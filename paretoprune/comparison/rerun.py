@@ -4,11 +4,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
+from paretoprune.comparison.provenance import read_provenance
 from paretoprune.comparison.results import FrontPoint, Summary
 
 MEASURED = ("latency_ms", "peak_memory_bytes")
 """Costs that come from measurements: no two runs find exactly the same."""
+
+
+def compared(
+    old: Path, new: Path, before: Summary | None, after: Summary | None
+) -> tuple[bool, list[str]]:
+    """Whether two comparisons found the same fronts, and lines that say so or name what differs.
+
+    `old` and `new` are their folders. Where fronts differ, changed versions, hardware and data
+    follow.
+    """
+    if before is None or after is None:
+        return False, [f"{old}: finished in the {'second' if before is None else 'first'} run only"]
+    different = list(differences(before, after))
+    if not different:
+        return True, [f"{old}: the fronts are equal ({len(before.front)} points)"]
+    origins = read_provenance(old), read_provenance(new)
+    changed = list(origins[0].changes(origins[1])) if origins[0] and origins[1] else []
+    return False, [f"{old}: the fronts differ", *(f"  {line}" for line in [*different, *changed])]
 
 
 def differences(before: Summary, after: Summary) -> Iterator[str]:

@@ -21,15 +21,7 @@ from paretoprune.core.problem import Problem
 from paretoprune.core.strategy import SearchStrategy
 from paretoprune.errors import InvalidValueError, brief, one_line
 from paretoprune.registry import strategies as registered
-
-DEFAULT_STRATEGIES = (
-    "random",
-    "grid:space=single-step",
-    "tpe",
-    "nsga2",
-    "pymoo-nsga2",
-    "gradient",
-)
+from paretoprune.search import DEFAULT_STRATEGIES as DEFAULT_STRATEGIES
 
 
 def default_strategies(

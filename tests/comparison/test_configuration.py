@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from paretoprune.cli.studies import meanings
 from paretoprune.comparison.configuration import StudyFile, read_study, write_study
-from paretoprune.comparison.configuration_init import EXAMPLES, commented_study
+from paretoprune.comparison.settings import commented_study, settings
 from paretoprune.errors import BrokenFileError, InvalidValueError, UnknownNameError
 from paretoprune.search.specs import DEFAULT_STRATEGIES, StrategySpec
 
@@ -21,7 +20,7 @@ def read(folder: Path, text: str) -> StudyFile:
 
 
 def test_a_commented_file_holds_the_defaults_and_every_setting(tmp_path: Path) -> None:
-    text = commented_study(meanings())
+    text = commented_study()
     assert read(tmp_path, text).model_dump() == StudyFile().model_dump()
     for name in StudyFile.model_fields:
         assert f"\n{name} = " in text or f"\n# {name} = " in text, name
@@ -31,12 +30,12 @@ def test_a_commented_file_holds_the_defaults_and_every_setting(tmp_path: Path) -
 def test_what_is_in_comments_is_valid_too(tmp_path: Path) -> None:
     lines = [
         line.removeprefix("# ")
-        for line in commented_study(meanings()).splitlines()
+        for line in commented_study().splitlines()
         if line.removeprefix("# ").partition(" = ")[0] in StudyFile.model_fields
     ]
     study = read(tmp_path, "\n".join(lines))
     assert study.strategy == DEFAULT_STRATEGIES
-    assert {n for n in EXAMPLES if n != "out"} <= study.model_fields_set
+    assert {s.name for s in settings().values() if s.example} <= study.model_fields_set
     assert study.out == str(tmp_path / "results")
 
 
@@ -113,8 +112,8 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         ("strategy = [{name = 'tpe', x = 'a,b'}]", "option 'x' of strategy 'tpe' must be"),
         ("strategy = [{name = 'tpe', x = []}]", "option 'x' of strategy 'tpe' must be"),
         ("levels = 1.5", "levels must be a valid integer"),
-        ("out = '/tmp/elsewhere'", "out must be a folder beside the file, got '/tmp/elsewhere'"),
-        ("out = 'a/../../b'", "out must be a folder beside the file"),
+        ("out = '/tmp/elsewhere'", "out must be a folder next to the file, got '/tmp/elsewhere'"),
+        ("out = 'a/../../b'", "out must be a folder next to the file"),
         ("budget = ", "is not TOML: Invalid value"),
         ("a = [[[" + "[" * 5000, "is not TOML"),
         ("budget = 1" + "0" * 5000, "is not TOML"),
@@ -168,13 +167,17 @@ def test_a_case_named_twice_is_refused() -> None:
 def test_a_file_alone_cannot_run_code(text: str, flag: str, tmp_path: Path) -> None:
     study = read(tmp_path, text)
     with pytest.raises(InvalidValueError, match=f"say so on the command line, too: {flag}$"):
-        study.confirm({"model", "out"})
-    study.confirm({"trust_remote_code", "problem", "track"})
-    StudyFile().confirm(())
+        study.confirm({"model": ["mini-llava"], "out": "x"})
+    other = {"trust_remote_code": True, "problem": "mine.py:P", "track": ["tensorboard:mine"]}
+    if "trust" not in text:
+        with pytest.raises(InvalidValueError, match=flag):
+            study.confirm(other)
+    study.confirm(other | {"problem": study.problem, "track": study.track})
+    StudyFile().confirm({})
 
 
 def test_the_file_is_toml_of_plain_values(tmp_path: Path) -> None:
-    values = tomllib.loads(commented_study(meanings()))
+    values = tomllib.loads(commented_study())
     assert set(values) <= set(StudyFile.model_fields)
     write_study(tmp_path / "x.toml", StudyFile())
     assert "out" not in tomllib.loads((tmp_path / "x.toml").read_text())

@@ -147,14 +147,14 @@ def test_the_command_picks_and_prints(summary, tmp_path):
     def run(*words):
         return run_command("pick", "results", *words, cwd=tmp_path)
 
-    done = run("--max-flops", "0.4")
+    done = run("--max-compute", "0.4")
     assert done.returncode == 0, done.stderr
     assert "Picked the highest score with compute ≤ 0.4" in done.stdout
     assert "0.784" in done.stdout
     assert "0.684" in done.stdout
     assert "Which knobs matter" in done.stdout
     assert json.loads((tmp_path / "pick.json").read_text())["search"]["compute"] == 0.4
-    done = run("--max-flops", "-1")
+    done = run("--max-compute", "-1")
     assert done.returncode == 2
     assert done.stderr == (
         "paretoprune: no configuration of the front has compute ≤ -1; the lowest is 0\n"
