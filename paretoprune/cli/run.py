@@ -14,7 +14,7 @@ from paretoprune.cli.terminal import (
     new_console,
     without_library_bars,
 )
-from paretoprune.comparison.configuration import STUDY_NAME, Case, StudyFile, write_study
+from paretoprune.comparison.configuration import STUDY_NAME, StudyFile, write_study
 from paretoprune.comparison.preparation import (
     completed,
     executor_of,
@@ -22,6 +22,7 @@ from paretoprune.comparison.preparation import (
     prepared,
     stored_loading,
 )
+from paretoprune.comparison.sweep import Case
 from paretoprune.core.options import is_location
 from paretoprune.errors import ParetopruneError
 

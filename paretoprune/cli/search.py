@@ -50,7 +50,7 @@ def compare(
     compared one combination after the other.
     """
     from paretoprune.cli.run import run
-    from paretoprune.comparison.sweep import resumed
+    from paretoprune.comparison.sweep import cases_of, resumed
 
     if resume is not None:
         study, cases = resumed(resume, given_options(context))
@@ -59,7 +59,7 @@ def compare(
     given = given_settings(context)
     study = (StudyFile() if config is None else read_study(config)).changed(given)
     study.confirm(given)
-    run(study, study.cases(), free_folder(study.out))
+    run(study, cases_of(study), free_folder(study.out))
 
 
 @app.command(rich_help_panel=SEARCH)
@@ -89,8 +89,9 @@ def search(
         _print_plan(study)
         return
     from paretoprune.cli.run import run
+    from paretoprune.comparison.sweep import cases_of
 
-    run(study, study.cases(), free_folder(study.out))
+    run(study, cases_of(study), free_folder(study.out))
 
 
 @app.command(rich_help_panel=SEARCH)

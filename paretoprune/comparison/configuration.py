@@ -1,17 +1,16 @@
 """Study files: one typed description of what `paretoprune compare` does, read from TOML.
 
-The command line builds the same `StudyFile` from its flags, so there is one path. Several models,
-tasks or pruners make a matrix: one comparison per combination, a `Case` each.
+The command line builds the same `StudyFile` from its flags, so there is one path. Each setting is
+declared here alone: `settings` makes the command line's options, the commented file and the
+reference page of it. Several models, tasks or pruners make several comparisons: see `sweep`.
 """
 
 from __future__ import annotations
 
-import itertools
 import re
 import shlex
 import tomllib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -148,8 +147,8 @@ class StudyFile(BaseModel):
         note=CONFIRMED.replace("this", "the last"),
     )  # fmt: skip
     objectives: Annotated[Text, BeforeValidator(_joined)] = _setting(
-        "score,flops", WHAT,
-        "score and one or more costs: flops, latency_ms, kv_bytes, peak_memory_bytes, "
+        "score,compute", WHAT,
+        "score and one or more costs: compute, latency_ms, kv_bytes, peak_memory_bytes, "
         "visual_tokens.",
     )  # fmt: skip
     reference: Text | None = _setting(
@@ -317,32 +316,6 @@ class StudyFile(BaseModel):
         own, repeated = getattr(self, key), getattr(self.changed({key: value}), key)
         return set(own) <= set(repeated) if isinstance(own, tuple) else bool(own == repeated)
 
-    def cases(self) -> list[Case]:
-        """One comparison per model, task and pruner; raises `InvalidValueError` for repeats."""
-        if self.problem != TOKEN_PRUNING:
-            return [Case("", self)]
-        for key in ("model", "task", "pruner"):
-            values = getattr(self, key)
-            for value in values:
-                if values.count(value) > 1:
-                    raise InvalidValueError(f"{key} {value!r} is named twice")
-        if len(self.data) > 1 and len(self.data) != len(self.task):
-            raise InvalidValueError(
-                f"give data once for all tasks or once for each of the {len(self.task)}, got "
-                f"{len(self.data)}"
-            )
-        tasks: list[tuple[str, ...]] = [(t,) for t in self.task] or [()]
-        data = [(d,) for d in self.data] if len(self.data) > 1 else [self.data] * len(tasks)
-        singles = [
-            self.model_copy(update={"model": (m,), "task": t, "data": d, "pruner": (p,)})
-            for m, (t, d), p in itertools.product(
-                self.model, zip(tasks, data, strict=True), self.pruner
-            )
-        ]
-        if len(singles) == 1:
-            return [Case("", singles[0])]
-        return [Case(name, one) for name, one in zip(_folders(singles, self), singles, strict=True)]
-
     def specs(self) -> list[StrategySpec]:
         """The strategies; raises what names an unknown one or a malformed option."""
         from paretoprune.search.specs import StrategySpec
@@ -357,37 +330,6 @@ def _is_code(spec: str) -> bool:
 
 def _repeated(flag: str, values: tuple[str, ...]) -> str:
     return shlex.join(part for value in values for part in (flag, value))
-
-
-@dataclass(frozen=True)
-class Case:
-    """One comparison of a study: a study of one model, task and pruner, and its sub-folder.
-
-    `folder` is empty where there is only one.
-    """
-
-    folder: str
-    study: StudyFile
-
-
-def _folders(cases: list[StudyFile], whole: StudyFile) -> Iterator[str]:
-    """Names of sub-folders: what differs between the cases, in letters that every disk takes."""
-    taken: set[str] = set()
-    for case in cases:
-        parts = [
-            getattr(case, key)[0]
-            for key in ("model", "task", "pruner")
-            if len(getattr(whole, key)) > 1
-        ]
-        plain = [re.sub(r"[^A-Za-z0-9.=+-]+|[.]{2,}", "-", part).strip(".-") for part in parts]
-        slug = "_".join(plain)
-        name = slug[:100] or "case"
-        number = 1
-        while name.lower() in taken:
-            number += 1
-            name = f"{slug[:100]}-{number}"
-        taken.add(name.lower())
-        yield name
 
 
 def read_study(file: Path) -> StudyFile:

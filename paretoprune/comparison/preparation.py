@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from paretoprune.comparison.configuration import TOKEN_PRUNING, Case, StudyFile
+from paretoprune.comparison.configuration import TOKEN_PRUNING, StudyFile
+from paretoprune.comparison.sweep import Case
 from paretoprune.core.options import is_location
 from paretoprune.errors import InvalidValueError
 

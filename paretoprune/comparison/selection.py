@@ -13,12 +13,9 @@ import numpy as np
 
 from paretoprune import frontier
 from paretoprune.comparison.results import FrontPoint, ObjectiveInfo, Summary, schedule_file
-from paretoprune.errors import InvalidValueError, UnknownNameError
+from paretoprune.errors import InvalidValueError, UnknownNameError, share_hint
 from paretoprune.files import write_whole
 from paretoprune.schedules.files import write_schedule
-
-ALIASES = {"flops": "compute"}
-"""Words of the command line for objectives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +69,8 @@ def pick(summary: Summary, bounds: Sequence[Bound] = (), *, knee: bool = False) 
     points = [p for p in summary.front if p.on_union]
     if not points:
         raise InvalidValueError("the comparison has no front to pick from")
+    for bound in bounds:
+        _question(bound, objectives[bound.objective], points)
     within = [p for p in points if all(b.holds(p.search[b.objective]) for b in bounds)]
     if not within:
         raise InvalidValueError(_nothing_within(points, bounds))
@@ -96,10 +95,18 @@ def _cost(point: FrontPoint, objective: ObjectiveInfo) -> float:
 
 def _named(bound: Bound, objectives: dict[str, ObjectiveInfo]) -> Bound:
     name = bound.objective.replace("-", "_")
-    name = name if name in objectives else ALIASES.get(name, name)
     if name not in objectives:
         raise UnknownNameError("objective of this comparison", bound.objective, objectives)
     return Bound(name, bound.side, bound.value)
+
+
+def _question(bound: Bound, objective: ObjectiveInfo, points: Sequence[FrontPoint]) -> None:
+    """Raise where a percentage was given for an objective on the scale from 0 to 1."""
+    is_share = {objective.reference, objective.best} == {0.0, 1.0}
+    if is_share and bound.value > 2 > max(p.search[objective.name] for p in points):
+        raise InvalidValueError(
+            f"{objective.name} goes from 0 to 1, got {bound.value:g}{share_hint(bound.value)}"
+        )
 
 
 def _nothing_within(points: Sequence[FrontPoint], bounds: Sequence[Bound]) -> str:

@@ -1,8 +1,14 @@
-"""Several comparisons in one results folder: `matrix.json` names them, each has a sub-folder."""
+"""Several comparisons of one study: one per model, task and pruner, each with a sub-folder.
+
+`matrix.json` in the results folder names them. Such a folder can be resumed and run again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from paretoprune.comparison.configuration import (
     PLACES,
     STUDY_NAME,
-    Case,
+    TOKEN_PRUNING,
     StudyFile,
     read_study,
 )
@@ -21,6 +27,64 @@ from paretoprune.errors import BrokenFileError, InvalidValueError
 from paretoprune.files import read_stored, write_whole
 
 MATRIX_NAME = "matrix.json"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One comparison of a study: a study of one model, task and pruner, and its sub-folder.
+
+    `folder` is empty where there is only one.
+    """
+
+    folder: str
+    study: StudyFile
+
+
+def cases_of(study: StudyFile) -> list[Case]:
+    """One comparison per model, task and pruner; raises `InvalidValueError` for repeats."""
+    if study.problem != TOKEN_PRUNING:
+        return [Case("", study)]
+    for key in ("model", "task", "pruner"):
+        values = getattr(study, key)
+        for value in values:
+            if values.count(value) > 1:
+                raise InvalidValueError(f"{key} {value!r} is named twice")
+    if len(study.data) > 1 and len(study.data) != len(study.task):
+        raise InvalidValueError(
+            f"give data once for all tasks or once for each of the {len(study.task)}, got "
+            f"{len(study.data)}"
+        )
+    tasks: list[tuple[str, ...]] = [(t,) for t in study.task] or [()]
+    data = [(d,) for d in study.data] if len(study.data) > 1 else [study.data] * len(tasks)
+    singles = [
+        study.model_copy(update={"model": (m,), "task": t, "data": d, "pruner": (p,)})
+        for m, (t, d), p in itertools.product(
+            study.model, zip(tasks, data, strict=True), study.pruner
+        )
+    ]
+    if len(singles) == 1:
+        return [Case("", singles[0])]
+    return [Case(name, one) for name, one in zip(_folders(singles, study), singles, strict=True)]
+
+
+def _folders(cases: list[StudyFile], whole: StudyFile) -> Iterator[str]:
+    """Names of sub-folders: what differs between the cases, in letters that every disk takes."""
+    taken: set[str] = set()
+    for case in cases:
+        parts = [
+            getattr(case, key)[0]
+            for key in ("model", "task", "pruner")
+            if len(getattr(whole, key)) > 1
+        ]
+        plain = [re.sub(r"[^A-Za-z0-9.=+-]+|[.]{2,}", "-", part).strip(".-") for part in parts]
+        slug = "_".join(plain)
+        name = slug[:100] or "case"
+        number = 1
+        while name.lower() in taken:
+            number += 1
+            name = f"{slug[:100]}-{number}"
+        taken.add(name.lower())
+        yield name
 
 
 class _Stored(BaseModel):
@@ -94,7 +158,7 @@ def resumed(folder: Path, given: Mapping[str, Any]) -> tuple[StudyFile, list[Cas
     if read_matrix(folder) is not None:
         cases = [
             Case(case.folder, read_study(begun)) if begun.exists() else case
-            for case in study.cases()
+            for case in cases_of(study)
             for begun in [folder / case.folder / STUDY_NAME]
         ]
     return _placed(study, cases, given, {name: given[name] for name in PLACES if name in given})

@@ -11,7 +11,7 @@ from functools import partial
 from numbers import Integral, Real
 from typing import Any, TypeGuard
 
-from paretoprune.errors import InvalidValueError, UnknownNameError, brief
+from paretoprune.errors import InvalidValueError, UnknownNameError, brief, share_hint
 
 
 def split_specs(text: str) -> list[str]:
@@ -163,11 +163,13 @@ def check_ranges(
     Those with a bound must be finite, too. Raises `InvalidValueError`, which names the option, what
     is allowed and what it got.
     """
+    shares = tuple(shares)
 
     def check(name: str, allowed: str, fits: Callable[[float], bool]) -> None:
         value = getattr(options, name)
         if not fits(value):
-            raise InvalidValueError(f"option {name} must be {allowed}, got {value!r}")
+            hint = share_hint(value) if name in shares else ""
+            raise InvalidValueError(f"option {name} must be {allowed}, got {value!r}{hint}")
         if not math.isfinite(value):
             raise InvalidValueError(f"option {name} must be finite, got {value!r}")
 

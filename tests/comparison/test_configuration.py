@@ -9,6 +9,7 @@ import pytest
 
 from paretoprune.comparison.configuration import StudyFile, read_study, write_study
 from paretoprune.comparison.settings import commented_study, settings
+from paretoprune.comparison.sweep import cases_of
 from paretoprune.errors import BrokenFileError, InvalidValueError, UnknownNameError
 from paretoprune.search.specs import DEFAULT_STRATEGIES, StrategySpec
 
@@ -65,7 +66,7 @@ def test_combinations_are_cases_with_folders_of_their_own(tmp_path: Path) -> Non
         tmp_path,
         'model = ["mini-llava", "./a/../b"]\npruner = ["fastv", "fastv,dart", "dart:x=1"]',
     )
-    cases = study.cases()
+    cases = cases_of(study)
     assert len(cases) == 6
     assert len({c.folder for c in cases}) == 6
     for case in cases:
@@ -73,15 +74,15 @@ def test_combinations_are_cases_with_folders_of_their_own(tmp_path: Path) -> Non
         assert ".." not in case.folder
         assert (len(case.study.model), len(case.study.pruner)) == (1, 1)
     assert cases[0].folder == "mini-llava_fastv"
-    assert [c.folder for c in read(tmp_path, 'pruner = "dart"').cases()] == [""]
+    assert [c.folder for c in cases_of(read(tmp_path, 'pruner = "dart"'))] == [""]
     # names that end up alike, and on disks that do not know capitals
-    folders = [c.folder for c in read(tmp_path, 'model = ["a/b", "A-B", "a b", "..."]').cases()]
+    folders = [c.folder for c in cases_of(read(tmp_path, 'model = ["a/b", "A-B", "a b", "..."]'))]
     assert folders == ["a-b", "A-B-2", "a-b-3", "case"]
 
 
 def test_other_problems_have_one_case() -> None:
     study = StudyFile().changed({"problem": "zdt1", "pruner": ["fastv", "dart"]})
-    assert [c.folder for c in study.cases()] == [""]
+    assert [c.folder for c in cases_of(study)] == [""]
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
@@ -151,7 +152,7 @@ def test_flags_are_named_as_flags() -> None:
 def test_a_case_named_twice_is_refused() -> None:
     study = StudyFile().changed({"pruner": ["fastv", "dart", "fastv"]})
     with pytest.raises(InvalidValueError, match="pruner 'fastv' is named twice"):
-        study.cases()
+        cases_of(study)
 
 
 @pytest.mark.parametrize(

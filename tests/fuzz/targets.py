@@ -59,13 +59,14 @@ def _schedule_seeds() -> dict[str, str]:
 
 def _study(name: str, content: bytes) -> None:
     from paretoprune.comparison.configuration import read_study, write_study
+    from paretoprune.comparison.sweep import cases_of
 
     with a_folder() as folder:
         file = folder / "study.toml"
         file.write_bytes(content)
         study = read_study(file)
         study.confirm({})
-        for case in study.cases():
+        for case in cases_of(study):
             assert Path(case.folder).name == case.folder
         if study.out is not None:
             assert Path(study.out).resolve().is_relative_to(folder.resolve())
