@@ -101,6 +101,7 @@ HOW_MUCH = "How much"
 MODEL = "Model and data"
 INFRASTRUCTURE = "Infrastructure"
 CONFIRMED = "A file alone cannot say this: repeat it on the command line."
+CONFIRMED_CODE = "A file alone cannot name code of your own: repeat it on the command line."
 
 
 def _setting(
@@ -138,13 +139,13 @@ class StudyFile(BaseModel):
         "own.",
         chosen=f"those of {', '.join(DEFAULT_STRATEGIES)} that fit",
         example=list(DEFAULT_STRATEGIES),
-        note='Options also as a table: {name = "tpe", startup = 5}.',
+        note='Options also as a table: {name = "tpe", startup = 5}. ' + CONFIRMED_CODE,
     )  # fmt: skip
     problem: Text = _setting(
         TOKEN_PRUNING, WHAT,
         "Problem to search: token-pruning, quantisation, joint, zdt1, dtlz2, or your own at "
         "file.py:attribute or module:attribute.",
-        note=CONFIRMED.replace("this", "the last"),
+        note=CONFIRMED_CODE,
     )  # fmt: skip
     objectives: Annotated[Text, BeforeValidator(_joined)] = _setting(
         "score,compute", WHAT,
@@ -161,7 +162,7 @@ class StudyFile(BaseModel):
         ("fastv",), PRUNING,
         "Pruner, which decides which visual tokens are dropped: name, name:knob=value,... or "
         "file.py:Class of your own. Of several with commas, or all, the search chooses.",
-        note="Each entry of a list is compared separately.", min_length=1,
+        note=f"Each entry of a list is compared separately. {CONFIRMED_CODE}", min_length=1,
     )  # fmt: skip
     pruner_knobs: bool | None = _setting(
         None, PRUNING, "Search the pruners' own knobs, too.", chosen="with several pruners",
