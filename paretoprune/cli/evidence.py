@@ -11,6 +11,7 @@ from paretoprune.cli.app import EVIDENCE, app
 from paretoprune.cli.options import option, with_settings
 from paretoprune.cli.terminal import new_console, without_library_bars
 from paretoprune.comparison.configuration import HOW_MUCH, INFRASTRUCTURE, MODEL
+from paretoprune.core.options import split_specs
 from paretoprune.experiments.bench import BENCHMARKS
 
 
@@ -114,6 +115,8 @@ def bench(
     benchmark = find(name)
     without_library_bars()
     options = {key: value for key, value in context.params.items() if key != "name"}
+    if strategy is not None:
+        options["strategy"] = [spec for text in strategy for spec in split_specs(text)]
     benchmark(new_console(), **options)
 
 

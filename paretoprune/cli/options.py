@@ -31,17 +31,20 @@ def option(
     )  # fmt: skip
 
 
-def with_settings(*names: str, single: bool = False) -> Callable[[Command], Command]:
+def with_settings(
+    *names: str, single: bool = False, default: str = ""
+) -> Callable[[Command], Command]:
     """Give a command the settings `names` as options; it takes them as `**settings`.
 
-    With `single`, a setting that may have several values takes one. Options are ordered by their
-    group, the command's own ones first.
+    With `single`, a setting that may have several values takes one. `default` says in words what
+    stands for options that are not given, where it is not the setting's own default. Options are
+    ordered by their group, the command's own ones first.
     """
 
     def decorate(command: Command) -> Command:
         own = inspect.signature(command, eval_str=True).parameters.values()
         parameters = [p for p in own if p.kind is not p.VAR_KEYWORD]
-        parameters += [_parameter(SETTINGS[name], single) for name in names]
+        parameters += [_parameter(SETTINGS[name], single, default) for name in names]
         parameters.sort(key=_place)
         keyword = [p.replace(kind=p.KEYWORD_ONLY) for p in parameters]
         command.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]
@@ -75,9 +78,9 @@ def _place(parameter: inspect.Parameter) -> int:
     return 1 + PANELS.index(panels[0]) if panels else 0
 
 
-def _parameter(setting: Setting, single: bool) -> inspect.Parameter:
+def _parameter(setting: Setting, single: bool, unless: str) -> inspect.Parameter:
     several = setting.is_list and not single
-    default = setting.plain_default if setting.has_default else None
+    default = setting.plain_default if setting.has_default and not unless else None
     if setting.is_list and not several and default is not None:
         default = default[0]
     name = setting.name.replace("_", "-")
@@ -87,7 +90,7 @@ def _parameter(setting: Setting, single: bool) -> inspect.Parameter:
         *SHORT.get(setting.name, ()),
         help=setting.meaning + (" Repeat for several." if several else ""),
         panel=setting.group,
-        default=setting.chosen or not is_switch,
+        default=unless or setting.chosen or not is_switch,
     )
     kind: Any = list[str] if several else setting.kind
     return inspect.Parameter(

@@ -194,7 +194,9 @@ def _report(
     except KeyboardInterrupt:
         interrupted = True
     if interrupted and not comparison.summary.interrupted:
-        console.print("Interrupted: the ranking is complete, the report lacks what was to follow.")
+        console.print(
+            "Interrupted: the ranking is complete, relaxation gaps or examples are missing."
+        )
     try:
         with phase(console, "report") as observe:
             write_report(folder, comparison.summary, examples, gradients, observe=observe)

@@ -18,6 +18,7 @@ from paretoprune.cli.options import (
 )
 from paretoprune.cli.terminal import free_folder, new_console, resumed_folder
 from paretoprune.comparison.configuration import (
+    INFRASTRUCTURE,
     PLACES,
     StudyFile,
     read_study,
@@ -111,13 +112,27 @@ def init(
 
 
 @app.command(rich_help_panel=SEARCH)
-@with_settings("strategy", "problem", "pruner", "trust_remote_code", *PLACES, "track", "out")
-def rerun(context: typer.Context, results: Results, **_: Any) -> None:
+@with_settings(*PLACES)
+@with_settings("strategy", "problem", "pruner", "track", default="the study's")
+@with_settings("trust_remote_code")
+def rerun(
+    context: typer.Context,
+    results: Results,
+    out: Annotated[
+        Path | None,
+        option(
+            help="Results folder, new or empty.",
+            default="RESULTS-rerun, numbered",
+            panel=INFRASTRUCTURE,
+        ),
+    ] = None,
+    **_: Any,
+) -> None:
     """Run a study again from its results, and compare the fronts.
 
-    It runs in process, with its log in the folder, unless options say
-    otherwise. Strategies, pruners and problems of your own, and trackers, are
-    run only if the same options say so. Exit code 1 if fronts differ.
+    It runs in this process, with its log in the folder, unless options say
+    otherwise. Code of your own, remote code and trackers are used only if the
+    options repeat them. Exit code 1 if fronts differ.
     """
     from paretoprune.cli.run import run
     from paretoprune.comparison.rerun import compared
@@ -127,7 +142,7 @@ def rerun(context: typer.Context, results: Results, **_: Any) -> None:
     given = given_settings(context)
     study, cases = started_again(results, given)
     default = results.with_name(f"{results.resolve().name}-rerun")
-    folder = free_folder(given.get("out"), default=default)
+    folder = free_folder(out, default=default)
     run(study, cases, folder)
     after = read_summaries(folder)
     all_equal = True

@@ -171,8 +171,8 @@ def export(
     out: Annotated[
         Path | None,
         option(
-            help="Checkpoint directory, or file that does not exist yet; needed unless card, which "
-            "is printed without."
+            help="Checkpoint directory, or file that does not exist yet. Without it a card is "
+            "printed."
         ),
     ] = None,
 ) -> None:

@@ -266,6 +266,11 @@ class StudyFile(BaseModel):
     )  # fmt: skip
 
     @property
+    def tokens_alone(self) -> bool:
+        """Whether visual tokens are all that is compressed."""
+        return self.problem == TOKEN_PRUNING
+
+    @property
     def seed_list(self) -> tuple[int, ...]:
         """The seeds themselves."""
         return tuple(range(self.seeds)) if isinstance(self.seeds, int) else self.seeds

@@ -45,7 +45,7 @@ def completed(study: StudyFile, problem: Problem) -> StudyFile:
 
     if not study.strategy:
         study = study.changed({"strategy": list(fitting_strategies(problem))})
-    if study.problem == TOKEN_PRUNING and not study.task:
+    if study.tokens_alone and not study.task:
         study = study.changed({"task": default_task(study.model[0])})
     return study
 
@@ -89,7 +89,7 @@ def presets_of(study: StudyFile) -> list[str]:
     from paretoprune.schedules.presets import find_presets
 
     wanted = list(study.preset) or (["all"] if study.with_presets else [])
-    if wanted and study.problem != TOKEN_PRUNING:
+    if wanted and not study.tokens_alone:
         raise InvalidValueError(
             f"presets are token prunings; there are none for --problem {study.problem}"
         )
@@ -115,7 +115,7 @@ def check_places(study: StudyFile) -> None:
         for name in ("workers", "cluster"):
             if getattr(study, name) is not None:
                 raise InvalidValueError(f"--{name} goes with --executor ray, not with in-process")
-    elif study.problem != TOKEN_PRUNING:
+    elif not study.tokens_alone:
         raise InvalidValueError(
             f"--executor ray evaluates token-pruning; --problem {study.problem} runs in-process"
         )
@@ -123,7 +123,7 @@ def check_places(study: StudyFile) -> None:
 
 def _with_strategies(study: StudyFile) -> StudyFile:
     """The study with its strategies written out, unless the problem has to be loaded for that."""
-    if study.strategy or study.problem != TOKEN_PRUNING:
+    if study.strategy or not study.tokens_alone:
         return study
     from paretoprune.compression.costs import parse_objectives
     from paretoprune.search.specs import default_strategies
@@ -153,7 +153,7 @@ def _check_names(study: StudyFile) -> None:
     check_places(study)
     if not is_location(study.problem):
         problems.entry(study.problem)
-    if study.problem == TOKEN_PRUNING:  # others have data and objectives of their own
+    if study.tokens_alone:  # others have data and objectives of their own
         for task in study.task:
             tasks.entry(task.partition(":")[0])
         parse_objectives(study.objectives)

@@ -91,12 +91,11 @@ def describe(task: Task) -> list[str]:
     if not isinstance(task, Benchmark | Calibration):
         return []
     search, heldout = (task.available(split) for split in ("search", "heldout"))
-    first = task.nth("search", 0)
-    answer = "no answer" if first.answer is None else f"answer {first.answer!r}"
-    lines = [
-        f"{search} search samples, {heldout} held-out samples",
-        f"first: {brief(first.prompt, 300)}, {brief(answer, 300)[1:-1]}",
-    ]
+    lines = [f"{search} search samples, {heldout} held-out samples"]
+    if search:
+        first = task.nth("search", 0)
+        answer = "no answer" if first.answer is None else f"answer {brief(first.answer, 300)}"
+        lines.append(f"first: {brief(first.prompt, 300)}, {answer}")
     if isinstance(task, Calibration):
         even = equalised(task.sizes, low=task.low, high=task.high)
         lines.append(
