@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from paretoprune.cli.app import READ, app
-from paretoprune.cli.options import Results, option, with_settings
+from paretoprune.cli.options import Results, given_settings, option, with_settings
 from paretoprune.cli.terminal import free_file, new_console, without_library_bars
-from paretoprune.comparison.configuration import MODEL
+from paretoprune.comparison.configuration import MODEL, RISKY
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from paretoprune.comparison.gradients import Gradients
     from paretoprune.comparison.results import Summary
 
 
 @app.command(rich_help_panel=READ)
+@with_settings(*RISKY, single=True, default="as in the results")
 def report(
+    context: typer.Context,
     results: Results,
     gap: Annotated[
         bool,
@@ -48,10 +48,12 @@ def report(
     columns: Annotated[
         str, option(help="Width of --figures in columns of a paper: single or double.")
     ] = "single",
+    **_: Any,
 ) -> None:
     """Print results, and write report.html and the figures again.
 
-    Of several comparisons, all of them and the overview.
+    Of several comparisons, all of them and the overview. --reference loads the
+    problem; if that runs code of your own, repeat the option that names it.
     """
     from paretoprune.comparison.gradients import read_gradients
     from paretoprune.comparison.sweep import read_matrix, read_summaries
@@ -69,7 +71,7 @@ def report(
         drawn = []
         if figures is not None:
             drawn = write_figures(summary, figures / name, formats=kinds, columns=columns)
-        gradients = _gaps(console, folder, summary, reference) if gap else read_gradients(folder)
+        gradients = _gaps(context, folder, summary, reference) if gap else read_gradients(folder)
         write_report(folder, summary, read_examples(folder), gradients)
         print_summary(console, summary)
         if gap and gradients is not None:
@@ -84,7 +86,9 @@ def report(
         print_overview(console, results)
 
 
-def _gaps(console: Console, folder: Path, summary: Summary, reference: str | None) -> Gradients:
+def _gaps(
+    context: typer.Context, folder: Path, summary: Summary, reference: str | None
+) -> Gradients:
     """The relaxation gaps of a results folder, against a reference where one is named."""
     from paretoprune.comparison.gradients import read_gaps, write_gradients
     from paretoprune.comparison.reference import parse_reference
@@ -97,8 +101,10 @@ def _gaps(console: Console, folder: Path, summary: Summary, reference: str | Non
     from paretoprune.comparison.preparation import loading_again
 
     parse_reference(reference)
+    options = loading_again(summary, given_settings(context))
     without_library_bars()
-    problem = load_with_status(console, *loading_again(summary))
+    console = new_console()
+    problem = load_with_status(console, *options)
     gradients = against(gradients, evaluate_reference(console, problem, reference).stored())
     write_gradients(folder, gradients)
     return gradients

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 STUDY_NAME = "study.toml"
 MAX_BYTES = 1_000_000
 TOKEN_PRUNING = "token-pruning"
+RISKY = ("problem", "pruner", "trust_remote_code")
+"""Settings of a problem that may name code to run."""
 PLACES = ("storage", "executor", "workers", "cluster")
 """Settings that say where a study runs, not what it finds: they may differ when it is resumed."""
 

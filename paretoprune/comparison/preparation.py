@@ -5,14 +5,14 @@ Every mistake that can be seen without loading a model is found here, before any
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from paretoprune.comparison.configuration import TOKEN_PRUNING, StudyFile
+from paretoprune.comparison.configuration import RISKY, TOKEN_PRUNING, StudyFile
 from paretoprune.comparison.sweep import Case
 from paretoprune.core.options import is_location
-from paretoprune.errors import InvalidValueError
+from paretoprune.errors import InvalidValueError, UnsupportedError
 
 if TYPE_CHECKING:
     from paretoprune.comparison.results import Summary
@@ -73,9 +73,19 @@ def stored_loading(loading: dict[str, Any]) -> dict[str, Any]:
     return {"decoder_batch" if key == "batch" else key: value for key, value in loading.items()}
 
 
-def loading_again(summary: Summary) -> tuple[str, dict[str, Any]]:
-    """The name of the problem that a results folder is about, and what it was loaded with."""
+def loading_again(summary: Summary, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The name of the problem that a results folder is about, and what it was loaded with.
+
+    Raises `InvalidValueError` where that would run code that the `given` options do not repeat.
+    """
     known = dict(summary.settings)
+    if "problem" not in known:
+        raise UnsupportedError(
+            "the results were written from Python and do not say how to load their problem; "
+            "evaluate the reference there"
+        )
+    risky = {key: known[key] for key in RISKY if key in known}
+    StudyFile().changed(risky).confirm(given)
     if known["problem"] != TOKEN_PRUNING:
         return str(known["problem"]), {}
     names = {key: "decoder_batch" if key == "batch" else key for key in LOADING}

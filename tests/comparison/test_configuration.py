@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from paretoprune import compare
 from paretoprune.comparison.configuration import StudyFile, read_study, write_study
+from paretoprune.comparison.preparation import loading_again
 from paretoprune.comparison.settings import commented_study, settings
 from paretoprune.comparison.sweep import cases_of
-from paretoprune.errors import BrokenFileError, InvalidValueError, UnknownNameError
+from paretoprune.compression.analytic import ZDT1
+from paretoprune.errors import (
+    BrokenFileError,
+    InvalidValueError,
+    UnknownNameError,
+    UnsupportedError,
+)
 from paretoprune.search.specs import DEFAULT_STRATEGIES, StrategySpec
 
 
@@ -182,3 +191,26 @@ def test_the_file_is_toml_of_plain_values(tmp_path: Path) -> None:
     assert set(values) <= set(StudyFile.model_fields)
     write_study(tmp_path / "x.toml", StudyFile())
     assert "out" not in tomllib.loads((tmp_path / "x.toml").read_text())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"problem": "evil.py:Problem"},
+        {"problem": "token-pruning", "pruner": "fastv,evil.py:Pruner"},
+        {"problem": "token-pruning", "trust_remote_code": True},
+    ],
+)
+def test_results_alone_cannot_run_code(settings: dict[str, Any]) -> None:
+    """A results folder may come from a stranger, too."""
+    summary = compare(ZDT1(), "random", budget=2, seeds=1, settings=settings).summary
+    key = list(settings)[-1]
+    with pytest.raises(InvalidValueError, match=f"too: --{key.replace('_', '-')}"):
+        loading_again(summary, {})
+    with pytest.raises(InvalidValueError, match="say so on the command line"):
+        loading_again(summary, {key: False if key.startswith("trust") else "other"})
+    if key == "problem":
+        assert loading_again(summary, settings) == ("evil.py:Problem", {})
+    nothing = compare(ZDT1(), "random", budget=2, seeds=1).summary
+    with pytest.raises(UnsupportedError, match="written from Python"):
+        loading_again(nothing, {})
