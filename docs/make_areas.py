@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from paretoprune.report.areas_figure import write_areas_png
+from paretoprune.report.figures import write_areas_png
 from paretoprune.tasks.areas import equalised
 
 FILE = Path(__file__).parent / "images" / "areas.png"

@@ -15,8 +15,7 @@ from matplotlib.figure import Figure
 
 from paretoprune.comparison.gradients import GradientStudy, read_gradients
 from paretoprune.pruning.soft import soft_mask
-from paretoprune.report.gap_figure import gap_figure
-from paretoprune.report.gradient_plots import drawn_budgets
+from paretoprune.report.gradient_plots import drawn_budgets, gap_figure
 from paretoprune.report.palette import COLOURS
 
 FOLDER = Path(__file__).resolve().parent / "images" / "gradient"

@@ -5,16 +5,18 @@
 
 What is run, page by page and in order, in an empty folder per page:
 
-- ```python blocks; the blocks of one page share one namespace. A ```text block right behind one,
-  marked `<!-- output -->`, holds what it prints.
+- ```python blocks, each with `title="NAME.py"`, the file it belongs to: blocks of one title are
+  parts of one file, and share a namespace. A ```text block right behind one, marked
+  `<!-- output -->`, holds what it prints.
 - ```console blocks; every line `$ paretoprune ...` is one command, the lines below it its output.
 
-A comment just above a block changes that: `<!-- not run: REASON -->` (never run, output kept),
-`<!-- file: NAME -->` (written to that file before it is run), `<!-- exit code: N -->` (the last
-command must end so, and its error message is part of the output), `<!-- output: not shown -->`
-(commands only).
+A block with a title of another kind (`title="half.json"`) is written to that file. A comment just
+above a block changes how it is run: `<!-- not run: REASON -->` (never run, output kept),
+`<!-- exit code: N -->` (the last command must end so, and its error message is part of the output),
+`<!-- output: not shown -->` (commands only).
 
-`tests/docs/test_code_blocks.py` runs the same blocks and checks that they succeed.
+`tests/docs/test_code_blocks.py` runs the same blocks and checks that they succeed, and that each
+file runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -36,18 +38,18 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 WIDTH = 100
 """Columns of the terminal that commands believe in."""
-MODULE = "docs_page"
-"""Name of the module that a page's python blocks run in."""
 
 
 @dataclass
 class Block:
-    """A fenced block: its language, its lines, and the comments just above it.
+    """A fenced block: its language, title, lines, and the comments just above it.
 
-    `start` and `end` index the page's lines: the first inside the fence and the closing fence.
+    `title` names the file that it is a part of, "" for none. `start` and `end` index the page's
+    lines: the first inside the fence and the closing fence.
     """
 
     language: str
+    title: str
     lines: list[str]
     start: int
     end: int
@@ -87,11 +89,12 @@ def blocks(text: str) -> list[Block]:
     place = 0
     while place < len(lines):
         line = lines[place]
-        opened = re.match(r"^( *)```([\w-]*)", line)
+        opened = re.match(r'^( *)```([\w-]*)(?: title="([^"]+)")?', line)
         if opened:
             end = next(i for i in range(place + 1, len(lines)) if lines[i].strip() == "```")
             inside = [x.removeprefix(opened[1]) for x in lines[place + 1 : end]]
-            found.append(Block(opened[2], inside, place + 1, end, comments))
+            title = opened[3] or ""
+            found.append(Block(opened[2], title, inside, place + 1, end, comments))
             comments = []
             place = end
         elif comment := re.match(r"^ *<!-- (.*) -->$", line):
@@ -102,42 +105,63 @@ def blocks(text: str) -> list[Block]:
     return found
 
 
-def run_page(text: str) -> str:
+def files(text: str) -> dict[str, str]:
+    """The files of a page, by name: what its titled blocks hold together."""
+    found: dict[str, str] = {}
+    for block in blocks(text):
+        if block.title and not block.skipped:
+            found[block.title] = found.get(block.title, "") + block.code
+    return found
+
+
+@contextlib.contextmanager
+def modules_of_files() -> Iterator[dict[str, types.ModuleType]]:
+    """Modules by file name; they can import each other while this is open, and are then gone."""
+    modules: dict[str, types.ModuleType] = {}
+    try:
+        yield modules
+    finally:
+        for name in modules:
+            sys.modules.pop(Path(name).stem, None)
+
+
+def run_page(text: str, modules: dict[str, types.ModuleType] | None = None) -> str:
     """Run a page's blocks in the current folder; return the page with their outputs in place.
 
     Raises what a python block raises, and `RuntimeError` for a command that ends otherwise than
     the page says.
     """
+    if modules is None:
+        with modules_of_files() as modules:
+            return run_page(text, modules)
     lines = text.splitlines()
     moved = 0
-    module = types.ModuleType(MODULE)
     printed: str | None = None
-    sys.modules[MODULE] = module
-    try:
-        for block in blocks(text):
-            new: list[str] | None = None
-            if name := block.comment("file"):
-                Path(name).write_text(block.code, encoding="utf-8")
-            if block.language == "text" and block.comment("output") is not None:
-                if printed is None:
-                    raise RuntimeError(f"line {block.start}: an output without a python block")
-                new = printed.splitlines()
-            elif block.skipped:
-                printed = None
-            elif block.language == "python":
-                printed = run_python(block, module)
-            elif block.language == "console":
-                new = run_console(block)
-            if new is not None:
-                lines[block.start + moved : block.end + moved] = new
-                moved += len(new) - len(block.lines)
-    finally:
-        del sys.modules[MODULE]
+    for name, content in files(text).items():
+        Path(name).write_text(content, encoding="utf-8")
+    for block in blocks(text):
+        new: list[str] | None = None
+        if block.language == "text" and block.comment("output") is not None:
+            if printed is None:
+                raise RuntimeError(f"line {block.start}: an output without a python block")
+            new = printed.splitlines()
+        elif block.skipped:
+            printed = None
+        elif block.language == "python":
+            stem = Path(block.title).stem
+            module = modules.setdefault(block.title, types.ModuleType(stem))
+            sys.modules[stem] = module
+            printed = run_python(block, module)
+        elif block.language == "console":
+            new = run_console(block)
+        if new is not None:
+            lines[block.start + moved : block.end + moved] = new
+            moved += len(new) - len(block.lines)
     return "\n".join(lines) + "\n"
 
 
 def run_python(block: Block, module: types.ModuleType) -> str:
-    """Run a python block in the page's module; return what it prints."""
+    """Run a python block in its file's module; return what it prints."""
     stream = io.StringIO()
     with contextlib.redirect_stdout(stream):
         name = f"<block at line {block.start + 1}>"

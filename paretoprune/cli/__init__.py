@@ -12,7 +12,7 @@ import sys
 import typer
 
 from paretoprune.cli.app import app as app
-from paretoprune.core import parallel
+from paretoprune.pruning import parallel
 
 # isort: off
 from paretoprune.cli import search as search

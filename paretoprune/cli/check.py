@@ -31,7 +31,7 @@ def check_model(
     """
     without_library_bars()
     from paretoprune.deploy.model_check import check_model as run
-    from paretoprune.report.model_check import print_model_check
+    from paretoprune.report.model import print_model_check
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the check itself prints the note
@@ -62,7 +62,7 @@ def data(
     ] = None,
 ) -> None:
     """Check the data of a search: samples, pictures and their areas."""
-    from paretoprune.report.areas_figure import write_areas_png
+    from paretoprune.report.figures import write_areas_png
     from paretoprune.tasks.areas import equalised
     from paretoprune.tasks.load import describe, load_task, pictures_of
 

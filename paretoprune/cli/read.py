@@ -59,8 +59,8 @@ def report(
     from paretoprune.comparison.sweep import read_matrix, read_summaries
     from paretoprune.compression.kept import read_examples
     from paretoprune.report import GAP_NAME, write_report
-    from paretoprune.report.gap_table import print_gap
-    from paretoprune.report.paper import write_figures
+    from paretoprune.report.figures import write_figures
+    from paretoprune.report.gradients import print_gap
     from paretoprune.report.terminal import print_summary, print_written
 
     kinds = [kind.strip() for kind in formats.split(",")]
@@ -125,12 +125,12 @@ def rank(
     It says which ranks are not significantly different.
     """
     from paretoprune.comparison.results import read_summary
-    from paretoprune.report.problems import print_ranks, rank_problems
+    from paretoprune.report.overview import print_ranks, rank_problems
 
     ranking = rank_problems([(folder, read_summary(folder)) for folder in results])
     print_ranks(new_console(), ranking)
     if out is not None:
-        from paretoprune.report.paper import write_rank_diagram
+        from paretoprune.report.figures import write_rank_diagram
 
         write_rank_diagram(ranking.ranks, out)
         typer.echo(f"written to {out}")
@@ -200,13 +200,17 @@ def show(
 
     One row per pruner, one column per layer.
     """
-    from paretoprune.report.kept_figure import check_file, parse_layers, write_kept_figure
+    from paretoprune.report.kept_figure import (
+        check_file,
+        parse_layers,
+        print_kept,
+        write_kept_figure,
+    )
 
     chosen = parse_layers(layers)
     file = check_file(out or free_file(Path("kept.png")))
     without_library_bars()
     from paretoprune.compression.show import show_schedule
-    from paretoprune.report.kept_table import print_kept
 
     settings["per_picture"] = settings["per_picture"] or None
     example = show_schedule(
@@ -229,7 +233,7 @@ def fit(
     """Find the kernel parameters closest to a schedule."""
     from paretoprune.errors import UnsupportedError
     from paretoprune.registry import kernels, pruners
-    from paretoprune.report.fits import print_fits
+    from paretoprune.report.schedule import print_fits
     from paretoprune.schedules.files import read_schedule
     from paretoprune.schedules.kernels import fitting_kernels
 

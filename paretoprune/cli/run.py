@@ -60,7 +60,7 @@ def run(study: StudyFile, cases: Sequence[Case], folder: Path, *, resume: bool =
     if interrupted:
         from rich.text import Text
 
-        from paretoprune.report.console import show
+        from paretoprune.report.table import show
 
         flags = " ".join([shlex.quote(str(folder)), *study.flags_to_confirm().values()])
         show(console, Text(f"Go on with: paretoprune compare --resume {flags}"))
@@ -126,7 +126,8 @@ def _run_case(
     from paretoprune.comparison.provenance import begin
     from paretoprune.comparison.results import write_results
     from paretoprune.comparison.trackers import Trackers
-    from paretoprune.report.terminal import SearchProgress, print_summary, print_written
+    from paretoprune.report.progress import SearchProgress
+    from paretoprune.report.terminal import print_summary, print_written
 
     if not is_location(study.problem):  # a user's own may need no library of models at all
         without_library_bars()
@@ -173,7 +174,7 @@ def _report(
     from paretoprune.comparison.gradients import write_gradients
     from paretoprune.compression.kept import write_examples
     from paretoprune.report import write_report
-    from paretoprune.report.terminal import phase
+    from paretoprune.report.progress import phase
 
     gradients = examples = None
     interrupted = comparison.summary.interrupted
@@ -210,7 +211,7 @@ def evaluate_reference(
 ) -> Reference:
     """Evaluate an exhaustive grid with a progress bar, and print its size, cost and front."""
     from paretoprune.comparison.reference import reference_front
-    from paretoprune.report.terminal import phase
+    from paretoprune.report.progress import phase
 
     recorder = None if log is None else log.study(f"reference {name}", problem, {}, resume=True)
     with phase(console, f"reference {name}") as observe:

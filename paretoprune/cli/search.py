@@ -157,7 +157,7 @@ def rerun(
 
 def _print_plan(study: StudyFile) -> None:
     from paretoprune.compression.step_plan import gradient_strategy, plan_step
-    from paretoprune.report.step_plan import print_plan
+    from paretoprune.report.model import print_plan
 
     strategy = gradient_strategy(study.strategy[0])
     console = new_console()

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paretoprune.core.parallel import processes, wait
 from paretoprune.errors import InvalidValueError
+from paretoprune.pruning.parallel import processes, wait
 
 if TYPE_CHECKING:
     from rich.console import Console

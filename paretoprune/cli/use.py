@@ -142,7 +142,7 @@ def evaluate(
     without_library_bars()
     from paretoprune.compression.score import score_schedule
     from paretoprune.pruning.operators import pruner_of
-    from paretoprune.report.terminal import print_scored
+    from paretoprune.report.schedule import print_scored
 
     about = content if isinstance(content, Preset) else content.about
     scored_as = content if isinstance(content, Preset) else content.policy
@@ -199,7 +199,7 @@ def export(
         write_lightcompress(_needed(out, to), content)
         typer.echo(f"written to {out}")
         return
-    from paretoprune.report.card import card_markdown
+    from paretoprune.report.schedule import card_markdown
 
     card = card_markdown(content, "schedule.json" if schedule is None else schedule.name)
     if out is None:

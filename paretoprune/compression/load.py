@@ -14,10 +14,10 @@ from paretoprune.compression.remote import WORKER, Remote, recipe_of
 from paretoprune.compression.token_pruning import TokenPruning
 from paretoprune.compression.workers import Placement
 from paretoprune.core.options import whole_number
-from paretoprune.core.parallel import own_device
 from paretoprune.errors import InvalidValueError
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.operators import Named, Operators
+from paretoprune.pruning.parallel import own_device
 from paretoprune.schedules.presets import find_presets
 from paretoprune.tasks.base import Measured, Sample
 from paretoprune.tasks.load import load_task, reads_data, samples_there

@@ -23,9 +23,9 @@ from paretoprune.compression.configuration import Configuration
 from paretoprune.compression.outcomes import Scorer
 from paretoprune.compression.teacher_forcing import AnsweredBatch
 from paretoprune.core.out_of_memory import give_back, is_out_of_memory
-from paretoprune.core.parallel import processes, summed
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.decoder import Executed, run_population
+from paretoprune.pruning.parallel import processes, summed
 from paretoprune.pruning.trunk import Trunk
 
 

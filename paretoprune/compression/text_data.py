@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from paretoprune.compression.quantisation import Data, Judged
-from paretoprune.core.quiet import without_loading_bar
 from paretoprune.errors import BrokenFileError, InvalidValueError, UnknownNameError
 from paretoprune.files import read_text
 from paretoprune.techniques.bits.quantised import Quantiser
-from paretoprune.zoo.load import DTYPES, FOREIGN, find_checkpoint
+from paretoprune.zoo.load import DTYPES, FOREIGN, find_checkpoint, without_loading_bar
 
 WINDOW = 128
 """Tokens of one sample."""

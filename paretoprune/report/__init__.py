@@ -1,7 +1,7 @@
 """Terminal tables, figures and the HTML report, drawn from a `results.Summary` alone.
 
 Nothing here needs the model or torch, so a report can be written again from a results folder. Every
-name in a summary (labels, knobs, models) may come from a stranger's file: what is shown is escaped.
+name in a summary (labels, knobs, models) may come from a foreign file: all text is escaped.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ def write_report(
 ) -> None:
     """Write report.html, front.png and ranking.md into `folder`, whole or not at all.
 
-    `examples` are pictures for the page, with what the best schedules keep of them; `gradients`
-    the curves and relaxation gaps of gradient searches, with which gap.png is written, too.
-    `observe` is told done and total, in files.
+    `examples` are pictures for the page with the tokens that the best schedules keep of them;
+    `gradients` the curves and relaxation gaps of gradient searches, with which gap.png is written,
+    too. `observe` is called with done and total, in files.
 
     Raises `BrokenFileError` naming the file that cannot be written.
     """
+    from paretoprune.files import write_whole
     from paretoprune.report.figures import write_front_png
-    from paretoprune.report.files import write_whole
-    from paretoprune.report.gap_figure import write_gap_png
+    from paretoprune.report.gradient_plots import write_gap_png
     from paretoprune.report.html import write_html
-    from paretoprune.report.markdown import ranking_markdown
+    from paretoprune.report.ranking import ranking_markdown
 
     steps: list[Callable[[], None]] = [
         lambda: write_html(summary, folder / HTML_NAME, examples, gradients),

@@ -1,125 +1,180 @@
-"""Plots of what gradient searches saw, for plotly: relaxation gap, loss, constraint, multiplier."""
+"""Figures of gradient searches: relaxation gap, loss, constraint, multiplier, kept tokens.
+
+The gap is drawn in the HTML report (plotly) and as gap.png (matplotlib), from the same points.
+"""
 
 from __future__ import annotations
 
-import html
+import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Literal
 
-from paretoprune.comparison.gradients import GapPoint, Gradients, GradientStudy, RoundRow
-from paretoprune.report import words
+from matplotlib.figure import Figure
+
+from paretoprune.comparison.gradients import (
+    Figures,
+    GapPoint,
+    Gradients,
+    GradientStudy,
+    GridPoint,
+    RoundRow,
+)
+from paretoprune.report import display
+from paretoprune.report.figures import dress, new_figure, safe, save_figure
 from paretoprune.report.palette import COLOURS, look
+from paretoprune.report.plots import Spec, escaped, figure, hovering, scatter
 
-Spec = dict[str, Any]
-
-HOVER = "%{hovertext}<extra></extra>"
-GREY = "rgba(128,128,128,0.7)"
-COST = "search cost (dense-pass equivalents)"
-MOST_LINES = len(COLOURS)
+PANEL_INCHES = (5.0, 4.2)
+MAX_PANELS, PANEL_COLUMNS = 12, 3
+MAX_LINES = len(COLOURS)
 """Budgets that are drawn, at most: each has a colour and a marker of its own."""
+GREY = "rgba(128,128,128,0.7)"
 
 
-def shown_studies(found: Gradients | None) -> list[GradientStudy]:
+def shown_studies(gradients: Gradients | None) -> list[GradientStudy]:
     """One seed of each strategy, which is drawn: the one whose gap was measured, or the first."""
     shown: dict[str, GradientStudy] = {}
-    for study in found.studies if found is not None else ():
+    for study in gradients.studies if gradients is not None else ():
         if study.label not in shown or (study.points and not shown[study.label].points):
             shown[study.label] = study
     return list(shown.values())
 
 
-def gradient_plots(found: Gradients | None) -> dict[str, Spec]:
+def gradient_plots(gradients: Gradients | None) -> dict[str, Spec]:
     """All plots there are data for, by the id of their element on the page."""
     plots: dict[str, Spec] = {}
-    for number, study in enumerate(shown_studies(found)):
+    for number, study in enumerate(shown_studies(gradients)):
         if study.points:
-            plots[f"plot-gap-{number}"] = gap_plot(study)
-        if study.rounds:
-            plots[f"plot-loss-{number}"] = loss_plot(study)
-            plots[f"plot-constraint-{number}"] = per_budget(
-                study, lambda r: r.constraint, "compute u minus budget"
-            )
-            plots[f"plot-multiplier-{number}"] = per_budget(
-                study, lambda r: r.multiplier, "multiplier"
-            )
-            plots[f"plot-kept-{number}"] = per_budget(study, lambda r: r.kept, "mean keep ratio")
+            plots[f"plot-gap-{number}"] = _gap_plot(study)
+        if not study.rounds:
+            continue
+        divergence = [row.divergence for row in study.rounds]
+        loss = _line("KL to dense", study.rounds, divergence, 0)
+        plots[f"plot-loss-{number}"] = _over_cost([loss], "KL to dense, nats")
+        for name, values, title in (
+            ("constraint", lambda row: row.constraint, "compute u minus budget"),
+            ("multiplier", lambda row: row.multiplier, "multiplier"),
+            ("kept", lambda row: row.kept, "mean keep ratio"),
+        ):
+            plots[f"plot-{name}-{number}"] = _per_budget(study, values, title)
     return plots
 
 
-def gap_plot(study: GradientStudy) -> Spec:
+# --- the relaxation gap
+
+
+GapPart = tuple[Literal["open", "filled", "cross"], str, Sequence[Figures | GridPoint]]
+"""A marker of the gap's figure, its meaning, and the points that it marks."""
+
+
+def _gap_parts(study: GradientStudy) -> list[GapPart]:
+    """Returned configurations as the search saw them and as they are, and grid points near them."""
+    grid = [point.grid for point in study.points if point.grid is not None]
+    parts: list[GapPart] = [
+        ("open", "relaxed, as searched", [point.soft for point in study.points]),
+        ("filled", "rounded, really pruned", [point.hard for point in study.points]),
+        ("cross", "nearest grid point", grid),
+    ]
+    return [part for part in parts if part[2]]
+
+
+def _gap_plot(study: GradientStudy) -> Spec:
     """Each returned configuration twice: as the search saw it, joined to what it is."""
-    style = look(0)
-    joints: tuple[list[float | None], list[float | None]] = ([], [])
-    for p in study.points:
-        joints[0].extend([p.soft.compute, p.hard.compute, None])
-        joints[1].extend([p.soft.score, p.hard.score, None])
-    told = [hover(p) for p in study.points]
-
-    def trace(name: str, which: Callable[[GapPoint], Any], symbol: str) -> Spec:
-        return {
-            "type": "scatter", "mode": "markers", "name": name,
-            "x": [which(p).compute for p in study.points],
-            "y": [which(p).score for p in study.points],
-            "marker": {"symbol": symbol, "size": 9, "color": style.colour},
-            "hovertext": told, "hovertemplate": HOVER,
-        }  # fmt: skip
-
-    traces = [
-        {
-            "type": "scatter", "mode": "lines", "x": joints[0], "y": joints[1],
-            "line": {"width": 1, "color": GREY}, "hoverinfo": "skip", "showlegend": False,
-        },
-        trace("relaxed, as searched", lambda p: p.soft, "circle-open"),
-        trace("rounded, really pruned", lambda p: p.hard, "circle"),
-    ]  # fmt: skip
-    grid = [p.grid for p in study.points if p.grid is not None]
-    if grid:
-        traces.append(
-            {
-                "type": "scatter", "mode": "markers", "name": "nearest grid point",
-                "x": [g.compute for g in grid], "y": [g.score for g in grid],
-                "marker": {"symbol": "x-thin-open", "size": 8, "color": GREY},
-                "hoverinfo": "skip",
-            }
-        )  # fmt: skip
-    return {
-        "data": traces,
-        "layout": {
-            "xaxis": {"title": {"text": "relative compute u, search split"}},
-            "yaxis": {"title": {"text": "relative score q, search split"}},
-            "hovermode": "closest",
-        },
+    xs: list[float | None] = []
+    ys: list[float | None] = []
+    for point in study.points:
+        xs += [point.soft.compute, point.hard.compute, None]
+        ys += [point.soft.score, point.hard.score, None]
+    line = {"width": 1, "color": GREY}
+    joints = scatter("gap", "lines", xs, ys, line=line, hoverinfo="skip", showlegend=False)
+    colour = look(0).colour
+    markers = {
+        "open": {"symbol": "circle-open", "size": 9, "color": colour},
+        "filled": {"symbol": "circle", "size": 9, "color": colour},
+        "cross": {"symbol": "x-thin-open", "size": 8, "color": GREY},
     }
+    texts = hovering([_hover(point) for point in study.points])
+    traces = [
+        scatter(
+            name, "markers", [p.compute for p in points], [p.score for p in points],
+            marker=markers[marker], **({"hoverinfo": "skip"} if marker == "cross" else texts),
+        )
+        for marker, name, points in _gap_parts(study)
+    ]  # fmt: skip
+    return figure(
+        [joints, *traces], "relative compute u, search split", "relative score q, search split"
+    )
 
 
-def hover(point: GapPoint) -> str:
-    """Both figures of a point, and its keep ratios before and after rounding."""
+def _hover(point: GapPoint) -> str:
+    """Score and compute of a point, and its keep ratios, before and after rounding."""
     lines = [
-        f"relaxed: score {words.number(point.soft.score)}, compute "
-        f"{words.number(point.soft.compute)}",
-        f"pruned: score {words.number(point.hard.score)}, compute "
-        f"{words.number(point.hard.compute)}",
-        f"keep {html.escape(words.schedule(point.relaxed_keep))}",
-        f"rounded {html.escape(words.schedule(point.keep))}",
+        f"relaxed: score {display.number(point.soft.score)}, compute "
+        f"{display.number(point.soft.compute)}",
+        f"pruned: score {display.number(point.hard.score)}, compute "
+        f"{display.number(point.hard.compute)}",
+        f"keep {escaped(display.schedule(point.relaxed_keep))}",
+        f"rounded {escaped(display.schedule(point.keep))}",
     ]
     return "<br>".join(lines)
 
 
-def loss_plot(study: GradientStudy) -> Spec:
-    """Mean divergence from dense over the run."""
-    trace = _line("KL to dense", study.rounds, [r.divergence for r in study.rounds], 0)
-    return _over_cost([trace], "KL to dense, nats")
+def gap_figure(gradients: Gradients) -> Figure:
+    """One panel per study, at most `MAX_PANELS`."""
+    studies = [study for study in gradients.studies if study.points][:MAX_PANELS]
+    columns = min(PANEL_COLUMNS, len(studies))
+    rows = math.ceil(len(studies) / columns)
+    drawing = new_figure((PANEL_INCHES[0] * columns, PANEL_INCHES[1] * rows))
+    panels = drawing.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
+    colour = look(0).colour
+    markers = {
+        "open": {
+            "marker": "o", "markerfacecolor": "white", "markeredgecolor": colour, "zorder": 2,
+        },
+        "filled": {"marker": "o", "color": colour, "markeredgecolor": "white", "zorder": 3},
+        "cross": {"marker": "x", "color": "#444444", "markersize": 5, "zorder": 2},
+    }  # fmt: skip
+    for panel, study in zip(panels, studies, strict=False):
+        for point in study.points:
+            panel.plot(
+                [point.soft.compute, point.hard.compute], [point.soft.score, point.hard.score],
+                color="#999999", linewidth=0.9, zorder=1,
+            )  # fmt: skip
+        for marker, name, points in _gap_parts(study):
+            style = {"linestyle": "none", "label": name} | markers[marker]
+            panel.plot([p.compute for p in points], [p.score for p in points], **style)
+        title = f"{display.plain(study.label, 40)}, seed {study.seed}"
+        panel.set_title(safe(title), fontsize="medium")
+        panel.set_xlabel("relative compute u")
+        panel.set_ylabel("relative score q")
+        dress(panel)
+    for panel in panels[len(studies) :]:
+        panel.set_axis_off()
+    drawing.legend(
+        *panels[0].get_legend_handles_labels(), loc="outside lower center",
+        ncols=3 if columns > 1 else 2, frameon=False,
+    )  # fmt: skip
+    return drawing
 
 
-def per_budget(
+def write_gap_png(gradients: Gradients, file: Path) -> None:
+    """Write `gap_figure` as a PNG; raises `BrokenFileError` where that fails."""
+    save_figure(gap_figure(gradients), file)
+
+
+# --- curves over search cost
+
+
+def _per_budget(
     study: GradientStudy, values: Callable[[RoundRow], Sequence[float]], title: str
 ) -> Spec:
     """One line per drawn budget, or a single one where there is one value for all."""
     places = drawn_budgets(len(values(study.rounds[0])))
-    one = len(places) == 1
-    names = ["all budgets" if one else f"budget {study.budgets[p]:.2f}" for p in places]
+    single = len(places) == 1
+    names = ["all budgets" if single else f"budget {study.budgets[p]:.2f}" for p in places]
     traces = [
-        _line(name, study.rounds, [values(r)[place] for r in study.rounds], number)
+        _line(name, study.rounds, [values(row)[place] for row in study.rounds], number)
         for number, (name, place) in enumerate(zip(names, places, strict=True))
     ]
     return _over_cost(traces, title)
@@ -127,27 +182,19 @@ def per_budget(
 
 def drawn_budgets(count: int) -> list[int]:
     """Places of the budgets that get a line: at most so many, evenly spaced, with both ends."""
-    drawn = min(count, MOST_LINES)
+    drawn = min(count, MAX_LINES)
     return [round(i * (count - 1) / max(drawn - 1, 1)) for i in range(drawn)]
 
 
 def _line(name: str, rounds: Sequence[RoundRow], values: Sequence[float], number: int) -> Spec:
     style = look(number)
-    return {
-        "type": "scatter", "mode": "lines+markers", "name": name,
-        "x": [r.spent for r in rounds], "y": list(values),
-        "line": {"width": 1.6, "color": style.colour},
-        "marker": {"symbol": style.symbol, "size": 6, "maxdisplayed": 10},
-    }  # fmt: skip
+    return scatter(
+        name, "lines+markers", [row.spent for row in rounds], list(values),
+        line={"width": 1.6, "color": style.colour},
+        marker={"symbol": style.symbol, "size": 6, "maxdisplayed": 10},
+    )  # fmt: skip
 
 
 def _over_cost(traces: list[Spec], title: str) -> Spec:
-    return {
-        "data": traces,
-        "layout": {
-            "xaxis": {"title": {"text": COST}, "rangemode": "tozero"},
-            "yaxis": {"title": {"text": title}},
-            "hovermode": "closest",
-            "height": 320,
-        },
-    }
+    cost = "search cost (dense-pass equivalents)"
+    return figure(traces, cost, title, x_axis={"rangemode": "tozero"}, height=320)

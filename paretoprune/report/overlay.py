@@ -8,7 +8,8 @@ pattern: with any kind of colour vision, and in grey.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,17 @@ GONE_SHARE, MERGED_SHARE, UNSEEN_SHARE = 0.18, 0.35, 0.15
 """How much of the picture is left in dropped tokens, merged ones, and where no token stands."""
 SIDE = 320
 """Pixels of the longer side at least; small pictures are enlarged by a whole number."""
-MOST_PIXELS = 20_000_000
+MAX_PIXELS = 20_000_000
+
+
+@contextmanager
+def stored_picture(content: bytes) -> Iterator[Image.Image]:
+    """Open a picture of a record; raises `BrokenFileError` if it cannot be read."""
+    try:
+        with Image.open(io.BytesIO(content), formats=["PNG", "JPEG"]) as picture:
+            yield picture
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise BrokenFileError(f"a picture of the record cannot be read: {error}") from error
 
 
 def picture_of(example: Example, view: int) -> Pixels:
@@ -37,36 +48,32 @@ def picture_of(example: Example, view: int) -> Pixels:
 
     Raises `BrokenFileError` for a record whose picture cannot be read.
     """
-    content = example.pictures[example.views[view].picture]
-    try:
-        with Image.open(io.BytesIO(content), formats=["PNG", "JPEG"]) as found:
-            if found.width * found.height > MOST_PIXELS:
-                raise BrokenFileError(
-                    f"a picture of {found.width} x {found.height} pixels is too large to draw"
-                )
-            pixels = np.asarray(found.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise BrokenFileError(f"a picture of the record cannot be read: {error}") from error
+    with stored_picture(example.pictures[example.views[view].picture]) as picture:
+        if picture.width * picture.height > MAX_PIXELS:
+            raise BrokenFileError(
+                f"a picture of {picture.width} x {picture.height} pixels is too large to draw"
+            )
+        pixels = np.asarray(picture.convert("RGB"))
     times = max(1, -(-SIDE // max(pixels.shape[:2])))
     return pixels.repeat(times, 0).repeat(times, 1)
 
 
 def token_map(example: Example, view: int, size: tuple[int, int]) -> NDArray[np.int64]:
-    """Which token stands at each pixel of a picture of `size`: int64 [height, width], -1: none."""
-    found = np.full(size, -1)
+    """The token at each pixel of a picture of `size`: int64 [height, width], -1: none."""
+    token_at = np.full(size, -1)
     scale = np.array([*size, *size])
     for token in example.of_view(view):
         top, left, bottom, right = (example.places[token] * scale).round().astype(int)
-        found[top:bottom, left:right] = token
-    return found
+        token_at[top:bottom, left:right] = token
+    return token_at
 
 
 def line_ends(example: Example, view: int) -> NDArray[np.int64]:
     """Tokens of a view that end a line of tiles, int64 [n]."""
     tokens = example.of_view(view)
     boxes = example.places[tokens]
-    found: NDArray[np.int64] = tokens[(boxes[:, 1] == 1.0) & (boxes[:, 2] > boxes[:, 0])]
-    return found
+    ends: NDArray[np.int64] = tokens[(boxes[:, 1] == 1.0) & (boxes[:, 2] > boxes[:, 0])]
+    return ends
 
 
 def overlay(example: Example, view: int, states: NDArray[np.int8]) -> Pixels:
@@ -88,7 +95,7 @@ def overlay(example: Example, view: int, states: NDArray[np.int8]) -> Pixels:
 
 
 def _around_kept(state: NDArray[np.int8]) -> NDArray[np.bool_]:
-    """Pixels [height, width] of tokens that are not kept, beside one that is."""
+    """Pixels [height, width] of tokens that are not kept, next to one that is."""
     width = max(1, max(state.shape) // 200)
     kept = np.pad(state == State.KEPT, width)
     near = np.zeros(state.shape, dtype=bool)

@@ -66,13 +66,13 @@
   }
 
   // arrow keys walk from point to point: left and right in a line, up and down between lines
-  const spoken = new DOMParser();
+  const parser = new DOMParser();
   function withKeys(id) {
     const plot = document.getElementById(id);
-    const told = document.createElement("p");
-    told.className = "unseen-text";
-    told.setAttribute("aria-live", "polite");
-    plot.after(told);
+    const spokenText = document.createElement("p");
+    spokenText.className = "unseen-text";
+    spokenText.setAttribute("aria-live", "polite");
+    plot.after(spokenText);
     plot.tabIndex = 0;
     plot.setAttribute("role", "application");
     plot.setAttribute("aria-roledescription", "plot, read with the arrow keys");
@@ -92,7 +92,7 @@
     plot.addEventListener("keydown", (event) => {
       if (event.key === "Escape") {
         Plotly.Fx.unhover(plot);
-        told.textContent = "";
+        spokenText.textContent = "";
         return;
       }
       const step = steps[event.key];
@@ -102,7 +102,7 @@
       place = Math.min(Math.max(place + step[1], 0), lines[line].length - 1);
       const { at, text } = lines[line][place];
       Plotly.Fx.hover(plot, [at]);
-      told.textContent = spoken.parseFromString(text.replaceAll("<br>", "; "), "text/html").body.textContent;
+      spokenText.textContent = parser.parseFromString(text.replaceAll("<br>", "; "), "text/html").body.textContent;
     });
     plot.addEventListener("blur", () => Plotly.Fx.unhover(plot));
   }
@@ -119,8 +119,8 @@
         frame.hidden = layer < Number(frame.dataset.first) || layer > Number(frame.dataset.last);
       }
       output.textContent = input.value;
-      const told = frames.filter((frame) => !frame.hidden).map((frame) => frame.innerText.trim());
-      input.setAttribute("aria-valuetext", `layer ${layer}. ${told.join("; ")} visual tokens kept`);
+      const captions = frames.filter((frame) => !frame.hidden).map((frame) => frame.innerText.trim());
+      input.setAttribute("aria-valuetext", `layer ${layer}. ${captions.join("; ")} visual tokens kept`);
     };
     example.classList.add("slides");
     slider.hidden = false;

@@ -1,6 +1,6 @@
 """Colours and markers of strategies, the same in every figure and table of a report.
 
-The colours are those of Okabe and Ito (2008), told apart with any kind of colour vision, without
+The colours are those of Okabe and Ito (2008), distinct with any kind of colour vision, without
 the yellow that vanishes on white and with a grey for the black that vanishes on dark pages. Colours
 and markers have different periods, so 56 strategies look different; print in grey works by marker.
 """

@@ -1,69 +1,84 @@
-"""Prints a picked configuration, and which knobs moved the objectives."""
+"""A picked configuration on the terminal, and which knobs move the objectives in every medium."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from paretoprune.comparison.results import Summary
+from paretoprune.comparison.results import Sensitivity, Summary
 from paretoprune.comparison.selection import Pick
-from paretoprune.report import words
-from paretoprune.report.console import show
-from paretoprune.report.sensitivity import MEANING, rows
+from paretoprune.report import display, glossary
+from paretoprune.report.table import Column, Table, show
+
+IMPORTANCE = (
+    "Importance: loss of explained variance (R²) when the knob's values are shuffled, ± standard "
+    "error over five folds; around 0, the knob does not matter where it was searched."
+)
+WEAK = 0.2
+"""Below this R², the fit says too little for its importances to be read."""
 
 
 def print_pick(console: Console, summary: Summary, chosen: Pick, file: Path) -> None:
-    """Print the pick with its figures on both splits, and where it was written."""
+    """Print the pick with its objectives on both splits, and where it was written."""
     point = chosen.point
-    noun = "configuration" if chosen.of == 1 else "configurations"
-    told = f"Picked {words.plain(chosen.rule, 200)}, of {chosen.of} {noun}."
-    show(console, Text(told, style="bold"))
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("objective")
-    table.add_column("search", justify="right")
-    table.add_column("held-out", justify="right")
-    for objective in summary.objectives:
-        table.add_row(
-            *map(
-                Text,
-                (
-                    words.objective_title(objective),
-                    words.figure_error(point.search, point.search_error, objective.name),
-                    words.figure_error(point.heldout or {}, point.heldout_error, objective.name),
-                ),
-            )
-        )
-    show(console, table)
+    names = [objective.name for objective in summary.objectives]
+    search = [display.with_error(point.search, point.search_error, name) for name in names]
+    heldout = [display.with_error(point.heldout or {}, point.heldout_error, n) for n in names]
+    objectives = Table(
+        "Objectives",
+        [
+            Column("objective", [glossary.objective_title(o) for o in summary.objectives], "text"),
+            Column("search", search),
+            Column("held-out", heldout),
+        ],
+    )
+    count = display.counted(chosen.of, "configuration")
+    title = f"Picked {display.plain(chosen.rule, 200)}, of {count}."
+    show(console, Text(title, style="bold"), objectives.rich(titled=False))
     if point.pruner is not None:
-        show(console, Text(f"pruner {words.operator(point)}"))
+        show(console, f"pruner {display.operator(point)}")
     what = "keep, % per layer:" if point.keep is not None else "knobs:"
-    show(console, Text(f"{what} {words.configuration(point)}"))
-    if words.standing_apart(point):
-        show(console, Text("Not separated from a cheaper configuration by sampling error."))
-    found = f"found by {words.plain(point.label, 60)}, seed {point.seed}"
-    show(console, Text(f"{found}; written to {words.plain(file, 400)}"))
+    show(console, f"{what} {display.configuration(point)}")
+    if display.level_mark(point):
+        show(console, "Not significantly better than a cheaper configuration.")
+    source = f"found by {display.plain(point.label, 60)}, seed {point.seed}"
+    show(console, f"{source}; written to {display.plain(file, 400)}")
 
 
 def print_sensitivity(console: Console, summary: Summary) -> None:
     """Print which knobs move which objective in the space with the most evaluations."""
-    if not summary.sensitivity:
+    spaces = sensitivity_by_space(summary)
+    if not spaces:
         return
-    most = max(summary.sensitivity, key=lambda one: one.evaluations)
-    found = [one for one in summary.sensitivity if one.space == most.space]
-    title = f"Which knobs matter: space {words.plain(most.space, 40)}, {most.evaluations} points"
-    table = Table(
-        title=Text(title), title_justify="left", title_style="bold",
-        caption=Text(MEANING), caption_justify="left", caption_style="dim",
-        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0),
-    )  # fmt: skip
-    table.add_column("objective")
-    table.add_column("knob", overflow="fold")
-    table.add_column("importance", justify="right")
-    for row in rows(found):
-        table.add_row(*map(Text, row))
+    space, most = max(spaces.items(), key=lambda item: item[1][0].evaluations)
+    title = f"Which knobs matter: space {display.plain(space, 40)}, {most[0].evaluations} points"
     console.print()
-    show(console, table)
+    show(console, sensitivity_table(most, title).rich())
+
+
+def sensitivity_by_space(summary: Summary) -> dict[str, list[Sensitivity]]:
+    """The objectives of each space that has enough evaluations."""
+    spaces: dict[str, list[Sensitivity]] = {}
+    for entry in summary.sensitivity:
+        spaces.setdefault(entry.space, []).append(entry)
+    return spaces
+
+
+def sensitivity_table(entries: Sequence[Sensitivity], title: str) -> Table:
+    """A line per objective and knob, the most important knob first."""
+    objectives, knobs, importances = [], [], []
+    for entry in entries:
+        weak = " (weak fit)" if entry.explained < WEAK else ""
+        objective = f"{display.plain(entry.objective, 40)}, R² {entry.explained:.2f}{weak}"
+        for place, knob in enumerate(sorted(entry.knobs, key=lambda k: -k.mean)):
+            objectives.append(objective if not place else "")
+            knobs.append(display.plain(knob.knob, 40))
+            importances.append(f"{display.number(knob.mean)} ±{display.number(knob.error)}")
+    columns = [
+        Column("objective", objectives, "text"), Column("knob", knobs, "text"),
+        Column("importance", importances),
+    ]  # fmt: skip
+    return Table(title, columns, IMPORTANCE)

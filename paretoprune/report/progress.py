@@ -20,8 +20,8 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
-from paretoprune.report import words
-from paretoprune.report.console import show
+from paretoprune.report import display, glossary
+from paretoprune.report.table import show
 
 if TYPE_CHECKING:
     from paretoprune.comparison.compare import Progress as Report
@@ -30,14 +30,14 @@ SPEED_SECONDS = 3600.0
 """Time over which a phase's speed is taken: a study's asks differ by more than a second."""
 ELAPSED_WIDTH = 60
 """Columns that the time elapsed needs; the time left is always there."""
-HELDOUT, PRESETS = "held-out evaluation", "published presets"
+HELDOUT = "held-out evaluation"
 
 
 class SearchProgress:
     """The `observe` callback of `compare.compare`, used as a context manager.
 
-    On a terminal: a bar over all studies, one over the current study's budget, and what it has
-    found; the bars vanish at the end. Everywhere: one line per study when it is over.
+    On a terminal: a bar over all studies, one over the current study's budget, and its state; the
+    bars vanish at the end. Everywhere: one line per study when it is over.
     """
 
     def __init__(self, console: Console) -> None:
@@ -90,7 +90,7 @@ class SearchProgress:
     def _begin(self, report: Report) -> None:
         """Show the bar, or print the line, of a phase after the search."""
         self._phase = report.phase
-        name = PRESETS if report.phase == "presets" else HELDOUT
+        name = glossary.PRESETS if report.phase == "presets" else HELDOUT
         self._bars.update(self._studies, visible=False)
         self._bars.reset(self._study, description=name, total=report.total)
         if self._live is None:
@@ -101,14 +101,11 @@ class SearchProgress:
         last, self._last = self._last, None
         if last is None:
             return
-        of = len(str(last.total))
+        digits = len(str(last.total))
         show(
             self.console,
-            Text(
-                f"[{last.done + 1:{of}}/{last.total}] {words.plain(last.label, 60)} seed "
-                f"{last.seed}: hypervolume {words.number(last.hypervolume)}, {last.evaluations} "
-                f"evaluations, cost {words.amount(last.spent)}"
-            ),
+            f"[{last.done + 1:{digits}}/{last.total}] {_state(last)}, cost "
+            f"{display.amount(last.spent)}",
         )
 
     def _show(self, report: Report) -> None:
@@ -116,20 +113,24 @@ class SearchProgress:
             share = min(1.0, report.spent / report.budget) if report.budget > 0 else 0.0
             self._bars.update(self._studies, total=report.total, completed=report.done + share)
             self._bars.update(self._study, total=report.budget, completed=report.spent)
-            self._status.plain = (
-                f"{words.plain(report.label, 60)} seed {report.seed}: hypervolume "
-                f"{words.number(report.hypervolume)}, {report.evaluations} evaluations"
-            )
+            self._status.plain = _state(report)
         else:
             self._bars.update(self._study, total=report.total, completed=report.done)
-            what = "configurations on held-out data"
-            what = "published presets" if report.phase == "presets" else what
-            self._status.plain = f"judging {report.total} {what}"
+            held_out = "configurations on held-out data"
+            what = glossary.PRESETS if report.phase == "presets" else held_out
+            self._status.plain = f"evaluating {report.total} {what}"
+
+
+def _state(report: Report) -> str:
+    return (
+        f"{display.plain(report.label, 60)} seed {report.seed}: hypervolume "
+        f"{display.number(report.hypervolume)}, {report.evaluations} evaluations"
+    )
 
 
 @contextmanager
 def phase(console: Console, name: str) -> Iterator[Callable[[int, int], None]]:
-    """One phase of a command: yields a callback that is told done and total.
+    """One phase of a command: yields a callback that takes done and total.
 
     On a terminal: a bar with the time left, which vanishes at the end. Elsewhere: one line.
     """
@@ -164,4 +165,4 @@ def _is_live(console: Console) -> bool:
 
 
 def _announce(console: Console, text: str) -> None:
-    show(console, Text(f"{text} ..."))
+    show(console, f"{text} ...")

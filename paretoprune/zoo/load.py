@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,6 @@ from paretoprune.adapters.base import Adapter
 from paretoprune.adapters.device import find_device
 from paretoprune.adapters.kinds import refuse_model
 from paretoprune.adapters.verify import require, try_decoder
-from paretoprune.core.quiet import without_loading_bar
 from paretoprune.errors import (
     BrokenFileError,
     InvalidValueError,
@@ -46,6 +48,34 @@ LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "depth")
 MOST_LAYERS = 1000
 GENERIC = "generic"
 """The registered adapter for families without one of their own."""
+
+
+LOADING = threading.Lock()
+"""Held while a bar is held back: transformers has one hook for the whole process."""
+
+
+@contextmanager
+def without_loading_bar() -> Iterator[None]:
+    """Show no bar of transformers ("Loading weights") for what this thread loads in this block.
+
+    Other threads keep theirs, a hook that the user has set goes on, and downloads show theirs.
+    """
+    from transformers.utils import logging as library
+
+    mine = threading.get_ident()
+    before: Callable[..., Any] | None = None
+
+    def hook(factory: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if threading.get_ident() == mine:
+            return library.EmptyTqdm(*args, **kwargs)
+        return factory(*args, **kwargs) if before is None else before(factory, args, kwargs)
+
+    with LOADING:
+        before = library.set_tqdm_hook(hook)
+        try:
+            yield
+        finally:
+            library.set_tqdm_hook(before)
 
 
 def load_adapter(

@@ -17,14 +17,14 @@ from paretoprune.comparison.reference import reference_front
 from paretoprune.comparison.results import ReferenceFront
 from paretoprune.compression.load import load_problem
 from paretoprune.errors import BrokenFileError
-from paretoprune.report.gap_figure import gap_figure
-from paretoprune.report.gap_table import gap_columns, gap_sentence, print_gap
 from paretoprune.report.gradient_plots import (
-    MOST_LINES,
+    MAX_LINES,
     drawn_budgets,
+    gap_figure,
     gradient_plots,
     shown_studies,
 )
+from paretoprune.report.gradients import gap_sentence, gap_table, print_gap
 from paretoprune.report.html import render_html
 from paretoprune.schedules.kernels.base import on_lattice
 from paretoprune.testing.relaxations import ToyPruning
@@ -155,7 +155,8 @@ def test_table_sentence_and_page_say_the_same(toy):
     _, compared, found = toy
     gridded = against(found, grid([[0.5, 0.5]]))
     study = measured(gridded)
-    columns = gap_columns(study, gridded=True)
+    table = gap_table(study, gridded=True)
+    columns = {column.heading: column.cells for column in reversed(table.columns)}
     assert len(columns["to grid"]) == len(study.points)
     assert columns["hard"] == [f"{p.hard.score:.3f}" for p in sorted(
         study.points, key=lambda p: p.hard.compute)]  # fmt: skip
@@ -176,8 +177,8 @@ def test_no_cell_is_cut_at_eighty_columns(toy):
     told = console.file.getvalue()
     assert "…" not in told
     (study,) = [study for study in gridded.studies if study.points]
-    for column in gap_columns(study, gridded=True).values():
-        assert all(cell in told for cell in column)
+    for column in gap_table(study, gridded=True).columns:
+        assert all(cell in told for cell in column.cells)
 
 
 def test_warnings_reach_the_page_escaped(toy):
@@ -295,9 +296,9 @@ def test_the_reference_of_a_comparison_is_used(toy):
     assert all(p.grid.distance < 0.1 for s in found.studies for p in s.points)
 
 
-@pytest.mark.parametrize("count", [1, 2, MOST_LINES, 16, 33])
+@pytest.mark.parametrize("count", [1, 2, MAX_LINES, 16, 33])
 def test_lines_of_many_budgets_are_thinned_evenly_with_both_ends(count):
     drawn = drawn_budgets(count)
-    assert len(drawn) == len(set(drawn)) == min(count, MOST_LINES)
+    assert len(drawn) == len(set(drawn)) == min(count, MAX_LINES)
     assert (drawn[0], drawn[-1]) == (0, count - 1)
     assert len(drawn) < 3 or np.ptp(np.diff(drawn)) <= 1

@@ -13,8 +13,8 @@ from paretoprune.comparison.results import read_summary, write_results
 from paretoprune.comparison.selection import Bound, pick, write_pick
 from paretoprune.errors import BrokenFileError, InvalidValueError, UnknownNameError
 from paretoprune.frontier import knee, nondominated
-from paretoprune.report.card import card_markdown
-from paretoprune.report.sensitivity import sensitivity_section
+from paretoprune.report.html import render_html
+from paretoprune.report.schedule import card_markdown
 from paretoprune.schedules.files import ScheduleFile
 
 
@@ -194,12 +194,12 @@ def test_few_evaluations_have_no_sensitivity():
 
 
 def test_the_report_names_knobs_and_escapes_them(summary):
-    page = sensitivity_section(summary)
+    page = render_html(summary)
     assert "Which knobs matter" in page
     assert "idle" in page
     evil = summary.sensitivity[0].model_copy(update={"space": "<script>"})
-    page = sensitivity_section(summary.model_copy(update={"sensitivity": [evil]}))
-    assert "<script>" not in page
+    page = render_html(summary.model_copy(update={"sensitivity": [evil]}))
+    assert "Space &lt;script&gt;" in page and "Space <script>" not in page
 
 
 def test_sensitivity_survives_the_file(summary, tmp_path):

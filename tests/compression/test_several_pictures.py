@@ -26,7 +26,7 @@ from paretoprune.pruning.decoder import run_population
 from paretoprune.pruning.operators import make_pruner
 from paretoprune.pruning.policies.files import read_policy, write_policy
 from paretoprune.pruning.policies.static import Static
-from paretoprune.report.card import card_markdown
+from paretoprune.report.schedule import card_markdown
 from paretoprune.schedules import KeepSchedule, ScheduleFile, read_schedule, write_schedule
 
 LAYERS = 8

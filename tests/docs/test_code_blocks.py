@@ -90,6 +90,8 @@ def test_blocks_say_what_they_are(page: Path) -> None:
         assert block.language in LANGUAGES, f"{where}: language {block.language!r}"
         assert block.comment("not run") != "", f"{where}: say why it is not run"
         commands = [line for line in block.lines if line.startswith("$ ")]
+        if block.language == "python" and not block.skipped:
+            assert block.title.endswith(".py"), f'{where}: python code without title="NAME.py"'
         if block.language == "console":
             assert commands, f"{where}: a console block without a command"
             runnable = all(c.startswith("$ paretoprune ") for c in commands)
@@ -176,20 +178,27 @@ def test_the_table_of_joint_searches_is_of_its_figures() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["write-a-strategy", "write-a-pruner"])
-def test_the_how_to_passes_its_contract_suite(page: str, tmp_path: Path) -> None:
-    """The page's python blocks up to the suite are a test file that passes."""
-    text = (DOCS / "tutorials" / f"{page}.md").read_text(encoding="utf-8")
-    code = [b.code for b in outputs.blocks(text) if b.language == "python" and not b.skipped]
-    last = max(i for i, block in enumerate(code) if "Contract)" in block)
-    file = tmp_path / "test_mine.py"
-    file.write_text("\n".join(code[: last + 1]), encoding="utf-8")
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file)],
-        capture_output=True, text=True, check=False, cwd=tmp_path,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert " passed" in run.stdout
+@pytest.mark.parametrize(
+    "page", [p for p in RUNNABLE if outputs.files(p.read_text("utf-8"))], ids=_name
+)
+def test_each_file_of_a_page_runs_by_itself(page: Path) -> None:
+    """Saved as the page says, in its order, each in a process of its own; tests under pytest."""
+    text = page.read_text(encoding="utf-8")
+    files, found = outputs.files(text), outputs.blocks(text)
+    for name, content in files.items():
+        Path(name).write_text(content, encoding="utf-8")
+    last = {block.title: number for number, block in enumerate(found)}
+    for number, block in enumerate(found):
+        if block.skipped:
+            continue
+        if block.language == "console":
+            outputs.run_console(block)
+        elif block.language == "python" and last[block.title] == number:
+            words = ["-m", "pytest", "-q"] if block.title.startswith("test_") else []
+            run = subprocess.run(
+                [sys.executable, *words, block.title], capture_output=True, text=True, check=False
+            )
+            assert run.returncode == 0, f"{block.title}\n{run.stdout}{run.stderr}"
 
 
 TINY = ["--search-size", "16", "--heldout-size", "16", "--budget", "3", "--seeds", "1"]

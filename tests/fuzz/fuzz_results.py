@@ -48,7 +48,7 @@ def _run(name: str, content: bytes) -> None:
     from paretoprune.compression.kept import read_examples
     from paretoprune.errors import ParetopruneError
     from paretoprune.report import write_report
-    from paretoprune.report.markdown import ranking_markdown
+    from paretoprune.report.ranking import ranking_markdown
     from paretoprune.report.terminal import print_summary
 
     with a_folder() as folder:

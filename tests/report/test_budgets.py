@@ -3,7 +3,7 @@
 import pytest
 
 from paretoprune.comparison.results import FrontPoint
-from paretoprune.report.budgets import budget_sentences, budgets_section, kept_budgets
+from paretoprune.report.budgets import budget_sentences, kept_budgets
 from paretoprune.report.html import render_html
 
 METRICS = {
@@ -49,7 +49,7 @@ def test_only_what_is_clearly_too_dear_is_called_so(summary):
 
 def test_each_strategy_is_told_of_by_itself_and_schedules_never(summary):
     assert budget_sentences(summary) == []
-    assert budgets_section(summary) == ""
+    assert kept_budgets(summary.front) == []
     nameless = policy(0.3, 0.3, label="autoprune")
     del nameless.metrics["budget"]
     front = [policy(0.3, 0.3), policy(0.3, 0.5, label="vispco"), nameless]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from paretoprune.report import shapes
+from paretoprune.report import series
 from paretoprune.report.figures import front_figure, write_front_png
 from paretoprune.report.palette import COLOURS, look, looks
 
@@ -50,19 +50,19 @@ def test_names_are_no_formulas(summary, tmp_path):
 
 
 def test_a_maximised_objective_is_on_the_y_axis(summary):
-    axes = shapes.axes(summary)
+    axes = series.axes(summary)
     assert (axes.x.name, axes.y.name) == ("compute", "score")
     flipped = summary.model_copy(update={"objectives": summary.objectives[::-1]})
-    assert shapes.axes(flipped) == axes
+    assert series.axes(flipped) == axes
     alone = summary.model_copy(update={"objectives": summary.objectives[:1]})
-    assert shapes.axes(alone) is None
+    assert series.axes(alone) is None
     front_figure(alone).canvas.draw()
 
 
 def test_points_are_joined_in_the_order_of_the_search_split(summary):
-    axes = shapes.axes(summary)
+    axes = series.axes(summary)
     points = [p for p in summary.front if p.label == "random" and p.seed == 0]
-    drawn = shapes.drawn(points[::-1], axes)
+    drawn = series.drawn(points[::-1], axes)
     assert [p.search["compute"] for p, _, _ in drawn] == sorted(p.search["compute"] for p in points)
     assert [y for _, _, y in drawn] == [p.heldout["score"] for p, _, _ in drawn]
 
@@ -72,19 +72,19 @@ def test_the_best_seed_is_chosen_on_the_search_split(summary):
         s.model_copy(update={"heldout_area": 1.0 - s.seed, "hypervolume": 0.1 + s.seed})
         for s in summary.studies
     ]
-    assert shapes.best_seed(summary.model_copy(update={"studies": rows}), "random") == 1
+    assert series.best_seed(summary.model_copy(update={"studies": rows}), "random") == 1
 
 
 def test_the_anytime_band_starts_where_all_seeds_have_a_point(summary):
     first, second = (s for s in summary.studies if s.label == "random")
     first = first.model_copy(update={"curve": [(1.0, 0.1), (3.0, 0.3)]})
     second = second.model_copy(update={"curve": [(2.0, 0.2), (4.0, 0.6)]})
-    band = shapes.anytime([first, second])
+    band = series.anytime([first, second])
     assert band.cost == [2.0, 3.0, 4.0]
     np.testing.assert_allclose(band.low, [0.1, 0.2, 0.3])
     np.testing.assert_allclose(band.high, [0.2, 0.3, 0.6])
     np.testing.assert_allclose(band.median, [0.15, 0.25, 0.45])
-    assert shapes.anytime([]).cost == []
+    assert series.anytime([]).cost == []
 
 
 def test_looks_do_not_depend_on_the_ranking(summary):

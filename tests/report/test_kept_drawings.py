@@ -27,11 +27,12 @@ from paretoprune.report.kept_figure import (
     kept_figure,
     layers_to_draw,
     parse_layers,
+    print_kept,
     write_kept_figure,
 )
-from paretoprune.report.kept_html import MOST_CHARACTERS, kept_section
-from paretoprune.report.kept_table import print_kept
+from paretoprune.report.kept_section import MAX_CHARACTERS, kept_section
 from paretoprune.report.overlay import overlay, panel, picture_of, token_map
+from paretoprune.report.page import render
 
 SIDE = 96
 CELLS = 4
@@ -259,8 +260,12 @@ def examples_of(*each):
     return Examples(label="tpe", seed=0, examples=list(each))
 
 
+def section_of(examples):
+    return render("section.html", section=kept_section(examples))
+
+
 def test_the_section_shows_every_layer_and_has_a_slider():
-    tags = Tags(kept_section(examples_of(made(merged=[(9, 0)]), made())))
+    tags = Tags(section_of(examples_of(made(merged=[(9, 0)]), made())))
     sliders = tags.named("input")
     assert [s["max"] for s in sliders] == ["7", "7"]
     assert [s["value"] for s in sliders] == ["2", "2"]  # the first loss
@@ -292,7 +297,7 @@ def painted(path, high=SIDE, wide=SIDE):
 
 def test_the_shapes_cover_what_is_not_kept():
     example = made(merged=[(9, 0), (10, 0)])
-    tags = Tags(kept_section(examples_of(example)))
+    tags = Tags(section_of(examples_of(example)))
     paths = tags.named("path")
     gone = next(p["d"] for p in paths if p["class"] == "gone")
     merged = next(p["d"] for p in paths if p["class"] == "merged")
@@ -305,7 +310,7 @@ def test_the_shapes_cover_what_is_not_kept():
 
 
 def test_references_stay_within_the_page():
-    tags = Tags(kept_section(examples_of(made(), made())))
+    tags = Tags(section_of(examples_of(made(), made())))
     ids = [attrs["id"] for _, attrs in tags.found if "id" in attrs]
     assert len(ids) == len(set(ids))
     for use in tags.named("use"):
@@ -338,9 +343,9 @@ def test_a_report_with_examples_runs_the_page_s_own_scripts_only(summary, empty)
 def test_the_section_stays_small():
     picture = file_of(np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8))
     large = made(pictures=[picture])
-    assert 2 * len(picture) < MOST_CHARACTERS < 6 * len(picture)
-    section = kept_section(examples_of(*[large] * 6))
-    assert len(section) < MOST_CHARACTERS + 5000
+    assert 2 * len(picture) < MAX_CHARACTERS < 6 * len(picture)
+    section = section_of(examples_of(*[large] * 6))
+    assert len(section) < MAX_CHARACTERS + 5000
     assert 2 <= len(Tags(section).named("article")) < 6
     assert "more would make this page too large" in section
     # a dear one: many tokens that change in every layer
@@ -351,7 +356,7 @@ def test_the_section_stays_small():
     steps = [Step(layer=i, kept=k) for i, k in enumerate(kept)]
     one = Pruned(label="one", pruner="p", keep=[1.0] * 32, steps=steps, answer="a")
     many = made(boxes=boxes, pruned=[one, one])
-    section = kept_section(examples_of(many, made()))
+    section = section_of(examples_of(many, made()))
     assert len(Tags(section).named("article")) == 2
     assert "outline" in section  # of the small one; the dear one goes without
 

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from paretoprune.cli import app
 from paretoprune.comparison.results import write_results
 from paretoprune.errors import InvalidValueError, UnknownNameError
-from paretoprune.report.paper import WIDTHS_INCHES, write_figures, write_rank_diagram
-from paretoprune.report.problems import rank_problems, sentence
+from paretoprune.report.figures import WIDTHS_INCHES, write_figures, write_rank_diagram
+from paretoprune.report.overview import rank_problems, ranks_sentence
 
 NAMES = ["front", "attainment", "anytime", "schedules"]
 
@@ -73,11 +73,11 @@ def test_ranks_over_folders_are_those_of_the_areas(summary):
     orders = [(a, b, c), (a, c, b), (b, a, c)]
     results = [(Path(f"p{i}"), reordered(summary, order)) for i, order in enumerate(orders)]
     found = rank_problems(results)
-    assert found.figure == "held-out front area"
+    assert found.criterion == "held-out front area"
     assert dict(zip(found.ranks.labels, found.ranks.ranks, strict=True)) == {
         a: (1, 1, 2), b: (2, 3, 1), c: (3, 2, 3)
     }  # fmt: skip
-    assert "not separated: " in sentence(found)
+    assert "not significantly different: " in ranks_sentence(found)
 
 
 def test_only_strategies_of_all_folders_are_ranked(summary, empty):

@@ -49,7 +49,7 @@ def printed(summary, folder, width=80):
 def test_the_terminal_says_what_is_dominated_and_by_how_much(beside, tmp_path):
     text = printed(beside, tmp_path)
     lines = {line.split()[0]: line for line in text.splitlines() if line[:1].isalpha()}
-    assert "dearer" in lines["fastv:k=2,r=0.5"]
+    assert "none" in lines["fastv:k=2,r=0.5"]
     assert "+0.10 [0.04, 0.16]" in lines["a:1"]
     assert "+0.07" in lines["a:1"]
     assert lines["a:1"].rstrip().endswith("yes")
@@ -63,17 +63,17 @@ def test_the_terminal_says_what_is_dominated_and_by_how_much(beside, tmp_path):
 
 
 def test_the_sentence_counts(beside):
-    assert presets.finding(beside) == (
+    assert presets.presets_finding(beside) == (
         "Of 3 published presets, the found front dominates 1 on the search split; held out, at no "
         "higher cost, it scores higher than 1, level with 1 and lower than 0; 1 is cheaper than "
         "all of it."
     )
     alone = [p.model_copy(update={"gain_low": None, "gain_high": None}) for p in beside.presets]
     one = beside.model_copy(update={"presets": alone[1:2]})
-    assert presets.finding(one) == (
+    assert presets.presets_finding(one) == (
         "Of 1 published preset, the found front dominates 1 on the search split."
     )
-    assert presets.finding(beside.model_copy(update={"presets": []})) == ""
+    assert presets.presets_finding(beside.model_copy(update={"presets": []})) == ""
 
 
 def test_the_page_has_a_table_and_crosses(beside, summary):

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from paretoprune.comparison.compare import Progress, compare
 from paretoprune.compression.analytic import ZDT1
-from paretoprune.report.terminal import SearchProgress, phase
+from paretoprune.report.progress import SearchProgress, phase
 
 
 def reports():
@@ -39,7 +39,7 @@ def test_a_terminal_has_bars_and_keeps_the_lines():
     assert "searching" in text
     assert "━" in text
     assert "[1/2] random seed 0" in text
-    assert "judging 9 configurations" in text
+    assert "evaluating 9 configurations" in text
 
 
 @pytest.mark.parametrize("width", [40, 80])

@@ -5,7 +5,7 @@ import pytest
 from paretoprune.comparison.results import read_summary, write_results
 from paretoprune.errors import BrokenFileError
 from paretoprune.report import write_report
-from paretoprune.report.markdown import ranking_markdown
+from paretoprune.report.ranking import ranking_markdown
 
 ALL = ["summary", "without_heldout", "hostile", "three_objectives", "empty"]
 

@@ -9,14 +9,11 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from paretoprune.report import words
-from paretoprune.report.terminal import (
-    front_table,
-    print_scored,
-    print_summary,
-    print_written,
-    ranking_table,
-)
+from paretoprune.report import display
+from paretoprune.report.front import front_table
+from paretoprune.report.ranking import finding, narrow_ranking_table
+from paretoprune.report.schedule import print_scored
+from paretoprune.report.terminal import print_summary, print_written
 from paretoprune.schedules import KeepSchedule
 
 NUMBER = re.compile(r"(?<![\w.])\d+\.\d+(?![\w.])")
@@ -39,11 +36,11 @@ def printed(summary, width, encoding="utf-8"):
 
 def cells(table):
     """Texts of a table by head."""
-    return {str(column.header): [text.plain for text in column.cells] for column in table.columns}
+    return {column.terminal_heading: list(column.cells) for column in table.columns}
 
 
 def test_the_ranking_shows_the_figures_of_the_summary(summary):
-    table = cells(ranking_table(summary, 200))
+    table = cells(narrow_ranking_table(summary, 200))
     rows = summary.standings
     assert table["#"] == ["1", "2", "3"]
     assert table["strategy"] == [row.label for row in rows]
@@ -54,7 +51,7 @@ def test_the_ranking_shows_the_figures_of_the_summary(summary):
         f"{row.heldout_area:.3f} [{row.area_low:.2f}, {row.area_high:.2f}]" for row in rows
     ]
     for head, name in (
-        ("front", "front_size"), ("evals", "evaluations"), ("cost", "cost"), ("run", "executed"),
+        ("front", "front_size"), ("evals", "evaluations"), ("cost", "cost"), ("comp", "executed"),
         ("sec", "seconds"),
     ):  # fmt: skip
         assert [float(text) for text in table[head]] == [getattr(row, name) for row in rows]
@@ -62,16 +59,16 @@ def test_the_ranking_shows_the_figures_of_the_summary(summary):
 
 
 def test_the_caption_explains_the_mark_and_the_seeds(summary):
-    caption = ranking_table(summary).caption.plain
-    assert "≈ not separated from the best" in caption
+    caption = narrow_ranking_table(summary, 80).caption
+    assert "≈ not significantly different from the best" in caption
     assert "Mean over 1 to 2 seeds" in caption
 
 
 def test_without_heldout_data_there_is_a_dash_and_no_verdict(without_heldout):
-    table = ranking_table(without_heldout, 200)
+    table = narrow_ranking_table(without_heldout, 200)
     assert cells(table)["held-out area"] == ["-"] * 3
     assert "" not in cells(table)
-    assert "ranked by hypervolume" in table.caption.plain
+    assert "ranked by hypervolume" in table.caption
 
 
 @pytest.mark.parametrize("width", [40, 80, 100, 132])
@@ -80,8 +77,8 @@ def test_without_heldout_data_there_is_a_dash_and_no_verdict(without_heldout):
 )
 def test_no_line_is_too_long_and_no_number_is_broken(name, width, request):
     made = request.getfixturevalue(name)
-    for table in (ranking_table(made, width), front_table(made, width=width)):
-        text = shown(table, width)
+    for table in (narrow_ranking_table(made, width), front_table(made, width=width)):
+        text = shown(table.rich(), width)
         assert all(cell_len(line) <= width for line in text.splitlines()), text
         assert "…" not in text
         for head, column in cells(table).items():
@@ -94,13 +91,13 @@ def test_no_line_is_too_long_and_no_number_is_broken(name, width, request):
 
 @pytest.mark.parametrize("width", [40, 80])
 def test_the_indispensable_columns_stay(summary, width):
-    heads = cells(ranking_table(summary, width))
+    heads = cells(narrow_ranking_table(summary, width))
     assert {"#", "strategy", "held-out area", ""} <= set(heads)
     assert width < 80 or {"HV", "IGD+", "front", "evals", "cost"} <= set(heads)
 
 
 def test_a_long_label_is_broken_behind_its_signs(summary):
-    labels = cells(ranking_table(summary, 40))["strategy"]
+    labels = cells(narrow_ranking_table(summary, 40))["strategy"]
     assert labels[1] == "grid:space=\nsingle-step"
 
 
@@ -121,20 +118,18 @@ def test_a_large_front_is_thinned_evenly(summary):
     assert len(compute) == 4
     assert compute[0] == f"{points[0].search['compute']:.3f}"
     assert compute[-1] == f"{points[-1].search['compute']:.3f}"
-    assert "4 of 11 points" in table.caption.plain
+    assert "4 of 11 points" in table.caption
 
 
 def test_the_finding_is_honest(summary, without_heldout, empty):
-    assert words.finding(summary) == (
-        "random has the highest held-out front area, 0.682 [0.66, 0.70]; not separated from "
-        "grid:space=single-step; separated from pymoo-nsga2."
+    assert finding(summary) == (
+        "random has the highest held-out front area, 0.682 [0.66, 0.70]; not significantly "
+        "different from grid:space=single-step; significantly different from pymoo-nsga2."
     )
-    assert "nothing says whether the difference is more than chance" in words.finding(
-        without_heldout
-    )
-    assert "nothing to rank" in words.finding(empty)
+    assert "nothing says whether the difference is more than chance" in finding(without_heldout)
+    assert "nothing to rank" in finding(empty)
     alone = summary.model_copy(update={"standings": summary.standings[:1]})
-    assert "nothing is compared with it" in words.finding(alone)
+    assert "nothing is compared with it" in finding(alone)
 
 
 def test_a_cost_that_nothing_lowers_is_named(summary):
@@ -142,13 +137,13 @@ def test_a_cost_that_nothing_lowers_is_named(summary):
     score, compute = summary.objectives
     low = min(p.search["compute"] for p in summary.front)
     none = [score, compute.model_copy(update={"reference": low})]
-    assert words.finding(summary.model_copy(update={"objectives": none})) == (
-        f"No configuration that was found is better than the reference in compute ({low:.3f}), so "
+    assert finding(summary.model_copy(update={"objectives": none})) == (
+        f"No evaluated configuration is better than the reference in compute ({low:.3f}), so "
         "every hypervolume is 0 and nothing is ranked by it."
     )
     some = [score, compute.model_copy(update={"reference": low + 1e-6})]
-    told = words.finding(summary.model_copy(update={"objectives": some}))
-    assert told == words.finding(summary)
+    told = finding(summary.model_copy(update={"objectives": some}))
+    assert told == finding(summary)
 
 
 def test_an_interrupted_comparison_says_so(empty, summary):
@@ -167,18 +162,18 @@ def test_markup_and_escape_sequences_in_names_do_nothing(summary):
 
 def test_a_terminal_without_unicode_gets_plain_signs(summary):
     text = printed(summary, 80, encoding="ascii")
-    assert "~ not separated" in text
+    assert "~ not significantly different" in text
     assert "+-" in text
 
 
 def test_numbers_of_any_size():
-    assert words.number(None) == words.number(float("nan")) == "-"
-    assert words.number(-0.0001) == "0.000"
-    assert words.amounts([1234.5, 0.5, None]) == ["1234", "0", "-"]
-    assert words.amounts([15.94, 2.0]) == ["15.9", "2.0"]
-    assert words.amounts([60.0, 7.0]) == ["60", "7"]
-    assert words.schedule([1, 0.5, 0]) == "100 50 0"
-    assert words.schedule([1.0] * 2 + [0.25] * 30) == "2×100 30×25"
+    assert display.number(None) == display.number(float("nan")) == "-"
+    assert display.number(-0.0001) == "0.000"
+    assert display.amounts([1234.5, 0.5, None]) == ["1234", "0", "-"]
+    assert display.amounts([15.94, 2.0]) == ["15.9", "2.0"]
+    assert display.amounts([60.0, 7.0]) == ["60", "7"]
+    assert display.schedule([1, 0.5, 0]) == "100 50 0"
+    assert display.schedule([1.0] * 2 + [0.25] * 30) == "2×100 30×25"
 
 
 def test_a_scored_schedule_is_printed(capsys):
@@ -207,7 +202,7 @@ def test_a_scored_schedule_is_printed(capsys):
 def test_drawing_imports_no_torch():
     code = (
         "import sys, paretoprune.report.terminal, paretoprune.report.html, "
-        "paretoprune.report.figures, paretoprune.report.markdown; "
+        "paretoprune.report.figures, paretoprune.report.ranking; "
         "sys.exit(any(m in sys.modules for m in ('torch', 'transformers', 'matplotlib.pyplot')))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

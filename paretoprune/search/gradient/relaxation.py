@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretoprune.core.out_of_memory import give_back, is_out_of_memory
-from paretoprune.core.parallel import processes, summed
 from paretoprune.core.problem import Candidate, Problem
 from paretoprune.errors import UnsupportedError
+from paretoprune.pruning.parallel import processes, summed
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,4 +1,4 @@
-"""What figures draw, as plain numbers: axes, front lines, anytime bands."""
+"""The data of figures as plain numbers, for every drawing library: fronts, bands, surfaces."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from paretoprune import frontier
 from paretoprune.comparison.results import FrontPoint, ObjectiveInfo, PresetPoint, StudyRow, Summary
-from paretoprune.report import words
+from paretoprune.report import display, glossary
+from paretoprune.report.palette import Look, looks
 
 
 @dataclass(frozen=True)
@@ -36,20 +37,20 @@ class Axes:
     @property
     def title(self) -> str:
         """Title of the figure."""
-        over = "" if self.complete else f", {words.plain(self.x.name, 40)}"
+        over = "" if self.complete else f", {display.plain(self.x.name, 40)}"
         return f"Fronts, {self.split}{over}"
 
     def values(self, point: FrontPoint | PresetPoint) -> tuple[float, float] | None:
-        """Where a point is drawn; None if it was not evaluated on this split."""
-        found = point.heldout if self.heldout else point.search
-        if found is None or self.x.name not in found or self.y.name not in found:
+        """The position of a point; None if it was not evaluated on this split."""
+        values = point.heldout if self.heldout else point.search
+        if values is None or self.x.name not in values or self.y.name not in values:
             return None
-        x, y = found[self.x.name], found[self.y.name]
+        x, y = values[self.x.name], values[self.y.name]
         return (x, y) if math.isfinite(x) and math.isfinite(y) else None
 
     def label(self, objective: ObjectiveInfo) -> str:
         """Label of an axis."""
-        return f"{words.objective_title(objective)}, {words.better(objective)}"
+        return f"{glossary.objective_title(objective)}, {glossary.better(objective)}"
 
 
 def axes(summary: Summary) -> Axes | None:
@@ -66,14 +67,45 @@ def axes(summary: Summary) -> Axes | None:
     return Axes(x, y, heldout, complete=len(summary.objectives) == 2)
 
 
-def drawn(points: Sequence[FrontPoint], on: Axes) -> list[tuple[FrontPoint, float, float]]:
-    """Points with where they are drawn, in the order of x on the *search* split.
+Drawn = tuple[FrontPoint, float, float]
+"""A point with its position in a figure."""
+
+
+def drawn(points: Sequence[FrontPoint], on: Axes) -> list[Drawn]:
+    """Points with their positions, in the order of x on the *search* split.
 
     Joined as stairs, these are the held-out values of what the search split picks at each x.
     """
-    found = [(point, at) for point in points if (at := on.values(point)) is not None]
-    found.sort(key=lambda pair: pair[0].search.get(on.x.name, pair[1][0]))
-    return [(point, *at) for point, at in found]
+    placed = [(point, at) for point in points if (at := on.values(point)) is not None]
+    placed.sort(key=lambda pair: pair[0].search.get(on.x.name, pair[1][0]))
+    return [(point, *at) for point, at in placed]
+
+
+def union_front(summary: Summary, on: Axes) -> list[Drawn]:
+    """The points that no point of any study dominates on the search split."""
+    return drawn([point for point in summary.front if point.on_union], on)
+
+
+@dataclass(frozen=True)
+class FrontSeries:
+    """A strategy's points: those of its best seed, which a line joins, and of the other seeds."""
+
+    label: str
+    look: Look
+    best: list[Drawn]
+    others: list[Drawn]
+
+
+def front_series(summary: Summary, on: Axes) -> list[FrontSeries]:
+    """The fronts of all strategies."""
+    fronts = []
+    for label, look in looks(summary).items():
+        seed = best_seed(summary, label)
+        points = drawn([point for point in summary.front if point.label == label], on)
+        best = [at for at in points if at[0].seed == seed]
+        others = [at for at in points if at[0].seed != seed]
+        fronts.append(FrontSeries(label, look, best, others))
+    return fronts
 
 
 def best_seed(summary: Summary, label: str) -> int | None:
@@ -82,14 +114,20 @@ def best_seed(summary: Summary, label: str) -> int | None:
     return max(rows, key=lambda row: row.hypervolume).seed if rows else None
 
 
+def dense_line(summary: Summary, on: Axes) -> bool:
+    """Whether the dense model's score is drawn, at 1."""
+    return "dense_score" in summary.problem and on.y.name == "score"
+
+
 @dataclass(frozen=True)
 class Band:
-    """Hypervolume over search cost, over seeds: median, least and most at each cost."""
+    """Hypervolume over search cost, over `seeds` seeds: median, least and most at each cost."""
 
     cost: list[float]
     median: list[float]
     low: list[float]
     high: list[float]
+    seeds: int = 0
 
 
 def anytime(rows: Sequence[StudyRow]) -> Band:
@@ -108,7 +146,17 @@ def anytime(rows: Sequence[StudyRow]) -> Band:
         np.median(reached, axis=0).tolist(),
         reached.min(axis=0).tolist(),
         reached.max(axis=0).tolist(),
+        len(curves),
     )
+
+
+def anytime_bands(summary: Summary) -> list[tuple[str, Look, Band]]:
+    """The band of each strategy that has one."""
+    bands = [
+        (label, look, anytime([row for row in summary.studies if row.label == label]))
+        for label, look in looks(summary).items()
+    ]
+    return [(label, look, band) for label, look, band in bands if band.cost]
 
 
 def further_axes(summary: Summary) -> list[Axes]:
@@ -117,6 +165,11 @@ def further_axes(summary: Summary) -> list[Axes]:
     if first is None:
         return []
     return [Axes(x, first.y, first.heldout, complete=False) for x in summary.objectives[2:]]
+
+
+def scheduled_points(summary: Summary) -> list[FrontPoint]:
+    """The best front's points with a keep schedule, from the cheapest on."""
+    return [point for point in summary.front_of_best() if point.keep]
 
 
 Stairs = list[tuple[float, float]]
@@ -133,6 +186,20 @@ class Surface:
     what: Literal["median", "worst"]
     corners: Stairs
     limit: float | None = None
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the median without a limit, which stands for the strategy."""
+        return self.what == "median" and self.limit is None
+
+
+def attainment_surfaces(summary: Summary, on: Axes) -> list[tuple[str, Look, Surface]]:
+    """The surfaces of all strategies."""
+    return [
+        (label, look, surface)
+        for label, look in looks(summary).items()
+        for surface in attainments(summary, label, on)
+    ]
 
 
 def attainments(summary: Summary, label: str, on: Axes) -> list[Surface]:
@@ -158,7 +225,7 @@ def attainments(summary: Summary, label: str, on: Axes) -> list[Surface]:
         return []
     fronts = [np.array(points) * signs for points in seeds.values()]
     median, worst = frontier.median_attainment(fronts), frontier.worst_attainment(fronts)
-    found = [
+    surfaces = [
         Surface("median", _projected(median, signs)),
         Surface("worst", _projected(worst, signs)),
     ]
@@ -166,8 +233,8 @@ def attainments(summary: Summary, label: str, on: Axes) -> list[Surface]:
         bound = float(np.median(np.array(everyone)[:, 2] * signs[2]))
         within = median[median[:, 2] <= bound]
         if len(within):
-            found.append(Surface("median", _projected(within, signs), limit=bound * signs[2]))
-    return found
+            surfaces.append(Surface("median", _projected(within, signs), limit=bound * signs[2]))
+    return surfaces
 
 
 def _projected(costs: NDArray[np.float64], signs: NDArray[np.float64]) -> Stairs:

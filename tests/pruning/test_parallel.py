@@ -9,12 +9,12 @@ import sys
 
 import pytest
 
-from paretoprune.core import parallel
 from paretoprune.errors import InvalidValueError
+from paretoprune.pruning import parallel
 
 SEARCH = """
 import json, sys
-from paretoprune.core import parallel
+from paretoprune.pruning import parallel
 parallel.join()
 from paretoprune.search.specs import StrategySpec
 from paretoprune.core.study import run_study
