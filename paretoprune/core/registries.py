@@ -110,17 +110,18 @@ class Registry:
         """
         if self.base is None:
             raise InvalidValueError(f"a {self.kind} is named, not given as {location}")
-        from paretoprune.core.user_code import locate_class
+        from paretoprune.core.user_code import is_same_code, locate_class
 
         found, target = locate_class(location, self.kind, self.base)
         name = location if self.named is None else str(getattr(found, self.named))
         known = self._entries.get(name) or self._plugins.get(name)
         if known is None or known.target == target:
             self._entries[name] = Entry(name, target, first_line(found), location)
-            return name
-        raise InvalidValueError(
-            f"{location}: {self.kind} {name!r} is already registered by {known.origin}"
-        )
+        elif not is_same_code(self.load(name), found):
+            raise InvalidValueError(
+                f"{location}: {self.kind} {name!r} is already registered, as {known.target}"
+            )
+        return name
 
     @cached_property
     def _announced(self) -> tuple[dict[str, Entry], list[Skipped]]:

@@ -71,6 +71,15 @@ def locate_class(location: str, kind: str, base: str) -> tuple[type, str]:
     return found, f"{module.__name__}:{attribute}"
 
 
+def is_same_code(one: type, other: type) -> bool:
+    """Whether two classes come from the same place in the same file, imported under two names."""
+    try:
+        files = inspect.getfile(one), inspect.getfile(other)
+    except (TypeError, OSError):
+        return False
+    return one.__qualname__ == other.__qualname__ and files[0] == files[1]
+
+
 def _located(location: str, kind: str, fits: Callable[[object], bool]) -> tuple[ModuleType, str]:
     """The module of a location, imported, and the attribute's name; the attribute exists."""
     where, _, attribute = location.rpartition(":") if ":" in location else (location, "", "")

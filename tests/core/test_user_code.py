@@ -1,5 +1,7 @@
 """Strategies and pruners of a user's own, at `file.py:Class`, on the command line and in Python."""
 
+import sys
+
 import pytest
 from commands import run_command
 
@@ -8,7 +10,7 @@ from paretoprune.compression.analytic import ZDT1
 from paretoprune.core.options import split_spec, split_specs
 from paretoprune.errors import BrokenFileError, InvalidValueError, UnknownNameError
 from paretoprune.pruning.operators import Operators
-from paretoprune.registry import pruners, strategies
+from paretoprune.registry import Entry, pruners, strategies
 from paretoprune.search.specs import StrategySpec
 
 SOURCE = """
@@ -114,6 +116,13 @@ def test_a_pruner_is_found_in_a_file_and_goes_by_its_own_name(folder):
     assert Operators.of("./own.py:Norm").names == ("my-norm",)
 
 
+def test_a_class_that_was_registered_by_hand_is_the_same(folder, monkeypatch):
+    monkeypatch.syspath_prepend(folder)
+    pruners.register(Entry("my-norm", "own:Norm", ""))
+    assert Operators.of("own.py:Norm").pruners[0].label == "my-norm"
+    sys.modules.pop("own")
+
+
 @pytest.mark.parametrize(
     ("location", "error", "message"),
     [
@@ -137,7 +146,7 @@ def test_a_wrong_location_of_a_strategy_is_one_sentence(folder, location, error,
     [
         ("missing.py:Norm", BrokenFileError, "no file missing.py to take a pruner from"),
         ("own.py:Walk", InvalidValueError, "own.py:Walk: a pruner is a subclass of"),
-        ("own.py:Taken", InvalidValueError, "pruner 'fastv' is already registered by built in"),
+        ("own.py:Taken", InvalidValueError, "pruner 'fastv' is already registered, as paretoprune"),
         ("own.py:Nameless", InvalidValueError, "Nameless does not define name"),
     ],
 )
