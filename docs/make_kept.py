@@ -13,7 +13,7 @@ from paretoprune import cli
 
 FILE = Path(__file__).resolve().parent / "images" / "kept.png"
 WORDS = (
-    "show", "--model", "mini-qwen2.5-vl", "--sample", "11", "--schedule", "2x1,2x0.5,4x0.125",
+    "show", "2x1,2x0.5,4x0.125", "--model", "mini-qwen2.5-vl", "--sample", "11",
     "--pruner", "fastv", "--pruner", "tome", "--pruner", "uniform",
 )  # fmt: skip
 

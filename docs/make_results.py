@@ -176,7 +176,7 @@ def gradient_step(found: dict[str, Any]) -> str:
     return f"{about}\n\n{table(heads, rows)}"
 
 
-UNTUNED = "paretoprune zoo train mini-llava --seed 1 --steps 2000 --out untuned"
+UNTUNED = "paretoprune train mini-llava --seed 1 --steps 2000 --out untuned"
 """Makes the model that no setting was chosen with; run again, it goes on where it stopped."""
 ON_UNTUNED = "compare-untuned"
 

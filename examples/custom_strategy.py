@@ -2,6 +2,10 @@
 
     python examples/custom_strategy.py
 
+The command line takes the class from this file, too:
+
+    paretoprune compare -s examples/custom_strategy.py:Jitter:step=0.3,random
+
 `Jitter` moves points of the front found so far. The documentation's page "Write a strategy" goes
 through it line by line and shows the contract suite that checks it.
 """

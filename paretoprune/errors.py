@@ -39,6 +39,11 @@ def brief(value: object, most: int = LONGEST_VALUE) -> str:
     return plain(text if len(text) <= most else f"{text[: most - 3]}...")
 
 
+def share_hint(value: float) -> str:
+    """A question for a message about a share from 0 to 1, where `value` may be a percentage."""
+    return f"; did you mean {value / 100:g}?" if 1 < value <= 100 else ""
+
+
 PROGRAMMING_ERRORS = (
     NameError, AttributeError, TypeError, LookupError, ImportError, SyntaxError, RecursionError,
     NotImplementedError,

@@ -1,7 +1,7 @@
 """The command line: parses and prints, decides nothing. Heavy imports wait until a command runs.
 
-`app` is the application, `options` what commands share, one file per group of commands.
-Commands are listed in `--help` in the order of the imports below.
+`app` is the application, `options` makes options from the settings of a study file, and each group
+of commands is one file. Groups are listed in `--help` in the order of the imports below.
 """
 
 from __future__ import annotations
@@ -15,27 +15,20 @@ from paretoprune.cli.app import app as app
 from paretoprune.pruning import parallel
 
 # isort: off
-from paretoprune.cli import compare as compare
-from paretoprune.cli import studies as studies
-from paretoprune.cli import schedules as schedules
-from paretoprune.cli import models as models
-from paretoprune.cli import results as results
-from paretoprune.cli import decide as decide
-from paretoprune.cli import gap as gap
-from paretoprune.cli import data as data
-from paretoprune.cli import names as names
-from paretoprune.cli import bench as bench
-from paretoprune.cli import reproduce as reproduce
-from paretoprune.cli import zoo as zoo
+from paretoprune.cli import search as search
+from paretoprune.cli import use as use
+from paretoprune.cli import read as read
+from paretoprune.cli import check as check
+from paretoprune.cli import evidence as evidence
 
 # isort: on
 from paretoprune.cli.terminal import with_idle_threads_asleep, with_plain_warnings
 from paretoprune.errors import ParetopruneError, plain
 
-MACHINES_OWN = (
+MACHINE_ERRORS = (
     errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT,
 )  # fmt: skip
-"""What a machine may refuse of any file, in whichever room it is asked for."""
+"""Reasons for which a machine may refuse any file, whichever command asks for it."""
 
 
 def main() -> None:
@@ -51,7 +44,7 @@ def main() -> None:
         typer.echo(f"paretoprune: {error}", err=True)
         sys.exit(2)
     except OSError as error:
-        if error.errno not in MACHINES_OWN:
+        if error.errno not in MACHINE_ERRORS:
             raise
         where = "" if error.filename is None else f": {plain(str(error.filename))}"
         typer.echo(f"paretoprune: {error.strerror}{where}", err=True)

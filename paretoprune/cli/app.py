@@ -1,4 +1,4 @@
-"""The application that every command registers itself with."""
+"""The application that every command registers itself with, and the groups of commands."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ import typer
 
 from paretoprune import __version__
 
+SEARCH = "Search"
+USE = "Use"
+READ = "Read"
+CHECK = "Check"
+EVIDENCE = "Evidence"
+
 app = typer.Typer(
     help="Find the best quality-cost trade-offs of compressed vision-language models, and say "
     "which search found them.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
-    rich_markup_mode=None,
+    rich_markup_mode="rich",
 )
-zoo_app = typer.Typer(help="The embedded mini-models.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(zoo_app, name="zoo")
 
 
 @app.callback(invoke_without_command=True)

@@ -90,9 +90,10 @@ def compare(
 ) -> Comparison:
     """Search `problem` with every strategy and seed at equal search cost, and rank the strategies.
 
-    Strategies are named (`"tpe"`, `"nsga2:population=24"`) or given as classes or instances, of
-    which each study gets a copy. `budget` is in dense-pass equivalents; `seeds` is a list, or a
-    number N for 0 to N-1. A strategy that does not depend on its seed runs once.
+    Strategies are named (`"tpe"`, `"nsga2:population=24"`, `"tpe,random"`, `"mine.py:Climb"`) or
+    given as classes or instances, of which each study gets a copy. `budget` is in dense-pass
+    equivalents; `seeds` is a list, or a number N for 0 to N-1. A strategy that does not depend on
+    its seed runs once.
     Ranking is by held-out front area where the problem has held-out data, else by hypervolume.
     IGD+, epsilon and Hausdorff refer to `reference`, an exhaustive front, or to the union front.
     Presets that the problem was loaded with are evaluated in the end, and compared with the front.
@@ -181,10 +182,10 @@ def compare(
 def _specs(strategies: Strategy | Sequence[Strategy]) -> list[StrategySpec]:
     """The strategies, or the one that stands for itself."""
     if isinstance(strategies, str | StrategySpec | type | SearchStrategy):
-        return [StrategySpec.of(strategies)]
+        strategies = [strategies]
     if not has_parts(strategies):
         raise InvalidValueError(f"strategies are one or a list of them, got {brief(strategies)}")
-    return [StrategySpec.of(strategy) for strategy in strategies]
+    return [spec for strategy in strategies for spec in StrategySpec.all_of(strategy)]
 
 
 def _seeds(seeds: object) -> tuple[int, ...]:

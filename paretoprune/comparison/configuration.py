@@ -1,24 +1,24 @@
 """Study files: one typed description of what `paretoprune compare` does, read from TOML.
 
-The command line builds the same `StudyFile` from its flags, so there is one path. Several models,
-tasks or pruners make a matrix: one comparison per combination, a `Case` each.
+The command line builds the same `StudyFile` from its flags, so there is one path. Each setting is
+declared here alone: `settings` makes the command line's options, the commented file and the
+reference page of it. Several models, tasks or pruners make several comparisons: see `sweep`.
 """
 
 from __future__ import annotations
 
-import itertools
 import re
 import shlex
 import tomllib
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tomlkit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from paretoprune.core.options import is_location, split_spec, split_specs
 from paretoprune.errors import (
     BrokenFileError,
     InvalidValueError,
@@ -27,11 +27,16 @@ from paretoprune.errors import (
     brief,
 )
 from paretoprune.files import read_text, write_whole
-from paretoprune.search.specs import StrategySpec
+from paretoprune.search import DEFAULT_STRATEGIES
+
+if TYPE_CHECKING:
+    from paretoprune.search.specs import StrategySpec
 
 STUDY_NAME = "study.toml"
-MOST_BYTES = 1_000_000
+MAX_BYTES = 1_000_000
 TOKEN_PRUNING = "token-pruning"
+RISKY = ("problem", "pruner", "trust_remote_code")
+"""Settings of a problem that may name code to run."""
 PLACES = ("storage", "executor", "workers", "cluster")
 """Settings that say where a study runs, not what it finds: they may differ when it is resumed."""
 
@@ -50,7 +55,17 @@ def _written(value: Any) -> Any:
     found = _listed(value)
     if not isinstance(found, tuple):
         return found
-    return tuple(_from_table(one) if isinstance(one, Mapping) else one for one in found)
+    return tuple(
+        spec
+        for one in found
+        for spec in (
+            [_from_table(one)]
+            if isinstance(one, Mapping)
+            else split_specs(one)
+            if isinstance(one, str)
+            else [one]
+        )
+    )
 
 
 def _from_table(table: Mapping[str, Any]) -> str:
@@ -82,46 +97,180 @@ Seeds = Annotated[
 ]
 Size = Annotated[int, Field(ge=2, le=10_000_000)]
 
+WHAT = "What"
+PRUNING = "Pruning"
+HOW_MUCH = "How much"
+MODEL = "Model and data"
+INFRASTRUCTURE = "Infrastructure"
+CONFIRMED = "A file alone cannot say this: repeat it on the command line."
+CONFIRMED_CODE = "A file alone cannot name code of your own: repeat it on the command line."
+
+
+def _setting(
+    default: Any,
+    group: str,
+    meaning: str,
+    *,
+    chosen: str = "",
+    example: Any = None,
+    note: str = "",
+    **rules: Any,
+) -> Any:
+    """A field, and how the command line, the commented file and the reference page show it.
+
+    `chosen` says in words what an empty default stands for, `example` is a value for the commented
+    file then, and `note` is for files alone.
+    """
+    shown = {"group": group, "chosen": chosen, "example": example, "note": note}
+    return Field(default=default, description=meaning, json_schema_extra=shown, **rules)
+
 
 class StudyFile(BaseModel):
     """Every setting of `paretoprune compare`, by the name of its flag; see `compare --help`.
 
-    `model`, `task` and `pruner` take one value or a list; no `task` is each model's own, no
-    `strategy` those that fit. `seeds` is a number N, for 0 to N-1, or a list. `out` lies beside the
-    file. `data` is one place for all tasks or one for each.
+    `model`, `task` and `pruner` take one value or a list; without `task`, each model's own, without
+    `strategy`, those that fit. `seeds` is a number N, for 0 to N-1, or a list. `data` is one place
+    for all tasks or one for each.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    strategy: Strategies = ()
-    seeds: Annotated[int, Field(ge=1, le=10_000)] | Seeds = 2
-    budget: float = Field(default=15.0, gt=0, allow_inf_nan=False)
-    model: Names = Field(default=("mini-llava",), min_length=1)
-    task: Names = ()
-    data: Names = ()
-    pruner: Names = Field(default=("fastv",), min_length=1)
-    pruner_knobs: bool | None = None
-    per_picture: bool = False
-    search_size: Size | None = None
-    heldout_size: Size | None = None
-    data_seed: Seed = 0
-    levels: int | None = Field(default=None, ge=1, le=100_000)
-    objectives: Annotated[Text, BeforeValidator(_joined)] = "score,flops"
-    reference: Text | None = None
-    with_presets: bool = False
-    preset: Names = ()
-    batch: int = Field(default=64, ge=1, le=1_000_000)
-    dtype: Text = "float32"
-    device: Text = "cpu"
-    attn: Text = "auto"
-    trust_remote_code: bool = False
-    problem: Text = TOKEN_PRUNING
-    track: Names = ()
-    storage: Text | None = None
-    executor: Literal["in-process", "ray"] = "in-process"
-    workers: int | None = Field(default=None, ge=1, le=100_000)
-    cluster: Text | None = None
-    out: Text | None = None
+    strategy: Strategies = _setting(
+        (), WHAT,
+        "Strategies to compare, with commas: name, name:option=value,... or file.py:Class of your "
+        "own.",
+        chosen=f"those of {', '.join(DEFAULT_STRATEGIES)} that fit",
+        example=list(DEFAULT_STRATEGIES),
+        note='Options also as a table: {name = "tpe", startup = 5}. ' + CONFIRMED_CODE,
+    )  # fmt: skip
+    problem: Text = _setting(
+        TOKEN_PRUNING, WHAT,
+        "Problem to search: token-pruning, quantisation, joint, zdt1, dtlz2, or your own at "
+        "file.py:attribute or module:attribute.",
+        note=CONFIRMED_CODE,
+    )  # fmt: skip
+    objectives: Annotated[Text, BeforeValidator(_joined)] = _setting(
+        "score,compute", WHAT,
+        "score and one or more costs: compute, latency_ms, kv_bytes, peak_memory_bytes, "
+        "visual_tokens.",
+    )  # fmt: skip
+    reference: Text | None = _setting(
+        None, WHAT,
+        "Exhaustive front that IGD+, epsilon and Hausdorff refer to: grid:fine, grid:medium or "
+        "grid:coarse.",
+        chosen="the union front", example="grid:fine",
+    )  # fmt: skip
+    pruner: Names = _setting(
+        ("fastv",), PRUNING,
+        "Pruner, which decides which visual tokens are dropped: name, name:knob=value,... or "
+        "file.py:Class of your own. Of several with commas, or all, the search chooses.",
+        note=f"Each entry of a list is compared separately. {CONFIRMED_CODE}", min_length=1,
+    )  # fmt: skip
+    pruner_knobs: bool | None = _setting(
+        None, PRUNING, "Search the pruners' own knobs, too.", chosen="with several pruners",
+        example=True,
+    )  # fmt: skip
+    per_picture: bool = _setting(
+        False, PRUNING,
+        "Keep at least one visual token of each picture of a prompt in each layer with a ratio "
+        "above 0; without it, one of each sample.",
+    )  # fmt: skip
+    levels: int | None = _setting(
+        None, PRUNING, "Steps of the keep-ratio lattice.", chosen="multiples of 8 visual tokens",
+        example=18, ge=1, le=100_000,
+    )  # fmt: skip
+    with_presets: bool = _setting(
+        False, PRUNING,
+        "Compare the front with all published presets that the model can run; with --preset only "
+        "with those.",
+    )  # fmt: skip
+    preset: Names = _setting(
+        (), PRUNING,
+        "Published configuration to compare the front with, such as fastv:k=2,r=0.5, or all of a "
+        "method, such as fastv. Presets are not searched, charged or ranked.",
+        example=["fastv:k=2,r=0.5"],
+    )  # fmt: skip
+    budget: float = _setting(
+        15.0, HOW_MUCH,
+        "Search cost per study in dense-pass equivalents, more than 0. One is the dense decoder "
+        "over the search split.",
+        gt=0, allow_inf_nan=False,
+    )  # fmt: skip
+    seeds: Annotated[int, Field(ge=1, le=10_000)] | Seeds = _setting(
+        2, HOW_MUCH, "Seeds per strategy; N stands for 0 to N-1.",
+        note="Or a list such as [0, 3, 7].",
+    )  # fmt: skip
+    search_size: Size | None = _setting(
+        None, HOW_MUCH, "Samples of the search split.", chosen="128, or all that the data have",
+        example=128,
+    )  # fmt: skip
+    heldout_size: Size | None = _setting(
+        None, HOW_MUCH, "Samples of the held-out split.", chosen="192, or all that the data have",
+        example=192,
+    )  # fmt: skip
+    model: Names = _setting(
+        ("mini-llava",), MODEL,
+        "Embedded mini-model, checkpoint directory, or hub name owner/model.",
+        note="Each combination of model, task and pruner is compared separately.", min_length=1,
+    )  # fmt: skip
+    task: Names = _setting(
+        (), MODEL, "Task that candidates are scored on: name or name:option=value,...",
+        chosen="the one an embedded mini-model was trained on, else minivqa", example=["minivqa"],
+    )  # fmt: skip
+    data: Names = _setting(
+        (), MODEL,
+        "Data of a task that reads any: a file (Parquet, TSV, JSON, CSV), a folder, or a hub name "
+        "owner/name.",
+        example=["data/pope.parquet"],
+        note="One place for all tasks, or one for each.",
+    )  # fmt: skip
+    data_seed: Seed = _setting(0, MODEL, "Seed that the splits are drawn with.")
+    batch: int = _setting(64, MODEL, "Samples per decoder batch.", ge=1, le=1_000_000)
+    dtype: Text = _setting(
+        "float32", MODEL, "Type of weights and activations: float32, bfloat16, float16."
+    )
+    device: Text = _setting("cpu", MODEL, "Torch device, such as cpu or cuda.")
+    attn: Text = _setting(
+        "auto", MODEL,
+        "Attention backend: auto (what transformers prefers for the model), sdpa, eager, "
+        "flash_attention_2.",
+    )  # fmt: skip
+    trust_remote_code: bool = _setting(
+        False, MODEL, "Run Python code that comes with the checkpoint.", note=CONFIRMED
+    )
+    executor: Literal["in-process", "ray"] = _setting(
+        "in-process", INFRASTRUCTURE,
+        "Where evaluations run: in-process, or ray (extra ray) on many workers.",
+    )  # fmt: skip
+    workers: int | None = _setting(
+        None, INFRASTRUCTURE, "Workers of --executor ray, each with its own model.",
+        chosen="one per GPU, or per core without GPUs", example=8, ge=1, le=100_000,
+    )  # fmt: skip
+    cluster: Text | None = _setting(
+        None, INFRASTRUCTURE, "Address of a running Ray cluster, such as auto or HOST:6379.",
+        chosen="a new one on this machine", example="auto", note=CONFIRMED,
+    )  # fmt: skip
+    storage: Text | None = _setting(
+        None, INFRASTRUCTURE,
+        "Database of the study log, postgresql://USER@HOST/DATABASE (extra postgresql).",
+        chosen="study.db in the results folder", example="postgresql://me@host/studies",
+        note=CONFIRMED,
+    )  # fmt: skip
+    track: Names = _setting(
+        (), INFRASTRUCTURE,
+        "Log the searches to tensorboard:FOLDER or mlflow:URI (extra of that name).",
+        example=["tensorboard:runs"], note=CONFIRMED,
+    )  # fmt: skip
+    out: Text | None = _setting(
+        None, INFRASTRUCTURE, "Results folder, new or empty.",
+        chosen="paretoprune-results, numbered", example="results",
+        note="In a file, a folder next to it.",
+    )  # fmt: skip
+
+    @property
+    def tokens_alone(self) -> bool:
+        """Whether visual tokens are all that is compressed."""
+        return self.problem == TOKEN_PRUNING
 
     @property
     def seed_list(self) -> tuple[int, ...]:
@@ -138,104 +287,66 @@ class StudyFile(BaseModel):
     def flags_to_confirm(self) -> dict[str, str]:
         """Flags, by setting, for what a file alone may not do.
 
-        That is to run code that comes with it, and to write elsewhere than in the results folder,
-        or send data there.
+        That is to run code that comes with it, to write anywhere but in the results folder, and to
+        send data elsewhere.
         """
-        from paretoprune.compression.locate import is_location
-
-        found: dict[str, str] = {}
+        flags: dict[str, str] = {}
         if self.trust_remote_code:
-            found["trust_remote_code"] = "--trust-remote-code"
+            flags["trust_remote_code"] = "--trust-remote-code"
+        if any(map(_is_code, self.strategy)):
+            flags["strategy"] = shlex.join(["--strategy", ",".join(self.strategy)])
         if is_location(self.problem):
-            found["problem"] = shlex.join(["--problem", self.problem])
+            flags["problem"] = shlex.join(["--problem", self.problem])
+        if any(_is_code(spec) for text in self.pruner for spec in split_specs(text)):
+            flags["pruner"] = _repeated("--pruner", self.pruner)
         if self.track:
-            found["track"] = shlex.join(part for name in self.track for part in ("--track", name))
+            flags["track"] = _repeated("--track", self.track)
         if self.storage is not None:
             from paretoprune.comparison.log.place import without_password
 
-            found["storage"] = shlex.join(["--storage", without_password(self.storage)])
+            flags["storage"] = shlex.join(["--storage", without_password(self.storage)])
         if self.cluster is not None:
-            found["cluster"] = shlex.join(["--cluster", self.cluster])
-        return found
+            flags["cluster"] = shlex.join(["--cluster", self.cluster])
+        return flags
 
-    def confirm(self, given: Collection[str]) -> None:
-        """Raise `InvalidValueError` for a flag to confirm that is not among the `given` ones."""
+    def confirm(self, given: Mapping[str, Any]) -> None:
+        """Raise `InvalidValueError` for a flag to confirm that `given` does not repeat."""
         for key, flag in self.flags_to_confirm().items():
-            if key not in given:
-                raise InvalidValueError(
-                    "the study file asks for what a file alone may not do; if you trust it, say so "
-                    f"on the command line, too: {flag}"
-                )
-
-    def cases(self) -> list[Case]:
-        """One comparison per model, task and pruner; raises `InvalidValueError` for repeats."""
-        if self.problem != TOKEN_PRUNING:
-            return [Case("", self)]
-        for key in ("model", "task", "pruner"):
-            values = getattr(self, key)
-            for value in values:
-                if values.count(value) > 1:
-                    raise InvalidValueError(f"{key} {value!r} is named twice")
-        if len(self.data) > 1 and len(self.data) != len(self.task):
+            if key in given and (key in PLACES or self._repeats(key, given[key])):
+                continue
             raise InvalidValueError(
-                f"give data once for all tasks or once for each of the {len(self.task)}, got "
-                f"{len(self.data)}"
+                "the study file asks for what a file alone may not do; if you trust it, say so "
+                f"on the command line, too: {flag}"
             )
-        tasks: list[tuple[str, ...]] = [(t,) for t in self.task] or [()]
-        data = [(d,) for d in self.data] if len(self.data) > 1 else [self.data] * len(tasks)
-        singles = [
-            self.model_copy(update={"model": (m,), "task": t, "data": d, "pruner": (p,)})
-            for m, (t, d), p in itertools.product(
-                self.model, zip(tasks, data, strict=True), self.pruner
-            )
-        ]
-        if len(singles) == 1:
-            return [Case("", singles[0])]
-        return [Case(name, one) for name, one in zip(_folders(singles, self), singles, strict=True)]
+
+    def _repeats(self, key: str, value: Any) -> bool:
+        """Whether a value given for a setting is this study's own, or holds it."""
+        own, repeated = getattr(self, key), getattr(self.changed({key: value}), key)
+        return set(own) <= set(repeated) if isinstance(own, tuple) else bool(own == repeated)
 
     def specs(self) -> list[StrategySpec]:
         """The strategies; raises what names an unknown one or a malformed option."""
+        from paretoprune.search.specs import StrategySpec
+
         return [StrategySpec.parse(text) for text in self.strategy]
 
 
-@dataclass(frozen=True)
-class Case:
-    """One comparison of a study: a study of one model, task and pruner, and its sub-folder.
-
-    `folder` is empty where there is only one.
-    """
-
-    folder: str
-    study: StudyFile
+def _is_code(spec: str) -> bool:
+    """Whether `name:option=value,...` names a location, whose code would be run."""
+    return is_location(split_spec(spec)[0])
 
 
-def _folders(cases: list[StudyFile], whole: StudyFile) -> Iterator[str]:
-    """Names of sub-folders: what differs between the cases, in letters that every disk takes."""
-    taken: set[str] = set()
-    for case in cases:
-        parts = [
-            getattr(case, key)[0]
-            for key in ("model", "task", "pruner")
-            if len(getattr(whole, key)) > 1
-        ]
-        plain = [re.sub(r"[^A-Za-z0-9.=+-]+|[.]{2,}", "-", part).strip(".-") for part in parts]
-        slug = "_".join(plain)
-        name = slug[:100] or "case"
-        number = 1
-        while name.lower() in taken:
-            number += 1
-            name = f"{slug[:100]}-{number}"
-        taken.add(name.lower())
-        yield name
+def _repeated(flag: str, values: tuple[str, ...]) -> str:
+    return shlex.join(part for value in values for part in (flag, value))
 
 
 def read_study(file: Path) -> StudyFile:
-    """Read a study file; `out` becomes a path beside it.
+    """Read a study file; `out` becomes a path next to it.
 
     Raises `BrokenFileError` naming the file, the setting and the reason, with the nearest name for
     a setting that does not exist.
     """
-    text = read_text(file, "study file", MOST_BYTES)
+    text = read_text(file, "study file", MAX_BYTES)
     try:
         values = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
@@ -250,7 +361,7 @@ def read_study(file: Path) -> StudyFile:
     out = Path(study.out)
     if out.is_absolute() or ".." in out.parts:
         raise BrokenFileError(
-            f"study file {file}: out must be a folder beside the file, got {study.out!r}; --out "
+            f"study file {file}: out must be a folder next to the file, got {study.out!r}; --out "
             "takes any"
         )
     return study.model_copy(update={"out": str(file.parent / out)})
@@ -290,5 +401,5 @@ def _explained(error: ErrorDetails, by: str) -> ParetopruneError:
         return InvalidValueError(
             f"{setting} must be more than {error['ctx']['gt']:g}{unit}, got {value}"
         )
-    told = re.sub(r"^(Input|Tuple|String) should", "must", error["msg"])
-    return InvalidValueError(f"{setting} {told}, got {value}")
+    reason = re.sub(r"^(Input|Tuple|String) should", "must", error["msg"])
+    return InvalidValueError(f"{setting} {reason}, got {value}")

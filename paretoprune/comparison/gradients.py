@@ -12,6 +12,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from paretoprune.errors import UnsupportedError
 from paretoprune.files import StoredModel, read_stored, write_stored
 
 GRADIENTS_NAME = "gradients.json"
@@ -113,3 +114,14 @@ def read_gradients(folder: Path) -> Gradients | None:
     """
     file = folder / GRADIENTS_NAME
     return read_stored(file, "results file", Gradients) if file.exists() else None
+
+
+def read_gaps(folder: Path) -> Gradients:
+    """Read `gradients.json`; raises `UnsupportedError` where no relaxation gap was measured."""
+    gradients = read_gradients(folder)
+    if gradients is None or not any(study.points for study in gradients.studies):
+        raise UnsupportedError(
+            f"{folder} holds no gradient search with a relaxation gap: it was written without "
+            "one, or interrupted; search with a strategy such as 'gradient'"
+        )
+    return gradients

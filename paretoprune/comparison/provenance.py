@@ -101,6 +101,24 @@ def hardware(device: str) -> dict[str, str]:
     return found
 
 
+def compared(
+    old: Path, new: Path, before: Summary | None, after: Summary | None
+) -> tuple[bool, list[str]]:
+    """Whether two comparisons found the same fronts, and lines that say so or name what differs.
+
+    `old` and `new` are their folders. Where fronts differ, changed versions, hardware and data
+    follow.
+    """
+    if before is None or after is None:
+        return False, [f"{old}: finished in the {'second' if before is None else 'first'} run only"]
+    different = list(changed_fronts(before, after))
+    if not different:
+        return True, [f"{old}: the fronts are equal ({len(before.front)} points)"]
+    origins = read_provenance(old), read_provenance(new)
+    changed = list(origins[0].changes(origins[1])) if origins[0] and origins[1] else []
+    return False, [f"{old}: the fronts differ", *(f"  {line}" for line in [*different, *changed])]
+
+
 def changed_fronts(before: Summary, after: Summary) -> Iterator[str]:
     """One sentence per study whose front is not the same: points, objectives, held-out objectives.
 

@@ -6,14 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from paretoprune.comparison.results import FrontPoint, Summary, schedule_file
-from paretoprune.errors import InvalidValueError, UnknownNameError
+from paretoprune.comparison.results import FrontPoint, ObjectiveInfo, Summary, schedule_file
+from paretoprune.errors import InvalidValueError, UnknownNameError, share_hint
 from paretoprune.files import write_json
 from paretoprune.frontier import Bound, choose
 from paretoprune.schedules.files import write_schedule
-
-ALIASES = {"flops": "compute"}
-"""Words of the command line for objectives."""
 
 
 @dataclass(frozen=True)
@@ -33,21 +30,28 @@ def pick(summary: Summary, bounds: Sequence[Bound] = (), *, knee: bool = False) 
     points = [p for p in summary.front if p.on_union]
     if not points:
         raise InvalidValueError("the comparison has no front to pick from")
+    objectives = {o.name: o for o in summary.objectives}
     directions = {o.name: o.direction for o in summary.objectives}
-    choice = choose(
-        [p.search for p in points],
-        directions,
-        [replace(bound, objective=_objective(bound.objective, directions)) for bound in bounds],
-        at_knee=knee,
-    )
+    bounds = [replace(bound, objective=_objective(bound.objective, directions)) for bound in bounds]
+    for bound in bounds:
+        _question(bound, objectives[bound.objective], points)
+    choice = choose([p.search for p in points], directions, bounds, at_knee=knee)
     return Pick(points[choice.index], choice.rule, choice.of)
 
 
 def _objective(name: str, known: Mapping[str, str]) -> str:
-    for objective in (name.replace("-", "_"), ALIASES.get(name, name)):
-        if objective in known:
-            return objective
+    if (objective := name.replace("-", "_")) in known:
+        return objective
     raise UnknownNameError("objective of this comparison", name, known)
+
+
+def _question(bound: Bound, objective: ObjectiveInfo, points: Sequence[FrontPoint]) -> None:
+    """Raise where a percentage was given for an objective on the scale from 0 to 1."""
+    is_share = {objective.reference, objective.best} == {0.0, 1.0}
+    if is_share and bound.value > 2 > max(p.search[objective.name] for p in points):
+        raise InvalidValueError(
+            f"{objective.name} goes from 0 to 1, got {bound.value:g}{share_hint(bound.value)}"
+        )
 
 
 def write_pick(file: Path, summary: Summary, chosen: Pick) -> None:

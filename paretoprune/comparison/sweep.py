@@ -1,19 +1,90 @@
-"""Several comparisons in one results folder: `matrix.json` names them, each has a sub-folder."""
+"""Several comparisons of one study: one per model, task and pruner, each with a sub-folder.
+
+`matrix.json` in the results folder names them. Such a folder can be resumed and run again.
+"""
 
 from __future__ import annotations
 
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from paretoprune.comparison.configuration import STUDY_NAME, Case, StudyFile, read_study
+from paretoprune.comparison.configuration import (
+    PLACES,
+    STUDY_NAME,
+    TOKEN_PRUNING,
+    StudyFile,
+    read_study,
+)
 from paretoprune.comparison.gradients import read_gradients
 from paretoprune.comparison.results import SUMMARY_NAME, Summary, read_summary
-from paretoprune.errors import BrokenFileError
+from paretoprune.errors import BrokenFileError, InvalidValueError
 from paretoprune.files import StoredModel, read_stored, write_stored
 
 MATRIX_NAME = "matrix.json"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One comparison of a study: a study of one model, task and pruner, and its sub-folder.
+
+    `folder` is empty where there is only one.
+    """
+
+    folder: str
+    study: StudyFile
+
+
+def cases_of(study: StudyFile) -> list[Case]:
+    """One comparison per model, task and pruner; raises `InvalidValueError` for repeats."""
+    if study.problem != TOKEN_PRUNING:
+        return [Case("", study)]
+    for key in ("model", "task", "pruner"):
+        values = getattr(study, key)
+        for value in values:
+            if values.count(value) > 1:
+                raise InvalidValueError(f"{key} {value!r} is named twice")
+    if len(study.data) > 1 and len(study.data) != len(study.task):
+        raise InvalidValueError(
+            f"give data once for all tasks or once for each of the {len(study.task)}, got "
+            f"{len(study.data)}"
+        )
+    tasks: list[tuple[str, ...]] = [(t,) for t in study.task] or [()]
+    data = [(d,) for d in study.data] if len(study.data) > 1 else [study.data] * len(tasks)
+    singles = [
+        study.model_copy(update={"model": (m,), "task": t, "data": d, "pruner": (p,)})
+        for m, (t, d), p in itertools.product(
+            study.model, zip(tasks, data, strict=True), study.pruner
+        )
+    ]
+    if len(singles) == 1:
+        return [Case("", singles[0])]
+    return [Case(name, one) for name, one in zip(_folders(singles, study), singles, strict=True)]
+
+
+def _folders(cases: list[StudyFile], whole: StudyFile) -> Iterator[str]:
+    """Names of sub-folders: what differs between the cases, in letters that every disk takes."""
+    taken: set[str] = set()
+    for case in cases:
+        parts = [
+            getattr(case, key)[0]
+            for key in ("model", "task", "pruner")
+            if len(getattr(whole, key)) > 1
+        ]
+        plain = [re.sub(r"[^A-Za-z0-9.=+-]+|[.]{2,}", "-", part).strip(".-") for part in parts]
+        slug = "_".join(plain)
+        name = slug[:100] or "case"
+        number = 1
+        while name.lower() in taken:
+            number += 1
+            name = f"{slug[:100]}-{number}"
+        taken.add(name.lower())
+        yield name
 
 
 class CaseRecord(StoredModel):
@@ -65,24 +136,70 @@ def read_summaries(folder: Path) -> dict[str, Summary]:
     return {n: read_summary(folder / n) for n in names if (folder / n / SUMMARY_NAME).exists()}
 
 
-def study_to_resume(folder: Path) -> StudyFile:
-    """The settings that a results folder was started with; raises `BrokenFileError`."""
+def resumed(folder: Path, given: Mapping[str, Any]) -> tuple[StudyFile, list[Case]]:
+    """The study that a results folder was started with, and its cases.
+
+    `given` are options of the command line: they must say the same as then, apart from where the
+    study runs. Raises `BrokenFileError` for a folder without a study, `InvalidValueError` for an
+    option that differs or is missing.
+    """
     file = folder / STUDY_NAME
     if not file.exists():
         raise BrokenFileError(f"{folder} holds no comparison to resume: it has no {STUDY_NAME}")
-    return read_study(file)
+    study = read_study(file)
+    for name, value in given.items():
+        if name not in ("resume", *PLACES):
+            _check_unchanged(folder, study, name, value)
+    cases = [Case("", study)]
+    if read_matrix(folder) is not None:
+        cases = [
+            Case(case.folder, read_study(begun)) if begun.exists() else case
+            for case in cases_of(study)
+            for begun in [folder / case.folder / STUDY_NAME]
+        ]
+    return _placed(study, cases, given, {name: given[name] for name in PLACES if name in given})
 
 
-def cases_to_resume(folder: Path) -> list[Case]:
-    """All comparisons that a results folder was started for, each with its settings so far."""
-    study = study_to_resume(folder)
-    if read_matrix(folder) is None:
-        return [Case("", study)]
-    return [
-        Case(case.folder, read_study(file)) if file.exists() else case
-        for case in study.cases()
-        for file in [folder / case.folder / STUDY_NAME]
-    ]
+def started_again(folder: Path, given: Mapping[str, Any]) -> tuple[StudyFile, list[Case]]:
+    """The study of a results folder and its cases as they were run, to run them once more.
+
+    They run in this process unless the `given` options say otherwise.
+    """
+    matrix = read_matrix(folder)
+    names = [""] if matrix is None else [c.folder for c in matrix.cases if c.failure is None]
+    run = [name for name in names if (folder / name / STUDY_NAME).exists()]
+    if not run:
+        raise BrokenFileError(f"{folder} holds no {STUDY_NAME}, so it cannot be run again")
+    cases = [Case(name, read_study(folder / name / STUDY_NAME)) for name in run]
+    place = {name: given.get(name, StudyFile.model_fields[name].default) for name in PLACES}
+    return _placed(read_study(folder / STUDY_NAME), cases, given, place)
+
+
+def _placed(
+    study: StudyFile, cases: list[Case], given: Mapping[str, Any], place: Mapping[str, Any]
+) -> tuple[StudyFile, list[Case]]:
+    """A study and its cases at a place, once `given` confirms what a file alone may not do."""
+    study = study.changed(place)
+    cases = [Case(case.folder, case.study.changed(place)) for case in cases]
+    for one in (study, *(case.study for case in cases)):
+        one.confirm(given)
+    return study, cases
+
+
+def _check_unchanged(folder: Path, study: StudyFile, name: str, value: Any) -> None:
+    """Refuse an option that a comparison was not started with."""
+    flag = f"--{name.replace('_', '-')}"
+    if name == "out" or name not in StudyFile.model_fields:
+        raise InvalidValueError(
+            f"{flag} cannot be given with --resume: {folder} goes on as it was started"
+        )
+    known = getattr(study, name)
+    if getattr(study.changed({name: value}), name) != known:
+        started = ", ".join(map(str, known)) if isinstance(known, tuple) else known
+        raise InvalidValueError(
+            f"cannot resume {folder} with {flag} {value}: it was started "
+            + (f"without {flag}" if known in (None, ()) else f"with {started}")
+        )
 
 
 def is_finished(folder: Path) -> bool:
@@ -91,13 +208,3 @@ def is_finished(folder: Path) -> bool:
         return False
     gradients = read_gradients(folder)
     return gradients is None or not gradients.interrupted
-
-
-def read_cases(folder: Path) -> list[Case]:
-    """The studies of a results folder as they were run, each with all its settings written out."""
-    matrix = read_matrix(folder)
-    names = [""] if matrix is None else [c.folder for c in matrix.cases if c.failure is None]
-    found = [n for n in names if (folder / n / STUDY_NAME).exists()]
-    if not found:
-        raise BrokenFileError(f"{folder} holds no {STUDY_NAME}, so it cannot be run again")
-    return [Case(name, read_study(folder / name / STUDY_NAME)) for name in found]

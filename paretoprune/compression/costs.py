@@ -16,27 +16,25 @@ COSTS: dict[str, str] = {
     "visual_tokens": "visual tokens per layer",
 }
 """Unit by objective name."""
-ALIASES = {"flops": "compute"}
 DEFAULT_OBJECTIVES = (SCORE, "compute")
 
 
 def parse_objectives(names: str | Sequence[str]) -> tuple[str, ...]:
-    """Objective names from `score,flops` or a sequence: `score` first, then one or more costs.
+    """Objective names from `score,compute` or a sequence: `score` first, then one or more costs.
 
-    `flops` is the command line's word for `compute`. Raises `UnknownNameError` for a cost that does
-    not exist and `InvalidValueError` for a list without `score`, without a cost or with repeats.
+    Raises `UnknownNameError` for a cost that does not exist and `InvalidValueError` for a list
+    without `score`, without a cost or with repeats.
     """
     parts = names.split(",") if isinstance(names, str) else listed("objectives", names)
     for strange in (p for p in parts if not isinstance(p, str)):
         raise InvalidValueError(f"an objective is named, got {brief(strange)}")
-    chosen = [ALIASES.get(p.strip(), p.strip()) for p in parts if p.strip()]
+    chosen = [p.strip() for p in parts if p.strip()]
     for name in chosen:
         if name != SCORE and name not in COSTS:
-            known = [SCORE, *ALIASES, *(c for c in COSTS if c not in ALIASES.values())]
-            raise UnknownNameError("objective", name, known)
+            raise UnknownNameError("objective", name, [SCORE, *COSTS])
     if SCORE not in chosen or len(chosen) < 2 or len(set(chosen)) != len(chosen):
         raise InvalidValueError(
-            "objectives are 'score' and one or more different costs, such as score,flops; "
+            "objectives are 'score' and one or more different costs, such as score,compute; "
             f"got {', '.join(parts) or 'none'}"
         )
     return (SCORE, *(name for name in chosen if name != SCORE))

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import inspect
 import math
-import sysconfig
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from numbers import Real
-from pathlib import Path
-from traceback import StackSummary, extract_tb
 from typing import Any
 
 import numpy as np
@@ -19,23 +16,15 @@ from numpy.typing import NDArray
 from paretoprune.core.options import has_parts
 from paretoprune.core.problem import Candidate, Evaluation, Objective, Problem
 from paretoprune.core.space import Knob, SearchSpace
+from paretoprune.core.user_code import mistake, where_raised
 from paretoprune.errors import (
     PROGRAMMING_ERRORS,
     InvalidValueError,
     UnknownNameError,
     UnsupportedError,
     brief,
-    one_line,
 )
 
-MOST_FRAMES = 20
-"""Calls that are shown of where a mistake is, the innermost ones."""
-LIBRARIES = (
-    "<frozen ",
-    str(Path(__file__).parents[1]),
-    *(sysconfig.get_path(key) for key in ("stdlib", "purelib", "platlib")),
-)
-"""What the file names of code that is no user's begin with."""
 SPLITS = ("search", "heldout")
 
 
@@ -194,35 +183,6 @@ class FunctionProblem(Problem):
             "knobs": [asdict(knob) for knob in self.space().knobs],
             "objectives": [asdict(objective) for objective in self.objectives],
         }
-
-
-def mistake(what: str, error: BaseException) -> InvalidValueError:
-    """The error for a mistake in a user's code: one sentence, with the calls to it as its notes."""
-    found = InvalidValueError(f"{what}: {where_raised(error)}")
-    calls = StackSummary.from_list(_frames(error)[-MOST_FRAMES:]).format()
-    if calls:
-        found.add_note("".join(calls).rstrip("\n"))
-    return found
-
-
-def where_raised(error: BaseException) -> str:
-    """One line: what was raised and in which line, such as `ValueError: no (mine.py, line 7)`.
-
-    Where a library raised it, the line is that of the user's code that called it.
-    """
-    told = one_line(error)
-    frames = _frames(error)
-    if isinstance(error, SyntaxError) or not frames:
-        return told  # a syntax error names its own line
-    own = [f for f in frames if not f.filename.startswith(LIBRARIES)] or frames
-    return f"{told} ({Path(own[-1].filename).name}, line {own[-1].lineno})"
-
-
-def _frames(error: BaseException) -> StackSummary:
-    """The calls that an error came through, from the first of a user's code on."""
-    frames = extract_tb(error.__traceback__)
-    first = next((i for i, f in enumerate(frames) if not f.filename.startswith(LIBRARIES)), 0)
-    return StackSummary.from_list(frames[first:])
 
 
 def _as_figures(value: object) -> NDArray[np.float64] | None:

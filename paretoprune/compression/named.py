@@ -7,12 +7,13 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from paretoprune.compression.locate import is_location, locate_problem
+from paretoprune.core.options import is_location
 from paretoprune.core.problem import Problem
+from paretoprune.core.user_code import locate_problem
 from paretoprune.registry import problems
 
 DEFAULT_PROBLEM = "token-pruning"
-DEFAULT_OBJECTIVES = "score,flops"
+DEFAULT_OBJECTIVES = "score,compute"
 """The command line's, which are token pruning's: other problems have defaults of their own."""
 LOADERS = {
     DEFAULT_PROBLEM: "paretoprune.compression.load:load_problem",

@@ -67,7 +67,8 @@ class Remote:
         one of another class, which they could not build.
         """
         for pruner in known:
-            if pruners.load(pruner.name) is not type(pruner):
+            known_as = pruners.entry(pruner.name)
+            if known_as.is_located or known_as.load() is not type(pruner):
                 raise UnsupportedError(
                     f"workers build pruners by their registered names, and {pruner.name!r} is not "
                     "that of this one; register it by an entry point, or run in process"

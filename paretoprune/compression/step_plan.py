@@ -26,6 +26,8 @@ from paretoprune.errors import BrokenFileError, UnknownNameError, UnsupportedErr
 from paretoprune.pruning.policies.base import Policy
 from paretoprune.search.gradient.base import GradientStrategy
 from paretoprune.search.gradient.lagrangian import LagrangianSearch
+from paretoprune.search.hybrid import Hybrid
+from paretoprune.search.specs import StrategySpec
 from paretoprune.zoo.load import DTYPES, FOREIGN, find_checkpoint
 
 BACKWARD = 2.0
@@ -101,6 +103,22 @@ class StepPlan:
     def step_seconds(self) -> float:
         """Seconds per gradient step of the whole batch."""
         return self.step_flops / (self.teraflops * 1e12)
+
+
+def gradient_strategy(name: str) -> GradientStrategy:
+    """The strategy called `name` whose gradient steps are planned; of a hybrid, its gradient part.
+
+    Raises `UnsupportedError` for one without gradient steps.
+    """
+    strategy = StrategySpec.parse(name).build()
+    if isinstance(strategy, Hybrid):
+        strategy = strategy.gradient
+    if not isinstance(strategy, GradientStrategy):
+        raise UnsupportedError(
+            "--plan plans strategies that take gradient steps, such as 'gradient' and 'adaptive', "
+            f"not {name!r}"
+        )
+    return strategy
 
 
 def plan_step(

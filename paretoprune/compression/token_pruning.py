@@ -543,10 +543,10 @@ class TokenPruning(Problem):
         the only one that is differentiated.
         """
         if self.costs != ("compute",):
-            named = ", ".join(self.costs).replace("compute", "flops")
             raise UnsupportedError(
-                f"gradient strategies differentiate the cost 'flops' alone, not {named}; choose a "
-                "sampler such as 'tpe' or 'nsga2', or the objectives score,flops"
+                "gradient strategies differentiate the cost 'compute' alone, not "
+                f"{', '.join(self.costs)}; choose a sampler such as 'tpe' or 'nsga2', or the "
+                "objectives score,compute"
             )
         if self.operators.only is None:
             raise UnsupportedError(

@@ -11,7 +11,38 @@ from functools import partial
 from numbers import Integral, Real
 from typing import Any, TypeGuard
 
-from paretoprune.errors import InvalidValueError, UnknownNameError, brief
+from paretoprune.errors import InvalidValueError, UnknownNameError, brief, share_hint
+
+
+def split_specs(text: str) -> list[str]:
+    """Split `tpe:startup=5,population=8,random` into `name` or `name:option=value,...` each.
+
+    An item with `=` and no colon before it is a further option of the item before.
+    """
+    found: list[str] = []
+    for item in (part.strip() for part in text.split(",")):
+        if found and "=" in item and ":" not in item.partition("=")[0]:
+            found[-1] += f",{item}"
+        else:
+            found.append(item)
+    return found
+
+
+def split_spec(text: str) -> tuple[str, str | None]:
+    """Split `name:option=value,...` into the name and the options, None without a colon.
+
+    The name may be a location: `file.py:Class` or `package.module:Class`.
+    """
+    name, colon, rest = text.strip().partition(":")
+    attribute, more, options = rest.partition(":")
+    if name.endswith(".py") or ("." in name and attribute.isidentifier()):
+        return name + colon + attribute, options if more else None
+    return name, rest if colon else None
+
+
+def is_location(name: str) -> bool:
+    """Whether `name` says where code is, rather than what something registered is called."""
+    return ":" in name or name.endswith(".py")
 
 
 def read_option(owner: str, text: str) -> tuple[str, float | int | str | bool]:
@@ -132,11 +163,13 @@ def check_ranges(
     Those with a bound must be finite, too. Raises `InvalidValueError`, which names the option, what
     is allowed and what it got.
     """
+    shares = tuple(shares)
 
     def check(name: str, allowed: str, fits: Callable[[float], bool]) -> None:
         value = getattr(options, name)
         if not fits(value):
-            raise InvalidValueError(f"option {name} must be {allowed}, got {value!r}")
+            hint = share_hint(value) if name in shares else ""
+            raise InvalidValueError(f"option {name} must be {allowed}, got {value!r}{hint}")
         if not math.isfinite(value):
             raise InvalidValueError(f"option {name} must be finite, got {value!r}")
 

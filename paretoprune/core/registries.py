@@ -17,6 +17,7 @@ from functools import cache
 from importlib.metadata import Distribution, distributions
 from typing import Any
 
+from paretoprune.core.options import is_location
 from paretoprune.errors import InvalidValueError, ParetopruneError, UnknownNameError, one_line
 
 GROUP = "paretoprune."
@@ -46,6 +47,11 @@ class Entry:
     def is_plugin(self) -> bool:
         """Whether it comes from another package."""
         return self.origin != BUILT_IN
+
+    @property
+    def is_located(self) -> bool:
+        """Whether it comes from a location such as `file.py:Class`, for this process only."""
+        return is_location(self.origin)
 
     def load(self) -> Any:
         """Import and return the factory."""
@@ -86,6 +92,27 @@ class Registry:
                 f"{self.kind} {entry.name!r} is already registered by {taken.origin}"
             )
         self._entries[entry.name] = entry
+
+    def adopt(self, location: str) -> str:
+        """Register the class at `file.py:Class` for this process; returns the name it goes by.
+
+        That is its class attribute `named`, else the location. Raises what `locate_class` raises,
+        and `InvalidValueError` for a name that is taken.
+        """
+        if self.base is None:
+            raise InvalidValueError(f"a {self.kind} is named, not given as {location}")
+        from paretoprune.core.user_code import is_same_code, locate_class
+
+        found, target = locate_class(location, self.kind, self.base)
+        name = location if self.named is None else str(getattr(found, self.named))
+        known = self._known().get(name)
+        if known is None or known.target == target:
+            self._entries[name] = Entry(name, target, first_line(found), location)
+        elif not is_same_code(self.load(name), found):
+            raise InvalidValueError(
+                f"{location}: {self.kind} {name!r} is already registered, as {known.target}"
+            )
+        return name
 
     def _known(self) -> dict[str, Entry]:
         """All entries by name, built-ins first; plug-ins are looked for once, and not imported."""

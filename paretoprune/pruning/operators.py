@@ -1,7 +1,7 @@
 """Which pruners a search may choose from, and their own knobs: names in, a search space out.
 
 A pruner is written as `name` or `name:knob=value,...`; several are joined by commas, and `all`
-names every registered one.
+names every registered one. The name may be the location of a class, `file.py:Class`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from paretoprune.adapters.base import Adapter
 from paretoprune.adapters.extras import lacking
-from paretoprune.core.options import add_option, listed
+from paretoprune.core.options import is_location, listed, read_options, split_spec, split_specs
 from paretoprune.core.space import (
     Categorical,
     Condition,
@@ -205,22 +205,17 @@ def pruner_of(content: ScheduleFile | PolicyFile | Preset) -> Pruner:
 
 
 def _parsed(text: str) -> list[tuple[str, dict[str, Any]]]:
-    """Read `fastv,dart:visual_pivots=8,text_pivots=2`: names, and settings behind a colon."""
+    """Read `fastv,dart:visual_pivots=8,text_pivots=2`: names, and settings behind a colon.
+
+    A location such as `mine.py:HeadMax` is imported, and stands for the name of its class.
+    """
     found: list[tuple[str, dict[str, Any]]] = []
-    for part in (p.strip() for p in text.split(",")):
-        name, colon, first = part.partition(":")
-        if not colon and "=" in part and found:
-            _set(found[-1], part)
-        else:
-            found.append((name, {}))
-            if colon:
-                _set(found[-1], first)
+    for spec in split_specs(text):
+        name, rest = split_spec(spec)
+        if is_location(name):
+            name = pruners.adopt(name)
+        found.append((name, {} if rest is None else read_options(f"pruner {name!r}", rest)))
     return found
-
-
-def _set(pruner: tuple[str, dict[str, Any]], text: str) -> None:
-    name, settings = pruner
-    add_option(settings, f"pruner {name!r}", text)
 
 
 def _full(pruner: Pruner, knob: Knob) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretoprune.core.options import is_number, listed, whole_number
-from paretoprune.errors import InvalidValueError, brief
+from paretoprune.errors import InvalidValueError, brief, share_hint
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,9 @@ class KeepSchedule:
             raise InvalidValueError("a keep schedule needs at least one layer")
         for layer, ratio in enumerate(self.ratios):
             if not (is_number(ratio) and 0.0 <= ratio <= 1.0):  # nan too
+                hint = share_hint(ratio) if is_number(ratio) else ""
                 raise InvalidValueError(
-                    f"keep ratio of layer {layer} must be in [0, 1], got {brief(ratio)}"
+                    f"keep ratio of layer {layer} must be in [0, 1], got {brief(ratio)}{hint}"
                 )
             if layer and ratio > self.ratios[layer - 1] + 1e-9:
                 raise InvalidValueError(

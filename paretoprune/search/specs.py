@@ -9,20 +9,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from paretoprune.core.options import check_options, defaults_of, read_options
+from paretoprune.core.options import (
+    check_options,
+    defaults_of,
+    is_location,
+    read_options,
+    split_spec,
+    split_specs,
+)
 from paretoprune.core.problem import Problem
 from paretoprune.core.strategy import SearchStrategy
 from paretoprune.errors import InvalidValueError, brief, one_line
 from paretoprune.registry import strategies as registered
-
-DEFAULT_STRATEGIES = (
-    "random",
-    "grid:space=single-step",
-    "tpe",
-    "nsga2",
-    "pymoo-nsga2",
-    "gradient",
-)
+from paretoprune.search import DEFAULT_STRATEGIES as DEFAULT_STRATEGIES
 
 
 def default_strategies(
@@ -47,9 +46,9 @@ def fitting_strategies(problem: Problem) -> tuple[str, ...]:
 class StrategySpec:
     """A strategy by name, with the space it searches (None: its default) and its options.
 
-    Written as `name`, `name:option=value,...`; the option `space` names the search space. `factory`
-    builds a strategy that no registry knows, `instance` is one that was built: each study gets a
-    copy of its own.
+    Written as `name`, `name:option=value,...`; the option `space` names the search space. The name
+    may be the location of a class, `file.py:Class`. `factory` builds a strategy that no registry
+    knows, `instance` is one that was built: each study gets a copy of its own.
     """
 
     name: str
@@ -87,15 +86,30 @@ class StrategySpec:
 
     @classmethod
     def parse(cls, text: str) -> StrategySpec:
-        """Read `grid:space=single-step`; raises on unknown names and malformed options."""
+        """Read `grid:space=single-step`; raises on unknown names and malformed options.
+
+        A location such as `mine.py:Climb:step=2` is imported.
+        """
         if not isinstance(text, str):
             raise InvalidValueError(f"a strategy is written as its name, got {brief(text)}")
-        name, colon, rest = text.strip().partition(":")
-        if registered.entry(name).is_plugin:
+        several = split_specs(text)
+        if len(several) > 1 and all(several):
+            raise InvalidValueError(f"name one strategy here, got {', '.join(several)}")
+        name, rest = split_spec(text)
+        if is_location(name):
+            registered.adopt(name)
+        elif registered.entry(name).is_plugin:
             registered.load(name)  # a broken plug-in shows before models load
-        options: dict[str, Any] = read_options(f"strategy {text!r}", rest) if colon else {}
+        written = f"strategy {text!r}"
+        options: dict[str, Any] = {} if rest is None else read_options(written, rest)
         space = options.pop("space", None)
         return cls(name, None if space is None else str(space), tuple(sorted(options.items())))
+
+    @classmethod
+    def all_of(cls, strategy: Strategy) -> list[StrategySpec]:
+        """As `of`, but a text may name several: in `tpe:startup=5,random` are two."""
+        named = split_specs(strategy) if isinstance(strategy, str) else [strategy]
+        return [cls.of(one) for one in named]
 
     @property
     def label(self) -> str:

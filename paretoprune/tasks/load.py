@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from paretoprune.core.options import read_options
 from paretoprune.errors import InvalidValueError, UnknownNameError, brief
 from paretoprune.registry import tasks
+from paretoprune.tasks.areas import equalised, unevenness
 from paretoprune.tasks.base import Sample
 from paretoprune.tasks.benchmarks.base import Benchmark
 from paretoprune.tasks.calibration.base import Calibration
@@ -83,3 +84,31 @@ def nth_sample(task: Task, split: str, number: int, *, seed: int = 0) -> Sample:
             f"sample {number} of the {split} split: it has {len(samples)}, from 0"
         )
     return samples[number]
+
+
+def describe(task: Task) -> list[str]:
+    """Lines about a task that reads data: samples per split, an example, and areas of pictures."""
+    if not isinstance(task, Benchmark | Calibration):
+        return []
+    search, heldout = (task.available(split) for split in ("search", "heldout"))
+    lines = [f"{search} search samples, {heldout} held-out samples"]
+    if search:
+        first = task.nth("search", 0)
+        answer = "no answer" if first.answer is None else f"answer {brief(first.answer, 300)}"
+        lines.append(f"first: {brief(first.prompt, 300)}, {answer}")
+    if isinstance(task, Calibration):
+        even = equalised(task.sizes, low=task.low, high=task.high)
+        lines.append(
+            f"{len(even)} pictures: {unevenness(task.sizes):.2f} from a uniform distribution of "
+            f"areas, {unevenness(even):.2f} when equalised"
+        )
+    return lines
+
+
+def pictures_of(name: str, task: Task) -> Calibration:
+    """The task, where its pictures' areas are known; raises `InvalidValueError` for another."""
+    if not isinstance(task, Calibration):
+        raise InvalidValueError(
+            f"task {name!r} is no calibration data; allowed: pictures, llava-instruct"
+        )
+    return task

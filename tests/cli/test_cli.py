@@ -83,10 +83,10 @@ def test_list_names_everything():
 
 
 def test_help_works_for_every_command():
-    for command in ("compare", "search", "evaluate", "report", "list", "bench", "zoo"):
+    for command in typer.main.get_command(app).commands:
         done = run(command, "--help")
         assert done.returncode == 0
-        assert done.stdout.startswith("Usage") or "Usage" in done.stdout
+        assert "Usage" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_help_works_for_every_command():
         (["report", "nowhere"], "not a results folder"),
         (["list", "prunner"], "Did you mean 'pruner'"),
         (["bench", "kernel"], "Did you mean 'kernels'"),
-        (["zoo", "train", "mini-lava"], "Did you mean 'mini-llava'"),
+        (["train", "mini-lava"], "Did you mean 'mini-llava'"),
         (["compare", "-s", "gradient", "--problem", "zdt1"], "black box"),
     ],
 )
@@ -181,23 +181,22 @@ NOT_SETTINGS = {"config", "resume", "help"}
 
 
 def test_every_flag_of_compare_is_a_setting_with_the_same_default():
-    """A new flag of compare needs a field in `StudyFile`, in the same order."""
     found = {name: p for name, p in flags().items() if name not in NOT_SETTINGS}
     assert list(found) == list(StudyFile.model_fields)
     for name, flag in found.items():
         assert f"--{name.replace('_', '-')}" in flag.opts
         default = getattr(StudyFile(), name)
         if flag.default is None or flag.default == []:
-            assert default in (None, (), ("mini-llava",), ("fastv",)), name
+            assert default in (None, ()), name
         else:
-            assert flag.default == default, name
+            assert (tuple(flag.default) if isinstance(default, tuple) else flag.default) == default
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["report"], ["pick"], ["figures"], ["gap"], ["rerun"], ["rank", "other"], ["show"],
-        ["check-model"], ["init"], ["compare", "--resume"], ["areas"],
+        ["report"], ["pick"], ["rerun"], ["rank", "other"], ["show"],
+        ["check-model"], ["init"], ["compare", "--resume"], ["data"],
     ],
 )  # fmt: skip
 def test_a_name_too_long_for_the_machine_is_one_sentence(arguments, tmp_path):

@@ -41,7 +41,7 @@ def test_a_picture_of_one_s_own_with_a_schedule_file(run, tmp_path):
     Image.fromarray(np.full((50, 80, 3), 90, np.uint8)).save(tmp_path / "mine.png")
     file = tmp_path / "best.json"
     write_schedule(file, ScheduleFile(pruner="uniform", keep=[1.0] * 4 + [0.125] * 4))
-    done = run("--image", "mine.png", "--question", "how many stars ?", "--schedule", "best.json",
+    done = run("--image", "mine.png", "--question", "how many stars ?", "best.json",
                "--out", "a.svg")  # fmt: skip
     assert done.exit_code == 0, done.output
     assert "uniform" in done.output
@@ -51,27 +51,26 @@ def test_a_picture_of_one_s_own_with_a_schedule_file(run, tmp_path):
 
 
 def test_a_schedule_is_named_by_position_too(run, tmp_path):
-    """`show pick.json` was refused, though evaluate, fit, export and card take it."""
     keep = [1.0] * 4 + [0.125] * 4
     write_schedule(tmp_path / "pick.json", ScheduleFile(pruner="uniform", keep=keep))
     for number, schedule in enumerate(("pick.json", "4x1,4x0.125")):
         done = run(schedule, "--out", f"{number}.png")
         assert done.exit_code == 0, done.output
         assert "144 144 144 144 18 18 18 18" in done.output
-    for both in (["pick.json", "--schedule", "4x1,4x0.125"], ["none.json"], [""]):
-        assert isinstance(run(*both).exception, ParetopruneError)
+    for wrong in ("none.json", ""):
+        assert isinstance(run(wrong).exception, ParetopruneError)
 
 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--schedule", ""], "schedule '' is no file"),
+        ([""], "schedule '' is no file"),
         (["--task", ""], "unknown task ''"),
         (["--image", "none.png", "--question", "?"], "cannot read picture none.png"),
         (["--image", "text.png", "--question", "?"], "is no picture"),
         (["--image", "good.png"], "needs a question"),
-        (["--schedule", "1,1,0.5"], "3 layers, the model has 8"),
-        (["--schedule", "keep=0.5,layer=0"], "cannot rank tokens before layer 1"),
+        (["1,1,0.5"], "3 layers, the model has 8"),
+        (["keep=0.5,layer=0"], "cannot rank tokens before layer 1"),
         (["--pruner", "fastvv"], "Did you mean 'fastv'"),
         (["--pruner", "dart:pivots=3"], "knob of pruner 'dart'"),
         (["--pruner", "fastv", "--pruner", "fastv"], "named twice"),

@@ -90,7 +90,7 @@ def test_init_writes_a_file_that_runs_and_never_overwrites(tmp_path: Path) -> No
         ('strategy = "ngsa2"', "Did you mean 'nsga2'"),
         ('task = ["minivqs"]', "Did you mean 'minivqa'"),
         ('reference = "grid:fin"', "Did you mean 'fine'"),
-        ('objectives = ["score", "flopz"]', "Did you mean 'flops'"),
+        ('objectives = ["score", "computs"]', "Did you mean 'compute'"),
         ('pruner = ["fastv", "fastw"]', "Did you mean 'fastv'"),
         ('model = ["mini-llava", "mini-lava"]', "Did you mean 'mini-llava'"),
         ("trust_remote_code = true", "--trust-remote-code"),

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from paretoprune.cli.studies import meanings
+from paretoprune import compare
 from paretoprune.comparison.configuration import StudyFile, read_study, write_study
-from paretoprune.comparison.configuration_init import EXAMPLES, commented_study
-from paretoprune.errors import BrokenFileError, InvalidValueError, UnknownNameError
+from paretoprune.comparison.preparation import loading_again
+from paretoprune.comparison.settings import commented_study, settings
+from paretoprune.comparison.sweep import cases_of
+from paretoprune.compression.analytic import ZDT1
+from paretoprune.errors import (
+    BrokenFileError,
+    InvalidValueError,
+    UnknownNameError,
+    UnsupportedError,
+)
 from paretoprune.search.specs import DEFAULT_STRATEGIES, StrategySpec
 
 
@@ -21,7 +30,7 @@ def read(folder: Path, text: str) -> StudyFile:
 
 
 def test_a_commented_file_holds_the_defaults_and_every_setting(tmp_path: Path) -> None:
-    text = commented_study(meanings())
+    text = commented_study()
     assert read(tmp_path, text).model_dump() == StudyFile().model_dump()
     for name in StudyFile.model_fields:
         assert f"\n{name} = " in text or f"\n# {name} = " in text, name
@@ -31,12 +40,12 @@ def test_a_commented_file_holds_the_defaults_and_every_setting(tmp_path: Path) -
 def test_what_is_in_comments_is_valid_too(tmp_path: Path) -> None:
     lines = [
         line.removeprefix("# ")
-        for line in commented_study(meanings()).splitlines()
+        for line in commented_study().splitlines()
         if line.removeprefix("# ").partition(" = ")[0] in StudyFile.model_fields
     ]
     study = read(tmp_path, "\n".join(lines))
     assert study.strategy == DEFAULT_STRATEGIES
-    assert {n for n in EXAMPLES if n != "out"} <= study.model_fields_set
+    assert {s.name for s in settings().values() if s.example} <= study.model_fields_set
     assert study.out == str(tmp_path / "results")
 
 
@@ -66,7 +75,7 @@ def test_combinations_are_cases_with_folders_of_their_own(tmp_path: Path) -> Non
         tmp_path,
         'model = ["mini-llava", "./a/../b"]\npruner = ["fastv", "fastv,dart", "dart:x=1"]',
     )
-    cases = study.cases()
+    cases = cases_of(study)
     assert len(cases) == 6
     assert len({c.folder for c in cases}) == 6
     for case in cases:
@@ -74,15 +83,15 @@ def test_combinations_are_cases_with_folders_of_their_own(tmp_path: Path) -> Non
         assert ".." not in case.folder
         assert (len(case.study.model), len(case.study.pruner)) == (1, 1)
     assert cases[0].folder == "mini-llava_fastv"
-    assert [c.folder for c in read(tmp_path, 'pruner = "dart"').cases()] == [""]
+    assert [c.folder for c in cases_of(read(tmp_path, 'pruner = "dart"'))] == [""]
     # names that end up alike, and on disks that do not know capitals
-    folders = [c.folder for c in read(tmp_path, 'model = ["a/b", "A-B", "a b", "..."]').cases()]
+    folders = [c.folder for c in cases_of(read(tmp_path, 'model = ["a/b", "A-B", "a b", "..."]'))]
     assert folders == ["a-b", "A-B-2", "a-b-3", "case"]
 
 
 def test_other_problems_have_one_case() -> None:
     study = StudyFile().changed({"problem": "zdt1", "pruner": ["fastv", "dart"]})
-    assert [c.folder for c in study.cases()] == [""]
+    assert [c.folder for c in cases_of(study)] == [""]
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
@@ -113,8 +122,8 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         ("strategy = [{name = 'tpe', x = 'a,b'}]", "option 'x' of strategy 'tpe' must be"),
         ("strategy = [{name = 'tpe', x = []}]", "option 'x' of strategy 'tpe' must be"),
         ("levels = 1.5", "levels must be a valid integer"),
-        ("out = '/tmp/elsewhere'", "out must be a folder beside the file, got '/tmp/elsewhere'"),
-        ("out = 'a/../../b'", "out must be a folder beside the file"),
+        ("out = '/tmp/elsewhere'", "out must be a folder next to the file, got '/tmp/elsewhere'"),
+        ("out = 'a/../../b'", "out must be a folder next to the file"),
         ("budget = ", "is not TOML: Invalid value"),
         ("a = [[[" + "[" * 5000, "is not TOML"),
         ("budget = 1" + "0" * 5000, "is not TOML"),
@@ -152,7 +161,7 @@ def test_flags_are_named_as_flags() -> None:
 def test_a_case_named_twice_is_refused() -> None:
     study = StudyFile().changed({"pruner": ["fastv", "dart", "fastv"]})
     with pytest.raises(InvalidValueError, match="pruner 'fastv' is named twice"):
-        study.cases()
+        cases_of(study)
 
 
 @pytest.mark.parametrize(
@@ -168,13 +177,40 @@ def test_a_case_named_twice_is_refused() -> None:
 def test_a_file_alone_cannot_run_code(text: str, flag: str, tmp_path: Path) -> None:
     study = read(tmp_path, text)
     with pytest.raises(InvalidValueError, match=f"say so on the command line, too: {flag}$"):
-        study.confirm({"model", "out"})
-    study.confirm({"trust_remote_code", "problem", "track"})
-    StudyFile().confirm(())
+        study.confirm({"model": ["mini-llava"], "out": "x"})
+    other = {"trust_remote_code": True, "problem": "mine.py:P", "track": ["tensorboard:mine"]}
+    if "trust" not in text:
+        with pytest.raises(InvalidValueError, match=flag):
+            study.confirm(other)
+    study.confirm(other | {"problem": study.problem, "track": study.track})
+    StudyFile().confirm({})
 
 
 def test_the_file_is_toml_of_plain_values(tmp_path: Path) -> None:
-    values = tomllib.loads(commented_study(meanings()))
+    values = tomllib.loads(commented_study())
     assert set(values) <= set(StudyFile.model_fields)
     write_study(tmp_path / "x.toml", StudyFile())
     assert "out" not in tomllib.loads((tmp_path / "x.toml").read_text())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"problem": "evil.py:Problem"},
+        {"problem": "token-pruning", "pruner": "fastv,evil.py:Pruner"},
+        {"problem": "token-pruning", "trust_remote_code": True},
+    ],
+)
+def test_results_alone_cannot_run_code(settings: dict[str, Any]) -> None:
+    """A results folder may come from a stranger, too."""
+    summary = compare(ZDT1(), "random", budget=2, seeds=1, settings=settings).summary
+    key = list(settings)[-1]
+    with pytest.raises(InvalidValueError, match=f"too: --{key.replace('_', '-')}"):
+        loading_again(summary, {})
+    with pytest.raises(InvalidValueError, match="say so on the command line"):
+        loading_again(summary, {key: False if key.startswith("trust") else "other"})
+    if key == "problem":
+        assert loading_again(summary, settings) == ("evil.py:Problem", {})
+    nothing = compare(ZDT1(), "random", budget=2, seeds=1).summary
+    with pytest.raises(UnsupportedError, match="written from Python"):
+        loading_again(nothing, {})

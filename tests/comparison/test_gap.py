@@ -265,10 +265,12 @@ def test_the_command_prints_the_table_and_measures_a_grid(tmp_path, monkeypatch)
         catch_exceptions=False,
     )  # fmt: skip
     assert found.exit_code == 0, found.output
-    before = runner.invoke(app, ["gap", "r"], catch_exceptions=False)
+    before = runner.invoke(app, ["report", "r", "--gap"], catch_exceptions=False)
     assert "hard minus soft score" in before.output
     assert "nearest point of the exhaustive front" not in before.output
-    after = runner.invoke(app, ["gap", "r", "--reference", "grid:coarse"], catch_exceptions=False)
+    after = runner.invoke(
+        app, ["report", "r", "--gap", "--reference", "grid:coarse"], catch_exceptions=False
+    )
     assert "nearest point of the exhaustive front" in after.output
     stored = json.loads((tmp_path / "r" / "gradients.json").read_text())
     assert stored["reference"] == "grid:coarse"
@@ -283,7 +285,7 @@ def test_the_command_refuses_a_folder_without_a_gradient_search(tmp_path, monkey
     compared = compare(ToyPruning(), ["random"], budget=5, seeds=(0,))
     write_results(tmp_path / "r", compared.summary)
     with pytest.raises(UnsupportedError, match="holds no gradient search"):
-        CliRunner().invoke(app, ["gap", str(tmp_path / "r")], catch_exceptions=False)
+        CliRunner().invoke(app, ["report", str(tmp_path / "r"), "--gap"], catch_exceptions=False)
 
 
 def test_the_reference_of_a_comparison_is_used(toy):

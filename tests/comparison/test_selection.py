@@ -1,6 +1,7 @@
 """From a front to one configuration: knee, bounds, export, sensitivity, card."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ def test_without_bounds_the_knee_is_picked(summary):
 
 @pytest.mark.parametrize("most", [0.0, 0.25, 0.4, 1.0])
 def test_the_best_within_a_cost(summary, most):
-    chosen = pick(summary, [Bound("flops", "max", most)])
+    chosen = pick(summary, [Bound("compute", "max", most)])
     rivals = [p.search["score"] for p in summary.front if p.search["compute"] <= most]
     assert chosen.point.search["score"] == max(rivals)
     assert chosen.point.search["compute"] <= most
@@ -97,7 +98,7 @@ def test_a_pick_is_exported_as_its_knobs(summary, tmp_path):
 
 def test_a_pick_of_token_pruning_is_a_schedule_file(mini, tmp_path):
     summary = compare(mini, ["random"], budget=3, seeds=[0]).summary
-    chosen = pick(summary, [Bound("flops", "max", 0.9)])
+    chosen = pick(summary, [Bound("compute", "max", 0.9)])
     write_pick(tmp_path / "pick.json", summary, chosen)
     content = read_schedule(tmp_path / "pick.json")
     assert content.keep == chosen.point.keep
@@ -111,14 +112,14 @@ def test_the_command_picks_and_prints(summary, tmp_path):
     def run(*words):
         return run_command("pick", "results", *words, cwd=tmp_path)
 
-    done = run("--max-flops", "0.4")
+    done = run("--max-compute", "0.4")
     assert done.returncode == 0, done.stderr
     assert "Picked the highest score with compute ≤ 0.4" in done.stdout
     assert "0.784" in done.stdout
     assert "0.684" in done.stdout
     assert "Which knobs matter" in done.stdout
     assert json.loads((tmp_path / "pick.json").read_text())["search"]["compute"] == 0.4
-    done = run("--max-flops", "-1")
+    done = run("--max-compute", "-1")
     assert done.returncode == 2
     assert done.stderr == (
         "paretoprune: no configuration of the front has compute ≤ -1; the lowest is 0\n"
@@ -173,3 +174,35 @@ def test_a_card_says_what_was_pruned():
     assert 'schedule="mine.json"' in text
     bare = card_markdown(ScheduleFile(pruner="fastv", keep=[1.0]), "x.json")
     assert "relative score q," not in bare
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--max-compute", "40"], "compute goes from 0 to 1, got 40; did you mean 0.4\\?"),
+        (["--max", "compute=40"], "compute goes from 0 to 1, got 40; did you mean 0.4\\?"),
+        (["--min-score", "90"], "score goes from 0 to 1, got 90; did you mean 0.9\\?"),
+        (["--max-compute", "4000"], "compute goes from 0 to 1, got 4000$"),
+    ],
+)
+def test_a_percentage_for_a_share_is_questioned(summary, tmp_path, words, message):
+    """The most expensive point of the front was the answer."""
+    write_results(tmp_path / "results", summary)
+    done = run_command("pick", "results", *words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert re.search(message, done.stderr.strip())
+    assert run_command("pick", "results", "--max-compute", "1.1", cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["evaluate", "x.json", "--compute", "40"], "got 40; did you mean 0.4?"),
+        (["show", "keep=25,layer=2"], "got 25.0; did you mean 0.25?"),
+        (["show", "100,100,50,50"], "got 100.0; did you mean 1?"),
+    ],
+)
+def test_other_percentages_are_questioned_too(tmp_path, words, message):
+    done = run_command(*words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr

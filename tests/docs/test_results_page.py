@@ -133,7 +133,7 @@ def test_benchmarks_fill_their_slots(script, tmp_path):
     assert "| dense | 0.90 ± 0.01 |\n| `fastv` | 0.25 ± 0.03 |" in text
     assert text.count("| 0.976 [0.949, 1.001] | 0.957 | 0 of 5 | not reached |") == 4
     # what a benchmark needs is made before it
-    assert "$ paretoprune zoo train mini-llava --seed 1 --steps 2000 --out untuned\n$ " in text
+    assert "$ paretoprune train mini-llava --seed 1 --steps 2000 --out untuned\n$ " in text
     assert "Not measured" not in text.split("## Benchmarks")[1]
     with pytest.raises(SystemExit, match="no section shows 'kernels'"):
         script.take_benchmark("kernels", tmp_path / "evaluation.json", tmp_path / "stored")

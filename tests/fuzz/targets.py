@@ -59,13 +59,14 @@ def _schedule_seeds() -> dict[str, str]:
 
 def _study(name: str, content: bytes) -> None:
     from paretoprune.comparison.configuration import read_study, write_study
+    from paretoprune.comparison.sweep import cases_of
 
     with a_folder() as folder:
         file = folder / "study.toml"
         file.write_bytes(content)
         study = read_study(file)
-        study.confirm(())
-        for case in study.cases():
+        study.confirm({})
+        for case in cases_of(study):
             assert Path(case.folder).name == case.folder
         if study.out is not None:
             assert Path(study.out).resolve().is_relative_to(folder.resolve())
@@ -76,10 +77,9 @@ def _study(name: str, content: bytes) -> None:
 
 
 def _study_seeds() -> dict[str, str]:
-    from paretoprune.cli.studies import meanings
-    from paretoprune.comparison.configuration_init import commented_study
+    from paretoprune.comparison.settings import commented_study
 
-    whole = commented_study(meanings())
+    whole = commented_study()
     few = 'strategy = ["random", {name = "nsga2", population = 8}]\nseeds = [0, 3]\nbudget = 2.5\n'
     few += 'model = ["mini-llava", "mini-internvl"]\npruner = ["fastv", "dart:text_pivots=2"]\n'
     return {"all.toml": whole, "few.toml": few + 'task = "minivqa"\nout = "results"\n'}

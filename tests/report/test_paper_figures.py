@@ -94,9 +94,11 @@ def test_the_commands_write_what_they_say(summary, tmp_path):
     for folder in ("a", "b"):
         write_results(tmp_path / folder, summary)
     folders = [str(tmp_path / f) for f in ("a", "b")]
-    drawn = CliRunner().invoke(app, ["figures", folders[0], "--format", "png,pdf"])
+    drawn = CliRunner().invoke(
+        app, ["report", folders[0], "--figures", str(tmp_path / "figures"), "--format", "png,pdf"]
+    )
     assert drawn.exit_code == 0, drawn.output
-    assert len(list((tmp_path / "a" / "figures").iterdir())) == 2 * len(NAMES)
+    assert len(list((tmp_path / "figures").iterdir())) == 2 * len(NAMES)
     ranked = CliRunner().invoke(app, ["rank", *folders, "--out", str(tmp_path / "cd.svg")])
     assert ranked.exit_code == 0, ranked.output
     text = (tmp_path / "cd.svg").read_text()

@@ -243,7 +243,7 @@ def test_the_areas_command_draws_before_and_after(tmp_path, monkeypatch):
     for number, side in enumerate(20 + 15 * rng.standard_exponential(30)):
         picture(number, (int(side), int(side))).save(tmp_path / f"{number}.png")
     done = CliRunner().invoke(
-        app, ["areas", str(tmp_path), "--task", "pictures:question=what?", "--out", "found.png"]
+        app, ["data", str(tmp_path), "--task", "pictures:question=what?", "--areas", "found.png"]
     )
     assert done.exit_code == 0, done.output
     assert "30 pictures: 0." in done.output
@@ -258,7 +258,7 @@ def test_the_areas_command_needs_no_task(tmp_path, monkeypatch, kind):
     file = conversations(tmp_path)
     for picture_file in (tmp_path / "coco").glob("*.png"):
         picture_file.with_suffix(".txt").write_text("what?")
-    done = run_command("areas", str(file if kind == "file" else tmp_path / "coco"))
+    done = run_command("data", str(file if kind == "file" else tmp_path / "coco"))
     assert done.returncode == 0, done.stderr
     assert f"{24 if kind == 'file' else 12} pictures: " in done.stdout
 

@@ -1,4 +1,4 @@
-"""`paretoprune zoo train`: a progress bar, the log, and held-out accuracies."""
+"""`paretoprune train`: a progress bar, the log, and held-out accuracies."""
 
 from __future__ import annotations
 

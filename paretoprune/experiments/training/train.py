@@ -1,4 +1,4 @@
-"""Trains a mini-model on MiniVQA: `paretoprune zoo train NAME`.
+"""Trains a mini-model on MiniVQA: `paretoprune train NAME`.
 
 Deterministic by seed (the batch of a step depends on seed and step only) and resumable: every
 few hundred steps the weights and AdamW's moments go to a safetensors file.

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretoprune.cost import attention_query_flops
-from paretoprune.errors import InvalidValueError
+from paretoprune.errors import InvalidValueError, share_hint
 from paretoprune.pruning.policies.base import Policy
 
 if TYPE_CHECKING:
@@ -58,7 +58,9 @@ class AutoPrune(Policy):
         sensitivity: float = 0.2,
     ) -> None:
         if not 0 <= tokens <= 1:
-            raise InvalidValueError(f"tokens is a share of the visual tokens in 0..1, got {tokens}")
+            raise InvalidValueError(
+                f"tokens is a share of the visual tokens in 0..1, got {tokens}{share_hint(tokens)}"
+            )
         if not 1 <= layer < layers:
             raise InvalidValueError(
                 "AutoPrune looks at the attention of the layer before it decides: layer must be "

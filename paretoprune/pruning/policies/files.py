@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from paretoprune.errors import BrokenFileError, InvalidValueError, ParetopruneError
+from paretoprune.errors import BrokenFileError, InvalidValueError, ParetopruneError, share_hint
 from paretoprune.files import read_stored, read_text, require_regular, write_whole
 from paretoprune.pruning.policies.base import Policy
 from paretoprune.pruning.policies.static import Static
@@ -148,4 +148,6 @@ def _read(file: Path) -> dict[str, Tensor]:
 def check_budget(budget: float | None) -> None:
     """Raise `InvalidValueError` for a budget that is no relative compute."""
     if budget is not None and not 0 <= budget <= 1:  # nan too
-        raise InvalidValueError(f"a budget is a relative compute in 0..1, got {budget:g}")
+        raise InvalidValueError(
+            f"a budget is a relative compute in 0..1, got {budget:g}{share_hint(budget)}"
+        )

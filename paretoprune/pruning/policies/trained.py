@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from paretoprune.errors import InvalidValueError
+from paretoprune.errors import InvalidValueError, share_hint
 from paretoprune.pruning.policies.base import Policy
 from paretoprune.registry import kernels
 from paretoprune.schedules.kernels.base import Kernel
@@ -56,7 +56,9 @@ class TrainedPolicy(Policy):
         slope: float,
     ) -> None:
         if not 0 <= budget <= 1:
-            raise InvalidValueError(f"a budget is a relative compute in 0..1, got {budget:g}")
+            raise InvalidValueError(
+                f"a budget is a relative compute in 0..1, got {budget:g}{share_hint(budget)}"
+            )
         self._layers, self.levels, self.hidden = layers, levels, hidden
         self.kernel_name, self.budget = kernel, float(budget)
         self.width, self.first, self.slope = width, first, slope

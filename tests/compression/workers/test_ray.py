@@ -204,8 +204,8 @@ def test_a_driver_that_is_killed_resumes(here, tmp_path):
 
 
 def test_workers_are_an_option_of_ray():
-    from paretoprune.cli.run import check_places
     from paretoprune.comparison.configuration import StudyFile
+    from paretoprune.comparison.preparation import check_places
 
     with pytest.raises(InvalidValueError, match="--workers goes with --executor ray"):
         check_places(StudyFile(workers=2))

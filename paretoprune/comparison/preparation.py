@@ -1,0 +1,182 @@
+"""From a study file to what a comparison is given: names checked, defaults chosen, places found.
+
+Every mistake that can be seen without loading a model is found here, before anything is paid for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+from paretoprune.comparison.configuration import RISKY, TOKEN_PRUNING, StudyFile
+from paretoprune.comparison.sweep import Case
+from paretoprune.core.options import is_location
+from paretoprune.errors import InvalidValueError, UnsupportedError
+
+if TYPE_CHECKING:
+    from paretoprune.comparison.results import Summary
+    from paretoprune.compression.workers import Placement
+    from paretoprune.core.problem import Problem
+
+PASSED_ON = (
+    "search_size", "heldout_size", "data_seed", "levels", "objectives", "batch", "dtype", "device",
+    "attn", "trust_remote_code",
+)  # fmt: skip
+"""Settings that a problem is loaded with as they are."""
+LOADING = ("model", "task", "data", "pruner", "search_knobs", "per_picture", *PASSED_ON)
+"""What a token-pruning problem is loaded with."""
+
+
+def prepared(cases: Sequence[Case]) -> list[Case]:
+    """The cases with their strategies written out; raises the first mistake in any of them."""
+    cases = [Case(case.folder, _with_strategies(case.study)) for case in cases]
+    for case in cases:
+        _check_names(case.study)
+    if len(cases) > 1:
+        _check_models(cases)
+    return cases
+
+
+def completed(study: StudyFile, problem: Problem) -> StudyFile:
+    """The study with what the loaded problem decides: its strategies and its task."""
+    from paretoprune.search.specs import fitting_strategies
+    from paretoprune.zoo.catalogue import default_task
+
+    if not study.strategy:
+        study = study.changed({"strategy": list(fitting_strategies(problem))})
+    if study.tokens_alone and not study.task:
+        study = study.changed({"task": default_task(study.model[0])})
+    return study
+
+
+def loading_of(study: StudyFile) -> dict[str, Any]:
+    """What `load_named_problem` is given for a study of one model, task and pruner."""
+    from paretoprune.compression.named import options_for
+
+    presets = presets_of(study)
+    given = {
+        "model": study.model[0],
+        "task": study.task[0] if study.task else None,
+        "data": study.data[0] if study.data else None,
+        "pruner": study.pruner[0],
+        "search_knobs": study.pruner_knobs,
+        **{key: getattr(study, key) for key in PASSED_ON},
+        **({"per_picture": True} if study.per_picture else {}),
+        **({"presets": presets} if presets else {}),
+    }
+    return options_for(study.problem, given)
+
+
+def stored_loading(loading: dict[str, Any]) -> dict[str, Any]:
+    """What a problem was loaded with, as a summary stores it: `batch` there is the search's."""
+    return {"decoder_batch" if key == "batch" else key: value for key, value in loading.items()}
+
+
+def loading_again(summary: Summary, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The name of the problem that a results folder is about, and what it was loaded with.
+
+    Raises `InvalidValueError` where that would run code that the `given` options do not repeat.
+    """
+    known = dict(summary.settings)
+    if "problem" not in known:
+        raise UnsupportedError(
+            "the results were written from Python and do not say how to load their problem; "
+            "evaluate the reference there"
+        )
+    risky = {key: known[key] for key in RISKY if key in known}
+    StudyFile().changed(risky).confirm(given)
+    if known["problem"] != TOKEN_PRUNING:
+        return str(known["problem"]), {}
+    names = {key: "decoder_batch" if key == "batch" else key for key in LOADING}
+    return TOKEN_PRUNING, {
+        key: known[name] for key, name in names.items() if key != "per_picture" or name in known
+    }
+
+
+def presets_of(study: StudyFile) -> list[str]:
+    """Names of the presets to compare the front with; raises for an unknown one."""
+    from paretoprune.schedules.presets import find_presets
+
+    wanted = list(study.preset) or (["all"] if study.with_presets else [])
+    if wanted and not study.tokens_alone:
+        raise InvalidValueError(
+            f"presets are token prunings; there are none for --problem {study.problem}"
+        )
+    return [preset.name for preset in find_presets(wanted)] if wanted else []
+
+
+def executor_of(study: StudyFile) -> AbstractContextManager[Placement | None]:
+    """Where the study's evaluations run; None for this process."""
+    if study.executor == "in-process":
+        return nullcontext()
+    from paretoprune.compression.workers import RayPlacement
+
+    return RayPlacement(study.workers, study.cluster)
+
+
+def check_places(study: StudyFile) -> None:
+    """Raise what is wrong with the storage's address or with the executor's options."""
+    if study.storage is not None:
+        from paretoprune.comparison.log.place import parse_storage
+
+        parse_storage(study.storage)
+    if study.executor == "in-process":
+        for name in ("workers", "cluster"):
+            if getattr(study, name) is not None:
+                raise InvalidValueError(f"--{name} goes with --executor ray, not with in-process")
+    elif not study.tokens_alone:
+        raise InvalidValueError(
+            f"--executor ray evaluates token-pruning; --problem {study.problem} runs in-process"
+        )
+
+
+def _with_strategies(study: StudyFile) -> StudyFile:
+    """The study with its strategies written out, unless the problem has to be loaded for that."""
+    if study.strategy or not study.tokens_alone:
+        return study
+    from paretoprune.compression.costs import parse_objectives
+    from paretoprune.search.specs import default_strategies
+
+    costs = parse_objectives(study.objectives)[1:]
+    named = default_strategies(costs, gradient=_is_relaxable(study))
+    return study.changed({"strategy": list(named)})
+
+
+def _is_relaxable(study: StudyFile) -> bool:
+    """Whether gradient strategies can search it: a single pruner that is top-k of a score."""
+    if study.pruner == ("fastv",):
+        return True  # the default is known without loading torch
+    from paretoprune.pruning.operators import Operators
+
+    only = Operators.of(study.pruner[0], search_knobs=study.pruner_knobs).only
+    return only is not None and only.relaxable
+
+
+def _check_names(study: StudyFile) -> None:
+    """Raise for an unknown strategy, problem, task, objective, preset or reference."""
+    from paretoprune.comparison.reference import parse_reference
+    from paretoprune.compression.costs import parse_objectives
+    from paretoprune.registry import problems, tasks
+
+    study.specs()
+    check_places(study)
+    if not is_location(study.problem):
+        problems.entry(study.problem)
+    if study.tokens_alone:  # others have data and objectives of their own
+        for task in study.task:
+            tasks.entry(task.partition(":")[0])
+        parse_objectives(study.objectives)
+    presets_of(study)
+    if study.reference is not None:
+        parse_reference(study.reference)
+
+
+def _check_models(cases: Sequence[Case]) -> None:
+    """Raise for a model or pruner that does not exist, before the first of several cases runs."""
+    from paretoprune.pruning.operators import Operators
+    from paretoprune.zoo.load import find_checkpoint
+
+    for case in cases:
+        find_checkpoint(case.study.model[0])
+        Operators.of(case.study.pruner[0], search_knobs=case.study.pruner_knobs)
