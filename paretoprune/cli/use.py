@@ -76,8 +76,9 @@ def pick(
     with it.
     """
     from paretoprune.comparison.results import read_summary
-    from paretoprune.comparison.selection import Bound, write_pick
     from paretoprune.comparison.selection import pick as choose
+    from paretoprune.comparison.selection import write_pick
+    from paretoprune.frontier import Bound
     from paretoprune.report.picked import print_pick, print_sensitivity
 
     bounds = [

@@ -107,7 +107,7 @@ class Registry:
         name = location if self.named is None else str(getattr(found, self.named))
         known = self._known().get(name)
         if known is None or known.target == target:
-            self._entries[name] = Entry(name, target, first_line(found), location)
+            self._entries[name] = Entry(name, target, _first_line(found), location)
         elif not is_same_code(self.load(name), found):
             raise InvalidValueError(
                 f"{location}: {self.kind} {name!r} is already registered, as {known.target}"
