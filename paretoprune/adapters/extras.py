@@ -1,4 +1,4 @@
-"""Prefills that carry what a pruner needs beside hidden states: nothing else is computed.
+"""Extras: prefills that carry a pruner's needs besides hidden states; nothing else is computed.
 
     prefill = prefill_for(adapter, inputs, needs=pruner.needs)
 
@@ -20,13 +20,13 @@ from torch import Tensor
 from transformers.utils import ModelOutput
 
 from paretoprune.adapters.base import Adapter, Prefill
-from paretoprune.adapters.grid import PICTURE
-from paretoprune.adapters.tower import class_attention
+from paretoprune.adapters.token_geometry import PICTURE
 from paretoprune.adapters.views import Scope, extend, view_of
+from paretoprune.adapters.vision_encoder import class_attention
 from paretoprune.errors import UnsupportedError
 
 FEATURES = ("get_image_features", "get_video_features")
-"""Methods of transformers' models that run the vision tower, from `forward` or from `generate`."""
+"""Methods of transformers' models that run the vision encoder, in `forward` or `generate`."""
 RUN = "paretoprune_run"
 """Attribute of the features that these methods return: the `EncoderRun` that made them."""
 
@@ -63,7 +63,14 @@ class Extras:
         if self.wants_grid and type(adapter).grid is Adapter.grid:
             adapter.grid({})  # says that this family has none, before anything is run
         if self.wants_tower:
-            adapter.tower_layer().register_forward_pre_hook(self._ask, with_kwargs=True)
+            layer = adapter.class_token_layer()
+            if layer is None:
+                raise UnsupportedError(
+                    f"the vision tower of {type(adapter.model).__name__} has no class token (or "
+                    f"adapter {adapter.family!r} does not know it), which this pruner ranks by; "
+                    "choose another, such as 'fastv'"
+                )
+            layer.register_forward_pre_hook(self._ask, with_kwargs=True)
 
     def _ask(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         run = self.runs.now
@@ -134,7 +141,7 @@ def _noting(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def lacking(adapter: Adapter, needs: frozenset[str]) -> str | None:
-    """Why a model has not what a pruner needs, in one sentence; None if it has. Runs nothing."""
+    """Reason a model lacks a pruner's requirement, in one sentence, or None. Runs nothing."""
     twin = copy.copy(adapter)
     try:
         if "tower" in needs:

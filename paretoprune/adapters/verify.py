@@ -15,8 +15,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
-from paretoprune.adapters.base import Adapter, Prefill, Rotary
-from paretoprune.adapters.kinds import RANKING
+from paretoprune.adapters.base import Adapter, Prefill
+from paretoprune.adapters.model_access import (
+    RecordingCache,
+    Rotary,
+    attention_logits,
+    causal_mask,
+)
+from paretoprune.adapters.refusals import RANKING, require_length
 from paretoprune.adapters.views import Entry, Recorder, become, counterpart, view_of
 from paretoprune.cost import layer_cost
 from paretoprune.errors import ParetopruneError, UnsupportedError, plain
@@ -143,8 +149,7 @@ def _verify_decoder(adapter: Adapter) -> None:
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(2, LENGTH, config.hidden_size, generator=generator)
     noise = noise.to(device, adapter.model.dtype)
-    adapter.require_length(LENGTH)
-    _ = adapter.visual_token_ids  # says where the configuration names none
+    require_length(adapter, LENGTH)
     # one row far behind: some families scale attention by the position
     far = max(0, (getattr(config, "max_position_embeddings", None) or 0) - LENGTH)
     positions = torch.arange(LENGTH, device=device) + torch.tensor([[0], [far]], device=device)
@@ -157,13 +162,13 @@ def _verify_decoder(adapter: Adapter) -> None:
     few, fewer = _pick(entry.hidden, index), (_pick(cos, index), _pick(sin, index))
 
     def driven(number: int, hidden: Tensor, rotary: Rotary) -> Tensor:
-        mask = adapter.causal_mask(hidden, None)
+        mask = causal_mask(adapter, hidden, None)
         out: Tensor = norm(adapter.run_layer(number, hidden, rotary, mask))
         return out
 
     _require_same(adapter, "around its layers", _alone(decoder)(**given), norm(entry.hidden))
     tried: set[Any] = set()
-    for number, layer in enumerate(adapter.layers):
+    for number, layer in enumerate(adapter.decoder.layers):
         kind = _kind(layer)
         if kind in tried:
             continue
@@ -232,7 +237,7 @@ def masked_logits(adapter: Adapter, inputs: Mapping[str, Tensor], kept: Sequence
 
 def _require_ranking(adapter: Adapter, number: int, entry: Entry) -> None:
     """Raise `UnsupportedError` where queries or keys that pruners ask are not the layer's own."""
-    if type(adapter).query_logits is not Adapter.query_logits:
+    if type(adapter).attention_states is not Adapter.attention_states:
         return  # an adapter that asks in a way of its own answers for it, in its contract suite
     found = _own_attention(adapter, number, entry.hidden, entry.rotary)
     if found is None:
@@ -244,13 +249,13 @@ def _require_ranking(adapter: Adapter, number: int, entry: Entry) -> None:
     hidden, rotary = entry.hidden, entry.rotary
     cos, sin = rotary
     later = torch.ones(LENGTH, LENGTH, dtype=torch.bool, device=own.device).triu(1)
-    several = adapter.block_logits(number, hidden, rotary, keys).masked_fill(later, -torch.inf)
-    one = adapter.query_logits(number, hidden[:, -1], (cos[:, -1], sin[:, -1]), keys)
-    again = adapter.layer_keys(number, hidden, rotary)
+    several = attention_logits(adapter, number, hidden, rotary, keys).masked_fill(later, -torch.inf)
+    one = attention_logits(adapter, number, hidden[:, -1:], (cos[:, -1:], sin[:, -1:]), keys)
+    again = adapter.attention_states("keys", number, hidden, rotary)
     eps = torch.finfo(own.dtype).eps
     for mine, theirs in (
         (several.softmax(-1), own),
-        (one.softmax(-1), own[:, :, -1]),
+        (one[:, :, 0].softmax(-1), own[:, :, -1]),
         (again, keys),
     ):
         last = theirs[..., -1, :]
@@ -328,7 +333,7 @@ def _all_layers(adapter: Adapter, prefill: Prefill) -> Tensor:
     """Hidden states behind the last layer with every token kept, [B, T, hidden]."""
     hidden = prefill.hidden
     valid = None if bool(prefill.valid.all()) else prefill.valid
-    mask = adapter.causal_mask(hidden, valid)
+    mask = causal_mask(adapter, hidden, valid)
     for index in range(adapter.spec.layers):
         hidden = adapter.run_layer(index, hidden, prefill.rotary, mask)
     return hidden
@@ -343,21 +348,8 @@ def _flops(adapter: Adapter, prefill: Prefill) -> float:
     return abs(float(counter.get_total_flops()) - expected) / expected
 
 
-class _Keys:
-    """Stands where a cache would and remembers rotated keys."""
-
-    def __init__(self) -> None:
-        self.keys: Tensor | None = None
-
-    def update(
-        self, keys: Tensor, values: Tensor, layer: int, *_: object, **__: object
-    ) -> tuple[Tensor, Tensor]:
-        self.keys = keys
-        return keys, values
-
-
 def _attention(adapter: Adapter, prefill: Prefill) -> float | None:
-    """Largest difference between `query_logits` and eager attention, last token of layer 0.
+    """Largest difference between `attention_logits` and eager attention, last token of layer 0.
 
     None where the family's attention returns no weights, or cannot be asked for them.
     """
@@ -366,8 +358,9 @@ def _attention(adapter: Adapter, prefill: Prefill) -> float | None:
     if found is None:
         return None
     keys, weights = found
-    mine = adapter.query_logits(0, hidden[:, -1], (cos[:, -1], sin[:, -1]), keys)
-    return float((mine.softmax(-1) - weights[:, :, -1]).abs().max())
+    last = cos[:, -1:], sin[:, -1:]
+    logits = attention_logits(adapter, 0, hidden[:, -1:], last, keys)[:, :, 0]
+    return float((logits.softmax(-1) - weights[:, :, -1]).abs().max())
 
 
 def _own_attention(
@@ -377,8 +370,8 @@ def _own_attention(
 
     None where the family's attention does not hand out either of them.
     """
-    layer, recorder = adapter.layers[number], _Keys()
-    adapter.run_layer(number, hidden, rotary, adapter.causal_mask(hidden, None), recorder)
+    layer, recorder = adapter.decoder.layers[number], RecordingCache()
+    adapter.run_layer(number, hidden, rotary, causal_mask(adapter, hidden, None), recorder)
     if recorder.keys is None or not hasattr(layer, "self_attn"):
         return None
     try:

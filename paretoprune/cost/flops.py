@@ -132,6 +132,14 @@ def attention_query_flops(
     return np.asarray(2.0 * spec.hidden * a + 2.0 * n * a)
 
 
+def class_attention_flops(width: int, tokens: int) -> float:
+    """FLOPs of asking a vision encoder's class token, per picture of so many tokens.
+
+    Keys of all tokens, one query, and its logits; `width` is the encoder's hidden width.
+    """
+    return 2.0 * width * (tokens * width + width + tokens)
+
+
 def kv_bytes(spec: DecoderSpec, tokens: NDArray[np.int64], bytes_per_value: int = 2) -> int:
     """Bytes of the key/value cache when layer l holds `tokens[l]` tokens (2 bytes: fp16, bf16)."""
     if len(tokens) != spec.layers:

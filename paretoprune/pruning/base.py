@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from paretoprune.adapters.base import Adapter, Rotary
+from paretoprune.adapters.base import Adapter
+from paretoprune.adapters.model_access import Rotary, attention_logits, causal_mask, mlp_input
 from paretoprune.core.space import Knob, Value
 from paretoprune.cost import DecoderSpec
 from paretoprune.errors import InvalidValueError
@@ -73,11 +74,7 @@ class PruningContext:
         """
         if self.keys is None or self.query_before is None:
             raise ValueError("layer 0 has no attention before it; declare first_layer = 1")
-        batch = torch.arange(len(self.query), device=self.query.device)
-        cos, sin = self.rotary
-        rotary = cos[batch, self.query], sin[batch, self.query]
-        logits = self.adapter.query_logits(self.layer - 1, self.query_before, rotary, self.keys)
-        return self._normalised(logits[:, :, None], self.query[:, None])[:, :, 0]
+        return self._query_attention(self.layer - 1, self.query_before, self.keys)
 
     @cached_property
     def coming_attention(self) -> Tensor:
@@ -85,13 +82,17 @@ class PruningContext:
 
         Normalised like `prompt_attention`; the layer's keys are computed for it.
         """
+        keys = self.adapter.attention_states("keys", self.layer, self.hidden, self.rotary)
         batch = torch.arange(len(self.query), device=self.query.device)
+        return self._query_attention(self.layer, self.hidden[batch, self.query], keys)
+
+    def _query_attention(self, layer: int, query: Tensor, keys: Tensor) -> Tensor:
+        """Attention [B, heads, T] of the last prompt tokens, which enter `layer` as [B, hidden]."""
+        index = self.query[:, None]
         cos, sin = self.rotary
-        rotary = cos[batch, self.query], sin[batch, self.query]
-        keys = self.adapter.layer_keys(self.layer, self.hidden, self.rotary)
-        query = self.hidden[batch, self.query]
-        logits = self.adapter.query_logits(self.layer, query, rotary, keys)
-        return self._normalised(logits[:, :, None], self.query[:, None])[:, :, 0]
+        rotary = pick(cos, index), pick(sin, index)
+        logits = attention_logits(self.adapter, layer, query[:, None], rotary, keys)
+        return self._normalised(logits, index)[:, :, 0]
 
     def attention_blocks(
         self, asked: Tensor, *, temperature: float = 1.0
@@ -107,7 +108,8 @@ class PruningContext:
         for start in range(0, asked.shape[1], BLOCK):
             part = slice(start, start + BLOCK)
             index = asked[:, part]
-            logits = self.adapter.block_logits(
+            logits = attention_logits(
+                self.adapter,
                 self.layer - 1,
                 pick(self.before, index),
                 (pick(cos, index), pick(sin, index)),
@@ -124,8 +126,8 @@ class PruningContext:
         if self.before is None:
             raise ValueError("layer 0 has no layer before it; declare first_layer = 1")
         stands = None if bool(self.standing.all()) else self.standing
-        mask = self.adapter.causal_mask(self.before, stands)
-        return self.adapter.attended(self.layer - 1, self.before, self.rotary, mask)
+        mask = causal_mask(self.adapter, self.before, stands)
+        return mlp_input(self.adapter, self.layer - 1, self.before, self.rotary, mask)
 
     def _normalised(self, logits: Tensor, asked: Tensor) -> Tensor:
         """Softmax of [B, heads, Q, T] over the alive tokens up to each asked one, int64 [B, Q].

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from paretoprune.adapters.base import Prefill
-from paretoprune.adapters.grid import PICTURE
+from paretoprune.adapters.token_geometry import PICTURE
 from paretoprune.pruning.base import PruningContext, Selection
 
 

@@ -47,7 +47,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint as recompute
 
 from paretoprune.adapters.base import Adapter, Prefill
-from paretoprune.adapters.grid import PICTURE
+from paretoprune.adapters.token_geometry import PICTURE
 from paretoprune.cost import layer_cost
 from paretoprune.errors import UnsupportedError
 from paretoprune.pruning.base import Pruner, ScorePruner

@@ -9,38 +9,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from paretoprune.adapters.base import Adapter, Prefill, Rotary
-from paretoprune.adapters.grid import PICTURE, picture_runs
+from paretoprune.adapters.base import Adapter, Prefill
+from paretoprune.adapters.model_access import RecordingCache, Rotary, causal_mask
+from paretoprune.adapters.token_geometry import PICTURE, picture_runs
 from paretoprune.pruning.base import PruningContext, pick
 from paretoprune.pruning.pictures import pictures_among
 
 if TYPE_CHECKING:
     from paretoprune.pruning.cache import PrunedCache
-
-
-class KeyRecorder:
-    """Stands where a cache would and remembers the last layer's new keys, already rotated.
-
-    With a real cache behind it, it passes keys and values on and hands back all of them.
-    """
-
-    def __init__(self, cache: PrunedCache | None = None, *, with_values: bool = False) -> None:
-        self.keys: Tensor | None = None
-        self.values: Tensor | None = None
-        self._cache = cache
-        self._with_values = with_values
-
-    def update(
-        self, keys: Tensor, values: Tensor, layer: int, *args: object, **further: object
-    ) -> tuple[Tensor, Tensor]:
-        """What attention calls with its keys and values, each [B, kv_heads, T, head_dim]."""
-        self.keys = keys
-        if self._with_values:
-            self.values = values
-        if self._cache is None:
-            return keys, values
-        every: tuple[Tensor, Tensor] = self._cache.update(keys, values, layer)
-        return every
 
 
 @dataclass(frozen=True)
@@ -161,7 +137,7 @@ class Tokens:
         With a cache they also attend to what it holds for this layer, and are added to it.
         `with_values` keeps the layer's values beside its keys.
         """
-        recorder = KeyRecorder(cache, with_values=with_values)
+        recorder = RecordingCache(cache)
         if mask is None:
             valid, held = self.valid, 0
             if cache is not None:
@@ -169,13 +145,13 @@ class Tokens:
                 held = past.held
                 past.admit(self.validity, self.origin)
                 valid = None if bool(past.valid.all()) else past.valid
-            mask = adapter.causal_mask(self.hidden, valid, held)
+            mask = causal_mask(adapter, self.hidden, valid, held)
         batch = torch.arange(len(self.hidden), device=self.hidden.device)
         return replace(
             self,
             hidden=adapter.run_layer(layer, self.hidden, self.rotary, mask, recorder),
             keys=recorder.keys,
-            values=recorder.values,
+            values=recorder.values if with_values else None,
             query_before=self.hidden[batch, self.query],
             before=self.hidden,
         )

@@ -23,10 +23,12 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
-from paretoprune.adapters.base import Adapter, last_token
-from paretoprune.adapters.cache_argument import CACHE, NEW, OLD
+from paretoprune.adapters.base import Adapter
 from paretoprune.adapters.extras import EncoderRun, Extras
-from paretoprune.adapters.grid import PICTURE
+from paretoprune.adapters.model_access import CACHE, NEW, OLD, last_token
+from paretoprune.adapters.prompts import visual_mask
+from paretoprune.adapters.refusals import require_window
+from paretoprune.adapters.token_geometry import PICTURE
 from paretoprune.adapters.views import Recorder, Scope, become, extend, view_of
 from paretoprune.errors import InvalidValueError, UnsupportedError
 from paretoprune.pruning.base import Pruner
@@ -170,7 +172,7 @@ def _call(pruning: Pruning, given: Mapping[str, Any], prompt_end: Tensor | None)
     )  # fmt: skip
     if not pictures:
         return Call({}, None, prompt_end, None, 1)
-    visual = pruning.adapter.visual_mask(ids)
+    visual = visual_mask(pruning.adapter, ids)
     prompt = pruning.prompts.now
     length, rows = (None, 1) if prompt is None else _prompt_of(prompt, ids, given)
     if length is not None and bool(visual[:, length:].any()):
@@ -238,7 +240,7 @@ def _generating(kind: Any) -> Callable[..., Any]:
         valid = kwargs.get("attention_mask")
         if isinstance(new, int) and isinstance(valid, Tensor) and valid.ndim == 2:
             # the last token is not run; refused now, before an answer could be lost
-            pruning.adapter.require_window(valid.bool(), max(0, new - 1))
+            require_window(pruning.adapter, valid.bool(), max(0, new - 1))
         prompt = kwargs.get("input_ids", inputs)
         if not isinstance(prompt, Tensor) or prompt.ndim != 2:
             return method(self, inputs, generation_config, *args, **kwargs)
@@ -281,10 +283,11 @@ def _forward(
     ):
         raise UnsupportedError("a pruned model takes attention masks of shape [batch, tokens] only")
     seen = cache.get_seq_length()
-    adapter.require_window(
+    require_window(
+        adapter,
         given.new_ones(len(given), seen + given.shape[1], dtype=torch.bool)
         if attention_mask is None
-        else attention_mask.bool()
+        else attention_mask.bool(),
     )
     entry = pruning.recorder.entry(
         input_ids=input_ids, inputs_embeds=inputs_embeds, attention_mask=attention_mask,

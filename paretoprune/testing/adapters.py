@@ -13,7 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from paretoprune.adapters.base import Adapter, Prefill
 from paretoprune.adapters.extras import prefill_for
-from paretoprune.adapters.grid import PICTURE
+from paretoprune.adapters.prompts import token_inputs, visual_mask
+from paretoprune.adapters.token_geometry import PICTURE
 from paretoprune.adapters.verify import verify
 from paretoprune.cost import decoder_cost
 from paretoprune.deploy.views import pruned
@@ -210,7 +211,7 @@ class AdapterContract(ABC):
         mask = torch.cat([inputs["attention_mask"], torch.ones(len(said), new).long()], 1)
         whole = {
             **inputs,
-            **adapter.token_inputs(said),
+            **token_inputs(adapter, said),
             "input_ids": said,
             "attention_mask": mask,
         }
@@ -259,7 +260,7 @@ class AdapterContract(ABC):
             **inputs, max_new_tokens=NEW, do_sample=False, return_dict_in_generate=True
         )
         cache = out.past_key_values
-        visual = int(adapter.visual_mask(inputs["input_ids"]).sum())
+        visual = int(visual_mask(adapter, inputs["input_ids"]).sum())
         text = inputs["input_ids"].shape[1] - visual + NEW - 1
         counts = schedule.counts(visual) + text
         assert cache.held == counts.tolist()
@@ -319,7 +320,7 @@ class AdapterContract(ABC):
         later = adapter.tokenizer(self.prompts()[1], add_special_tokens=False)["input_ids"]
         ids = torch.cat([first.sequences, torch.tensor([later])], dim=1)
         second = view.generate(
-            input_ids=ids, attention_mask=torch.ones_like(ids), **adapter.token_inputs(ids),
+            input_ids=ids, attention_mask=torch.ones_like(ids), **token_inputs(adapter, ids),
             past_key_values=first.past_key_values, **options, output_logits=True,
             return_dict_in_generate=True,
         )  # fmt: skip

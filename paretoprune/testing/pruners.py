@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from paretoprune.adapters.base import Adapter, Prefill
 from paretoprune.adapters.extras import prefill_for
-from paretoprune.adapters.grid import PICTURE
+from paretoprune.adapters.token_geometry import PICTURE
 from paretoprune.deploy.views import pruned
 from paretoprune.errors import InvalidValueError, UnsupportedError
 from paretoprune.pruning.base import NEEDS, Pruner, PruningContext, ScorePruner

@@ -19,8 +19,8 @@ from transformers import (
 )
 
 from paretoprune.adapters.base import Adapter
-from paretoprune.adapters.device import find_device
-from paretoprune.adapters.kinds import refuse_model
+from paretoprune.adapters.prompts import token_text
+from paretoprune.adapters.refusals import refuse_model
 from paretoprune.adapters.verify import require, try_decoder
 from paretoprune.core.quiet import without_loading_bar
 from paretoprune.errors import (
@@ -122,7 +122,7 @@ def load_adapter(
 def _require_tokens(adapter: Adapter, model: str) -> None:
     """Raise `BrokenFileError` for a tokenizer with too few tokens, or too many for the model."""
     for token_id in adapter.visual_token_ids:
-        token = adapter.token(token_id)
+        token = token_text(adapter, token_id)
         if token_id not in adapter.tokenizer(token, add_special_tokens=False)["input_ids"]:
             raise BrokenFileError(
                 f"cannot load model {model!r}: its configuration has token {token_id} for "
@@ -218,6 +218,31 @@ def adapter_class(model_type: str) -> type[Adapter]:
     if generic is None:
         raise UnsupportedError(f"no adapter takes models of type {model_type!r}")
     return generic
+
+
+def find_device(name: str) -> torch.device:
+    """The device called `name`, such as `cpu` or `cuda:1`, if it is on this machine.
+
+    Raises `InvalidValueError`, which names those that are.
+    """
+    try:
+        found = torch.device(name)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError):
+        found = None
+    if found is None or found.type == "meta":
+        why = " (this torch is built without CUDA)" if torch.version.cuda is None else ""
+        raise InvalidValueError(
+            f"there is no device {brief(name)} here; there are: {', '.join(_devices())}{why}"
+        )
+    return found
+
+
+def _devices() -> list[str]:
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    some = ["cuda"] if gpus else []
+    apple = ["mps"] if torch.backends.mps.is_available() else []
+    return ["cpu", *some, *(f"cuda:{i}" for i in range(gpus)), *apple]
 
 
 def _known_to_transformers(config: Any) -> bool:

@@ -10,6 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from paretoprune.adapters.extras import prefill_for
+from paretoprune.adapters.prompts import teacher_forced
 from paretoprune.compression.load import load_problem
 from paretoprune.compression.token_pruning import TokenPruning, exact_candidate
 from paretoprune.cost import layer_cost
@@ -121,7 +122,7 @@ def test_the_answer_has_no_say(name):
     pictures, prompts = random_pictures(2), [QUESTIONS[1]] * 2
     chosen = []
     for answer in ("red", "star ring r1"):
-        inputs, end, _ = adapter.teacher_forced(pictures, prompts, [answer] * 2)
+        inputs, end, _ = teacher_forced(adapter, pictures, prompts, [answer] * 2)
         prefill = prefill_for(adapter, inputs, end, needs=pruner.needs)
         context = context_of(adapter, prefill, pruner.first_layer, pruner)
         chosen.append(pruner.select(context, 6).indices.sort(1).values)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from paretoprune.adapters.prompts import visual_mask
 from paretoprune.pruning.pruners.aim import AIM
 from paretoprune.pruning.pruners.fitprune import FitPrune
 from paretoprune.pruning.pruners.sparsevlm import SparseVLM, density_peaks
@@ -34,7 +35,7 @@ def eager(make, pruner, layer=2):
         else:
             rows["pixel_values"] = inputs["pixel_values"][row : row + 1]
         weights = adapter.model(**rows, use_cache=False, output_attentions=True).attentions
-        visual = adapter.visual_mask(rows["input_ids"])[0].nonzero()[:, 0]
+        visual = visual_mask(adapter, rows["input_ids"])[0].nonzero()[:, 0]
         embedded = prefill.hidden[row][prefill.valid[row]]
         yield row, context, weights[layer - 1][0].double(), visual.tolist(), embedded
 

@@ -14,7 +14,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from paretoprune.adapters.extras import prefill_for
-from paretoprune.adapters.grid import picture_numbers, picture_runs
+from paretoprune.adapters.prompts import visual_mask
+from paretoprune.adapters.token_geometry import picture_numbers, picture_runs
 from paretoprune.cost import layer_cost
 from paretoprune.deploy.views import pruned
 from paretoprune.errors import UnsupportedError
@@ -59,10 +60,10 @@ def by_hand(adapter, inputs):
     """Picture of each token, counted off by how many tokens the picture has alone: [B][T]."""
     ids = inputs["input_ids"]
     each = int(
-        adapter.visual_mask(adapter.inputs([random_pictures(1)[0]], ["x"])["input_ids"]).sum()
+        visual_mask(adapter, adapter.inputs([random_pictures(1)[0]], ["x"])["input_ids"]).sum()
     )
     found = []
-    for row in adapter.visual_mask(ids).tolist():
+    for row in visual_mask(adapter, ids).tolist():
         seen, numbers = 0, []
         for visual in row:
             numbers.append(seen // each if visual else -1)
@@ -137,7 +138,7 @@ def test_four_pictures_of_1_4_6_and_144_tokens_in_one_batch():
     rng = np.random.default_rng(0)
     shown = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
     inputs = adapter.inputs(shown, [QUESTIONS[0]] * 4)
-    visual = adapter.visual_mask(inputs["input_ids"])
+    visual = visual_mask(adapter, inputs["input_ids"])
     assert visual.sum(1).tolist() == [1, 4, 6, 144]
     row = [1.0, 0.1, 0.1, 0.1]
     view = pruned(adapter.model, row)
@@ -379,7 +380,7 @@ def test_a_family_says_which_picture_a_token_belongs_to(make, side):
     a, b, c, d = random_pictures(4)
     shows = [[a, b[:48]], [], [c[:, :48]], [d, a[:48, :48], b]]
     inputs = adapter.inputs(shows, [QUESTIONS[i % 3] for i in range(4)], padding_side=side)
-    visual = adapter.visual_mask(inputs["input_ids"])
+    visual = visual_mask(adapter, inputs["input_ids"])
     numbers = prefill_for(adapter, inputs).extras["picture"][..., 0]
     for row, shown in enumerate(shows):
         found = numbers[row][visual[row]]
@@ -389,7 +390,7 @@ def test_a_family_says_which_picture_a_token_belongs_to(make, side):
         if make is tiny_llava_onevision and len(shown) > 1:
             continue  # several pictures are shown without tiles
         alone = [
-            int(adapter.visual_mask(adapter.inputs([one], ["x"])["input_ids"]).sum())
+            int(visual_mask(adapter, adapter.inputs([one], ["x"])["input_ids"]).sum())
             for one in shown
         ]
         assert sizes == alone
@@ -402,7 +403,7 @@ def test_a_video_is_one_and_a_picture_beside_it_another():
     first, second = random_pictures(2)
     clip = Video([second[:32, :64]] * 4, fps=2.0)
     inputs = adapter.inputs([[first, clip, first[:48]]], [QUESTIONS[0]])
-    visual = adapter.visual_mask(inputs["input_ids"])[0]
+    visual = visual_mask(adapter, inputs["input_ids"])[0]
     numbers = prefill_for(adapter, inputs).extras["picture"][0, :, 0][visual]
     assert torch.bincount(numbers).tolist() == [36, 16, 18]
     # without text between them they are told apart by their kind

@@ -5,8 +5,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from paretoprune.adapters.extras import prefill_for
-from paretoprune.adapters.grid import cells, rows_of_lines
-from paretoprune.adapters.tower import class_attention
+from paretoprune.adapters.token_geometry import cells, rows_of_lines
+from paretoprune.adapters.vision_encoder import class_attention
 from paretoprune.deploy.views import pruned
 from paretoprune.errors import InvalidValueError, UnsupportedError
 from paretoprune.pruning.pruners.centre import Centre
@@ -118,7 +118,7 @@ def test_the_layer_is_the_one_whose_output_is_projected():
     tower.encoder.layers.append(tower.encoder.layers[0])
     for choice, expected in ((-1, 1), (-2, 0), (1, 0), ([-2, -1], 1)):
         adapter.model.config.vision_feature_layer = choice
-        assert adapter.tower_layer() is tower.encoder.layers[expected]
+        assert adapter.class_token_layer() is tower.encoder.layers[expected]
 
 
 @torch.no_grad()
@@ -158,7 +158,7 @@ def test_the_price_of_asking_the_tower_is_what_is_run(make):
     patches = 16 if make is tiny_llava else 36
     hidden = torch.randn(1, 1 + patches, vision.hidden_size, dtype=torch.float64)
     with FlopCounterMode(display=False) as counter:
-        keys = class_attention(adapter.tower_layer(), hidden)[1]
+        keys = class_attention(adapter.class_token_layer(), hidden)[1]
     tokens = 16 if make is tiny_llava else 9
     assert counter.get_total_flops() == pytest.approx(adapter.spec.class_query * tokens)
     assert keys.shape[-1] == adapter.spec.class_key

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from paretoprune.adapters.extras import prefill_for
-from paretoprune.adapters.grid import cells
+from paretoprune.adapters.token_geometry import cells
 from paretoprune.errors import UnsupportedError
 from paretoprune.pruning.pruners import topv
 from paretoprune.pruning.pruners.topv import TopV, row_sums
@@ -162,7 +162,7 @@ def test_sources_and_targets_are_the_layers_own(make, attn):
     """The second norm's output, as a hook sees it when the model runs, in a padded batch."""
     adapter, pruner = make(attn=attn), TopV()
     noted = []
-    handle = adapter.layers[1].post_attention_layernorm.register_forward_hook(
+    handle = adapter.decoder.layers[1].post_attention_layernorm.register_forward_hook(
         lambda _, __, out: noted.append(out)
     )
     prefill = prefill_for(adapter, question_batch(adapter), needs=pruner.needs)
@@ -219,6 +219,6 @@ def test_every_sample_recovers_for_its_own_count(monkeypatch):
 def test_a_layer_without_a_second_norm_is_one_sentence():
     adapter = tiny_llava()
     context = context_of(adapter, adapter.prefill(question_batch(adapter)), 1)
-    del adapter.layers[0].post_attention_layernorm
+    del adapter.decoder.layers[0].post_attention_layernorm
     with pytest.raises(UnsupportedError, match="no norm between attention and MLP"):
         context.attended  # noqa: B018

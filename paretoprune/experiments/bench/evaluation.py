@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from paretoprune.adapters.prompts import teacher_forced
 from paretoprune.compression.load import load_problem
 from paretoprune.compression.token_pruning import TokenPruning, exact_candidate
 from paretoprune.core.problem import Candidate, Evaluation
@@ -165,8 +166,8 @@ def _plain(
     for candidate, number in pairs:
         if number not in prepared:  # image processor and tokenizer are not timed against anyone
             sample = problem.samples[number]
-            prepared[number] = problem.adapter.teacher_forced(
-                [sample.image], [sample.prompt], [sample.answer or ""]
+            prepared[number] = teacher_forced(
+                problem.adapter, [sample.image], [sample.prompt], [sample.answer or ""]
             )
         inputs, prompt_end, labels = prepared[number]
         logits = pruned_logits(

@@ -21,6 +21,7 @@ from scipy.optimize import brentq
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 from paretoprune.adapters.base import Adapter, Prefill
+from paretoprune.adapters.model_access import rotary_tables
 from paretoprune.cost import DecoderSpec, layer_cost
 from paretoprune.cost.flops import LLAVA_1_5_7B
 from paretoprune.cost.timing import interleaved
@@ -161,7 +162,7 @@ def random_prefill(adapter: Adapter, device: str, dtype: torch.dtype, batch: int
     positions = torch.arange(length, device=device).repeat(batch, 1)
     return Prefill(
         hidden=hidden,
-        rotary=adapter.rotary(hidden, positions),
+        rotary=rotary_tables(adapter, hidden, positions),
         visual=positions < VISUAL,
         valid=torch.ones_like(positions, dtype=torch.bool),
         prompt_end=torch.full((batch,), length - 1, device=device),
@@ -170,7 +171,7 @@ def random_prefill(adapter: Adapter, device: str, dtype: torch.dtype, batch: int
 
 def matrix_products(adapter: Adapter, tokens: NDArray[np.int64]) -> None:
     """Run every linear map of layer l on `tokens[l]` tokens, and nothing else."""
-    for layer, count in zip(adapter.layers, tokens, strict=True):
+    for layer, count in zip(adapter.decoder.layers, tokens, strict=True):
         for module in layer.modules():
             if isinstance(module, torch.nn.Linear):
                 module(module.weight.new_ones(1, int(count), module.in_features))

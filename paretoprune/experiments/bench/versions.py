@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 import torch
 
-from paretoprune.adapters.device import find_device
+from paretoprune.zoo.load import find_device
 
 PACKAGES = ("paretoprune", "torch", "transformers", "numpy")
 

@@ -47,13 +47,12 @@ class _Filled:
 def can_run_at(adapter: Adapter) -> bool:
     """Whether the last layer takes few queries against many keys under a plain causal mask.
 
-    So it is with SDPA, full attention, and an adapter that builds the mask as all do.
+    So it is with SDPA and full attention.
     """
     config = adapter.decoder.config
     kinds = getattr(config, "layer_types", None)
     full = not kinds or kinds[-1] == "full_attention"
-    plain = type(adapter).causal_mask is Adapter.causal_mask
-    return full and plain and getattr(config, "_attn_implementation", None) == "sdpa"
+    return full and getattr(config, "_attn_implementation", None) == "sdpa"
 
 
 def run_last_at(adapter: Adapter, tokens: Tokens, places: Tensor) -> Tokens:
