@@ -249,6 +249,8 @@ def _equal(layer: nn.Module, dtype: torch.dtype) -> bool:
         except Exception:  # not to be called like this: then it is not the shape that it seems
             return False
         for one, other in pairs:
+            if one is None or other is None:
+                return False
             allowed = TOLERANCE[dtype] * max(1.0, float(one.abs().max()))
             if one.shape != other.shape or not float((one - other).abs().max()) <= allowed:
                 return False

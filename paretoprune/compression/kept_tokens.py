@@ -25,9 +25,9 @@ from paretoprune.compression.kept import Example, Pruned, SeenAs, Step
 from paretoprune.errors import InvalidValueError
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.cache import PrunedCache
+from paretoprune.pruning.merging import Merge, watched
 from paretoprune.pruning.policies.base import Policy
 from paretoprune.pruning.view import prune
-from paretoprune.pruning.watch import Merge, watched
 from paretoprune.schedules import KeepSchedule
 from paretoprune.tasks.base import Picture, Sample, Video, Visual, shown
 from paretoprune.tasks.scoring import Generation, Judge

@@ -24,7 +24,7 @@ from paretoprune.compression.memory import peak_bytes
 from paretoprune.errors import UnsupportedError
 from paretoprune.pruning.decoder import Executed
 from paretoprune.pruning.pruners.fastv import FastV
-from paretoprune.pruning.pruners.score_soft import run_score_soft
+from paretoprune.pruning.score_soft import run_score_soft
 from paretoprune.pruning.soft import run_masked, run_soft
 from paretoprune.pruning.tokens import Tokens
 from paretoprune.zoo.load import adapter_class

@@ -20,7 +20,7 @@ from paretoprune.adapters.extras import prefill_for
 from paretoprune.adapters.model_access import Rotary, embed
 from paretoprune.adapters.prompts import teacher_forced
 from paretoprune.errors import InvalidValueError
-from paretoprune.pruning.base import pick
+from paretoprune.pruning.context import pick
 from paretoprune.pruning.continuation import Continuation
 from paretoprune.pruning.decoder import run_population
 from paretoprune.pruning.pruners.random import RandomPruner

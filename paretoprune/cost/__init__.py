@@ -1,4 +1,4 @@
-"""What a decoder costs: FLOPs, MACs, published conventions, KV-cache bytes."""
+"""Every formula of FLOPs, MACs and bytes; honest timing and the latency model."""
 
 from paretoprune.cost.flops import (
     CONVENTIONS,
@@ -8,8 +8,11 @@ from paretoprune.cost.flops import (
     attention_query_flops,
     class_attention_flops,
     decoder_cost,
+    dense_state_bytes,
+    distinct_flops,
     kv_bytes,
     layer_cost,
+    merging_flops,
     step_layer_cost,
 )
 
@@ -21,7 +24,10 @@ __all__ = [
     "attention_query_flops",
     "class_attention_flops",
     "decoder_cost",
+    "dense_state_bytes",
+    "distinct_flops",
     "kv_bytes",
     "layer_cost",
+    "merging_flops",
     "step_layer_cost",
 ]

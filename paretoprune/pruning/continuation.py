@@ -15,8 +15,8 @@ from paretoprune.adapters.base import Adapter
 from paretoprune.adapters.model_access import Rotary, embed
 from paretoprune.adapters.refusals import require_length
 from paretoprune.cost import step_layer_cost
-from paretoprune.pruning.base import pick
 from paretoprune.pruning.cache import PrunedCache
+from paretoprune.pruning.context import pick
 from paretoprune.pruning.decoder import Executed, Leaf
 from paretoprune.pruning.tokens import Tokens
 

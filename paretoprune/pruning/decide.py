@@ -13,8 +13,7 @@ from paretoprune.adapters.base import Adapter, Prefill
 from paretoprune.errors import InvalidValueError
 from paretoprune.pruning.base import Pruner, PruningContext
 from paretoprune.pruning.policies.base import Policy
-from paretoprune.pruning.tokens import enter
-from paretoprune.pruning.trunk import Trunk
+from paretoprune.pruning.tokens import Trunk, enter
 
 
 def decide(

@@ -51,7 +51,7 @@ from paretoprune.adapters.token_geometry import PICTURE
 from paretoprune.cost import layer_cost
 from paretoprune.errors import UnsupportedError
 from paretoprune.pruning.base import Pruner, ScorePruner
-from paretoprune.pruning.decoder import Executed, ranking_flops, remembered
+from paretoprune.pruning.decoder import Executed, choosing_flops, with_saved
 from paretoprune.pruning.pictures import led_by_each
 from paretoprune.pruning.tokens import Tokens, enter, order_of_kept
 
@@ -144,7 +144,7 @@ def run_soft(
     if sample is None:
         sample = torch.arange(len(prefill.hidden), device=prefill.hidden.device)
     meter = executed or Executed()
-    tokens = remembered(adapter, pruner, enter(prefill, sample), meter)
+    tokens = with_saved(adapter, pruner, enter(prefill, sample), meter)
     total = tokens.visual.sum(1)
     least = tokens.pictures() if per_picture else total.clamp(max=1)
     here = tokens.visual.to(ratios.dtype)  # how much of each visual token is left
@@ -264,7 +264,7 @@ def _standing(
     with torch.no_grad():
         context = tokens.context(adapter, layer)
         order = pruner.order(context)
-        meter.flops += ranking_flops(adapter, pruner, tokens)
+        meter.flops += choosing_flops(adapter, pruner, tokens, layer)
         leads = torch.zeros_like(tokens.visual)
         if among is not None and order.shape[1]:
             numbers = context.extra(PICTURE)[..., 0]

@@ -1,4 +1,8 @@
-"""The tokens that are present between two decoder layers, and how some of them leave."""
+"""The tokens that are present between two decoder layers: how some leave, and how a layer runs.
+
+Every token gives the last layer its key and value, but only the tokens that predict an answer need
+what it puts out. `run_last_at` gives these, for about a quarter of the layer's FLOPs.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +16,15 @@ from torch import Tensor
 from paretoprune.adapters.base import Adapter, Prefill
 from paretoprune.adapters.model_access import RecordingCache, Rotary, causal_mask
 from paretoprune.adapters.token_geometry import PICTURE, picture_runs
-from paretoprune.pruning.base import PruningContext, pick
+from paretoprune.cost import DecoderSpec, dense_state_bytes
+from paretoprune.pruning.context import PruningContext, pick
 from paretoprune.pruning.pictures import pictures_among
 
 if TYPE_CHECKING:
     from paretoprune.pruning.cache import PrunedCache
+
+MAX_RANKINGS = 256
+"""Rankings that a trunk keeps; of a search over settings, the latest."""
 
 
 @dataclass(frozen=True)
@@ -183,3 +191,96 @@ def enter(prefill: Prefill, sample: Tensor) -> Tokens:
         extras={PICTURE: picture_runs(prefill.visual)[..., None], **prefill.extras},
     )
     return tokens if bool(prefill.valid.all()) else tokens.keep(prefill.valid)
+
+
+@dataclass
+class Trunk:
+    """Dense states behind each layer of one batch, kept between populations, and rankings there.
+
+    `run_population` fills it and reads from it. It belongs to one batch; the last layer, which is
+    run for answers alone, is not kept. Dense states are common to all pruners; `rankings` int64
+    [B, V] are by the pruner's label, which names its settings, and the layer.
+    """
+
+    after: dict[int, Tokens] = field(default_factory=dict)
+    rankings: dict[tuple[str, int], Tensor] = field(default_factory=dict)
+
+    def note(self, label: str, layer: int, ranking: Tensor) -> None:
+        """Keep a ranking; the oldest makes room."""
+        if len(self.rankings) >= MAX_RANKINGS:
+            del self.rankings[next(iter(self.rankings))]
+        self.rankings[label, layer] = ranking
+
+
+def trunk_bytes(spec: DecoderSpec, prefill: Prefill, *, with_path: bool = False) -> int:
+    """Bytes that the trunk of this batch will hold; with values where runs are `with_path`."""
+    batch, length, _ = prefill.hidden.shape
+    size = prefill.hidden.element_size()
+    return dense_state_bytes(spec, batch * length, size, with_values=with_path)
+
+
+# --- the last layer, run only where something is read from it
+
+
+class _StoppedError(Exception):
+    """Keys and values are known; the rest of the layer is not needed."""
+
+
+class _StoppingCache(RecordingCache):
+    """Ends a layer once it has its keys and values; from then on attention gets back these."""
+
+    def update(
+        self, keys: Tensor, values: Tensor, layer: int, *args: object, **further: object
+    ) -> tuple[Tensor, Tensor]:
+        if self.keys is None or self.values is None:
+            super().update(keys, values, layer)
+            raise _StoppedError
+        return self.keys, self.values
+
+
+def can_run_at(adapter: Adapter) -> bool:
+    """Whether the last layer takes few queries against many keys under a plain causal mask.
+
+    So it is with SDPA and full attention.
+    """
+    config = adapter.decoder.config
+    kinds = getattr(config, "layer_types", None)
+    full = not kinds or kinds[-1] == "full_attention"
+    return full and getattr(config, "_attn_implementation", None) == "sdpa"
+
+
+def run_last_at(adapter: Adapter, tokens: Tokens, places: Tensor) -> Tokens:
+    """`tokens` after the last layer at the original places int64 [B, A] alone, sorted per row.
+
+    The places must be present; a place may be asked for twice. Only for adapters that `can_run_at`.
+    A layer that never asks its cache is run for all tokens.
+    """
+    last = adapter.spec.layers - 1
+    asked = places.sort(1).values
+    index = torch.searchsorted(tokens.origin, asked)
+    every = _StoppingCache()
+    try:
+        adapter.run_layer(last, tokens.hidden, tokens.rotary, None, every)
+    except _StoppedError:
+        pass
+    else:
+        return tokens.run(adapter, last)  # its attention asks no cache: all tokens, then
+    cos, sin = tokens.rotary
+    rows = torch.arange(len(index), device=index.device)[:, None]
+    asking = replace(
+        tokens,
+        hidden=tokens.hidden[rows, index],
+        rotary=(cos[rows, index], sin[rows, index]),
+        origin=asked,
+        visual=tokens.visual[rows, index],
+        valid=None,
+        query=torch.zeros_like(tokens.query),
+        keys=None,
+        query_before=None,
+        alive=None,
+    )
+    seen = torch.arange(tokens.length, device=index.device) <= index[..., None]  # [B, A, T]
+    if tokens.valid is not None:
+        seen = seen & tokens.valid[:, None]
+    hidden = adapter.run_layer(last, asking.hidden, asking.rotary, seen[:, None], every)
+    return replace(asking, hidden=hidden)

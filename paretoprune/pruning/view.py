@@ -34,7 +34,7 @@ from paretoprune.errors import InvalidValueError, UnsupportedError
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.cache import PrunedCache
 from paretoprune.pruning.decide import check_layers, decide
-from paretoprune.pruning.decoder import Executed, dropper, remembered
+from paretoprune.pruning.decoder import Executed, dropper, with_saved
 from paretoprune.pruning.policies.base import Policy
 from paretoprune.pruning.policies.static import Static
 from paretoprune.pruning.tokens import Tokens
@@ -340,7 +340,7 @@ def _run(pruning: Pruning, tokens: Tokens, cache: PrunedCache) -> Tokens:
     present = tokens.visual.sum(1).cpu().numpy()
     anything = bool(present.any())
     if anything:
-        tokens = remembered(adapter, pruning.pruner, tokens, pruning.executed)
+        tokens = with_saved(adapter, pruning.pruner, tokens, pruning.executed)
     for layer in range(adapter.spec.layers):
         if anything and layer == policy.layer:
             pruning.decided = ratios = _decided(pruning, tokens)

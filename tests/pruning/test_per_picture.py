@@ -19,12 +19,11 @@ from paretoprune.adapters.token_geometry import picture_numbers, picture_runs
 from paretoprune.cost import layer_cost
 from paretoprune.deploy.views import pruned
 from paretoprune.errors import UnsupportedError
-from paretoprune.pruning.base import Pruner, PruningContext, Selection
-from paretoprune.pruning.cost import choosing_flops
+from paretoprune.pruning.base import Pruner, PruningContext, Selection, choosing_cost
 from paretoprune.pruning.decoder import Executed, run_population
 from paretoprune.pruning.operators import make_pruner
 from paretoprune.pruning.pictures import led_by_each, with_each_picture
-from paretoprune.pruning.pruners.score_soft import run_score_soft
+from paretoprune.pruning.score_soft import run_score_soft
 from paretoprune.pruning.soft import run_soft
 from paretoprune.registry import pruners
 from paretoprune.schedules import KeepSchedule, keep_counts
@@ -261,7 +260,7 @@ def test_flops_are_counted_with_what_the_pictures_keep(name):
     kept = keep_counts(row, visual, np.array([3]))
     assert kept[-1, 0] == 3
     priced = float(layer_cost(adapter.spec, kept + text).sum())
-    priced += float(choosing_flops(pruner, adapter.spec, text, visual, kept).sum())
+    priced += float(choosing_cost(pruner, adapter.spec, text, visual, kept).sum())
     assert meter.flops == pytest.approx(priced)
     # a few pruners count text before the picture as the question's: a bound
     assert 0.93 * priced <= counter.get_total_flops() <= priced * (1 + 1e-9)
@@ -514,7 +513,8 @@ def test_a_pruner_of_ones_own_needs_to_know_nothing_of_pictures():
         name = "last"
         first_layer = 0
 
-        def select(self, context, n):
+        def select(self, context, counts):
+            n = int(counts.max())
             return Selection(torch.arange(context.visual.shape[1]).flip(0)[:n].expand(1, -1))
 
     adapter = tiny_llava()

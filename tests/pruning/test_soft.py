@@ -99,7 +99,8 @@ def test_a_pruner_without_scores_is_refused_by_name():
     class Fixed(Pruner):
         name = "fixed"
 
-        def select(self, context, n):
+        def select(self, context, counts):
+            n = int(counts.max())
             return Selection(torch.arange(n).expand(len(context.visual), -1))
 
     adapter = tiny_llava()

@@ -22,11 +22,11 @@ from paretoprune.adapters.prompts import teacher_forced
 from paretoprune.compression.load import load_problem
 from paretoprune.compression.token_pruning import TokenPruning, exact_candidate
 from paretoprune.core.problem import Candidate, Evaluation
+from paretoprune.cost import distinct_flops
 from paretoprune.errors import ParetopruneError, UnsupportedError
 from paretoprune.experiments.bench.plain import pruned_logits
 from paretoprune.experiments.bench.versions import machine, told
 from paretoprune.pruning.pruners.fastv import FastV
-from paretoprune.pruning.sharing import distinct_flops
 from paretoprune.schedules import KeepSchedule, keep_counts
 from paretoprune.tasks.minivqa.dataset import load_split
 from paretoprune.zoo.load import load_adapter

@@ -26,6 +26,7 @@ from paretoprune.cost import DecoderSpec, layer_cost
 from paretoprune.cost.flops import LLAVA_1_5_7B
 from paretoprune.cost.timing import interleaved
 from paretoprune.experiments.bench.versions import machine, told
+from paretoprune.pruning.base import ranking_cost
 from paretoprune.pruning.decoder import run_population
 from paretoprune.pruning.pruners.fastv import FastV
 from paretoprune.registry import adapters
@@ -185,7 +186,7 @@ def flop_ratio(spec: DecoderSpec, ratios: NDArray[np.float64]) -> float:
     kept = keep_counts(ratios, np.array([VISUAL]))[:, 0]
     before = np.concatenate([[VISUAL], kept[:-1]])
     ranked = before[(kept < before) & (kept > 0)]
-    ranking = float(np.sum(FastV().flops(spec, ranked + TEXT, ranked)))
+    ranking = float(np.sum(ranking_cost(FastV(), spec, ranked + TEXT, ranked)))
     dense = spec.layers * float(layer_cost(spec, VISUAL + TEXT))
     return (float(layer_cost(spec, kept + TEXT).sum()) + ranking) / dense
 

@@ -7,9 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from paretoprune.cost import DecoderSpec
-from paretoprune.pruning.base import PruningContext, ScorePruner
-from paretoprune.pruning.pruners.similarity import best_match, farthest_first, unit
+from paretoprune.pruning.base import DropCounts, PruningContext, ScorePruner
+from paretoprune.pruning.similarity import best_match, farthest_first, unit
 
 
 class DivPrune(ScorePruner):
@@ -36,8 +35,6 @@ class DivPrune(ScorePruner):
 
         return farthest_first(first, context.alive, distance)
 
-    def flops(
-        self, spec: DecoderSpec, tokens: NDArray[np.int64], visual: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
+    def cost(self, drop: DropCounts) -> NDArray[np.float64]:
         """All pairs once for the first token, and once more, row by row, for the others."""
-        return 4.0 * spec.hidden * np.square(np.asarray(visual, dtype=np.float64))
+        return 4.0 * drop.spec.hidden * np.square(np.asarray(drop.visual, dtype=np.float64))

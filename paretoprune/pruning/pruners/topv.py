@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,8 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from paretoprune.core.space import Float, Int
-from paretoprune.cost import DecoderSpec, attention_cost
-from paretoprune.pruning.base import PruningContext, ScorePruner, pick
+from paretoprune.cost import attention_cost
+from paretoprune.pruning.base import DropCounts, PruningContext, ScorePruner, setting
+from paretoprune.pruning.context import pick
 
 SIDE = 24.0
 """Tokens along a picture's side that distances are measured in: LLaVA-1.5's, whatever the grid."""
@@ -25,6 +27,7 @@ HELD = 1024
 Rows = Callable[[], Iterable[tuple[slice, Tensor]]]
 
 
+@dataclass(eq=False)
 class TopV(ScorePruner):
     """Score = what a token contributes to the visual tokens that the layer before gave its MLP.
 
@@ -47,28 +50,16 @@ class TopV(ScorePruner):
     name = "topv"
     first_layer = 1
     needs = frozenset({"attended", "embeddings", "grid"})
-    knobs = (
-        Float("spatial", 0.0, 2.0, step=0.1),
-        Float("central", 0.0, 0.1, step=0.005),
-        Float("epsilon", 0.02, 1.0, step=0.02),
-        Int("iterations", 1, 16),
-        Float("recovered", 0.0, 1.0, step=0.05, unit="share of kept tokens"),
+    spatial: float = setting(1.0, Float("spatial", 0.0, 2.0, step=0.1))
+    central: float = setting(0.01, Float("central", 0.0, 0.1, step=0.005))
+    epsilon: float = setting(0.02, Float("epsilon", 0.02, 1.0, step=0.02))
+    iterations: int = setting(3, Int("iterations", 1, 16))
+    recovered: float = setting(
+        0.0, Float("recovered", 0.0, 1.0, step=0.05, unit="share of kept tokens")
     )
 
-    def __init__(
-        self,
-        spatial: float = 1.0,
-        central: float = 0.01,
-        epsilon: float = 0.02,
-        iterations: int = 3,
-        recovered: float = 0.0,
-    ) -> None:
-        by_space, by_centre, by_width, by_rounds, by_share = self.knobs
-        self.spatial = by_space.inside(spatial)
-        self.central = by_centre.inside(central)
-        self.epsilon = by_width.inside(epsilon)
-        self.iterations = by_rounds.inside(iterations)
-        self.recovered = by_share.inside(recovered)
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.relaxable = self.recovered == 0
 
     def score(self, context: PruningContext) -> Tensor:
@@ -124,13 +115,12 @@ class TopV(ScorePruner):
             cost += self.spatial * (1 - near) + self.central * away[:, part, None]
             yield part, -cost / self.epsilon
 
-    def flops(
-        self, spec: DecoderSpec, tokens: NDArray[np.int64], visual: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
+    def cost(self, drop: DropCounts) -> NDArray[np.float64]:
         """Attention of the layer before, once more, and products of all sources and targets."""
-        v = np.asarray(visual, dtype=np.float64)
+        v = np.asarray(drop.visual, dtype=np.float64)
         passes = np.where(v <= HELD, 1, self.iterations + 1)
-        return attention_cost(spec, tokens) + 2.0 * spec.hidden * passes * np.square(v)
+        products = 2.0 * drop.spec.hidden * passes * np.square(v)
+        return attention_cost(drop.spec, drop.tokens) + products
 
     def take(self, context: PruningContext, order: Tensor, counts: Tensor) -> Tensor:
         """The best, and the share that is recovered, at even steps among the others."""

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from paretoprune.pruning.base import PruningContext, ScorePruner
 from paretoprune.pruning.pruners.centre import centred
-from paretoprune.pruning.pruners.similarity import farthest_first
+from paretoprune.pruning.similarity import farthest_first
 
 ELSEWHERE = 10.0
 """Distance of two pictures, in picture sides: every picture gets a token before one gets two."""

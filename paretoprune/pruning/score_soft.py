@@ -27,7 +27,7 @@ from paretoprune.adapters.token_geometry import PICTURE
 from paretoprune.cost import layer_cost
 from paretoprune.errors import UnsupportedError
 from paretoprune.pruning.base import Pruner, PruningContext, ScorePruner
-from paretoprune.pruning.decoder import Executed, ranking_flops, remembered
+from paretoprune.pruning.decoder import Executed, choosing_flops, with_saved
 from paretoprune.pruning.pictures import led_by_each
 from paretoprune.pruning.soft import run_weighted
 from paretoprune.pruning.tokens import Tokens, enter
@@ -91,7 +91,7 @@ def run_score_soft(
     if sample is None:
         sample = torch.arange(len(prefill.hidden), device=prefill.hidden.device)
     meter = executed or Executed()
-    tokens = remembered(adapter, pruner, enter(prefill, sample), meter)
+    tokens = with_saved(adapter, pruner, enter(prefill, sample), meter)
     total = tokens.visual.sum(1)
     kept = torch.ones(tokens.visual.shape, dtype=ratios.dtype, device=ratios.device)
     for layer in range(adapter.spec.layers):
@@ -101,7 +101,7 @@ def run_score_soft(
             with torch.no_grad():
                 context = tokens.context(adapter, layer)
                 scores = pruner.score(context)
-                meter.flops += ranking_flops(adapter, pruner, tokens)
+                meter.flops += choosing_flops(adapter, pruner, tokens, layer)
             candidates = context.alive & context.present
             best = _best(context, scores, candidates, per_picture) & (counts.detach() > 0)[:, None]
             if per_picture:
