@@ -109,14 +109,14 @@ class Extras:
                 "features that were made elsewhere do not say: give the pictures themselves, or "
                 "what get_image_features of the pruned model itself returns"
             )
-        found: dict[str, Tensor] = {}
+        extras: dict[str, Tensor] = {}
         if self.wants_grid:
-            found["grid"] = placed(self.adapter.grid(every.inputs), visual)
+            extras["grid"] = placed(self.adapter.grid(every.inputs), visual)
         if self.wants_tower:
             both = self.adapter.laid_out(torch.cat(every.asked), every.inputs)
-            found["class_attention"] = placed(both[:, :1], visual)
-            found["tower_keys"] = placed(both[:, 1:], visual)
-        return found
+            extras["class_attention"] = placed(both[:, :1], visual)
+            extras["tower_keys"] = placed(both[:, 1:], visual)
+        return extras
 
 
 def _noting(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -126,8 +126,8 @@ def _noting(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)  # transformers looks at its parameters
     def noting(self: Any, *args: Any, **kwargs: Any) -> Any:
         runs: Scope[EncoderRun] = self.extras.runs
-        given = signature.bind(self, *args, **kwargs).arguments
-        tensors = {k: v for k, v in given.items() if isinstance(v, Tensor)}
+        arguments = signature.bind(self, *args, **kwargs).arguments
+        tensors = {k: v for k, v in arguments.items() if isinstance(v, Tensor)}
         call = runs.now
         with runs.holding(EncoderRun(tensors)) as run:
             features = method(self, *args, **kwargs)
@@ -186,8 +186,8 @@ def prefill_for(
     extras = Extras(twin, needs)
     with extras.runs.holding(EncoderRun()) as run:
         prefill = twin.prefill(inputs, prompt_end)
-    found = extras.read(inputs, run, prefill.visual)
-    prefill = replace(prefill, extras={**prefill.extras, **found})
+    noted = extras.read(inputs, run, prefill.visual)
+    prefill = replace(prefill, extras={**prefill.extras, **noted})
     return _numbered(adapter, inputs, prefill)
 
 

@@ -57,12 +57,12 @@ def _run_layer(
     """`Adapter.run_layer`, fast where it may be."""
     layer = self.decoder.layers[index]
     if hidden.dtype in TOLERANCE and hidden.device.type == "cpu" and not torch.is_grad_enabled():
-        known: dict[nn.Module, FastLayer | None] = self._fast_layers
-        found = known.get(layer)
-        if layer not in known or (found is not None and not found.holds):
-            found = known[layer] = FastLayer.of(layer)
-        if found is not None and found.may_run(hidden, rotary):
-            return found(hidden, rotary, mask, cache)
+        layers: dict[nn.Module, FastLayer | None] = self._fast_layers
+        fast = layers.get(layer)
+        if layer not in layers or (fast is not None and not fast.holds):
+            fast = layers[layer] = FastLayer.of(layer)
+        if fast is not None and fast.may_run(hidden, rotary):
+            return fast(hidden, rotary, mask, cache)
     out: Tensor = Adapter.run_layer(self, index, hidden, rotary, mask, cache)
     return out
 
@@ -184,8 +184,8 @@ def _normed(x: Tensor, norm: Any) -> Tensor:
 
 
 def _epsilon(norm: Any) -> float | None:
-    found = getattr(norm, "variance_epsilon", getattr(norm, "eps", None))
-    return found if isinstance(found, float) else None
+    epsilon = getattr(norm, "variance_epsilon", getattr(norm, "eps", None))
+    return epsilon if isinstance(epsilon, float) else None
 
 
 def _rotated(x: Tensor, cos: Tensor, signed: Tensor) -> Tensor:
@@ -244,14 +244,17 @@ def _equal(layer: nn.Module, dtype: torch.dtype) -> bool:
         try:
             expected = twin(hidden, attention_mask=mask, position_embeddings=rotary, **{CACHE: own})
             expected = expected[0] if isinstance(expected, tuple) else expected
-            found = small(hidden, rotary, mask, fast)
-            pairs = [(expected, found), (own.keys, fast.keys), (own.values, fast.values)]
+            output = small(hidden, rotary, mask, fast)
+            pairs = [(expected, output), (own.keys, fast.keys), (own.values, fast.values)]
         except Exception:  # not to be called like this: then it is not the shape that it seems
             return False
-        for one, other in pairs:
-            if one is None or other is None:
+        for own_value, fast_value in pairs:
+            if own_value is None or fast_value is None:
                 return False
-            allowed = TOLERANCE[dtype] * max(1.0, float(one.abs().max()))
-            if one.shape != other.shape or not float((one - other).abs().max()) <= allowed:
+            allowed = TOLERANCE[dtype] * max(1.0, float(own_value.abs().max()))
+            if (
+                own_value.shape != fast_value.shape
+                or not float((own_value - fast_value).abs().max()) <= allowed
+            ):
                 return False
     return True

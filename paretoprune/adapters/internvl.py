@@ -94,13 +94,15 @@ class InternVLAdapter(Adapter):
         pixels, texts = [], []
         for item in items:
             moving = isinstance(item, Video)
-            found = self.image_processor(
+            processed = self.image_processor(
                 images=list(item.frames) if isinstance(item, Video) else [item],
                 crop_to_patches=not moving,
                 return_tensors="pt",
             )
-            pixels.append(found["pixel_values"])
-            tiles = [self._wrapped(item, n) for n in torch.as_tensor(found["num_patches"]).tolist()]
+            pixels.append(processed["pixel_values"])
+            tiles = [
+                self._wrapped(item, n) for n in torch.as_tensor(processed["num_patches"]).tolist()
+            ]
             texts.append(
                 "\n".join(f"Frame{i}: {text}" for i, text in enumerate(tiles, start=1))
                 if moving

@@ -53,9 +53,9 @@ class LlavaAdapter(Adapter):
         if self.tiled and max(counts) > 1:  # OneVision shows several pictures without tiles
             grouped = iter(pictures)
             pictures = [[next(grouped) for _ in range(count)] for count in counts]
-        found = self.image_processor(images=pictures, **options)
+        processed = self.image_processor(images=pictures, **options)
         names = ("pixel_values", "image_sizes", "batch_num_images")
-        tensors = {name: torch.as_tensor(found[name]) for name in names if name in found}
+        tensors = {name: torch.as_tensor(processed[name]) for name in names if name in processed}
         return Processed(
             tensors,
             [placeholder(self, x) * n for x, n in zip(items, self._tokens(tensors), strict=True)],
@@ -70,8 +70,8 @@ class LlavaAdapter(Adapter):
             sizes = self._tokens(inputs)
         else:
             sizes = []
-        found = picture_numbers(sizes, visual)
-        return picture_runs(visual) if found is None else found
+        numbers = picture_numbers(sizes, visual)
+        return picture_runs(visual) if numbers is None else numbers
 
     def class_token_layer(self) -> Any:
         """CLIP's layer behind which the features are taken, the deepest one if there are several.
@@ -234,10 +234,10 @@ class LlavaAdapter(Adapter):
             else {"vision_feature_select_strategy": config.vision_feature_select_strategy}
         )
         counts = self._tiles(tensors).tolist()
-        found, _ = self.model.model.pack_image_features(
+        packed, _ = self.model.model.pack_image_features(
             list(tiles.split(counts)), tensors["image_sizes"], image_newline=newline, **rule
         )
-        return list(found)
+        return list(packed)
 
 
 def crop_of(size: tuple[int, int], processor: Any) -> tuple[float, ...]:

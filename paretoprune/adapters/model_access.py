@@ -48,9 +48,9 @@ def find_decoder(model: Any, path: str = "") -> Any:
             return module
     missing = [part for part in PARTS if not hasattr(candidates[0], part)]
     raise UnsupportedError(
-        f"the decoder of {type(model).__name__} has no {', '.join(missing)}, so its layers cannot "
-        "be run one by one; write an adapter that says where they are (decoder_path; "
-        "docs/tutorials/plug-in-a-vlm.md)"
+        f"{type(model).__name__} has no decoder with layers, norm and rotary_emb: its "
+        f"{type(candidates[0]).__name__} has no {', '.join(missing)}; write an adapter that says "
+        "where they are (decoder_path; docs/tutorials/plug-in-a-vlm.md)"
     )
 
 

@@ -26,8 +26,8 @@ FRAMES = (
 
 def configured_tokens(model: Any, names: Sequence[str]) -> tuple[int, ...]:
     """The placeholder tokens that a model's configuration has under some of these `names`."""
-    found = [getattr(model.config, name, None) for name in names]
-    ids = tuple(dict.fromkeys(int(token) for token in found if token is not None))
+    tokens = [getattr(model.config, name, None) for name in names]
+    ids = tuple(dict.fromkeys(int(token) for token in tokens if token is not None))
     if not ids:
         raise UnsupportedError(
             f"the configuration of {type(model).__name__} names no image token "
@@ -125,12 +125,12 @@ def _placed(adapter: Adapter, row: Sequence[Picture | Video], prompt: str) -> tu
     wanted = [placeholder(adapter, item) for item in row]
     if not wanted:
         return prompt, True
-    found = re.findall("|".join(re.escape(p) for p in sorted(set(wanted))), prompt)
-    if found == wanted:
+    written = re.findall("|".join(re.escape(p) for p in sorted(set(wanted))), prompt)
+    if written == wanted:
         return prompt, True
-    if found:
+    if written:
         raise InvalidValueError(
-            f"the prompt {prompt[:60]!r} has {len(found)} placeholder(s) for "
+            f"the prompt {prompt[:60]!r} has {len(written)} placeholder(s) for "
             f"{len(wanted)} picture(s) or video(s); it needs one each, in order, or none"
         )
     if getattr(adapter.tokenizer, "chat_template", None):

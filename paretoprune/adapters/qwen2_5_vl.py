@@ -40,8 +40,8 @@ class QwenVLAdapter(Adapter):
                 patches, grid = self._video(item)
                 seconds.append(self.image_processor.temporal_patch_size / item.fps)
             else:
-                found = self.image_processor(images=[item], return_tensors="pt")
-                patches, grid = found["pixel_values"], found["image_grid_thw"][0]
+                processed = self.image_processor(images=[item], return_tensors="pt")
+                patches, grid = processed["pixel_values"], processed["image_grid_thw"][0]
             pixels[moving].append(patches)
             grids[moving].append(grid)
             texts.append(placeholder(self, item) * int(grid.prod() // merge))
@@ -68,11 +68,11 @@ class QwenVLAdapter(Adapter):
         depth = self.image_processor.temporal_patch_size
         missing = -len(video.frames) % depth
         frames = [*video.frames, *[video.frames[-1]] * missing]
-        found = self.image_processor(images=frames, return_tensors="pt")
-        grids = found["image_grid_thw"]
+        processed = self.image_processor(images=frames, return_tensors="pt")
+        grids = processed["image_grid_thw"]
         time, (_, high, wide) = len(frames) // depth, grids[0].tolist()
         side = self.image_processor.patch_size
-        stills = found["pixel_values"].view(time, depth, high * wide, -1, depth, side, side)
+        stills = processed["pixel_values"].view(time, depth, high * wide, -1, depth, side, side)
         slices = [stills[:, i, :, :, i] for i in range(depth)]
         patches = torch.stack(slices, dim=3).reshape(time * high * wide, -1)
         return patches, torch.tensor([time, high, wide])
@@ -118,11 +118,11 @@ class QwenVLAdapter(Adapter):
     def positions(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Time, height and width of every token: int64 [3, B, T]."""
         names = ("image_grid_thw", "video_grid_thw", "second_per_grid_ts")
-        given = {name: inputs[name] for name in names if name in inputs}
+        grids = {name: inputs[name] for name in names if name in inputs}
         positions: Tensor = self.model.model.get_rope_index(
             inputs["input_ids"],
             mm_token_type_ids=inputs["mm_token_type_ids"],
             attention_mask=inputs["attention_mask"],
-            **given,
+            **grids,
         )[0]
         return positions

@@ -125,7 +125,7 @@ def refuse_decoder(model: Any, decoder: Any) -> None:
     unknown = sorted(set(arguments) - KNOWN)
     if unknown:
         raise UnsupportedError(
-            f"the decoder of {name} takes {', '.join(unknown)} beside hidden states, positions "
+            f"the decoder of {name} takes {', '.join(unknown)} besides hidden states, positions "
             f"and a mask, which is not carried along here; {FULL}"
         )
     for layer in decoder.layers:
@@ -185,10 +185,10 @@ def window_of(decoder: Any) -> int | None:
     window for all layers, whatever it says of their types.
     """
     attentions: list[Any] = [getattr(layer, "self_attn", None) for layer in decoder.layers]
-    found = [x.sliding_window for x in attentions if hasattr(x, "sliding_window")]
-    if len(found) < len(attentions):
-        found.append(getattr(decoder.config, "sliding_window", None))
-    return min((int(window) for window in found if window), default=None)
+    windows = [x.sliding_window for x in attentions if hasattr(x, "sliding_window")]
+    if len(windows) < len(attentions):
+        windows.append(getattr(decoder.config, "sliding_window", None))
+    return min((int(window) for window in windows if window), default=None)
 
 
 def require_window(adapter: Adapter, valid: Tensor, ahead: int = 0) -> None:

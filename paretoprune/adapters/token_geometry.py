@@ -74,9 +74,9 @@ def picture_numbers(sizes: Sequence[int], visual: Tensor) -> Tensor | None:
     if int(rows.sum()) != total:
         return None
     number = torch.arange(len(counts), device=visual.device).repeat_interleave(counts)
-    found = torch.full_like(rows, -1, dtype=torch.long).masked_scatter(rows, number)
-    first = found.masked_fill(~rows, len(counts)).amin(1, keepdim=True)
-    return (found - first).masked_fill(~rows, -1).repeat_interleave(times, 0)
+    numbers = torch.full_like(rows, -1, dtype=torch.long).masked_scatter(rows, number)
+    first = numbers.masked_fill(~rows, len(counts)).amin(1, keepdim=True)
+    return (numbers - first).masked_fill(~rows, -1).repeat_interleave(times, 0)
 
 
 Boxes: TypeAlias = NDArray[np.float64]

@@ -1,4 +1,4 @@
-"""The cost model of a decoder: FLOPs, MACs and KV-cache bytes. The only formulas in the package.
+"""The cost model of a decoder: FLOPs, MACs and bytes. A pruner states only its own products.
 
 Exact FLOPs of a decoder layer with n tokens, hidden width d, attention width a = heads x head_dim,
 key/value width g = kv_heads x head_dim and MLP width m:

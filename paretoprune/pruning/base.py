@@ -88,8 +88,8 @@ class Pruner(ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        found = (x.metadata.get("knob") for x in vars(cls).values() if isinstance(x, Field))
-        own = tuple(knob for knob in found if knob is not None)
+        knobs = (x.metadata.get("knob") for x in vars(cls).values() if isinstance(x, Field))
+        own = tuple(knob for knob in knobs if knob is not None)
         if own:
             cls.knobs = (*cls.knobs, *own)
 
@@ -177,9 +177,9 @@ class ScorePruner(Pruner):
         """Visual tokens from best to worst, absent ones last: int64 [B, V]."""
         score = self.score(context)
         order = score.argsort(dim=1, descending=True, stable=True)
-        standing = context.alive.long() + context.present.long()
+        active = context.keep_mask.long() + context.present.long()
         # two stable sorts: by score, then alive before carried along before absent
-        again = standing.gather(1, order).argsort(dim=1, descending=True, stable=True)
+        again = active.gather(1, order).argsort(dim=1, descending=True, stable=True)
         return order.gather(1, again)
 
     def take(self, context: PruningContext, order: Tensor, counts: Tensor) -> Tensor:

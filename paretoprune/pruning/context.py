@@ -24,9 +24,9 @@ class PruningContext:
     Tokens are those still present, T of them, in their original order. `hidden` [B, T, hidden]
     enters this layer; `valid` bool [B, T] marks those that are no padding (None: all); `visual`
     int64 [B, V] indexes the visual ones and `present` bool [B, V] is false where a sample has fewer
-    than V; `alive` bool [B, V] is false for tokens that a soft decoder only carries along; `origin`
-    int64 [B, T] are places in the full sequence; `query` int64 [B] is the last prompt token;
-    `sample` int64 [B] numbers the samples of the split. `keys` [B, kv_heads, T, head_dim],
+    than V; `keep_mask` bool [B, V] is false for tokens that a soft decoder only carries along;
+    `origin` int64 [B, T] are places in the full sequence; `query` int64 [B] is the last prompt
+    token; `sample` int64 [B] numbers the samples of the split. `keys` [B, kv_heads, T, head_dim],
     `query_before` [B, hidden] and `before` [B, T, hidden], which entered it, belong to the layer
     before (None at layer 0). `extras` hold [B, T, c] each: what the pruner asked for or noted at
     the decoder's entry.
@@ -39,7 +39,7 @@ class PruningContext:
     valid: Tensor | None
     visual: Tensor
     present: Tensor
-    alive: Tensor
+    keep_mask: Tensor
     origin: Tensor
     query: Tensor
     sample: Tensor
@@ -52,7 +52,7 @@ class PruningContext:
     def prompt_attention(self) -> Tensor:
         """Attention of the last prompt token in layer `layer - 1`: [B, heads, T].
 
-        Normalised over the alive tokens up to the query. Only that query is projected; the model's
+        Normalised over the active tokens up to the query. Only that query is projected; the model's
         attention backend stays as it is.
         """
         if self.keys is None or self.query_before is None:
@@ -83,7 +83,7 @@ class PruningContext:
         """Attention of the tokens int64 [B, Q] in layer `layer - 1`, a block of them at a time.
 
         Yields which of the Q, and their weights [B, heads, q, T], softmax of logits over
-        `temperature`, normalised over the alive tokens up to each of them.
+        `temperature`, normalised over the active tokens up to each of them.
         """
         if self.keys is None or self.before is None:
             raise ValueError("layer 0 has no attention before it; declare first_layer = 1")
@@ -108,12 +108,12 @@ class PruningContext:
         """
         if self.before is None:
             raise ValueError("layer 0 has no layer before it; declare first_layer = 1")
-        stands = None if bool(self.standing.all()) else self.standing
+        stands = None if bool(self.active.all()) else self.active
         mask = causal_mask(self.adapter, self.before, stands)
         return mlp_input(self.adapter, self.layer - 1, self.before, self.rotary, mask)
 
     def _normalised(self, logits: Tensor, asked: Tensor) -> Tensor:
-        """Softmax of [B, heads, Q, T] over the alive tokens up to each asked one, int64 [B, Q].
+        """Softmax of [B, heads, Q, T] over the active tokens up to each asked one, int64 [B, Q].
 
         In float32 or better: in half precision many weights would be equal.
         """
@@ -123,22 +123,22 @@ class PruningContext:
         if self.valid is not None:
             seen = seen & self.valid[:, None]
         logits = logits.masked_fill(~seen[:, None], -torch.inf)
-        counted = seen & self.standing[:, None]
+        counted = seen & self.active[:, None]
         total = logits.masked_fill(~counted[:, None], -torch.inf).logsumexp(-1, keepdim=True)
         return (logits - total).exp()
 
     @cached_property
-    def standing(self) -> Tensor:
+    def active(self) -> Tensor:
         """Tokens that are no padding and no visual token that is merely carried along: [B, T]."""
         stands = torch.ones_like(self.origin, dtype=torch.bool)
         if self.valid is not None:
             stands = stands & self.valid
-        return stands.scatter(1, self.visual, stands.gather(1, self.visual) & self._not_dead)
+        return stands.scatter(1, self.visual, stands.gather(1, self.visual) & self._not_carried)
 
     @property
-    def _not_dead(self) -> Tensor:
+    def _not_carried(self) -> Tensor:
         """False for visual tokens carried along only; absent entries point at some other token."""
-        return self.alive | ~self.present
+        return self.keep_mask | ~self.present
 
     @cached_property
     def states(self) -> Tensor:
@@ -189,7 +189,7 @@ class PruningContext:
             valid=of(self.valid),
             visual=self.visual[part, :has],
             present=self.present[part, :has],
-            alive=self.alive[part, :has],
+            keep_mask=self.keep_mask[part, :has],
             origin=self.origin[part],
             query=self.query[part],
             sample=self.sample[part],

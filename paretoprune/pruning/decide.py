@@ -47,20 +47,20 @@ def decide_each(
         check_layers(policy, layers)
     if sample is None:
         sample = torch.arange(len(prefill.hidden), device=prefill.hidden.device)
-    found: dict[int, NDArray[np.float64]] = {}
+    decided: dict[int, NDArray[np.float64]] = {}
     tokens = enter(prefill, sample)
     deepest = max((policy.layer for policy, _ in policies), default=0)
     for layer in range(deepest + 1):
         context = tokens.context(adapter, layer)
         for number, (policy, pruner) in enumerate(policies):
             if policy.layer == layer:
-                found[number] = decide(policy, context, pruner, rounded=rounded)
+                decided[number] = decide(policy, context, pruner, rounded=rounded)
         if layer < deepest:
             if trunk is not None and layer in trunk.after:
                 tokens = replace(trunk.after[layer], extras=tokens.extras)
             else:
                 tokens = tokens.run(adapter, layer)
-    return [found[number] for number in range(len(policies))]
+    return [decided[number] for number in range(len(policies))]
 
 
 def check_layers(policy: Policy, layers: int) -> None:

@@ -187,29 +187,30 @@ class _Walk:
             same = not label and bool((now == present).all())
             dense = trunk if same and whole else None
             # a trunk's states are those of the whole batch
-            some = None if dense is not None and not last else self._asked(group, rows)
-            theirs = rows if some is None else rows[some]
+            asked = None if dense is not None and not last else self._asked(group, rows)
+            group_rows = rows if asked is None else rows[asked]
             if label:
                 if label not in drops:
                     drops[label] = self._dropper(label, tokens, layer, trunk, whole)
-                kept = drops[label](now, some)
+                kept = drops[label](now, asked)
             else:
-                mine = tokens if some is None else tokens.rows(_index(some, tokens))
-                kept = mine if same else without_visual(mine)
+                group_tokens = tokens if asked is None else tokens.rows(_index(asked, tokens))
+                kept = group_tokens if same else without_visual(group_tokens)
             if dense is not None and layer in dense.after:
                 # extras are this call's, the kept states another's
                 after = replace(dense.after[layer], extras=tokens.extras)
             else:
-                after = self._run(kept, layer, theirs)
+                after = self._run(kept, layer, group_rows)
                 if dense is not None and not last:
                     dense.after[layer] = after
             behind: tuple[Tokens, ...] = ()
             if self.with_path:
-                taken = path if some is None else tuple(t.rows(_index(some, t)) for t in path)
+                taken = path if asked is None else tuple(t.rows(_index(asked, t)) for t in path)
                 behind = (*taken, after)
+            missing = self.pictures[group_rows] - kept.pictures().cpu().numpy() if last else None
             yield from self.below(
-                after, layer + 1, group, dense, theirs, whole=same and whole, path=behind,
-                left_out=self.pictures[theirs] - kept.pictures().cpu().numpy() if last else None,
+                after, layer + 1, group, dense, group_rows, whole=same and whole, path=behind,
+                left_out=missing,
             )  # fmt: skip
 
     def _asked(self, group: list[int], rows: NDArray[np.int64]) -> NDArray[np.int64] | None:

@@ -102,7 +102,7 @@ def run_score_soft(
                 context = tokens.context(adapter, layer)
                 scores = pruner.score(context)
                 meter.flops += choosing_flops(adapter, pruner, tokens, layer)
-            candidates = context.alive & context.present
+            candidates = context.keep_mask & context.present
             best = _best(context, scores, candidates, per_picture) & (counts.detach() > 0)[:, None]
             if per_picture:
                 first = best.sum(1)
@@ -118,8 +118,8 @@ def run_score_soft(
             kept = kept * torch.where(tokens.visual, here, torch.ones_like(here))
             # with soft masks too, what the hard one drops is no candidate in later layers
             gone = torch.ones_like(kept).scatter(1, context.visual, hard) < 0.5
-            standing = tokens.validity if tokens.alive is None else tokens.alive
-            tokens = replace(tokens, alive=standing & ~(gone & tokens.visual))
+            active = tokens.validity if tokens.keep_mask is None else tokens.keep_mask
+            tokens = replace(tokens, keep_mask=active & ~(gone & tokens.visual))
             weight = kept
         meter.flops += len(tokens.hidden) * float(layer_cost(adapter.spec, tokens.length))
         tokens = run_weighted(tokens, adapter, layer, weight, checkpoint=checkpoint)

@@ -35,7 +35,7 @@ class Tokens:
     `origin` int64 [B, T] places in the prefill (padding: one past the end); `visual` bool [B, T];
     `valid` bool [B, T] or None without padding; `query` int64 [B] last prompt token; `sample` int64
     [B]; `keys` and, where asked for, `values` [B, kv_heads, T, head_dim] and `query_before`
-    [B, hidden] of the layer before, and `before` [B, T, hidden], which entered it; `alive` bool
+    [B, hidden] of the layer before, and `before` [B, T, hidden], which entered it; `keep_mask` bool
     [B, T] is false for tokens that a soft decoder only carries along (None: all); `extras`
     [B, T, c] each, for pruners that need them.
     """
@@ -50,7 +50,7 @@ class Tokens:
     keys: Tensor | None = None
     values: Tensor | None = None
     query_before: Tensor | None = None
-    alive: Tensor | None = None
+    keep_mask: Tensor | None = None
     before: Tensor | None = None
     extras: Mapping[str, Tensor] = field(default_factory=dict)
 
@@ -71,7 +71,7 @@ class Tokens:
         visual, present = self.visual_index()
         return PruningContext(
             adapter, layer, self.hidden, self.rotary, self.valid, visual, present,
-            present if self.alive is None else self.alive.gather(1, visual) & present,
+            present if self.keep_mask is None else self.keep_mask.gather(1, visual) & present,
             self.origin, self.query, self.sample, self.keys, self.query_before, self.before,
             self.extras,
         )  # fmt: skip
@@ -105,14 +105,14 @@ class Tokens:
             query_before=None,
             before=None,
             extras={name: pick(value, index) for name, value in self.extras.items()},
-            alive=None if self.alive is None else self.alive.gather(1, index) & full,
+            keep_mask=None if self.keep_mask is None else self.keep_mask.gather(1, index) & full,
         )
 
     def rows(self, index: Tensor) -> Tokens:
         """The same for some of the batch, int64 [b], as long as the longest of them."""
-        standing = self.validity[index]
-        length = int(standing.sum(1).max())
-        valid = standing[:, :length]
+        active = self.validity[index]
+        length = int(active.sum(1).max())
+        valid = active[:, :length]
         before = None if self.before is None else self.before[index, :length]
         return replace(
             self,
@@ -126,7 +126,7 @@ class Tokens:
             keys=None if self.keys is None else self.keys[index, :, :length],
             values=None if self.values is None else self.values[index, :, :length],
             query_before=None if self.query_before is None else self.query_before[index],
-            alive=None if self.alive is None else self.alive[index, :length],
+            keep_mask=None if self.keep_mask is None else self.keep_mask[index, :length],
             before=before,
             extras={name: value[index, :length] for name, value in self.extras.items()},
         )
@@ -143,7 +143,7 @@ class Tokens:
         """These tokens after decoder layer `layer`; `mask` defaults to the causal one.
 
         With a cache they also attend to what it holds for this layer, and are added to it.
-        `with_values` keeps the layer's values beside its keys.
+        `with_values` keeps the layer's values as well as its keys.
         """
         recorder = RecordingCache(cache)
         if mask is None:
@@ -277,7 +277,7 @@ def run_last_at(adapter: Adapter, tokens: Tokens, places: Tensor) -> Tokens:
         query=torch.zeros_like(tokens.query),
         keys=None,
         query_before=None,
-        alive=None,
+        keep_mask=None,
     )
     seen = torch.arange(tokens.length, device=index.device) <= index[..., None]  # [B, A, T]
     if tokens.valid is not None:

@@ -120,12 +120,12 @@ class AdapterContract(ABC):
     def test_drop_all_leaves_text_only(self) -> None:
         """With ratio 0 everywhere the picture has no influence at all."""
         adapter = self.make()
-        blind = np.zeros((1, adapter.spec.layers))
+        text_only = np.zeros((1, adapter.spec.layers))
         found = []
         for seed in (0, 1):
             picture = random_pictures(1, seed=seed)
             prefill = adapter.prefill(adapter.inputs(picture, self.prompts()[:1]))
-            (leaf,) = run_population(adapter, prefill, blind, FastV())
+            (leaf,) = run_population(adapter, prefill, text_only, FastV())
             assert not leaf.tokens.visual.any()
             assert leaf.tokens.length == int((prefill.valid & ~prefill.visual).sum())
             found.append(leaf.tokens.hidden)

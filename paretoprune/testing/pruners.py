@@ -85,7 +85,7 @@ def handmade_context(
         valid=torch.cat([there, asked], 1),
         visual=torch.arange(visual).expand(batch, -1),
         present=there,
-        alive=there,
+        keep_mask=there,
         origin=torch.arange(length).expand(batch, -1),
         query=torch.full((batch,), length - 1),
         sample=torch.arange(batch),

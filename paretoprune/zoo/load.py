@@ -43,7 +43,7 @@ FOREIGN = (
 )  # fmt: skip
 """What the libraries that read a stranger's files raise; nothing of ours runs there."""
 LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "depth")
-MOST_LAYERS = 1000
+MAX_LAYERS = 1000
 GENERIC = "generic"
 """The registered adapter for families without one of their own."""
 
@@ -148,10 +148,10 @@ def _require_few_layers(config: Any, model: str) -> None:
             parts += part.values()
             for name in LAYERS:
                 value = part.get(name)
-                if isinstance(value, int | float) and not value <= MOST_LAYERS:
+                if isinstance(value, int | float) and not value <= MAX_LAYERS:
                     raise BrokenFileError(
                         f"cannot load model {model!r}: its configuration has {name} {value}; "
-                        f"allowed: up to {MOST_LAYERS}"
+                        f"allowed: up to {MAX_LAYERS}"
                     )
 
 
@@ -210,11 +210,11 @@ def adapter_class(model_type: str) -> type[Adapter]:
     """The adapter that takes a `config.model_type`; the generic one if none names it."""
     generic: type[Adapter] | None = None
     for name in adapters.usable():
-        found: type[Adapter] = adapters.load(name)
-        if model_type in found.model_types:
-            return found
+        adapter: type[Adapter] = adapters.load(name)
+        if model_type in adapter.model_types:
+            return adapter
         if name == GENERIC:
-            generic = found
+            generic = adapter
     if generic is None:
         raise UnsupportedError(f"no adapter takes models of type {model_type!r}")
     return generic
@@ -226,16 +226,16 @@ def find_device(name: str) -> torch.device:
     Raises `InvalidValueError`, which names those that are.
     """
     try:
-        found = torch.device(name)
-        torch.empty(0, device=found)
+        device = torch.device(name)
+        torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError, TypeError):
-        found = None
-    if found is None or found.type == "meta":
+        device = None
+    if device is None or device.type == "meta":
         why = " (this torch is built without CUDA)" if torch.version.cuda is None else ""
         raise InvalidValueError(
             f"there is no device {brief(name)} here; there are: {', '.join(_devices())}{why}"
         )
-    return found
+    return device
 
 
 def _devices() -> list[str]:
@@ -298,9 +298,9 @@ def _processor(
     from transformers import AutoProcessor, ProcessorMixin
 
     try:
-        found = AutoProcessor.from_pretrained(source, backend="pil", **options)
-        if isinstance(found, ProcessorMixin):
-            return found, None
+        processor = AutoProcessor.from_pretrained(source, backend="pil", **options)
+        if isinstance(processor, ProcessorMixin):
+            return processor, None
     except (OSError, ValueError, ImportError, RuntimeError, TypeError, AttributeError, KeyError):
         pass
     if config.model_type in STAND_INS:

@@ -192,7 +192,7 @@ def test_a_decoder_that_takes_something_unknown_is_refused():
             return super().forward(*args, **kwargs)
 
     model.model.text_model.__class__ = Told
-    with pytest.raises(UnsupportedError, match="takes mood beside hidden states"):
+    with pytest.raises(UnsupportedError, match="takes mood besides hidden states"):
         pruned(model, KEEP)
 
 

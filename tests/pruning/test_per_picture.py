@@ -360,7 +360,7 @@ def test_masked_decoders_hold_a_token_of_each_picture(noise):
         ]
     for tokens in found:
         for sample, counted in enumerate(numbers):
-            left = survivors(counted, tokens.origin[sample], tokens.alive[sample])
+            left = survivors(counted, tokens.origin[sample], tokens.keep_mask[sample])
             assert 0 not in left.values()
 
 

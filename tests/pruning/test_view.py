@@ -140,7 +140,9 @@ def test_what_does_not_fit_is_one_sentence():
     with pytest.raises(UnknownNameError, match="Did you mean 'fastv'"):
         pruned(model, HALF, pruner="fast-v")
     view = pruned(model, HALF)
-    with pytest.raises(UnsupportedError, match="needs input_ids to tell visual tokens from text"):
+    with pytest.raises(
+        UnsupportedError, match="needs input_ids to distinguish visual tokens from text"
+    ):
         view(inputs_embeds=torch.zeros(1, 3, 48, dtype=torch.float64))
 
 

@@ -5,10 +5,31 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from paretoprune.tasks.minivqa.vocabulary import SIZES
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """The data that a mini-model is trained and judged on, and for how many steps.
+
+    `task` is the registered task, `sizes` are rows and columns of its pictures.
+    """
+
+    task: str
+    sizes: tuple[tuple[int, int], ...]
+    steps: int
+
+
+LESSONS = {
+    "mini-llava": Lesson("minivqa", SIZES[:1], steps=6000),
+    "mini-qwen2.5-vl": Lesson("minivqa-sizes", SIZES, steps=3500),
+    "mini-internvl": Lesson("minivqa", SIZES[:1], steps=3500),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Settings of one training run; `steps` is set by each mini-model's blueprint."""
+    """Settings of one training run; `steps` is set by each mini-model's lesson."""
 
     steps: int = 6000
     batch: int = 16

@@ -46,7 +46,7 @@ class AIM(RowPruner):
     def score(self, one: PruningContext) -> Tensor:
         """PageRank of each visual token of one sample, [1, V]."""
         index = torch.arange(one.hidden.shape[1], device=one.hidden.device)
-        nodes = (one.standing[0] & (index <= one.query[0])).nonzero()[:, 0][None]
+        nodes = (one.active[0] & (index <= one.query[0])).nonzero()[:, 0][None]
         heads = one.adapter.spec.heads
         rank = one.states.new_full((1, heads, nodes.shape[1]), 1.0 / nodes.shape[1])
         for _ in range(self.iterations):

@@ -37,14 +37,14 @@ class CDPruner(ScorePruner):
         text = pick(context.hidden, index).to(context.states.dtype)
         mean = (unit(text) * there[..., None]).sum(1) / there.sum(1, keepdim=True).clamp(min=1)
         raw = torch.bmm(unit(context.states), mean[..., None])[..., 0]
-        low = raw.masked_fill(~context.alive, torch.inf).amin(1, keepdim=True)
-        high = raw.masked_fill(~context.alive, -torch.inf).amax(1, keepdim=True)
+        low = raw.masked_fill(~context.keep_mask, torch.inf).amin(1, keepdim=True)
+        high = raw.masked_fill(~context.keep_mask, -torch.inf).amax(1, keepdim=True)
         span = high - low
         return torch.where(span > 0, (raw - low) / span.clamp(min=1e-30), 1.0)
 
     def score(self, context: PruningContext) -> Tensor:
         """Minus the rank in the greedy order, [B, V]."""
-        return greedy_map(self.relevance(context), unit(context.states), context.alive)
+        return greedy_map(self.relevance(context), unit(context.states), context.keep_mask)
 
     def cost(self, drop: DropCounts) -> NDArray[np.float64]:
         """Relevance, a row of S per step, and its projection on the rows before."""

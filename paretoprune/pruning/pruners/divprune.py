@@ -26,14 +26,14 @@ class DivPrune(ScorePruner):
     def score(self, context: PruningContext) -> Tensor:
         """Minus the rank in the greedy order, [B, V]."""
         states = unit(context.states)
-        near, _ = best_match(states, states, context.alive, not_itself=True)
-        first = (-near).masked_fill(~context.alive, -torch.inf).argmax(1)
+        near, _ = best_match(states, states, context.keep_mask, not_itself=True)
+        first = (-near).masked_fill(~context.keep_mask, -torch.inf).argmax(1)
         batch = torch.arange(len(states), device=states.device)
 
         def distance(index: Tensor) -> Tensor:
             return 1.0 - torch.bmm(states, states[batch, index][..., None])[..., 0]
 
-        return farthest_first(first, context.alive, distance)
+        return farthest_first(first, context.keep_mask, distance)
 
     def cost(self, drop: DropCounts) -> NDArray[np.float64]:
         """All pairs once for the first token, and once more, row by row, for the others."""

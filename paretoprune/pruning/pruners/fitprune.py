@@ -27,7 +27,7 @@ class FitPrune(ScorePruner):
     def score(self, context: PruningContext) -> Tensor:
         """Product of the two received attentions, [B, V]."""
         text, there = context.text
-        within = self.received(context, context.visual, context.alive)
+        within = self.received(context, context.visual, context.keep_mask)
         return within * self.received(context, text, there)
 
     def received(self, context: PruningContext, asked: Tensor, there: Tensor) -> Tensor:

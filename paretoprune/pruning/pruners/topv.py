@@ -71,32 +71,34 @@ class TopV(ScorePruner):
             for x in (context.before, context.attended)
         )
         place = context.extra("grid").to(source.dtype)
-        return self.importance(source, target, place, context.alive)
+        return self.importance(source, target, place, context.keep_mask)
 
-    def importance(self, source: Tensor, target: Tensor, place: Tensor, alive: Tensor) -> Tensor:
-        """Logarithm of row sums of the plan, [B, V]; -inf where bool [B, V] `alive` is false.
+    def importance(
+        self, source: Tensor, target: Tensor, place: Tensor, keep_mask: Tensor
+    ) -> Tensor:
+        """Logarithm of row sums of the plan, [B, V]; -inf where bool [B, V] `keep_mask` is false.
 
         `source` and `target` [B, V, hidden], `place` [B, V, 3]: picture, row and column in 0..1.
         """
-        target = target.masked_fill(~alive[..., None], 0.0)
+        target = target.masked_fill(~keep_mask[..., None], 0.0)
 
         def rows() -> Iterable[tuple[slice, Tensor]]:
-            return self._rows(source, target, place, alive)
+            return self._rows(source, target, place, keep_mask)
 
         if source.shape[1] <= HELD:
             held = list(rows())
             return row_sums(
-                lambda: held, _mass(source, alive), _mass(target, alive), self.iterations
+                lambda: held, _mass(source, keep_mask), _mass(target, keep_mask), self.iterations
             )
-        return row_sums(rows, _mass(source, alive), _mass(target, alive), self.iterations)
+        return row_sums(rows, _mass(source, keep_mask), _mass(target, keep_mask), self.iterations)
 
     def _rows(
-        self, source: Tensor, target: Tensor, place: Tensor, alive: Tensor
+        self, source: Tensor, target: Tensor, place: Tensor, keep_mask: Tensor
     ) -> Iterator[tuple[slice, Tensor]]:
         """Rows of -C / epsilon, [B, rows, V] each, and which rows they are."""
 
         def mean(x: Tensor) -> Tensor:
-            return (x * alive[..., None]).sum(1) / alive.sum(1, keepdim=True).clamp(min=1)
+            return (x * keep_mask[..., None]).sum(1) / keep_mask.sum(1, keepdim=True).clamp(min=1)
 
         tiny = torch.finfo(source.dtype).tiny
         lengths = [x.square().sum(-1) for x in (source, target)]
@@ -150,22 +152,27 @@ def row_sums(rows: Rows, source: Tensor, target: Tensor, iterations: int) -> Ten
     that its columns have the targets' masses. One pass over the rows per iteration, and one more.
     """
     absent = source.isneginf()
-    given = torch.zeros_like(source).masked_fill(absent, -torch.inf)  # log u
-    taken = torch.zeros_like(target)  # log v
+    row_scale = torch.zeros_like(source).masked_fill(absent, -torch.inf)  # log u
+    column_scale = torch.zeros_like(target)  # log v
     for step in range(iterations):
         column = torch.full_like(target, -torch.inf)
         for part, kernel in rows():
             if step:
-                row = (kernel + taken[:, None]).logsumexp(-1)
-                given[:, part] = (source[:, part] - row).masked_fill(absent[:, part], -torch.inf)
-            column = torch.logaddexp(column, (kernel + given[:, part, None]).logsumexp(1))
-        taken = (target - column).masked_fill(target.isneginf(), -torch.inf)
-    sums = [given[:, part] + (kernel + taken[:, None]).logsumexp(-1) for part, kernel in rows()]
+                row = (kernel + column_scale[:, None]).logsumexp(-1)
+                row_scale[:, part] = (source[:, part] - row).masked_fill(
+                    absent[:, part], -torch.inf
+                )
+            column = torch.logaddexp(column, (kernel + row_scale[:, part, None]).logsumexp(1))
+        column_scale = (target - column).masked_fill(target.isneginf(), -torch.inf)
+    sums = [
+        row_scale[:, part] + (kernel + column_scale[:, None]).logsumexp(-1)
+        for part, kernel in rows()
+    ]
     return torch.cat(sums, 1).masked_fill(absent, -torch.inf)
 
 
-def _mass(states: Tensor, alive: Tensor) -> Tensor:
-    """Logarithm of each token's share of the norms, [B, V]; -inf where it is not `alive`."""
+def _mass(states: Tensor, keep_mask: Tensor) -> Tensor:
+    """Logarithm of each token's share of the norms, [B, V]; -inf where it is not `keep_mask`."""
     tiny = torch.finfo(states.dtype).tiny
-    norms: Tensor = states.norm(dim=-1).clamp(min=tiny) * alive
+    norms: Tensor = states.norm(dim=-1).clamp(min=tiny) * keep_mask
     return (norms / norms.sum(1, keepdim=True).clamp(min=tiny)).log()
