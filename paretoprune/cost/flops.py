@@ -136,7 +136,7 @@ def merging_flops(
     spec: DecoderSpec, visual: NDArray[np.int64], kept: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """FLOPs of merging `visual` tokens to `kept` ones: a weighted sum of all for each, `[...]`."""
-    return np.asarray(2.0 * spec.hidden * np.asarray(visual, dtype=np.float64) * kept)
+    return np.asarray(2.0 * spec.hidden * visual * kept)
 
 
 def class_attention_flops(width: int, tokens: int) -> float:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from paretoprune.core.space import Knob, Value
 from paretoprune.cost import DecoderSpec
-from paretoprune.errors import InvalidValueError
+from paretoprune.errors import InvalidValueError, UnsupportedError
 from paretoprune.pruning.context import PruningContext as PruningContext
 
 T = TypeVar("T")
@@ -158,7 +158,7 @@ class Pruner(ABC):
         By default those of asking the vision encoder's class token, where it needs `tower`.
         """
         per_token = drop.spec.class_query if "tower" in self.needs else 0.0
-        return per_token * np.asarray(drop.visual, dtype=np.float64)
+        return np.asarray(per_token * drop.visual)
 
 
 class ScorePruner(Pruner):
@@ -193,6 +193,16 @@ class ScorePruner(Pruner):
         """What is taken of the order."""
         order = self.order(context)
         return Selection(self.take(context, order, counts), order=order)
+
+
+def require_score(pruner: Pruner) -> ScorePruner:
+    """The pruner itself; raises `UnsupportedError` for one whose choice is not top-k of a score."""
+    if isinstance(pruner, ScorePruner) and pruner.relaxable:
+        return pruner
+    raise UnsupportedError(
+        f"pruner {pruner.name!r} is not top-k of a score, so it has no soft form; gradient "
+        "strategies need one that has, such as 'fastv'"
+    )
 
 
 class RowPruner(Pruner):

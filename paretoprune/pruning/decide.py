@@ -45,8 +45,6 @@ def decide_each(
     layers = adapter.spec.layers
     for policy, _ in policies:
         check_layers(policy, layers)
-    if sample is None:
-        sample = torch.arange(len(prefill.hidden), device=prefill.hidden.device)
     decided: dict[int, NDArray[np.float64]] = {}
     tokens = enter(prefill, sample)
     deepest = max((policy.layer for policy, _ in policies), default=0)

@@ -90,8 +90,6 @@ def run_population(
         raise ValueError(f"got {len(each)} pruners for {len(ratios)} schedules")
     for one, row in zip(each, ratios, strict=True):
         one.check(row)
-    if sample is None:
-        sample = torch.arange(len(prefill.hidden), device=prefill.hidden.device)
     meter = executed or Executed()
     root = enter(prefill, sample)
     visual = prefill.visual.sum(1).cpu().numpy()

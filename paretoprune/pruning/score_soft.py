@@ -25,8 +25,7 @@ from torch import Tensor
 from paretoprune.adapters.base import Adapter, Prefill
 from paretoprune.adapters.token_geometry import PICTURE
 from paretoprune.cost import layer_cost
-from paretoprune.errors import UnsupportedError
-from paretoprune.pruning.base import Pruner, PruningContext, ScorePruner
+from paretoprune.pruning.base import Pruner, PruningContext, require_score
 from paretoprune.pruning.decoder import Executed, choosing_flops, with_saved
 from paretoprune.pruning.pictures import led_by_each
 from paretoprune.pruning.soft import run_weighted
@@ -80,16 +79,9 @@ def run_score_soft(
     With `straight_through` masks are hard forward and soft backward, otherwise soft in both
     directions; `checkpoint` keeps no activations but each layer's input. With `per_picture` the
     best token of each picture has the mask 1 where a ratio is above 0, and the threshold is found
-    among the others. Raises `UnsupportedError`
-    for a pruner whose choice is not top-k of a score.
+    among the others. Raises `UnsupportedError` for a pruner whose choice is not top-k of a score.
     """
-    if not isinstance(pruner, ScorePruner) or not pruner.relaxable:
-        raise UnsupportedError(
-            f"pruner {pruner.name!r} is not top-k of a score, so it has no soft form; gradient "
-            "strategies need one that has, such as 'fastv'"
-        )
-    if sample is None:
-        sample = torch.arange(len(prefill.hidden), device=prefill.hidden.device)
+    pruner = require_score(pruner)
     meter = executed or Executed()
     tokens = with_saved(adapter, pruner, enter(prefill, sample), meter)
     total = tokens.visual.sum(1)

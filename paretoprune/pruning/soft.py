@@ -49,8 +49,7 @@ from torch.utils.checkpoint import checkpoint as recompute
 from paretoprune.adapters.base import Adapter, Prefill
 from paretoprune.adapters.token_geometry import PICTURE
 from paretoprune.cost import layer_cost
-from paretoprune.errors import UnsupportedError
-from paretoprune.pruning.base import Pruner, ScorePruner
+from paretoprune.pruning.base import Pruner, ScorePruner, require_score
 from paretoprune.pruning.decoder import Executed, choosing_flops, with_saved
 from paretoprune.pruning.pictures import led_by_each
 from paretoprune.pruning.tokens import Tokens, enter, order_of_kept
@@ -136,13 +135,7 @@ def run_soft(
     edge is found among the others. Raises `UnsupportedError` for a pruner whose choice is not top-k
     of a score.
     """
-    if not isinstance(pruner, ScorePruner) or not pruner.relaxable:
-        raise UnsupportedError(
-            f"pruner {pruner.name!r} is not top-k of a score, so it has no soft form; gradient "
-            "strategies need one that has, such as 'fastv'"
-        )
-    if sample is None:
-        sample = torch.arange(len(prefill.hidden), device=prefill.hidden.device)
+    pruner = require_score(pruner)
     meter = executed or Executed()
     tokens = with_saved(adapter, pruner, enter(prefill, sample), meter)
     total = tokens.visual.sum(1)

@@ -177,9 +177,14 @@ def order_of_kept(kept: Tensor) -> tuple[Tensor, Tensor]:
     return index, torch.arange(longest, device=index.device)[None] < counts[:, None]
 
 
-def enter(prefill: Prefill, sample: Tensor) -> Tokens:
-    """All tokens of a prefill, before layer 0; padding on either side moves to the end."""
+def enter(prefill: Prefill, sample: Tensor | None = None) -> Tokens:
+    """All tokens of a prefill, before layer 0; padding on either side moves to the end.
+
+    `sample` int64 [B] numbers the samples; without, by their place in the batch.
+    """
     batch, length = prefill.valid.shape
+    if sample is None:
+        sample = torch.arange(batch, device=prefill.hidden.device)
     tokens = Tokens(
         hidden=prefill.hidden,
         rotary=prefill.rotary,

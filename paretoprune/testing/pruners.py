@@ -45,7 +45,7 @@ def context_of(
     adapter: Adapter, prefill: Prefill, layer: int, pruner: Pruner | None = None
 ) -> PruningContext:
     """What `pruner` sees before `layer` when nothing was dropped."""
-    tokens = enter(prefill, torch.arange(len(prefill.hidden)))
+    tokens = enter(prefill)
     if pruner is not None:
         tokens = with_saved(adapter, pruner, tokens, Executed())
     for index in range(layer):

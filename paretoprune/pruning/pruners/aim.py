@@ -61,6 +61,5 @@ class AIM(RowPruner):
         """Matching and merging at layer 0; elsewhere all queries and one product per iteration."""
         if drop.layer == 0:
             return merging_flops(drop.spec, drop.visual, drop.kept) + matching_cost(drop)
-        t = np.asarray(drop.tokens, dtype=np.float64)
-        flowing = 2.0 * drop.spec.heads * np.square(t)
-        return self.iterations * (t * attention_query_flops(drop.spec, drop.tokens) + flowing)
+        asking = drop.tokens * attention_query_flops(drop.spec, drop.tokens)
+        return self.iterations * (asking + 2.0 * drop.spec.heads * np.square(drop.tokens))

@@ -48,7 +48,7 @@ class CDPruner(ScorePruner):
 
     def cost(self, drop: DropCounts) -> NDArray[np.float64]:
         """Relevance, a row of S per step, and its projection on the rows before."""
-        v, width = np.asarray(drop.visual, dtype=np.float64), drop.spec.hidden
+        v, width = drop.visual, drop.spec.hidden
         return 2.0 * v * width + 2.0 * np.square(v) * width + np.square(v) * (v - 1)
 
 

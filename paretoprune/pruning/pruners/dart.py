@@ -51,10 +51,9 @@ class DART(RowPruner):
 
     def cost(self, drop: DropCounts) -> NDArray[np.float64]:
         """Every visual token against every pivot."""
-        text = np.minimum(np.asarray(drop.tokens) - drop.visual, self.text_pivots)
+        text = np.minimum(drop.tokens - drop.visual, self.text_pivots)
         pivots = np.minimum(self.visual_pivots, drop.kept) + text
-        visual = np.asarray(drop.visual, dtype=np.float64)
-        return np.asarray(2.0 * drop.spec.hidden * visual * pivots)
+        return np.asarray(2.0 * drop.spec.hidden * drop.visual * pivots)
 
 
 def _largest(size: Tensor, index: Tensor, count: int | None) -> Tensor:

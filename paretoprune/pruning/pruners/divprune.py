@@ -37,4 +37,4 @@ class DivPrune(ScorePruner):
 
     def cost(self, drop: DropCounts) -> NDArray[np.float64]:
         """All pairs once for the first token, and once more, row by row, for the others."""
-        return 4.0 * drop.spec.hidden * np.square(np.asarray(drop.visual, dtype=np.float64))
+        return 4.0 * drop.spec.hidden * np.square(drop.visual)

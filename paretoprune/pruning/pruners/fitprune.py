@@ -40,5 +40,4 @@ class FitPrune(ScorePruner):
 
     def cost(self, drop: DropCounts) -> NDArray[np.float64]:
         """A query per token, all text counted as the question's."""
-        tokens = np.asarray(drop.tokens, dtype=np.float64)
-        return tokens * attention_query_flops(drop.spec, drop.tokens)
+        return drop.tokens * attention_query_flops(drop.spec, drop.tokens)

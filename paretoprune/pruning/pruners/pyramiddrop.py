@@ -29,5 +29,5 @@ class PyramidDrop(ScorePruner):
     def cost(self, drop: DropCounts) -> NDArray[np.float64]:
         """Keys of all tokens, and one query against them."""
         spec = drop.spec
-        keys = 2.0 * np.asarray(drop.tokens, dtype=np.float64) * spec.hidden
+        keys = 2.0 * drop.tokens * spec.hidden
         return attention_query_flops(spec, drop.tokens) + keys * spec.kv_heads * spec.head_dim

@@ -91,7 +91,7 @@ class SparseVLM(RowPruner):
         def distances(v: int, n: int) -> float:
             return 2.0 * spec.hidden * self.recycled_of(v - self.split(n, v)[0]) ** 2
 
-        text = np.asarray(drop.tokens, dtype=np.float64) - drop.visual
+        text = drop.tokens - drop.visual
         asking = text * attention_query_flops(spec, drop.tokens)
         merging = merging_flops(spec, drop.visual, drop.kept)
         return asking + merging + by_pair(distances, drop)
@@ -114,7 +114,7 @@ class SparseVLM(RowPruner):
 
     def entry_cost(self, drop: DropCounts) -> NDArray[np.float64]:
         """Every visual token against every text token, once."""
-        text = np.asarray(drop.tokens, dtype=np.float64) - drop.visual
+        text = drop.tokens - drop.visual
         return 2.0 * drop.spec.hidden * text * drop.visual
 
 

@@ -119,9 +119,8 @@ class TopV(ScorePruner):
 
     def cost(self, drop: DropCounts) -> NDArray[np.float64]:
         """Attention of the layer before, once more, and products of all sources and targets."""
-        v = np.asarray(drop.visual, dtype=np.float64)
-        passes = np.where(v <= HELD, 1, self.iterations + 1)
-        products = 2.0 * drop.spec.hidden * passes * np.square(v)
+        passes = np.where(drop.visual <= HELD, 1, self.iterations + 1)
+        products = 2.0 * drop.spec.hidden * passes * np.square(drop.visual)
         return attention_cost(drop.spec, drop.tokens) + products
 
     def take(self, context: PruningContext, order: Tensor, counts: Tensor) -> Tensor:

@@ -60,6 +60,6 @@ class VisionZip(RowPruner):
 
     def cost(self, drop: DropCounts) -> NDArray[np.float64]:
         """Keys of those that go against keys of the contextual ones, and merging."""
-        pairs = (np.asarray(drop.visual) - drop.kept) * self._contextual(drop.kept)
+        pairs = (drop.visual - drop.kept) * self._contextual(drop.kept)
         merging = merging_flops(drop.spec, drop.visual, drop.kept)
         return merging + 2.0 * drop.spec.class_key * pairs
