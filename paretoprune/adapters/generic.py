@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from paretoprune.adapters.base import Adapter, Prefill, Processed
-from paretoprune.adapters.model_access import last_token
+from paretoprune.adapters.model_access import last_token, position_arguments
 from paretoprune.adapters.prompts import placeholder, visual_mask
 from paretoprune.adapters.refusals import require_window
 from paretoprune.adapters.views import Recorder
@@ -78,9 +78,7 @@ class GenericAdapter(Adapter):
         arguments: dict[str, Any] = {k: v for k, v in inputs.items() if k in self.forward_arguments}
         if "logits_to_keep" in self.forward_arguments:
             arguments["logits_to_keep"] = 1
-        positions = self.positions(inputs)
-        if positions is not None:
-            arguments["position_ids"] = positions
+        arguments |= position_arguments(self, inputs)
         entry = self.recorder.entry(**arguments, use_cache=False)
         return Prefill(
             entry.hidden, entry.rotary, visual_mask(self, ids), valid,

@@ -7,6 +7,7 @@ Mistral and InternVL's decoders share. None of them changes the model.
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -101,6 +102,12 @@ def embed(adapter: Adapter, ids: Tensor) -> Tensor:
     """Text tokens int64 [B, T] as they enter the decoder: float [B, T, hidden]."""
     hidden: Tensor = adapter.model.get_input_embeddings()(ids)
     return hidden
+
+
+def position_arguments(adapter: Adapter, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`position_ids` for `model.forward` that do not count padding; none where it counts itself."""
+    positions = adapter.positions(inputs)
+    return {} if positions is None else {"position_ids": positions}
 
 
 def rotary_tables(adapter: Adapter, hidden: Tensor, positions: Tensor) -> Rotary:

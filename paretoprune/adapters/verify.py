@@ -21,6 +21,7 @@ from paretoprune.adapters.model_access import (
     Rotary,
     attention_logits,
     causal_mask,
+    position_arguments,
 )
 from paretoprune.adapters.refusals import RANKING, require_length
 from paretoprune.adapters.views import Entry, Recorder, become, counterpart, view_of
@@ -107,9 +108,8 @@ def _verify(adapter: Adapter) -> Verification:
         for side in ("left", "right"):
             inputs = adapter.inputs(pictures, PROMPTS, padding_side=side)
             prefill = adapter.prefill(inputs)
-            positions = adapter.positions(inputs)
-            at = {} if positions is None else {"position_ids": positions}
-            own = adapter.model(**inputs, **at, use_cache=False).logits
+            positions = position_arguments(adapter, inputs)
+            own = adapter.model(**inputs, **positions, use_cache=False).logits
             driven = adapter.head(_all_layers(adapter, prefill))
             valid = prefill.valid
             scale = float(own[valid].abs().max())
@@ -229,9 +229,7 @@ def masked_logits(adapter: Adapter, inputs: Mapping[str, Tensor], kept: Sequence
     layers = list(decoder.layers)
     for layer in layers:
         become(layer, masked, "Masked")
-    positions = adapter.positions(inputs)
-    at = {} if positions is None else {"position_ids": positions}
-    logits: Tensor = view(**inputs, **at, use_cache=False).logits
+    logits: Tensor = view(**inputs, **position_arguments(adapter, inputs), use_cache=False).logits
     return logits
 
 

@@ -115,7 +115,7 @@ class SparseVLM(RowPruner):
     def entry_cost(self, drop: DropCounts) -> NDArray[np.float64]:
         """Every visual token against every text token, once."""
         text = drop.tokens - drop.visual
-        return 2.0 * drop.spec.hidden * text * drop.visual
+        return np.asarray(2.0 * drop.spec.hidden * text * drop.visual)
 
 
 def density_peaks(states: Tensor, clusters: int) -> tuple[Tensor, Tensor]:
