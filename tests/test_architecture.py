@@ -1,5 +1,6 @@
 """The dependency rule of the design: who may import what."""
 
+import importlib
 import re
 import subprocess
 import sys
@@ -12,9 +13,14 @@ GRAPH = grimp.build_graph(
     "paretoprune", include_external_packages=True, exclude_type_checking_imports=True
 )
 ALLOWED_ADAPTERS = {
-    f"paretoprune.adapters.{name}" for name in ("base", "cache_argument", "extras", "grid", "views")
-}
+    f"paretoprune.adapters.{name}"
+    for name in (
+        "base", "extras", "model_access", "prompts", "refusals", "token_geometry", "views",
+        "vision_encoder",
+    )
+}  # fmt: skip
 """They name no family."""
+FAMILIES = [f"paretoprune.adapters.{name}" for name in ("internvl", "llava", "qwen2_5_vl")]
 PAGE = Path(__file__).parents[1] / "docs" / "explanation" / "architecture.md"
 ROOMS = re.findall(r"^\| `(\w+)(?:/|\.py)` \|", PAGE.read_text("utf-8"), re.MULTILINE)
 """Packages and loose modules, from the ground up: the table of the architecture page."""
@@ -56,6 +62,24 @@ def test_pruning_knows_adapters_only_through_their_base():
                 assert used in ALLOWED_ADAPTERS, part
 
 
+def test_a_family_is_asked_for_at_most_twelve_methods():
+    """What the tutorial counts; everything else is a function that takes an adapter."""
+    from paretoprune.adapters.base import Adapter
+
+    methods = [name for name in vars(Adapter) if not name.startswith("_")]
+    methods = [name for name in methods if callable(getattr(Adapter, name))]
+    assert len(methods) <= 12
+    table = (PAGE.parents[1] / "tutorials" / "plug-in-a-vlm.md").read_text("utf-8")
+    assert all(f"`{name}" in table for name in methods)
+    for family in FAMILIES:
+        module = importlib.import_module(family)
+        own = next(c for c in vars(module).values() if getattr(c, "__module__", "") == family)
+        overridden = [name for name in methods if name in vars(own)]
+        assert f"| `{own.family}`" in table
+        row = next(line for line in table.splitlines() if line.startswith(f"| `{own.family}`"))
+        assert f"| {len(overridden)} |" in row, (overridden, row)
+
+
 def test_only_the_command_line_imports_experiments():
     for module in GRAPH.modules:
         for used in GRAPH.find_modules_directly_imported_by(module):
@@ -69,7 +93,7 @@ def test_no_model_family_is_named_outside_adapters_and_zoo():
         if not module.startswith("paretoprune.") or module.startswith(allowed):
             continue
         for used in GRAPH.find_modules_directly_imported_by(module):
-            assert used not in ("paretoprune.adapters.llava",), module
+            assert used not in FAMILIES, module
 
 
 @pytest.mark.parametrize("name", ["paretoprune", "paretoprune.cli", "paretoprune.core.study"])

@@ -1,4 +1,4 @@
-"""Prefills that carry what a pruner needs beside hidden states: nothing else is computed.
+"""Extras: prefills that carry a pruner's needs besides hidden states; nothing else is computed.
 
     prefill = prefill_for(adapter, inputs, needs=pruner.needs)
 
@@ -20,13 +20,13 @@ from torch import Tensor
 from transformers.utils import ModelOutput
 
 from paretoprune.adapters.base import Adapter, Prefill
-from paretoprune.adapters.grid import PICTURE
-from paretoprune.adapters.tower import class_attention
+from paretoprune.adapters.token_geometry import PICTURE
 from paretoprune.adapters.views import Scope, extend, view_of
+from paretoprune.adapters.vision_encoder import class_attention
 from paretoprune.errors import UnsupportedError
 
 FEATURES = ("get_image_features", "get_video_features")
-"""Methods of transformers' models that run the vision tower, from `forward` or from `generate`."""
+"""Methods of transformers' models that run the vision encoder, in `forward` or `generate`."""
 RUN = "paretoprune_run"
 """Attribute of the features that these methods return: the `EncoderRun` that made them."""
 
@@ -63,7 +63,14 @@ class Extras:
         if self.wants_grid and type(adapter).grid is Adapter.grid:
             adapter.grid({})  # says that this family has none, before anything is run
         if self.wants_tower:
-            adapter.tower_layer().register_forward_pre_hook(self._ask, with_kwargs=True)
+            layer = adapter.class_token_layer()
+            if layer is None:
+                raise UnsupportedError(
+                    f"the vision tower of {type(adapter.model).__name__} has no class token (or "
+                    f"adapter {adapter.family!r} does not know it), which this pruner ranks by; "
+                    "choose another, such as 'fastv'"
+                )
+            layer.register_forward_pre_hook(self._ask, with_kwargs=True)
 
     def _ask(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         run = self.runs.now
@@ -102,14 +109,14 @@ class Extras:
                 "features that were made elsewhere do not say: give the pictures themselves, or "
                 "what get_image_features of the pruned model itself returns"
             )
-        found: dict[str, Tensor] = {}
+        extras: dict[str, Tensor] = {}
         if self.wants_grid:
-            found["grid"] = placed(self.adapter.grid(every.inputs), visual)
+            extras["grid"] = placed(self.adapter.grid(every.inputs), visual)
         if self.wants_tower:
             both = self.adapter.laid_out(torch.cat(every.asked), every.inputs)
-            found["class_attention"] = placed(both[:, :1], visual)
-            found["tower_keys"] = placed(both[:, 1:], visual)
-        return found
+            extras["class_attention"] = placed(both[:, :1], visual)
+            extras["tower_keys"] = placed(both[:, 1:], visual)
+        return extras
 
 
 def _noting(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -119,8 +126,8 @@ def _noting(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)  # transformers looks at its parameters
     def noting(self: Any, *args: Any, **kwargs: Any) -> Any:
         runs: Scope[EncoderRun] = self.extras.runs
-        given = signature.bind(self, *args, **kwargs).arguments
-        tensors = {k: v for k, v in given.items() if isinstance(v, Tensor)}
+        arguments = signature.bind(self, *args, **kwargs).arguments
+        tensors = {k: v for k, v in arguments.items() if isinstance(v, Tensor)}
         call = runs.now
         with runs.holding(EncoderRun(tensors)) as run:
             features = method(self, *args, **kwargs)
@@ -134,7 +141,7 @@ def _noting(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def lacking(adapter: Adapter, needs: frozenset[str]) -> str | None:
-    """Why a model has not what a pruner needs, in one sentence; None if it has. Runs nothing."""
+    """Reason a model lacks a pruner's requirement, in one sentence, or None. Runs nothing."""
     twin = copy.copy(adapter)
     try:
         if "tower" in needs:
@@ -179,8 +186,8 @@ def prefill_for(
     extras = Extras(twin, needs)
     with extras.runs.holding(EncoderRun()) as run:
         prefill = twin.prefill(inputs, prompt_end)
-    found = extras.read(inputs, run, prefill.visual)
-    prefill = replace(prefill, extras={**prefill.extras, **found})
+    noted = extras.read(inputs, run, prefill.visual)
+    prefill = replace(prefill, extras={**prefill.extras, **noted})
     return _numbered(adapter, inputs, prefill)
 
 

@@ -14,9 +14,15 @@ import torch
 from torch import Tensor
 
 from paretoprune.adapters.base import Adapter, Processed
-from paretoprune.adapters.grid import cells
-from paretoprune.adapters.places import Boxes, Places, View, height_and_width, lattice
-from paretoprune.adapters.tower import class_attention_flops
+from paretoprune.adapters.prompts import placeholder
+from paretoprune.adapters.token_geometry import (
+    Boxes,
+    Places,
+    View,
+    cells,
+    height_and_width,
+    lattice,
+)
 from paretoprune.tasks.base import Picture, Video
 
 
@@ -35,7 +41,7 @@ class InternVLAdapter(Adapter):
         patches = int(np.prod([side // patch for side, patch in sides]))
         return round(patches * float(config.downsample_ratio) ** 2)
 
-    def tower_layer(self) -> Any:
+    def class_token_layer(self) -> Any:
         """The layer behind which the features are taken; the tower always has a class token."""
         layers = self.model.model.vision_tower.encoder.layer
         state = self.model.config.vision_feature_layer
@@ -50,14 +56,6 @@ class InternVLAdapter(Adapter):
         shuffled = self.model.model.pixel_shuffle(squares, scale_factor=scale)
         pooled: Tensor = shuffled.unflatten(-1, (-1, inner.shape[-1])).mean(-2).flatten(0, 2)
         return pooled
-
-    def class_query(self) -> tuple[float, int]:
-        """Per visual token: one tile's query over its patches."""
-        vision = self.model.config.vision_config
-        sides = zip(vision.image_size, vision.patch_size, strict=True)
-        patches = int(np.prod([side // patch for side, patch in sides]))
-        flops = class_attention_flops(vision.hidden_size, patches + 1) / self.tile_tokens
-        return flops, vision.hidden_size // vision.num_attention_heads
 
     def grid(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Every tile by itself: square, in rows."""
@@ -96,13 +94,15 @@ class InternVLAdapter(Adapter):
         pixels, texts = [], []
         for item in items:
             moving = isinstance(item, Video)
-            found = self.image_processor(
+            processed = self.image_processor(
                 images=list(item.frames) if isinstance(item, Video) else [item],
                 crop_to_patches=not moving,
                 return_tensors="pt",
             )
-            pixels.append(found["pixel_values"])
-            tiles = [self._wrapped(n) for n in torch.as_tensor(found["num_patches"]).tolist()]
+            pixels.append(processed["pixel_values"])
+            tiles = [
+                self._wrapped(item, n) for n in torch.as_tensor(processed["num_patches"]).tolist()
+            ]
             texts.append(
                 "\n".join(f"Frame{i}: {text}" for i, text in enumerate(tiles, start=1))
                 if moving
@@ -110,9 +110,8 @@ class InternVLAdapter(Adapter):
             )
         return Processed({"pixel_values": torch.cat(pixels)} if pixels else {}, texts)
 
-    def _wrapped(self, tiles: int) -> str:
+    def _wrapped(self, item: Picture | Video, tiles: int) -> str:
         """The tokens of a picture of so many tiles, between start and end."""
         start = getattr(self.tokenizer, "start_image_token", "<img>")
         end = getattr(self.tokenizer, "end_image_token", "</img>")
-        token = self.token(self.image_token_id)
-        return f"{start}{token * (tiles * self.tile_tokens)}{end}"
+        return f"{start}{placeholder(self, item) * (tiles * self.tile_tokens)}{end}"

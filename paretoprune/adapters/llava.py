@@ -15,18 +15,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from paretoprune.adapters.base import Adapter, Processed
-from paretoprune.adapters.grid import cells, picture_numbers, picture_runs, rows_of_lines
-from paretoprune.adapters.places import (
+from paretoprune.adapters.prompts import placeholder
+from paretoprune.adapters.token_geometry import (
     WHOLE_PICTURE,
     Boxes,
     Places,
     View,
+    cells,
     clipped,
     height_and_width,
     lattice,
+    picture_numbers,
+    picture_runs,
+    rows_of_lines,
     with_line_ends,
 )
-from paretoprune.adapters.tower import class_attention_flops
 from paretoprune.tasks.base import Picture, Video
 
 
@@ -50,19 +53,13 @@ class LlavaAdapter(Adapter):
         if self.tiled and max(counts) > 1:  # OneVision shows several pictures without tiles
             grouped = iter(pictures)
             pictures = [[next(grouped) for _ in range(count)] for count in counts]
-        found = self.image_processor(images=pictures, **options)
+        processed = self.image_processor(images=pictures, **options)
         names = ("pixel_values", "image_sizes", "batch_num_images")
-        tensors = {name: torch.as_tensor(found[name]) for name in names if name in found}
-        token = self.token(self.image_token_id)
-        return Processed(tensors, [token * n for n in self._tokens(tensors)])
-
-    def visual_features(self, inputs: Mapping[str, Tensor]) -> Tensor | None:
-        """Features of all pictures, tiles laid out and line ends added by the model itself."""
-        if "pixel_values" not in inputs:
-            return None
-        names = ("pixel_values", "image_sizes", "batch_num_images")
-        given = {name: inputs[name] for name in names if name in inputs}
-        return torch.cat(list(self.model.get_image_features(**given).pooler_output))
+        tensors = {name: torch.as_tensor(processed[name]) for name in names if name in processed}
+        return Processed(
+            tensors,
+            [placeholder(self, x) * n for x, n in zip(items, self._tokens(tensors), strict=True)],
+        )
 
     def pictures(self, inputs: Mapping[str, Any], visual: Tensor) -> Tensor:
         """By what each picture became: placeholders of two pictures may stand side by side."""
@@ -73,38 +70,30 @@ class LlavaAdapter(Adapter):
             sizes = self._tokens(inputs)
         else:
             sizes = []
-        found = picture_numbers(sizes, visual)
-        return picture_runs(visual) if found is None else found
+        numbers = picture_numbers(sizes, visual)
+        return picture_runs(visual) if numbers is None else numbers
 
-    def tower_layer(self) -> Any:
+    def class_token_layer(self) -> Any:
         """CLIP's layer behind which the features are taken, the deepest one if there are several.
 
         SigLIP towers have no class token.
         """
         if not self._class_tokens:
-            return super().tower_layer()
+            return None
         tower, config = self.model.model.vision_tower, self.model.config
         layers = getattr(tower, "vision_model", tower).encoder.layers
         chosen = getattr(config, "vision_feature_layer", None)
         chosen = config.vision_feature_layers if chosen is None else chosen
         states = [chosen] if isinstance(chosen, int) else chosen
         # hidden state 0 is what enters layer 0, so state i leaves layer i - 1
-        return layers[max(1, *(i if i >= 0 else len(layers) + 1 + i for i in states)) - 1]
+        deepest = max(1, *(i if i >= 0 else len(layers) + 1 + i for i in states))
+        return layers[min(deepest, len(layers)) - 1]
 
     def laid_out(self, patches: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
         """Patches in order; tiles laid out by the model itself, 0 at line ends."""
         if not self.tiled:
             return patches[:, 0 if self._keeps_class_token else 1 :].flatten(0, 1)
         return torch.cat(self._packed(patches[:, 1:], inputs, patches.new_zeros(patches.shape[-1])))
-
-    def class_query(self) -> tuple[float, int]:
-        """Per patch: one picture's or tile's query over its patches."""
-        if not self._class_tokens:
-            return super().class_query()
-        vision = self.model.config.vision_config
-        patches = int(vision.image_size // vision.patch_size) ** 2
-        flops = class_attention_flops(int(vision.hidden_size), patches + 1) / patches
-        return flops, int(vision.hidden_size // vision.num_attention_heads)
 
     def grid(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Square pictures; with tiles, the small picture first and then the lines of the large."""
@@ -245,10 +234,10 @@ class LlavaAdapter(Adapter):
             else {"vision_feature_select_strategy": config.vision_feature_select_strategy}
         )
         counts = self._tiles(tensors).tolist()
-        found, _ = self.model.model.pack_image_features(
+        packed, _ = self.model.model.pack_image_features(
             list(tiles.split(counts)), tensors["image_sizes"], image_newline=newline, **rule
         )
-        return list(found)
+        return list(packed)
 
 
 def crop_of(size: tuple[int, int], processor: Any) -> tuple[float, ...]:

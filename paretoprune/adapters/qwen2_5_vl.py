@@ -7,14 +7,13 @@ height, width); text counts on all three at once (Qwen2-VL, arXiv 2409.12191, se
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from paretoprune.adapters.base import Adapter, Processed
-from paretoprune.adapters.grid import cells, picture_runs
-from paretoprune.adapters.places import Places, View, lattice
+from paretoprune.adapters.prompts import placeholder
+from paretoprune.adapters.token_geometry import Places, View, cells, lattice
 from paretoprune.tasks.base import Picture, Video
 
 TEXT, IMAGE, VIDEO = 0, 1, 2
@@ -27,21 +26,7 @@ class QwenVLAdapter(Adapter):
     family = "qwen2_5_vl"
     model_types = ("qwen2_5_vl", "qwen2_vl")
     takes_videos = True
-
-    @property
-    def visual_token_ids(self) -> tuple[int, ...]:
-        """Placeholders of pictures and of videos."""
-        return self.image_token_id, int(self.model.config.video_token_id)
-
-    def placeholder(self, item: Picture | Video) -> str:
-        """Videos have a token of their own."""
-        return self.token(self.visual_token_ids[isinstance(item, Video)])
-
-    def opening(self, items: Sequence[Picture | Video]) -> str:
-        """Each between the start and end tokens of vision, as Qwen's chat template does."""
-        start = self.token(self.model.config.vision_start_token_id)
-        end = self.token(self.model.config.vision_end_token_id)
-        return "".join(f"{start}{self.placeholder(item)}{end}" for item in items)
+    token_names = ("image_token_id", "video_token_id")
 
     def process(self, items: Sequence[Picture | Video], counts: Sequence[int]) -> Processed:
         """Patches of all pictures, [patches, values], and their grids [pictures, 3]; videos too."""
@@ -55,11 +40,11 @@ class QwenVLAdapter(Adapter):
                 patches, grid = self._video(item)
                 seconds.append(self.image_processor.temporal_patch_size / item.fps)
             else:
-                found = self.image_processor(images=[item], return_tensors="pt")
-                patches, grid = found["pixel_values"], found["image_grid_thw"][0]
+                processed = self.image_processor(images=[item], return_tensors="pt")
+                patches, grid = processed["pixel_values"], processed["image_grid_thw"][0]
             pixels[moving].append(patches)
             grids[moving].append(grid)
-            texts.append(self.placeholder(item) * int(grid.prod() // merge))
+            texts.append(placeholder(self, item) * int(grid.prod() // merge))
         tensors: dict[str, Tensor] = {}
         if pixels[False]:
             tensors |= {
@@ -83,46 +68,14 @@ class QwenVLAdapter(Adapter):
         depth = self.image_processor.temporal_patch_size
         missing = -len(video.frames) % depth
         frames = [*video.frames, *[video.frames[-1]] * missing]
-        found = self.image_processor(images=frames, return_tensors="pt")
-        grids = found["image_grid_thw"]
+        processed = self.image_processor(images=frames, return_tensors="pt")
+        grids = processed["image_grid_thw"]
         time, (_, high, wide) = len(frames) // depth, grids[0].tolist()
         side = self.image_processor.patch_size
-        stills = found["pixel_values"].view(time, depth, high * wide, -1, depth, side, side)
+        stills = processed["pixel_values"].view(time, depth, high * wide, -1, depth, side, side)
         slices = [stills[:, i, :, :, i] for i in range(depth)]
         patches = torch.stack(slices, dim=3).reshape(time * high * wide, -1)
         return patches, torch.tensor([time, high, wide])
-
-    def token_inputs(self, tokens: Tensor) -> dict[str, Tensor]:
-        """`mm_token_type_ids` [B, T]: which tokens are text, picture or video."""
-        image, video = self.visual_token_ids
-        kinds = torch.where(tokens == image, IMAGE, torch.where(tokens == video, VIDEO, TEXT))
-        return {"mm_token_type_ids": kinds}
-
-    def visual_features(self, inputs: Mapping[str, Tensor]) -> Tensor | None:
-        """Features of pictures and videos in the order in which their tokens stand."""
-        parts = []
-        if "pixel_values" in inputs:
-            found = self.model.get_image_features(inputs["pixel_values"], inputs["image_grid_thw"])
-            parts.append((IMAGE, torch.cat(list(found.pooler_output))))
-        if "pixel_values_videos" in inputs:
-            found = self.model.get_video_features(
-                inputs["pixel_values_videos"], inputs["video_grid_thw"]
-            )
-            parts.append((VIDEO, torch.cat(list(found.pooler_output))))
-        if len(parts) < 2:
-            return parts[0][1] if parts else None
-        kinds = inputs["mm_token_type_ids"]
-        kinds = kinds[kinds != TEXT]
-        joined = parts[0][1].new_zeros(len(kinds), self.spec.hidden)
-        for kind, features in parts:
-            joined[kinds == kind] = features
-        return joined
-
-    def pictures(self, inputs: Mapping[str, Any], visual: Tensor) -> Tensor:
-        """A run of placeholders of one kind is one picture or video: so the model counts, too."""
-        kinds = inputs.get("mm_token_type_ids")
-        same = kinds is not None and kinds.shape == visual.shape
-        return picture_runs(visual, kinds if same else None)
 
     def grid(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Every picture, and every time step of a video, in its own rows and columns."""
@@ -165,11 +118,11 @@ class QwenVLAdapter(Adapter):
     def positions(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Time, height and width of every token: int64 [3, B, T]."""
         names = ("image_grid_thw", "video_grid_thw", "second_per_grid_ts")
-        given = {name: inputs[name] for name in names if name in inputs}
+        grids = {name: inputs[name] for name in names if name in inputs}
         positions: Tensor = self.model.model.get_rope_index(
             inputs["input_ids"],
             mm_token_type_ids=inputs["mm_token_type_ids"],
             attention_mask=inputs["attention_mask"],
-            **given,
+            **grids,
         )[0]
         return positions

@@ -15,8 +15,15 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
-from paretoprune.adapters.base import Adapter, Prefill, Rotary
-from paretoprune.adapters.kinds import RANKING
+from paretoprune.adapters.base import Adapter, Prefill
+from paretoprune.adapters.model_access import (
+    RecordingCache,
+    Rotary,
+    attention_logits,
+    causal_mask,
+    position_arguments,
+)
+from paretoprune.adapters.refusals import RANKING, require_length
 from paretoprune.adapters.views import Entry, Recorder, become, counterpart, view_of
 from paretoprune.cost import layer_cost
 from paretoprune.errors import ParetopruneError, UnsupportedError, plain
@@ -101,13 +108,12 @@ def _verify(adapter: Adapter) -> Verification:
         for side in ("left", "right"):
             inputs = adapter.inputs(pictures, PROMPTS, padding_side=side)
             prefill = adapter.prefill(inputs)
-            positions = adapter.positions(inputs)
-            at = {} if positions is None else {"position_ids": positions}
-            own = adapter.model(**inputs, **at, use_cache=False).logits
-            mine = adapter.head(_all_layers(adapter, prefill))
+            positions = position_arguments(adapter, inputs)
+            own = adapter.model(**inputs, **positions, use_cache=False).logits
+            driven = adapter.head(_all_layers(adapter, prefill))
             valid = prefill.valid
             scale = float(own[valid].abs().max())
-            differences[side] = float((own[valid] - mine[valid]).abs().max()) / max(scale, 1e-9)
+            differences[side] = float((own[valid] - driven[valid]).abs().max()) / max(scale, 1e-9)
         if not bool(prefill.visual.any()):
             raise UnsupportedError(
                 f"no visual token was found in the inputs of {type(adapter.model).__name__}"
@@ -143,27 +149,26 @@ def _verify_decoder(adapter: Adapter) -> None:
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(2, LENGTH, config.hidden_size, generator=generator)
     noise = noise.to(device, adapter.model.dtype)
-    adapter.require_length(LENGTH)
-    _ = adapter.visual_token_ids  # says where the configuration names none
+    require_length(adapter, LENGTH)
     # one row far behind: some families scale attention by the position
     far = max(0, (getattr(config, "max_position_embeddings", None) or 0) - LENGTH)
     positions = torch.arange(LENGTH, device=device) + torch.tensor([[0], [far]], device=device)
-    given = {"inputs_embeds": noise, "position_ids": positions, "use_cache": False}
+    arguments = {"inputs_embeds": noise, "position_ids": positions, "use_cache": False}
     index = torch.tensor(KEPT, device=device)
     mask = torch.zeros_like(positions).scatter(1, index, 1)
-    entry = Recorder(decoder, decoder).entry(**given)
+    entry = Recorder(decoder, decoder).entry(**arguments)
     cos, sin = entry.rotary
     norm = decoder.norm
     few, fewer = _pick(entry.hidden, index), (_pick(cos, index), _pick(sin, index))
 
     def driven(number: int, hidden: Tensor, rotary: Rotary) -> Tensor:
-        mask = adapter.causal_mask(hidden, None)
+        mask = causal_mask(adapter, hidden, None)
         out: Tensor = norm(adapter.run_layer(number, hidden, rotary, mask))
         return out
 
-    _require_same(adapter, "around its layers", _alone(decoder)(**given), norm(entry.hidden))
+    _require_same(adapter, "around its layers", _alone(decoder)(**arguments), norm(entry.hidden))
     tried: set[Any] = set()
-    for number, layer in enumerate(adapter.layers):
+    for number, layer in enumerate(adapter.decoder.layers):
         kind = _kind(layer)
         if kind in tried:
             continue
@@ -175,8 +180,8 @@ def _verify_decoder(adapter: Adapter) -> None:
             f"layer {number} cannot be run on hidden states, rotary tables and a mask alone",
         ):
             dense, dropped = driven(number, entry.hidden, entry.rotary), driven(number, few, fewer)
-        _require_same(adapter, f"behind layer {number}", alone(**given), dense)
-        masked = _pick(alone(**given, attention_mask=mask).last_hidden_state, index)
+        _require_same(adapter, f"behind layer {number}", alone(**arguments), dense)
+        masked = _pick(alone(**arguments, attention_mask=mask).last_hidden_state, index)
         where = f"behind layer {number}, with half of the tokens dropped,"
         _require_same(adapter, where, masked, dropped)
         with in_one_sentence(
@@ -185,10 +190,10 @@ def _verify_decoder(adapter: Adapter) -> None:
             _require_ranking(adapter, number, entry)
 
 
-def _require_same(adapter: Adapter, where: str, own: Any, mine: Tensor) -> None:
+def _require_same(adapter: Adapter, where: str, own: Any, driven: Tensor) -> None:
     """Raise `UnsupportedError` where a decoder's own output and the driven one differ."""
     states = own if isinstance(own, Tensor) else own.last_hidden_state
-    difference = float((states - mine).abs().max() / states.abs().max())
+    difference = float((states - driven).abs().max() / states.abs().max())
     if not difference <= TOLERANCE.get(adapter.model.dtype, 1e-3):
         raise UnsupportedError(
             f"{type(adapter.model).__name__}: driven layer by layer, its decoder's output {where} "
@@ -224,42 +229,40 @@ def masked_logits(adapter: Adapter, inputs: Mapping[str, Tensor], kept: Sequence
     layers = list(decoder.layers)
     for layer in layers:
         become(layer, masked, "Masked")
-    positions = adapter.positions(inputs)
-    at = {} if positions is None else {"position_ids": positions}
-    logits: Tensor = view(**inputs, **at, use_cache=False).logits
+    logits: Tensor = view(**inputs, **position_arguments(adapter, inputs), use_cache=False).logits
     return logits
 
 
 def _require_ranking(adapter: Adapter, number: int, entry: Entry) -> None:
     """Raise `UnsupportedError` where queries or keys that pruners ask are not the layer's own."""
-    if type(adapter).query_logits is not Adapter.query_logits:
+    if type(adapter).attention_states is not Adapter.attention_states:
         return  # an adapter that asks in a way of its own answers for it, in its contract suite
-    found = _own_attention(adapter, number, entry.hidden, entry.rotary)
-    if found is None:
+    attention = _own_attention(adapter, number, entry.hidden, entry.rotary)
+    if attention is None:
         raise UnsupportedError(
             f"the attention of {type(adapter.model).__name__} hands out no keys or weights, so the "
             f"ranking of tokens cannot be compared with it; {RANKING}"
         )
-    keys, own = found
+    keys, weights = attention
     hidden, rotary = entry.hidden, entry.rotary
     cos, sin = rotary
-    later = torch.ones(LENGTH, LENGTH, dtype=torch.bool, device=own.device).triu(1)
-    several = adapter.block_logits(number, hidden, rotary, keys).masked_fill(later, -torch.inf)
-    one = adapter.query_logits(number, hidden[:, -1], (cos[:, -1], sin[:, -1]), keys)
-    again = adapter.layer_keys(number, hidden, rotary)
-    eps = torch.finfo(own.dtype).eps
-    for mine, theirs in (
-        (several.softmax(-1), own),
-        (one.softmax(-1), own[:, :, -1]),
+    later = torch.ones(LENGTH, LENGTH, dtype=torch.bool, device=weights.device).triu(1)
+    several = attention_logits(adapter, number, hidden, rotary, keys).masked_fill(later, -torch.inf)
+    one = attention_logits(adapter, number, hidden[:, -1:], (cos[:, -1:], sin[:, -1:]), keys)
+    again = adapter.attention_states("keys", number, hidden, rotary)
+    eps = torch.finfo(weights.dtype).eps
+    for computed, own in (
+        (several.softmax(-1), weights),
+        (one[:, :, 0].softmax(-1), weights[:, :, -1]),
         (again, keys),
     ):
-        last = theirs[..., -1, :]
+        last = own[..., -1, :]
         spread = float(last.max() - last.min())
-        difference = float((mine - theirs).abs().max()) - 16 * eps
-        if not difference <= TOLERANCE.get(own.dtype, 1e-3) * spread:
+        difference = float((computed - own).abs().max()) - 16 * eps
+        if not difference <= TOLERANCE.get(weights.dtype, 1e-3) * spread:
             raise UnsupportedError(
                 f"{type(adapter.model).__name__}: the attention that pruners rank by differs from "
-                f"the model's own in layer {number} by {difference:.2g}; {RANKING}"
+                f"the model's weights in layer {number} by {difference:.2g}; {RANKING}"
             )
 
 
@@ -328,7 +331,7 @@ def _all_layers(adapter: Adapter, prefill: Prefill) -> Tensor:
     """Hidden states behind the last layer with every token kept, [B, T, hidden]."""
     hidden = prefill.hidden
     valid = None if bool(prefill.valid.all()) else prefill.valid
-    mask = adapter.causal_mask(hidden, valid)
+    mask = causal_mask(adapter, hidden, valid)
     for index in range(adapter.spec.layers):
         hidden = adapter.run_layer(index, hidden, prefill.rotary, mask)
     return hidden
@@ -343,31 +346,19 @@ def _flops(adapter: Adapter, prefill: Prefill) -> float:
     return abs(float(counter.get_total_flops()) - expected) / expected
 
 
-class _Keys:
-    """Stands where a cache would and remembers rotated keys."""
-
-    def __init__(self) -> None:
-        self.keys: Tensor | None = None
-
-    def update(
-        self, keys: Tensor, values: Tensor, layer: int, *_: object, **__: object
-    ) -> tuple[Tensor, Tensor]:
-        self.keys = keys
-        return keys, values
-
-
 def _attention(adapter: Adapter, prefill: Prefill) -> float | None:
-    """Largest difference between `query_logits` and eager attention, last token of layer 0.
+    """Largest difference between `attention_logits` and eager attention, last token of layer 0.
 
     None where the family's attention returns no weights, or cannot be asked for them.
     """
     hidden, (cos, sin) = prefill.hidden, prefill.rotary
-    found = _own_attention(adapter, 0, hidden, prefill.rotary)
-    if found is None:
+    attention = _own_attention(adapter, 0, hidden, prefill.rotary)
+    if attention is None:
         return None
-    keys, weights = found
-    mine = adapter.query_logits(0, hidden[:, -1], (cos[:, -1], sin[:, -1]), keys)
-    return float((mine.softmax(-1) - weights[:, :, -1]).abs().max())
+    keys, weights = attention
+    last = cos[:, -1:], sin[:, -1:]
+    logits = attention_logits(adapter, 0, hidden[:, -1:], last, keys)[:, :, 0]
+    return float((logits.softmax(-1) - weights[:, :, -1]).abs().max())
 
 
 def _own_attention(
@@ -377,8 +368,8 @@ def _own_attention(
 
     None where the family's attention does not hand out either of them.
     """
-    layer, recorder = adapter.layers[number], _Keys()
-    adapter.run_layer(number, hidden, rotary, adapter.causal_mask(hidden, None), recorder)
+    layer, recorder = adapter.decoder.layers[number], RecordingCache()
+    adapter.run_layer(number, hidden, rotary, causal_mask(adapter, hidden, None), recorder)
     if recorder.keys is None or not hasattr(layer, "self_attn"):
         return None
     try:

@@ -58,8 +58,8 @@ def view_of(module: Module) -> Module:
         }
         return twin
 
-    found: Module = again(module)  # type: ignore[assignment]
-    return found
+    view: Module = again(module)  # type: ignore[assignment]
+    return view
 
 
 def become(module: nn.Module, forward: Callable[..., Any], prefix: str) -> None:
@@ -152,10 +152,10 @@ class Recorder:
                 f"{name} gives its layers no rotary tables (position_embeddings): positions of "
                 "kept tokens could not be preserved"
             )
-        for number, given in enumerate(noted):
+        for number, arguments in enumerate(noted):
             extra = sorted(
                 key
-                for key, value in given.items()
+                for key, value in arguments.items()
                 if key not in EXPECTED and isinstance(value, (Tensor, list, dict, tuple)) and value
                 is not None and not _empty(value)
             )  # fmt: skip
@@ -164,21 +164,21 @@ class Recorder:
                     f"{name} gives layer {number} {', '.join(extra)}: that is more than hidden "
                     "states, positions and a mask, and the pruned decoder cannot follow it"
                 )
-            other = given.get("position_embeddings")
+            other = arguments.get("position_embeddings")
             if other is not rotary and not _same(other, rotary):
                 raise UnsupportedError(
                     f"{name} gives layer {number} other rotary tables than layer 0 (local and "
                     "global attention): the pruned decoder knows one kind"
                 )
-            if given["hidden_states"] is not first["hidden_states"] and not torch.equal(
-                given["hidden_states"], first["hidden_states"]
+            if arguments["hidden_states"] is not first["hidden_states"] and not torch.equal(
+                arguments["hidden_states"], first["hidden_states"]
             ):
                 raise UnsupportedError(
                     f"{name} changes hidden states between layers {number - 1} and {number} (such "
                     "as vision features added at several depths): the pruned decoder cannot "
                     "follow it"
                 )
-            _require_causal(given.get("attention_mask"), name, number)
+            _require_causal(arguments.get("attention_mask"), name, number)
         hidden: Tensor = first["hidden_states"]
         cos, sin = (x.expand(len(hidden), -1, -1) for x in rotary)
         return Entry(hidden, (cos, sin))

@@ -18,15 +18,16 @@ from torch import Tensor
 from transformers import BatchFeature, PreTrainedModel
 
 from paretoprune.adapters.base import Adapter
-from paretoprune.adapters.cache_argument import CACHE
-from paretoprune.adapters.places import Places
+from paretoprune.adapters.model_access import CACHE
+from paretoprune.adapters.prompts import visual_mask
+from paretoprune.adapters.token_geometry import Places
 from paretoprune.compression.kept import Example, Pruned, SeenAs, Step
 from paretoprune.errors import InvalidValueError
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.cache import PrunedCache
+from paretoprune.pruning.merging import Merge, watched
 from paretoprune.pruning.policies.base import Policy
 from paretoprune.pruning.view import prune
-from paretoprune.pruning.watch import Merge, watched
 from paretoprune.schedules import KeepSchedule
 from paretoprune.tasks.base import Picture, Sample, Video, Visual, shown
 from paretoprune.tasks.scoring import Generation, Judge
@@ -90,7 +91,7 @@ def kept_tokens(
     if not items:
         raise InvalidValueError(f"the prompt {question.prompt[:60]!r} shows no picture")
     inputs = adapter.inputs([question.visual], [question.prompt])
-    visual = adapter.visual_mask(inputs["input_ids"])[0].nonzero()[:, 0]
+    visual = visual_mask(adapter, inputs["input_ids"])[0].nonzero()[:, 0]
     places = adapter.places(items, inputs)
     if len(places.boxes) != len(visual):
         raise InvalidValueError(

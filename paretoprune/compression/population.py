@@ -26,7 +26,7 @@ from paretoprune.core.out_of_memory import give_back, is_out_of_memory
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.decoder import Executed, run_population
 from paretoprune.pruning.parallel import processes, summed
-from paretoprune.pruning.trunk import Trunk
+from paretoprune.pruning.tokens import Trunk
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def attention_received(problem: TokenPruning, chosen: NDArray[np.int64]) -> NDAr
                 tokens = tokens.run(adapter, layer)
                 context = tokens.context(adapter, layer + 1)  # its attention is that of `layer`
                 received = (
-                    pruner.received(context, context.visual, context.alive),
+                    pruner.received(context, context.visual, context.keep_mask),
                     pruner.received(context, *context.text),
                 )
                 for kind, values in enumerate(received):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from paretoprune.adapters.base import Adapter
+from paretoprune.adapters.base import Adapter, on_model
 from paretoprune.compression.configuration import Configuration
 from paretoprune.compression.outcomes import Scorer
 from paretoprune.compression.population import score_population, tabulate
@@ -67,7 +67,7 @@ class QuantisedRuns:
                 f"{kind} has no {' and '.join(PROJECTIONS)} in every layer, so its keys and values "
                 "cannot be rounded; search with 16 KV-cache bits"
             )
-        return self.tokens.adapter.on(self.quantiser.view(bits, around))
+        return on_model(self.tokens.adapter, self.quantiser.view(bits, around))
 
     @cached_property
     def _projections(self) -> frozenset[str]:

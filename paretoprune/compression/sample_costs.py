@@ -13,8 +13,7 @@ from paretoprune.compression.configuration import Configuration
 from paretoprune.compression.latency import PrefillTimer, typical_sample
 from paretoprune.compression.memory import peak_prefill_bytes
 from paretoprune.cost import kv_bytes, layer_cost
-from paretoprune.pruning.base import Pruner
-from paretoprune.pruning.cost import choosing_flops
+from paretoprune.pruning.base import Pruner, choosing_cost
 from paretoprune.pruning.policies.base import Policy
 from paretoprune.schedules import keep_counts
 from paretoprune.tasks.base import Sample
@@ -78,7 +77,7 @@ class SampleCosts:
         kept = self.kept(ratios)
         total = layer_cost(spec, kept + self._text_tokens).sum(0)
         ranking = pruner or self._pruners[0]
-        total += choosing_flops(ranking, spec, self._text_tokens, self._visual_tokens, kept)
+        total += choosing_cost(ranking, spec, self._text_tokens, self._visual_tokens, kept)
         if policy is not None:
             total = total + self.deciding_flops(policy)
         return np.asarray(total)

@@ -18,7 +18,7 @@ from paretoprune.compression.teacher_forcing import answered_batch
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.decoder import run_population
 from paretoprune.pruning.pictures import pictures_of
-from paretoprune.pruning.trunk import Trunk, trunk_bytes
+from paretoprune.pruning.tokens import Trunk, trunk_bytes
 from paretoprune.tasks.base import Sample
 
 DEFAULT_DENSE_BYTES = 1 << 30

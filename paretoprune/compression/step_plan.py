@@ -15,8 +15,7 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText
 
-from paretoprune.adapters.base import decoder_spec
-from paretoprune.adapters.device import find_device
+from paretoprune.adapters.model_access import decoder_spec
 from paretoprune.compression.prefill_store import DEFAULT_BYTES
 from paretoprune.compression.split import DEFAULT_DENSE_BYTES
 from paretoprune.compression.step_trial import DENSE, FEW, MORE, StepTrial
@@ -28,7 +27,7 @@ from paretoprune.search.gradient.base import GradientStrategy
 from paretoprune.search.gradient.lagrangian import LagrangianSearch
 from paretoprune.search.hybrid import Hybrid
 from paretoprune.search.specs import StrategySpec
-from paretoprune.zoo.load import DTYPES, FOREIGN, find_checkpoint
+from paretoprune.zoo.load import DTYPES, FOREIGN, find_checkpoint, find_device
 
 BACKWARD = 2.0
 """A backward pass costs two forward passes."""

@@ -24,7 +24,7 @@ from paretoprune.compression.memory import peak_bytes
 from paretoprune.errors import UnsupportedError
 from paretoprune.pruning.decoder import Executed
 from paretoprune.pruning.pruners.fastv import FastV
-from paretoprune.pruning.pruners.score_soft import run_score_soft
+from paretoprune.pruning.score_soft import run_score_soft
 from paretoprune.pruning.soft import run_masked, run_soft
 from paretoprune.pruning.tokens import Tokens
 from paretoprune.zoo.load import adapter_class
@@ -87,7 +87,7 @@ class StepTrial:
         """An adapter of the model whose decoder has `layers` layers on the device, all the same."""
         model = copy.deepcopy(self.model)
         adapter = adapter_class(model.config.model_type)(model, None, None)
-        layer = adapter.layers[-1].to_empty(device=device)
+        layer = adapter.decoder.layers[-1].to_empty(device=device)
         for weight in layer.parameters():
             torch.nn.init.constant_(weight, 1.0) if weight.dim() == 1 else _random(weight)
         adapter.decoder.layers = torch.nn.ModuleList([layer] * layers)

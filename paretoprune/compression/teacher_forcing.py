@@ -15,10 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from paretoprune.adapters.base import Adapter, Prefill, Rotary
+from paretoprune.adapters.base import Adapter, Prefill
 from paretoprune.adapters.extras import prefill_for
+from paretoprune.adapters.model_access import Rotary, embed
+from paretoprune.adapters.prompts import teacher_forced
 from paretoprune.errors import InvalidValueError
-from paretoprune.pruning.base import pick
+from paretoprune.pruning.context import pick
 from paretoprune.pruning.continuation import Continuation
 from paretoprune.pruning.decoder import run_population
 from paretoprune.pruning.pruners.random import RandomPruner
@@ -119,7 +121,7 @@ def answered_batch(
     """
     chosen = [samples[i] for i in numbers]
     room = max(_room(adapter, s) for s in chosen)
-    inputs, prompt_end, labels = adapter.teacher_forced(
+    inputs, prompt_end, labels = teacher_forced(adapter, 
         [s.image for s in chosen], [s.prompt for s in chosen], [_known(s) for s in chosen],
         room=room,
     )  # fmt: skip
@@ -207,7 +209,7 @@ def _forced(adapter: Adapter, prefill: Prefill, labels: Tensor) -> Prefill:
     """The prefill with answers [B, A] but their last tokens behind the prompts."""
     given = labels[:, :-1]
     place = prefill.prompt_end[:, None] + 1 + torch.arange(given.shape[1], device=labels.device)
-    words = adapter.embed(given.clamp(min=0)).to(prefill.hidden.dtype)
+    words = embed(adapter, given.clamp(min=0)).to(prefill.hidden.dtype)
     place = place[..., None].expand_as(words)
     return replace(prefill, hidden=prefill.hidden.scatter(1, place, words))
 

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from paretoprune.adapters.base import Adapter
-from paretoprune.adapters.lean import lean
+from paretoprune.adapters.fast_layers import with_fast_layers
 from paretoprune.compression.configuration import (
     EXACT,
     Configuration,
@@ -92,8 +92,8 @@ class TokenPruning(Problem):
     so that no population runs those layers again. With `known` set, no schedule is run twice (see
     `problems.known`). `task` adds its own figures, such as F1, to the metrics of every evaluation
     on all samples. `lean_layers=False` evaluates with the model's own layers alone (see
-    `adapters.lean`), for debugging; prefills are timed and their memory measured with those in any
-    case. With `per_picture` every picture of a prompt keeps at least one visual token in each layer
+    `adapters.fast_layers`), for debugging; prefills are timed and measured with those in any case.
+    With `per_picture` every picture of a prompt keeps at least one visual token in each layer
     whose ratio is above 0 (without, every sample does). With an `executor` its workers evaluate;
     `split` is how they know the samples.
     """
@@ -133,7 +133,7 @@ class TokenPruning(Problem):
             )
         self.adapter = adapter
         self.per_picture = per_picture
-        self._engine = lean(adapter) if lean_layers else adapter
+        self._engine = with_fast_layers(adapter) if lean_layers else adapter
         self.operators = Operators.of(pruner)
         self.presets = tuple(presets)
         known = (*self.operators.pruners, *guests)

@@ -19,9 +19,10 @@ from paretoprune.compression.teacher_forcing import IGNORE, AnsweredBatch
 from paretoprune.core.problem import Candidate
 from paretoprune.cost import layer_cost
 from paretoprune.errors import UnsupportedError
+from paretoprune.pruning.base import ranking_cost
 from paretoprune.pruning.policies.base import Policy
 from paretoprune.pruning.policies.features import pooled_features, prompt_embeddings
-from paretoprune.pruning.pruners.score_soft import run_score_soft
+from paretoprune.pruning.score_soft import run_score_soft
 from paretoprune.pruning.soft import BAND, run_soft
 from paretoprune.pruning.tokens import enter
 from paretoprune.search.gradient.relaxation import Mask, RelaxedFigures
@@ -291,7 +292,7 @@ class TokenRelaxation:
         spec, pruner = self.problem.adapter.spec, self.problem.pruner
         flops = float(layer_cost(spec, np.rint(kept + text).astype(np.int64)).sum())
         before = np.rint(kept[:, max(self.first - 1, 0) : -1]).astype(np.int64)
-        return flops + float(pruner.flops(spec, before + round(text), before).sum())
+        return flops + float(ranking_cost(pruner, spec, before + round(text), before).sum())
 
     def teacher_price(self) -> float:
         """One dense pass over the split."""

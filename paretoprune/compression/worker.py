@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from paretoprune.adapters.lean import lean
+from paretoprune.adapters.fast_layers import with_fast_layers
 from paretoprune.compression.population import Table
 from paretoprune.compression.split import Split
 from paretoprune.compression.workers.messages import decode, encode
@@ -34,7 +34,7 @@ class SplitWorker:
         self._recipe = recipe
         adapter = load_adapter(recipe["model"], **loading)
         adapter.model.requires_grad_(False)
-        self._adapter = lean(adapter)
+        self._adapter = with_fast_layers(adapter)
         self._task = load_task(recipe["task"], recipe["data"])
         self._samples: dict[str, Sequence[Sample]] = {}
         self._splits: dict[tuple[str, str, bool], tuple[Split, NDArray[np.int64]]] = {}

@@ -1,4 +1,4 @@
-"""What a decoder costs: FLOPs, MACs, published conventions, KV-cache bytes."""
+"""Every formula of FLOPs, MACs and bytes; honest timing and the latency model."""
 
 from paretoprune.cost.flops import (
     CONVENTIONS,
@@ -6,9 +6,13 @@ from paretoprune.cost.flops import (
     answer_layer_cost,
     attention_cost,
     attention_query_flops,
+    class_attention_flops,
     decoder_cost,
+    dense_state_bytes,
+    distinct_flops,
     kv_bytes,
     layer_cost,
+    merging_flops,
     step_layer_cost,
 )
 
@@ -18,8 +22,12 @@ __all__ = [
     "answer_layer_cost",
     "attention_cost",
     "attention_query_flops",
+    "class_attention_flops",
     "decoder_cost",
+    "dense_state_bytes",
+    "distinct_flops",
     "kv_bytes",
     "layer_cost",
+    "merging_flops",
     "step_layer_cost",
 ]

@@ -1,4 +1,4 @@
-"""The cost model of a decoder: FLOPs, MACs and KV-cache bytes. The only formulas in the package.
+"""The cost model of a decoder: FLOPs, MACs and bytes. A pruner states only its own products.
 
 Exact FLOPs of a decoder layer with n tokens, hidden width d, attention width a = heads x head_dim,
 key/value width g = kv_heads x head_dim and MLP width m:
@@ -132,8 +132,53 @@ def attention_query_flops(
     return np.asarray(2.0 * spec.hidden * a + 2.0 * n * a)
 
 
+def merging_flops(
+    spec: DecoderSpec, visual: NDArray[np.int64], kept: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """FLOPs of merging `visual` tokens to `kept` ones: a weighted sum of all for each, `[...]`."""
+    return np.asarray(2.0 * spec.hidden * visual * kept)
+
+
+def class_attention_flops(width: int, tokens: int) -> float:
+    """FLOPs of asking a vision encoder's class token, per picture of so many tokens.
+
+    Keys of all tokens, one query, and its logits; `width` is the encoder's hidden width.
+    """
+    return 2.0 * width * (tokens * width + width + tokens)
+
+
+def dense_state_bytes(
+    spec: DecoderSpec, tokens: int, bytes_per_value: int, *, with_values: bool = False
+) -> int:
+    """Bytes of hidden states and keys of `tokens` tokens behind all layers but the last.
+
+    And of values, `with_values`.
+    """
+    width = spec.hidden + (1 + with_values) * spec.kv_heads * spec.head_dim
+    return tokens * width * bytes_per_value * (spec.layers - 1)
+
+
 def kv_bytes(spec: DecoderSpec, tokens: NDArray[np.int64], bytes_per_value: int = 2) -> int:
     """Bytes of the key/value cache when layer l holds `tokens[l]` tokens (2 bytes: fp16, bf16)."""
     if len(tokens) != spec.layers:
         raise InvalidValueError(f"this decoder has {spec.layers} layers, got {len(tokens)} counts")
     return int(2 * spec.kv_heads * spec.head_dim * bytes_per_value * int(np.sum(tokens)))
+
+
+def distinct_flops(
+    spec: DecoderSpec, counts: NDArray[np.int64], text: NDArray[np.int64]
+) -> tuple[float, float]:
+    """FLOPs of the layer segments, each distinct one once, and those of all candidates alone.
+
+    `counts` int64 [candidates, layers, samples] are kept visual tokens, `text` int64 [samples]
+    the other ones. A segment is one layer after one path of kept counts; ranking is left out.
+    """
+    alone = float(layer_cost(spec, counts + text).sum())
+    distinct = 0.0
+    path = np.zeros(len(counts), dtype=np.int64)
+    for layer in range(counts.shape[1]):
+        step = np.concatenate([path[:, None], counts[:, layer]], axis=1)
+        _, first, path = np.unique(step, axis=0, return_index=True, return_inverse=True)
+        path = path.reshape(-1)
+        distinct += float(layer_cost(spec, counts[first, layer] + text).sum())
+    return distinct, alone

@@ -1,22 +1,27 @@
-"""The pruner contract: decides which visual tokens stay, never how many."""
+"""The pruner contract: decides which visual tokens stay, never how many.
+
+A pruner is one class in one file, with a line in the registry. It defines one method, `score`,
+`select` or, for one sample at a time, `select_row`, and its `cost`. Settings are dataclass fields.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import ClassVar
+from collections.abc import Callable
+from dataclasses import Field, dataclass, field
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from paretoprune.adapters.base import Adapter, Rotary
 from paretoprune.core.space import Knob, Value
 from paretoprune.cost import DecoderSpec
-from paretoprune.errors import InvalidValueError
+from paretoprune.errors import InvalidValueError, UnsupportedError
+from paretoprune.pruning.context import PruningContext as PruningContext
+
+T = TypeVar("T")
 
 NEEDS: dict[str, str] = {
     "query": "attention of the last prompt token",
@@ -29,199 +34,6 @@ NEEDS: dict[str, str] = {
     "grid": "places of the visual tokens in the picture",
 }
 """What a pruner may declare in `needs`. Only `tower` and `grid` are asked of the adapter."""
-BLOCK = 64
-"""Queries whose attention is computed at a time: no [T, T] matrix arises."""
-
-
-@dataclass
-class PruningContext:
-    """What a pruner may look at, handed out lazily, before layer `layer` of a batch of B samples.
-
-    Tokens are those still present, T of them, in their original order. `hidden` [B, T, hidden]
-    enters this layer; `valid` bool [B, T] marks those that are no padding (None: all); `visual`
-    int64 [B, V] indexes the visual ones and `present` bool [B, V] is false where a sample has fewer
-    than V; `alive` bool [B, V] is false for tokens that a soft decoder only carries along; `origin`
-    int64 [B, T] are places in the full sequence; `query` int64 [B] is the last prompt token;
-    `sample` int64 [B] numbers the samples of the split. `keys` [B, kv_heads, T, head_dim],
-    `query_before` [B, hidden] and `before` [B, T, hidden], which entered it, belong to the layer
-    before (None at layer 0). `extras` hold [B, T, c] each: what the pruner asked for or noted at
-    the decoder's entry.
-    """
-
-    adapter: Adapter
-    layer: int
-    hidden: Tensor
-    rotary: Rotary
-    valid: Tensor | None
-    visual: Tensor
-    present: Tensor
-    alive: Tensor
-    origin: Tensor
-    query: Tensor
-    sample: Tensor
-    keys: Tensor | None
-    query_before: Tensor | None
-    before: Tensor | None = None
-    extras: Mapping[str, Tensor] = field(default_factory=dict)
-
-    @cached_property
-    def prompt_attention(self) -> Tensor:
-        """Attention of the last prompt token in layer `layer - 1`: [B, heads, T].
-
-        Normalised over the alive tokens up to the query. Only that query is projected; the model's
-        attention backend stays as it is.
-        """
-        if self.keys is None or self.query_before is None:
-            raise ValueError("layer 0 has no attention before it; declare first_layer = 1")
-        batch = torch.arange(len(self.query), device=self.query.device)
-        cos, sin = self.rotary
-        rotary = cos[batch, self.query], sin[batch, self.query]
-        logits = self.adapter.query_logits(self.layer - 1, self.query_before, rotary, self.keys)
-        return self._normalised(logits[:, :, None], self.query[:, None])[:, :, 0]
-
-    @cached_property
-    def coming_attention(self) -> Tensor:
-        """Attention that the last prompt token is about to have in layer `layer`: [B, heads, T].
-
-        Normalised like `prompt_attention`; the layer's keys are computed for it.
-        """
-        batch = torch.arange(len(self.query), device=self.query.device)
-        cos, sin = self.rotary
-        rotary = cos[batch, self.query], sin[batch, self.query]
-        keys = self.adapter.layer_keys(self.layer, self.hidden, self.rotary)
-        query = self.hidden[batch, self.query]
-        logits = self.adapter.query_logits(self.layer, query, rotary, keys)
-        return self._normalised(logits[:, :, None], self.query[:, None])[:, :, 0]
-
-    def attention_blocks(
-        self, asked: Tensor, *, temperature: float = 1.0
-    ) -> Iterator[tuple[slice, Tensor]]:
-        """Attention of the tokens int64 [B, Q] in layer `layer - 1`, a block of them at a time.
-
-        Yields which of the Q, and their weights [B, heads, q, T], softmax of logits over
-        `temperature`, normalised over the alive tokens up to each of them.
-        """
-        if self.keys is None or self.before is None:
-            raise ValueError("layer 0 has no attention before it; declare first_layer = 1")
-        cos, sin = self.rotary
-        for start in range(0, asked.shape[1], BLOCK):
-            part = slice(start, start + BLOCK)
-            index = asked[:, part]
-            logits = self.adapter.block_logits(
-                self.layer - 1,
-                pick(self.before, index),
-                (pick(cos, index), pick(sin, index)),
-                self.keys,
-            )
-            yield part, self._normalised(logits / temperature, index)
-
-    @cached_property
-    def attended(self) -> Tensor:
-        """What layer `layer - 1` gave its MLP, attention added and normalised: [B, T, hidden].
-
-        That layer's attention is run once more for it, by the model's own backend.
-        """
-        if self.before is None:
-            raise ValueError("layer 0 has no layer before it; declare first_layer = 1")
-        stands = None if bool(self.standing.all()) else self.standing
-        mask = self.adapter.causal_mask(self.before, stands)
-        return self.adapter.attended(self.layer - 1, self.before, self.rotary, mask)
-
-    def _normalised(self, logits: Tensor, asked: Tensor) -> Tensor:
-        """Softmax of [B, heads, Q, T] over the alive tokens up to each asked one, int64 [B, Q].
-
-        In float32 or better: in half precision many weights would be equal.
-        """
-        logits = logits if logits.dtype == torch.float64 else logits.float()
-        index = torch.arange(logits.shape[-1], device=logits.device)
-        seen = index[None, None] <= asked[..., None]
-        if self.valid is not None:
-            seen = seen & self.valid[:, None]
-        logits = logits.masked_fill(~seen[:, None], -torch.inf)
-        counted = seen & self.standing[:, None]
-        total = logits.masked_fill(~counted[:, None], -torch.inf).logsumexp(-1, keepdim=True)
-        return (logits - total).exp()
-
-    @cached_property
-    def standing(self) -> Tensor:
-        """Tokens that are no padding and no visual token that is merely carried along: [B, T]."""
-        stands = torch.ones_like(self.origin, dtype=torch.bool)
-        if self.valid is not None:
-            stands = stands & self.valid
-        return stands.scatter(1, self.visual, stands.gather(1, self.visual) & self._not_dead)
-
-    @property
-    def _not_dead(self) -> Tensor:
-        """False for visual tokens carried along only; absent entries point at some other token."""
-        return self.alive | ~self.present
-
-    @cached_property
-    def states(self) -> Tensor:
-        """Hidden states of the visual tokens, in float32 or better: [B, V, hidden]."""
-        states = pick(self.hidden, self.visual)
-        return states if states.dtype == torch.float64 else states.float()
-
-    @cached_property
-    def text(self) -> tuple[Tensor, Tensor]:
-        """Tokens of the question: int64 [B, R], and which of them exist, bool [B, R].
-
-        The question is what stands behind the first visual token, up to the last prompt token.
-        """
-        length = self.hidden.shape[1]
-        index = torch.arange(length, device=self.hidden.device)[None]
-        seen = torch.zeros_like(self.origin, dtype=torch.bool)
-        visual = seen.scatter(1, self.visual, self.present)
-        behind = visual.long().cumsum(1) > 0
-        asked = behind & ~visual & (index <= self.query[:, None])
-        if self.valid is not None:
-            asked = asked & self.valid
-        most = max(1, int(asked.sum(1).max()))
-        order = (~asked).long().argsort(dim=1, stable=True)[:, :most]
-        return order, asked.gather(1, order)
-
-    def extra(self, name: str) -> Tensor:
-        """The visual tokens' entries of an extra: [B, V, c]."""
-        if name not in self.extras:
-            raise InvalidValueError(
-                f"this prefill carries no {name!r}; make it with prefill_for(adapter, inputs, "
-                "needs=pruner.needs)"
-            )
-        return pick(self.extras[name], self.visual)
-
-    def one(self, row: int) -> PruningContext:
-        """The same for one sample, B = 1, whose V are the visual tokens that it has."""
-        part = slice(row, row + 1)
-        has = int(self.present[row].sum())
-
-        def of(x: Tensor | None) -> Tensor | None:
-            return None if x is None else x[part]
-
-        cos, sin = self.rotary
-        return replace(
-            self,
-            hidden=self.hidden[part],
-            rotary=(cos[part], sin[part]),
-            valid=of(self.valid),
-            visual=self.visual[part, :has],
-            present=self.present[part, :has],
-            alive=self.alive[part, :has],
-            origin=self.origin[part],
-            query=self.query[part],
-            sample=self.sample[part],
-            keys=of(self.keys),
-            query_before=of(self.query_before),
-            before=of(self.before),
-            extras={name: value[part] for name, value in self.extras.items()},
-        )
-
-    def of_visual(self, per_token: Tensor) -> Tensor:
-        """Pick the visual tokens' entries of [B, T]: [B, V]."""
-        return per_token.gather(1, self.visual)
-
-
-def pick(x: Tensor, index: Tensor) -> Tensor:
-    """Rows of [B, T, c] at int64 [B, n]: [B, n, c]."""
-    return x.gather(1, index[..., None].expand(-1, -1, x.shape[-1]))
 
 
 @dataclass(frozen=True)
@@ -237,6 +49,26 @@ class Selection:
     order: Tensor | None = None
 
 
+@dataclass(frozen=True)
+class DropCounts:
+    """Token counts of a drop before `layer`, by which it is priced: int64 arrays of one shape.
+
+    Of `tokens`, `visual` are visual, and `kept` of these stay.
+    """
+
+    spec: DecoderSpec
+    layer: int
+    tokens: NDArray[np.int64]
+    visual: NDArray[np.int64]
+    kept: NDArray[np.int64]
+
+
+def setting(default: T, knob: Knob) -> T:
+    """A field of a pruner that users may set and searches may choose, within the knob's bounds."""
+    made: T = field(default=default, metadata={"knob": knob})
+    return made
+
+
 class Pruner(ABC):
     """Ranks visual tokens. Same context, same choice: no hidden randomness."""
 
@@ -249,11 +81,21 @@ class Pruner(ABC):
     """What it looks at: names of `NEEDS`."""
     merges: ClassVar[bool] = False
     """Whether kept tokens take up something of those that go."""
-    knobs: ClassVar[tuple[Knob, ...]] = ()
-    """What its constructor takes, by name, with bounds; attributes of the same names hold it."""
-
     withdraws: ClassVar[bool] = False
     """Whether it keeps all visual tokens or none, and so ranks nothing."""
+    knobs: ClassVar[tuple[Knob, ...]] = ()
+    """Its settings by name, with bounds: those of its fields that are made by `setting`."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        knobs = (x.metadata.get("knob") for x in vars(cls).values() if isinstance(x, Field))
+        own = tuple(knob for knob in knobs if knob is not None)
+        if own:
+            cls.knobs = (*cls.knobs, *own)
+
+    def __post_init__(self) -> None:
+        for knob in self.knobs:
+            setattr(self, knob.name, knob.inside(getattr(self, knob.name)))
 
     @property
     def settings(self) -> dict[str, Value]:
@@ -263,8 +105,8 @@ class Pruner(ABC):
     @property
     def label(self) -> str:
         """Name and settings as they are written: `dart:visual_pivots=4,text_pivots=4`."""
-        told = ",".join(f"{name}={value}" for name, value in self.settings.items())
-        return f"{self.name}:{told}" if told else self.name
+        written = ",".join(f"{name}={value}" for name, value in self.settings.items())
+        return f"{self.name}:{written}" if written else self.name
 
     def fitted(self, ratios: NDArray[np.float64]) -> NDArray[np.float64]:
         """The keep schedules `[..., layers]` that it follows where a search proposes `ratios`.
@@ -294,57 +136,36 @@ class Pruner(ABC):
             )
 
     @abstractmethod
-    def select(self, context: PruningContext, n: int) -> Selection:
-        """Choose `n` (at most V) visual tokens of each sample.
+    def select(self, context: PruningContext, counts: Tensor) -> Selection:
+        """Choose `counts` int64 [B] visual tokens; each sample takes the first ones of its row.
 
-        Tokens that are not `present` come last, so a sample that keeps fewer takes the first ones.
+        Rows are as long as the largest count, at most V. Tokens that are not `present` come last.
         """
 
-    def choose(self, context: PruningContext, counts: Tensor) -> Selection:
-        """Choose `counts` int64 [B] tokens; each sample takes its first ones.
+    def cost(self, drop: DropCounts) -> NDArray[np.float64]:
+        """FLOPs of choosing, and of merging, for one drop: float64 of the shape of its counts."""
+        return np.zeros(np.shape(drop.tokens))
 
-        Override it where the best n tokens are not the first n of the best n + 1.
-        """
-        return self.select(context, int(counts.max()))
+    # --- what happens once, before layer 0
 
-    def remember(self, context: PruningContext) -> dict[str, Tensor]:
+    def save(self, context: PruningContext) -> dict[str, Tensor]:
         """What to carry along from the decoder's entry, before layer 0: [B, T, c] each."""
         return {}
 
-    def flops(
-        self, spec: DecoderSpec, tokens: NDArray[np.int64], visual: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
-        """FLOPs of choosing among `visual` of `tokens` tokens at one layer, per sample `[...]`.
+    def entry_cost(self, drop: DropCounts) -> NDArray[np.float64]:
+        """FLOPs spent once, before the decoder, however many drops follow; `drop` keeps all tokens.
 
-        What does not depend on how many are kept.
+        By default those of asking the vision encoder's class token, where it needs `tower`.
         """
-        return np.zeros(np.shape(tokens))
-
-    def drop_flops(
-        self,
-        spec: DecoderSpec,
-        layer: int,
-        tokens: NDArray[np.int64],
-        visual: NDArray[np.int64],
-        kept: NDArray[np.int64],
-    ) -> NDArray[np.float64]:
-        """FLOPs of a drop to `kept` of `visual` tokens before `layer`, per sample `[...]`.
-
-        `flops`, and merging if it `merges`: a weighted sum over all visual tokens per kept one.
-        Override it where choosing itself depends on how many are kept.
-        """
-        merging = 2.0 * spec.hidden * np.asarray(visual, dtype=np.float64) * kept
-        return self.flops(spec, tokens, visual) + (merging if self.merges else 0.0)
-
-    def entry_flops(
-        self, spec: DecoderSpec, tokens: NDArray[np.int64], visual: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
-        """FLOPs spent once, before the decoder, per sample `[...]`, however many drops follow."""
-        return np.zeros(np.shape(tokens))
+        per_token = drop.spec.class_query if "tower" in self.needs else 0.0
+        return np.asarray(per_token * drop.visual)
 
 
 class ScorePruner(Pruner):
-    """A pruner that keeps the tokens of highest score; ties keep the earlier token."""
+    """A pruner that keeps the tokens of highest score; ties keep the earlier token.
+
+    Drops to different counts share one ranking, so its `cost` does not depend on how many are kept.
+    """
 
     relaxable = True
 
@@ -356,9 +177,9 @@ class ScorePruner(Pruner):
         """Visual tokens from best to worst, absent ones last: int64 [B, V]."""
         score = self.score(context)
         order = score.argsort(dim=1, descending=True, stable=True)
-        standing = context.alive.long() + context.present.long()
+        active = context.keep_mask.long() + context.present.long()
         # two stable sorts: by score, then alive before carried along before absent
-        again = standing.gather(1, order).argsort(dim=1, descending=True, stable=True)
+        again = active.gather(1, order).argsort(dim=1, descending=True, stable=True)
         return order.gather(1, again)
 
     def take(self, context: PruningContext, order: Tensor, counts: Tensor) -> Tensor:
@@ -368,11 +189,107 @@ class ScorePruner(Pruner):
         """
         return order[:, : int(counts.max())]
 
-    def select(self, context: PruningContext, n: int) -> Selection:
-        """The first `n` of the order."""
-        return self.choose(context, torch.full_like(context.query, n))
-
-    def choose(self, context: PruningContext, counts: Tensor) -> Selection:
+    def select(self, context: PruningContext, counts: Tensor) -> Selection:
         """What is taken of the order."""
         order = self.order(context)
         return Selection(self.take(context, order, counts), order=order)
+
+
+def require_score(pruner: Pruner) -> ScorePruner:
+    """The pruner itself; raises `UnsupportedError` for one whose choice is not top-k of a score."""
+    if isinstance(pruner, ScorePruner) and pruner.relaxable:
+        return pruner
+    raise UnsupportedError(
+        f"pruner {pruner.name!r} is not top-k of a score, so it has no soft form; gradient "
+        "strategies need one that has, such as 'fastv'"
+    )
+
+
+class RowPruner(Pruner):
+    """A pruner that says, for one sample and one n, which tokens stay and what they take up.
+
+    For those whose best n tokens are no part of their best n + 1. It has no soft form, so gradient
+    strategies cannot search it.
+    """
+
+    @abstractmethod
+    def select_row(self, one: PruningContext, n: int) -> tuple[Tensor, Tensor | None]:
+        """Choose n of V visual tokens, 0 < n < V: int64 [n], and weights [n, V] if it merges.
+
+        `one` holds a single sample (B = 1) and only visual tokens that it has. Behind the n chosen
+        ones may follow others, best first: a picture that would be left with none gets the best of
+        its own.
+        """
+
+    def select(self, context: PruningContext, counts: Tensor) -> Selection:
+        """Row by row; behind a sample's own choice its other tokens fill up, absent ones last."""
+        batch, width = context.visual.shape
+        most = int(counts.max())
+        order = torch.zeros(batch, width, dtype=torch.int64, device=counts.device)
+        weights = context.states.new_zeros(batch, most, width) if self.merges else None
+        merging = False
+        has = context.present.sum(1)
+        for row in range(batch):
+            n = min(int(counts[row]), int(has[row]))
+            chosen, mixed = torch.arange(n, device=counts.device), None
+            if 0 < n < int(has[row]):
+                chosen, mixed = self.select_row(context.one(row), n)
+            others = torch.ones(width, dtype=torch.bool, device=counts.device)
+            others[chosen] = False
+            order[row] = torch.cat([chosen, others.nonzero()[:, 0]])
+            if weights is not None:
+                weights[row].scatter_(1, order[row, :most, None], 1.0)
+                if mixed is not None:
+                    merging = True
+                    weights[row, :n] = 0.0
+                    weights[row, :n, : mixed.shape[1]] = mixed
+        return Selection(order[:, :most], weights if merging else None, order)
+
+
+def with_others(chosen: Tensor, order: Tensor) -> Tensor:
+    """The chosen tokens int64 [n], and behind them the others of an order int64 [V]."""
+    return torch.cat([chosen, order[~torch.isin(order, chosen)]])
+
+
+def by_pair(cost: Callable[[int, int], float], drop: DropCounts) -> NDArray[np.float64]:
+    """`cost(visual, kept)` of each entry, float64 `[...]`; equal pairs are asked once.
+
+    0 where nothing is chosen: no token kept, or every one.
+    """
+    pairs = np.stack([np.ravel(drop.visual), np.ravel(drop.kept)], 1)
+    distinct, which = np.unique(pairs, axis=0, return_inverse=True)
+    costs = [cost(v, n) if 0 < n < v else 0.0 for v, n in distinct.tolist()]
+    return np.asarray(costs)[which.reshape(-1)].reshape(np.shape(drop.visual))
+
+
+def ranking_cost(
+    pruner: Pruner, spec: DecoderSpec, tokens: NDArray[np.int64], visual: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """FLOPs of ranking `visual` of `tokens` tokens once, where it does not matter how many stay."""
+    return pruner.cost(DropCounts(spec, pruner.first_layer, tokens, visual, visual))
+
+
+def choosing_cost(
+    pruner: Pruner,
+    spec: DecoderSpec,
+    text: NDArray[np.int64],
+    visual: NDArray[np.int64],
+    kept: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """FLOPs of all drops of a keep schedule, float64 [samples], besides the decoder's own layers.
+
+    `kept` [layers, samples] of `visual` tokens [samples]. A drop to no token at all ranks nothing.
+    What is spent at the decoder's entry is counted once, for samples that drop some tokens
+    somewhere.
+    """
+    total = np.zeros(len(visual))
+    asked = np.zeros(len(visual), dtype=bool)
+    before = visual
+    for layer, now in enumerate(kept):
+        ranked = (now < before) & (now > 0)
+        drop = DropCounts(spec, layer, text + before, before, now)
+        total += np.where(ranked, pruner.cost(drop), 0.0)
+        asked |= ranked
+        before = now
+    entry = DropCounts(spec, 0, text + visual, visual, visual)
+    return total + np.where(asked, pruner.entry_cost(entry), 0.0)

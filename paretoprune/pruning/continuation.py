@@ -11,10 +11,12 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import Tensor
 
-from paretoprune.adapters.base import Adapter, Rotary
+from paretoprune.adapters.base import Adapter
+from paretoprune.adapters.model_access import Rotary, embed
+from paretoprune.adapters.refusals import require_length
 from paretoprune.cost import step_layer_cost
-from paretoprune.pruning.base import pick
 from paretoprune.pruning.cache import PrunedCache
+from paretoprune.pruning.context import pick
 from paretoprune.pruning.decoder import Executed, Leaf
 from paretoprune.pruning.tokens import Tokens
 
@@ -57,13 +59,13 @@ class Continuation:
         adapter = self._adapter
         rows, count = ids.shape
         if adapter.window is not None:
-            adapter.require_length(int(self._place.max()) + count)
+            require_length(adapter, int(self._place.max()) + count)
         steps = torch.arange(count, device=ids.device)[None]
         cos, sin = self._following
         # rows that have ended go along with the others, past the places that are known
         ahead = (self._offset[:, None] + steps).clamp(max=cos.shape[1] - 1)
         tokens = Tokens(
-            hidden=adapter.embed(ids),
+            hidden=embed(adapter, ids),
             rotary=(pick(cos, ahead), pick(sin, ahead)),
             origin=self._place[:, None] + steps,
             visual=torch.zeros_like(ids, dtype=torch.bool),

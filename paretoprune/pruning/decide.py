@@ -13,8 +13,7 @@ from paretoprune.adapters.base import Adapter, Prefill
 from paretoprune.errors import InvalidValueError
 from paretoprune.pruning.base import Pruner, PruningContext
 from paretoprune.pruning.policies.base import Policy
-from paretoprune.pruning.tokens import enter
-from paretoprune.pruning.trunk import Trunk
+from paretoprune.pruning.tokens import Trunk, enter
 
 
 def decide(
@@ -46,22 +45,20 @@ def decide_each(
     layers = adapter.spec.layers
     for policy, _ in policies:
         check_layers(policy, layers)
-    if sample is None:
-        sample = torch.arange(len(prefill.hidden), device=prefill.hidden.device)
-    found: dict[int, NDArray[np.float64]] = {}
+    decided: dict[int, NDArray[np.float64]] = {}
     tokens = enter(prefill, sample)
     deepest = max((policy.layer for policy, _ in policies), default=0)
     for layer in range(deepest + 1):
         context = tokens.context(adapter, layer)
         for number, (policy, pruner) in enumerate(policies):
             if policy.layer == layer:
-                found[number] = decide(policy, context, pruner, rounded=rounded)
+                decided[number] = decide(policy, context, pruner, rounded=rounded)
         if layer < deepest:
             if trunk is not None and layer in trunk.after:
                 tokens = replace(trunk.after[layer], extras=tokens.extras)
             else:
                 tokens = tokens.run(adapter, layer)
-    return [found[number] for number in range(len(policies))]
+    return [decided[number] for number in range(len(policies))]
 
 
 def check_layers(policy: Policy, layers: int) -> None:

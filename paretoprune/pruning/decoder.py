@@ -19,11 +19,9 @@ from torch import Tensor
 from paretoprune.adapters.base import Adapter, Prefill
 from paretoprune.cost import answer_layer_cost, layer_cost
 from paretoprune.errors import InvalidValueError
-from paretoprune.pruning.base import Pruner, ScorePruner, Selection
+from paretoprune.pruning.base import DropCounts, Pruner, ScorePruner, Selection
 from paretoprune.pruning.pictures import with_each_picture
-from paretoprune.pruning.pruners.last_layer import can_run_at, run_last_at
-from paretoprune.pruning.tokens import Tokens, enter
-from paretoprune.pruning.trunk import Trunk
+from paretoprune.pruning.tokens import Tokens, Trunk, can_run_at, enter, run_last_at
 from paretoprune.schedules import keep_counts
 
 
@@ -92,8 +90,6 @@ def run_population(
         raise ValueError(f"got {len(each)} pruners for {len(ratios)} schedules")
     for one, row in zip(each, ratios, strict=True):
         one.check(row)
-    if sample is None:
-        sample = torch.arange(len(prefill.hidden), device=prefill.hidden.device)
     meter = executed or Executed()
     root = enter(prefill, sample)
     visual = prefill.visual.sum(1).cpu().numpy()
@@ -107,7 +103,7 @@ def run_population(
     operators: dict[str, _Operator] = {}
     for one, asks in zip(each, ranked, strict=True):
         if asks and one.label not in operators:
-            carried = remembered(adapter, one, root, meter).extras
+            carried = with_saved(adapter, one, root, meter).extras
             operators[one.label] = _Operator(one, carried)
     if answers is not None and (with_path or not can_run_at(adapter)):
         answers = None  # leaves then hold all tokens, those places included
@@ -119,13 +115,12 @@ def run_population(
     yield from walk.below(root, 0, members, trunk, np.arange(len(visual)))
 
 
-def remembered(adapter: Adapter, pruner: Pruner, tokens: Tokens, meter: Executed) -> Tokens:
-    """These tokens, before layer 0, with what the pruner carries along from there."""
-    visual = tokens.visual.sum(1).cpu().numpy()
-    lengths = np.full_like(visual, tokens.length)
-    meter.flops += float(pruner.entry_flops(adapter.spec, lengths, visual).sum())
-    found = pruner.remember(tokens.context(adapter, 0))
-    return replace(tokens, extras={**tokens.extras, **found}) if found else tokens
+def with_saved(adapter: Adapter, pruner: Pruner, tokens: Tokens, meter: Executed) -> Tokens:
+    """These tokens, before layer 0, with what the pruner saves of them."""
+    counts = _drop_counts(adapter, tokens, 0)
+    meter.flops += float(pruner.entry_cost(counts).sum())
+    saved = pruner.save(tokens.context(adapter, 0))
+    return replace(tokens, extras={**tokens.extras, **saved}) if saved else tokens
 
 
 @dataclass(frozen=True)
@@ -190,29 +185,30 @@ class _Walk:
             same = not label and bool((now == present).all())
             dense = trunk if same and whole else None
             # a trunk's states are those of the whole batch
-            some = None if dense is not None and not last else self._asked(group, rows)
-            theirs = rows if some is None else rows[some]
+            asked = None if dense is not None and not last else self._asked(group, rows)
+            group_rows = rows if asked is None else rows[asked]
             if label:
                 if label not in drops:
                     drops[label] = self._dropper(label, tokens, layer, trunk, whole)
-                kept = drops[label](now, some)
+                kept = drops[label](now, asked)
             else:
-                mine = tokens if some is None else tokens.rows(_index(some, tokens))
-                kept = mine if same else without_visual(mine)
+                group_tokens = tokens if asked is None else tokens.rows(_index(asked, tokens))
+                kept = group_tokens if same else without_visual(group_tokens)
             if dense is not None and layer in dense.after:
                 # extras are this call's, the kept states another's
                 after = replace(dense.after[layer], extras=tokens.extras)
             else:
-                after = self._run(kept, layer, theirs)
+                after = self._run(kept, layer, group_rows)
                 if dense is not None and not last:
                     dense.after[layer] = after
             behind: tuple[Tokens, ...] = ()
             if self.with_path:
-                taken = path if some is None else tuple(t.rows(_index(some, t)) for t in path)
+                taken = path if asked is None else tuple(t.rows(_index(asked, t)) for t in path)
                 behind = (*taken, after)
+            missing = self.pictures[group_rows] - kept.pictures().cpu().numpy() if last else None
             yield from self.below(
-                after, layer + 1, group, dense, theirs, whole=same and whole, path=behind,
-                left_out=self.pictures[theirs] - kept.pictures().cpu().numpy() if last else None,
+                after, layer + 1, group, dense, group_rows, whole=same and whole, path=behind,
+                left_out=missing,
             )  # fmt: skip
 
     def _asked(self, group: list[int], rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
@@ -272,7 +268,7 @@ def dropper(
             order = ranking = pruner.order(tokens.context(adapter, layer))
             if trunk is not None:
                 trunk.note(pruner.label, layer, order)
-            meter.flops += ranking_flops(adapter, pruner, tokens)
+            meter.flops += choosing_flops(adapter, pruner, tokens, layer)
         wanted = torch.from_numpy(counts).to(tokens.hidden.device)
         if rows is not None:
             index = _index(rows, tokens)
@@ -288,8 +284,8 @@ def dropper(
             order = order[:, :width].clamp(max=width - 1)
             selection = Selection(pruner.take(context, order, wanted), order=order)
         else:
-            selection = pruner.choose(context, wanted)
-            meter.flops += drop_flops(adapter, pruner, staying, layer, counts)
+            selection = pruner.select(context, wanted)
+            meter.flops += choosing_flops(adapter, pruner, staying, layer, counts)
         if per_picture:
             selection = with_each_picture(context, selection, wanted)
         weights = selection.weights
@@ -330,17 +326,23 @@ def _merged(tokens: Tokens, visual: Tensor, chosen: Tensor, weights: Tensor) -> 
     return replace(tokens, hidden=tokens.hidden.scatter(1, wide(chosen), merged))
 
 
-def drop_flops(
-    adapter: Adapter, pruner: Pruner, tokens: Tokens, layer: int, counts: NDArray[np.int64]
+def choosing_flops(
+    adapter: Adapter,
+    pruner: Pruner,
+    tokens: Tokens,
+    layer: int,
+    counts: NDArray[np.int64] | None = None,
 ) -> float:
-    """FLOPs of this batch's drop before `layer` to `counts` [B] visual tokens, padding included."""
-    visual = tokens.visual.sum(1).cpu().numpy()
-    lengths = np.full_like(visual, tokens.length)
-    return float(pruner.drop_flops(adapter.spec, layer, lengths, visual, counts).sum())
+    """FLOPs of this batch's drop before `layer` to `counts` [B] visual tokens, padding included.
+
+    Without counts, those of ranking the tokens once.
+    """
+    return float(pruner.cost(_drop_counts(adapter, tokens, layer, counts)).sum())
 
 
-def ranking_flops(adapter: Adapter, pruner: Pruner, tokens: Tokens) -> float:
-    """FLOPs of ranking this batch's visual tokens once, padding included."""
+def _drop_counts(
+    adapter: Adapter, tokens: Tokens, layer: int, kept: NDArray[np.int64] | None = None
+) -> DropCounts:
     visual = tokens.visual.sum(1).cpu().numpy()
     lengths = np.full_like(visual, tokens.length)
-    return float(pruner.flops(adapter.spec, lengths, visual).sum())
+    return DropCounts(adapter.spec, layer, lengths, visual, visual if kept is None else kept)

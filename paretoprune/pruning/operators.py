@@ -75,13 +75,13 @@ class Operators:
             return named
         one = isinstance(named, str | Pruner)
         parts = [named] if one else listed("pruners, unless there is one,", named)
-        found: list[Pruner] = []
+        chosen: list[Pruner] = []
         free: set[str] = set()
         fixed: dict[str, frozenset[str]] = {}
         optional: set[str] = set()
         for part in parts:
             if isinstance(part, Pruner):
-                found.append(part)
+                chosen.append(part)
                 continue
             if not isinstance(part, str):
                 raise InvalidValueError(
@@ -91,16 +91,16 @@ class Operators:
                 if name == ALL:
                     for knob in settings:
                         raise InvalidValueError(f"pruner {ALL!r} has no knobs, got {knob!r}")
-                    every = [n for n in pruners.usable() if n not in {p.name for p in found}]
-                    found += [make_pruner(n) for n in every]
+                    every = [n for n in pruners.usable() if n not in {p.name for p in chosen}]
+                    chosen += [make_pruner(n) for n in every]
                     optional.update(every)
                     free.update(every)
                     continue
-                found.append(make_pruner(name, settings))
+                chosen.append(make_pruner(name, settings))
                 free.add(name)
                 fixed[name] = frozenset(settings)
-        search = len(found) > 1 if search_knobs is None else search_knobs
-        return cls(tuple(found), frozenset(free if search else ()), fixed, frozenset(optional))
+        search = len(chosen) > 1 if search_knobs is None else search_knobs
+        return cls(tuple(chosen), frozenset(free if search else ()), fixed, frozenset(optional))
 
     def available(self, adapter: Adapter) -> tuple[Operators, dict[str, str]]:
         """Without the optional ones that this model has not what they need for, and the reasons.
@@ -148,13 +148,13 @@ class Operators:
     def knobs(self) -> tuple[Knob, ...]:
         """The choice of the pruner, if there is one, and the knobs of each, under that choice."""
         choice = len(self.pruners) > 1
-        found: list[Knob] = [Categorical(PRUNER, self.names)] if choice else []
+        knobs: list[Knob] = [Categorical(PRUNER, self.names)] if choice else []
         for pruner in self.pruners:
             when = Condition(PRUNER, (pruner.name,)) if choice else None
             if pruner.name in self.searched:
                 fixed = self.fixed.get(pruner.name, frozenset())
-                found += [_owned(pruner, k, when) for k in pruner.knobs if k.name not in fixed]
-        return tuple(found)
+                knobs += [_owned(pruner, k, when) for k in pruner.knobs if k.name not in fixed]
+        return tuple(knobs)
 
     def joined(self, space: SearchSpace) -> SearchSpace:
         """The space with the choice of the pruner and its knobs before its own."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from paretoprune.adapters.base import Prefill
-from paretoprune.adapters.grid import PICTURE
+from paretoprune.adapters.token_geometry import PICTURE
 from paretoprune.pruning.base import PruningContext, Selection
 
 
@@ -95,13 +95,13 @@ def _changed(weights: Tensor, before: Tensor, after: Tensor) -> Tensor:
     row[before] = torch.arange(len(before), device=before.device)
     row = row[after]
     new = row < 0
-    found = weights[row.clamp(min=0)]
-    is_mean = (found.sum(1) - 1).abs() < 1e-4
-    found[:, after[new]] = 0.0
-    left = found.sum(1)
+    changed = weights[row.clamp(min=0)]
+    is_mean = (changed.sum(1) - 1).abs() < 1e-4
+    changed[:, after[new]] = 0.0
+    left = changed.sum(1)
     rescaled = is_mean & (left > 0) & ~new
-    found[rescaled] /= left[rescaled, None]
+    changed[rescaled] /= left[rescaled, None]
     alone = new | (is_mean & (left <= 0))
-    found[alone] = 0.0
-    found[alone, after[alone]] = 1.0
-    return found
+    changed[alone] = 0.0
+    changed[alone, after[alone]] = 1.0
+    return changed

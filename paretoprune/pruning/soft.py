@@ -47,11 +47,10 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint as recompute
 
 from paretoprune.adapters.base import Adapter, Prefill
-from paretoprune.adapters.grid import PICTURE
+from paretoprune.adapters.token_geometry import PICTURE
 from paretoprune.cost import layer_cost
-from paretoprune.errors import UnsupportedError
-from paretoprune.pruning.base import Pruner, ScorePruner
-from paretoprune.pruning.decoder import Executed, ranking_flops, remembered
+from paretoprune.pruning.base import Pruner, ScorePruner, require_score
+from paretoprune.pruning.decoder import Executed, choosing_flops, with_saved
 from paretoprune.pruning.pictures import led_by_each
 from paretoprune.pruning.tokens import Tokens, enter, order_of_kept
 
@@ -136,15 +135,9 @@ def run_soft(
     edge is found among the others. Raises `UnsupportedError` for a pruner whose choice is not top-k
     of a score.
     """
-    if not isinstance(pruner, ScorePruner) or not pruner.relaxable:
-        raise UnsupportedError(
-            f"pruner {pruner.name!r} is not top-k of a score, so it has no soft form; gradient "
-            "strategies need one that has, such as 'fastv'"
-        )
-    if sample is None:
-        sample = torch.arange(len(prefill.hidden), device=prefill.hidden.device)
+    pruner = require_score(pruner)
     meter = executed or Executed()
-    tokens = remembered(adapter, pruner, enter(prefill, sample), meter)
+    tokens = with_saved(adapter, pruner, enter(prefill, sample), meter)
     total = tokens.visual.sum(1)
     least = tokens.pictures() if per_picture else total.clamp(max=1)
     here = tokens.visual.to(ratios.dtype)  # how much of each visual token is left
@@ -156,7 +149,7 @@ def run_soft(
         if layer >= pruner.first_layer:
             counts = ratios[:, layer] * total
             fewest = torch.where(ratios[:, layer].detach() > 0, least, 0)
-            rank, place, leads = _standing(
+            rank, place, leads = _ranks_and_places(
                 tokens, pruner, adapter, layer, here, meter,
                 among=(fewest > 0) if per_picture else None,
             )  # fmt: skip
@@ -167,7 +160,7 @@ def run_soft(
             if drawn is not None:
                 logit = logit + drawn.gather(1, tokens.origin.clamp(max=drawn.shape[1] - 1))
                 some = (edge > 0) & (edge < total[:, None])  # nothing is drawn of all or none
-                drawn_here = (tokens.visual & _alive(tokens) & (logit > 0)) | leads
+                drawn_here = (tokens.visual & _keep_mask(tokens) & (logit > 0)) | leads
                 # of a sample of which none would be drawn the best stays
                 drawn_here |= (rank == 0) & ~drawn_here.any(1, keepdim=True)
                 kept = torch.where(some, drawn_here, kept)
@@ -181,11 +174,11 @@ def run_soft(
             index, _ = order_of_kept(near)
             here, kept = here.gather(1, index), kept.gather(1, index)
             tokens = tokens.keep(near)
-            alive = ~tokens.visual | kept
-            tokens = replace(tokens, alive=alive)
+            keep_mask = ~tokens.visual | kept
+            tokens = replace(tokens, keep_mask=keep_mask)
             here = torch.where(tokens.visual, here, torch.zeros_like(here))
             soft = torch.where(tokens.visual, here, torch.ones_like(here))
-            hard = alive.to(soft.dtype)
+            hard = keep_mask.to(soft.dtype)
         tokens = run_masked(tokens, adapter, layer, soft, hard, straight_through, meter, checkpoint)
     return tokens
 
@@ -239,12 +232,12 @@ def run_weighted(
     return after
 
 
-def _alive(tokens: Tokens) -> Tensor:
+def _keep_mask(tokens: Tokens) -> Tensor:
     """Tokens that no layer before has dropped, bool [B, T]."""
-    return tokens.validity if tokens.alive is None else tokens.alive
+    return tokens.validity if tokens.keep_mask is None else tokens.keep_mask
 
 
-def _standing(
+def _ranks_and_places(
     tokens: Tokens,
     pruner: ScorePruner,
     adapter: Adapter,
@@ -264,11 +257,11 @@ def _standing(
     with torch.no_grad():
         context = tokens.context(adapter, layer)
         order = pruner.order(context)
-        meter.flops += ranking_flops(adapter, pruner, tokens)
+        meter.flops += choosing_flops(adapter, pruner, tokens, layer)
         leads = torch.zeros_like(tokens.visual)
         if among is not None and order.shape[1]:
             numbers = context.extra(PICTURE)[..., 0]
-            order, best = led_by_each(order, numbers, context.alive & among[:, None])
+            order, best = led_by_each(order, numbers, context.keep_mask & among[:, None])
             leads = leads.scatter(1, context.visual, best)
         rank = torch.full_like(tokens.origin, -1).scatter(1, context.visual, order.argsort(1))
         if type(pruner).order is ScorePruner.order:

@@ -1,4 +1,8 @@
-"""The tokens that are present between two decoder layers, and how some of them leave."""
+"""The tokens that are present between two decoder layers: how some leave, and how a layer runs.
+
+Every token gives the last layer its key and value, but only the tokens that predict an answer need
+what it puts out. `run_last_at` gives these, for about a quarter of the layer's FLOPs.
+"""
 
 from __future__ import annotations
 
@@ -9,38 +13,18 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from paretoprune.adapters.base import Adapter, Prefill, Rotary
-from paretoprune.adapters.grid import PICTURE, picture_runs
-from paretoprune.pruning.base import PruningContext, pick
+from paretoprune.adapters.base import Adapter, Prefill
+from paretoprune.adapters.model_access import RecordingCache, Rotary, causal_mask
+from paretoprune.adapters.token_geometry import PICTURE, picture_runs
+from paretoprune.cost import DecoderSpec, dense_state_bytes
+from paretoprune.pruning.context import PruningContext, pick
 from paretoprune.pruning.pictures import pictures_among
 
 if TYPE_CHECKING:
     from paretoprune.pruning.cache import PrunedCache
 
-
-class KeyRecorder:
-    """Stands where a cache would and remembers the last layer's new keys, already rotated.
-
-    With a real cache behind it, it passes keys and values on and hands back all of them.
-    """
-
-    def __init__(self, cache: PrunedCache | None = None, *, with_values: bool = False) -> None:
-        self.keys: Tensor | None = None
-        self.values: Tensor | None = None
-        self._cache = cache
-        self._with_values = with_values
-
-    def update(
-        self, keys: Tensor, values: Tensor, layer: int, *args: object, **further: object
-    ) -> tuple[Tensor, Tensor]:
-        """What attention calls with its keys and values, each [B, kv_heads, T, head_dim]."""
-        self.keys = keys
-        if self._with_values:
-            self.values = values
-        if self._cache is None:
-            return keys, values
-        every: tuple[Tensor, Tensor] = self._cache.update(keys, values, layer)
-        return every
+MAX_RANKINGS = 256
+"""Rankings that a trunk keeps; of a search over settings, the latest."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +35,7 @@ class Tokens:
     `origin` int64 [B, T] places in the prefill (padding: one past the end); `visual` bool [B, T];
     `valid` bool [B, T] or None without padding; `query` int64 [B] last prompt token; `sample` int64
     [B]; `keys` and, where asked for, `values` [B, kv_heads, T, head_dim] and `query_before`
-    [B, hidden] of the layer before, and `before` [B, T, hidden], which entered it; `alive` bool
+    [B, hidden] of the layer before, and `before` [B, T, hidden], which entered it; `keep_mask` bool
     [B, T] is false for tokens that a soft decoder only carries along (None: all); `extras`
     [B, T, c] each, for pruners that need them.
     """
@@ -66,7 +50,7 @@ class Tokens:
     keys: Tensor | None = None
     values: Tensor | None = None
     query_before: Tensor | None = None
-    alive: Tensor | None = None
+    keep_mask: Tensor | None = None
     before: Tensor | None = None
     extras: Mapping[str, Tensor] = field(default_factory=dict)
 
@@ -87,7 +71,7 @@ class Tokens:
         visual, present = self.visual_index()
         return PruningContext(
             adapter, layer, self.hidden, self.rotary, self.valid, visual, present,
-            present if self.alive is None else self.alive.gather(1, visual) & present,
+            present if self.keep_mask is None else self.keep_mask.gather(1, visual) & present,
             self.origin, self.query, self.sample, self.keys, self.query_before, self.before,
             self.extras,
         )  # fmt: skip
@@ -121,14 +105,14 @@ class Tokens:
             query_before=None,
             before=None,
             extras={name: pick(value, index) for name, value in self.extras.items()},
-            alive=None if self.alive is None else self.alive.gather(1, index) & full,
+            keep_mask=None if self.keep_mask is None else self.keep_mask.gather(1, index) & full,
         )
 
     def rows(self, index: Tensor) -> Tokens:
         """The same for some of the batch, int64 [b], as long as the longest of them."""
-        standing = self.validity[index]
-        length = int(standing.sum(1).max())
-        valid = standing[:, :length]
+        active = self.validity[index]
+        length = int(active.sum(1).max())
+        valid = active[:, :length]
         before = None if self.before is None else self.before[index, :length]
         return replace(
             self,
@@ -142,7 +126,7 @@ class Tokens:
             keys=None if self.keys is None else self.keys[index, :, :length],
             values=None if self.values is None else self.values[index, :, :length],
             query_before=None if self.query_before is None else self.query_before[index],
-            alive=None if self.alive is None else self.alive[index, :length],
+            keep_mask=None if self.keep_mask is None else self.keep_mask[index, :length],
             before=before,
             extras={name: value[index, :length] for name, value in self.extras.items()},
         )
@@ -159,9 +143,9 @@ class Tokens:
         """These tokens after decoder layer `layer`; `mask` defaults to the causal one.
 
         With a cache they also attend to what it holds for this layer, and are added to it.
-        `with_values` keeps the layer's values beside its keys.
+        `with_values` keeps the layer's values as well as its keys.
         """
-        recorder = KeyRecorder(cache, with_values=with_values)
+        recorder = RecordingCache(cache)
         if mask is None:
             valid, held = self.valid, 0
             if cache is not None:
@@ -169,13 +153,13 @@ class Tokens:
                 held = past.held
                 past.admit(self.validity, self.origin)
                 valid = None if bool(past.valid.all()) else past.valid
-            mask = adapter.causal_mask(self.hidden, valid, held)
+            mask = causal_mask(adapter, self.hidden, valid, held)
         batch = torch.arange(len(self.hidden), device=self.hidden.device)
         return replace(
             self,
             hidden=adapter.run_layer(layer, self.hidden, self.rotary, mask, recorder),
             keys=recorder.keys,
-            values=recorder.values,
+            values=recorder.values if with_values else None,
             query_before=self.hidden[batch, self.query],
             before=self.hidden,
         )
@@ -193,9 +177,14 @@ def order_of_kept(kept: Tensor) -> tuple[Tensor, Tensor]:
     return index, torch.arange(longest, device=index.device)[None] < counts[:, None]
 
 
-def enter(prefill: Prefill, sample: Tensor) -> Tokens:
-    """All tokens of a prefill, before layer 0; padding on either side moves to the end."""
+def enter(prefill: Prefill, sample: Tensor | None = None) -> Tokens:
+    """All tokens of a prefill, before layer 0; padding on either side moves to the end.
+
+    `sample` int64 [B] numbers the samples; without, by their place in the batch.
+    """
     batch, length = prefill.valid.shape
+    if sample is None:
+        sample = torch.arange(batch, device=prefill.hidden.device)
     tokens = Tokens(
         hidden=prefill.hidden,
         rotary=prefill.rotary,
@@ -207,3 +196,96 @@ def enter(prefill: Prefill, sample: Tensor) -> Tokens:
         extras={PICTURE: picture_runs(prefill.visual)[..., None], **prefill.extras},
     )
     return tokens if bool(prefill.valid.all()) else tokens.keep(prefill.valid)
+
+
+@dataclass
+class Trunk:
+    """Dense states behind each layer of one batch, kept between populations, and rankings there.
+
+    `run_population` fills it and reads from it. It belongs to one batch; the last layer, which is
+    run for answers alone, is not kept. Dense states are common to all pruners; `rankings` int64
+    [B, V] are by the pruner's label, which names its settings, and the layer.
+    """
+
+    after: dict[int, Tokens] = field(default_factory=dict)
+    rankings: dict[tuple[str, int], Tensor] = field(default_factory=dict)
+
+    def note(self, label: str, layer: int, ranking: Tensor) -> None:
+        """Keep a ranking; the oldest makes room."""
+        if len(self.rankings) >= MAX_RANKINGS:
+            del self.rankings[next(iter(self.rankings))]
+        self.rankings[label, layer] = ranking
+
+
+def trunk_bytes(spec: DecoderSpec, prefill: Prefill, *, with_path: bool = False) -> int:
+    """Bytes that the trunk of this batch will hold; with values where runs are `with_path`."""
+    batch, length, _ = prefill.hidden.shape
+    size = prefill.hidden.element_size()
+    return dense_state_bytes(spec, batch * length, size, with_values=with_path)
+
+
+# --- the last layer, run only where something is read from it
+
+
+class _StoppedError(Exception):
+    """Keys and values are known; the rest of the layer is not needed."""
+
+
+class _StoppingCache(RecordingCache):
+    """Ends a layer once it has its keys and values; from then on attention gets back these."""
+
+    def update(
+        self, keys: Tensor, values: Tensor, layer: int, *args: object, **further: object
+    ) -> tuple[Tensor, Tensor]:
+        if self.keys is None or self.values is None:
+            super().update(keys, values, layer)
+            raise _StoppedError
+        return self.keys, self.values
+
+
+def can_run_at(adapter: Adapter) -> bool:
+    """Whether the last layer takes few queries against many keys under a plain causal mask.
+
+    So it is with SDPA and full attention.
+    """
+    config = adapter.decoder.config
+    kinds = getattr(config, "layer_types", None)
+    full = not kinds or kinds[-1] == "full_attention"
+    return full and getattr(config, "_attn_implementation", None) == "sdpa"
+
+
+def run_last_at(adapter: Adapter, tokens: Tokens, places: Tensor) -> Tokens:
+    """`tokens` after the last layer at the original places int64 [B, A] alone, sorted per row.
+
+    The places must be present; a place may be asked for twice. Only for adapters that `can_run_at`.
+    A layer that never asks its cache is run for all tokens.
+    """
+    last = adapter.spec.layers - 1
+    asked = places.sort(1).values
+    index = torch.searchsorted(tokens.origin, asked)
+    every = _StoppingCache()
+    try:
+        adapter.run_layer(last, tokens.hidden, tokens.rotary, None, every)
+    except _StoppedError:
+        pass
+    else:
+        return tokens.run(adapter, last)  # its attention asks no cache: all tokens, then
+    cos, sin = tokens.rotary
+    rows = torch.arange(len(index), device=index.device)[:, None]
+    asking = replace(
+        tokens,
+        hidden=tokens.hidden[rows, index],
+        rotary=(cos[rows, index], sin[rows, index]),
+        origin=asked,
+        visual=tokens.visual[rows, index],
+        valid=None,
+        query=torch.zeros_like(tokens.query),
+        keys=None,
+        query_before=None,
+        keep_mask=None,
+    )
+    seen = torch.arange(tokens.length, device=index.device) <= index[..., None]  # [B, A, T]
+    if tokens.valid is not None:
+        seen = seen & tokens.valid[:, None]
+    hidden = adapter.run_layer(last, asking.hidden, asking.rotary, seen[:, None], every)
+    return replace(asking, hidden=hidden)

@@ -23,16 +23,18 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
-from paretoprune.adapters.base import Adapter, last_token
-from paretoprune.adapters.cache_argument import CACHE, NEW, OLD
+from paretoprune.adapters.base import Adapter
 from paretoprune.adapters.extras import EncoderRun, Extras
-from paretoprune.adapters.grid import PICTURE
+from paretoprune.adapters.model_access import CACHE, NEW, OLD, last_token
+from paretoprune.adapters.prompts import visual_mask
+from paretoprune.adapters.refusals import require_window
+from paretoprune.adapters.token_geometry import PICTURE
 from paretoprune.adapters.views import Recorder, Scope, become, extend, view_of
 from paretoprune.errors import InvalidValueError, UnsupportedError
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.cache import PrunedCache
 from paretoprune.pruning.decide import check_layers, decide
-from paretoprune.pruning.decoder import Executed, dropper, remembered
+from paretoprune.pruning.decoder import Executed, dropper, with_saved
 from paretoprune.pruning.policies.base import Policy
 from paretoprune.pruning.policies.static import Static
 from paretoprune.pruning.tokens import Tokens
@@ -96,9 +98,9 @@ def prune(
     """A view of `model` that keeps visual tokens by `schedule` or a policy, ranked by `pruner`.
 
     With `per_picture` every picture of a prompt keeps a token where a ratio is above 0. The view
-    has a module tree of its own and shares all tensors; `model` is not changed and may be used
-    beside it. The view's `forward` takes one more argument, `prompt_end` int64 [B], for inputs that
-    go on behind the prompt. Raises `InvalidValueError` where schedule and model do not fit.
+    has a module tree of its own and shares all tensors; `model` is not changed and stays usable.
+    The view's `forward` takes one more argument, `prompt_end` int64 [B], for inputs that go on
+    behind the prompt. Raises `InvalidValueError` where schedule and model do not fit.
     """
     view = view_of(model)
     inside = adapter(view, None, None)
@@ -138,51 +140,50 @@ def _calling(kind: Any) -> Callable[..., Any]:
         pruning: Pruning = self.pruning
         if pruning.calls.now is not None:  # the base model, called by the whole one
             return method(self, *args, **kwargs)
-        given = dict(signature.bind(self, *args, **kwargs).arguments)
+        arguments = dict(signature.bind(self, *args, **kwargs).arguments)
         for name in further:
-            given |= given.pop(name, {})
-        call = _call(pruning, given, prompt_end)
+            arguments |= arguments.pop(name, {})
+        call = _call(pruning, arguments, prompt_end)
         if call.visual is not None:
             pruning.decided = None
         with (
             pruning.calls.holding(call),
             pruning.extras.runs.holding(call.run),
-            _going_on(self, given),
+            _going_on(self, arguments),
         ):
             return method(self, *args, **kwargs)
 
     return forward
 
 
-def _call(pruning: Pruning, given: Mapping[str, Any], prompt_end: Tensor | None) -> Call:
+def _call(pruning: Pruning, arguments: Mapping[str, Any], prompt_end: Tensor | None) -> Call:
     """A call from its arguments by name; says where it cannot be followed."""
-    ids = given.get("input_ids")
+    ids = arguments.get("input_ids")
     if ids is None:
         raise UnsupportedError(
-            "a pruned model needs input_ids to tell visual tokens from text; inputs_embeds alone "
-            "do not say"
+            "a pruned model needs input_ids to distinguish visual tokens from text"
         )
     # an image token that was generated is text: only a call that brings pictures has visual ones
     pictures = any(
         value is not None and (name.startswith("pixel_values") or name == "mm_encoder_outputs")
         and not (isinstance(value, dict) and not value)
-        for name, value in given.items()
+        for name, value in arguments.items()
     )  # fmt: skip
     if not pictures:
         return Call({}, None, prompt_end, None, 1)
-    visual = pruning.adapter.visual_mask(ids)
+    visual = visual_mask(pruning.adapter, ids)
     prompt = pruning.prompts.now
-    length, rows = (None, 1) if prompt is None else _prompt_of(prompt, ids, given)
+    length, rows = (None, 1) if prompt is None else _prompt_of(prompt, ids, arguments)
     if length is not None and bool(visual[:, length:].any()):
         token = int(ids[:, length:][visual[:, length:]][0])
         raise UnsupportedError(
             f"token {token}, which stands for pictures, came behind the prompt, where no picture "
             f"is: give suppress_tokens=[{token}], or generate with a cache and without an assistant"
         )
-    return Call(given, visual, prompt_end, length, rows)
+    return Call(arguments, visual, prompt_end, length, rows)
 
 
-def _prompt_of(prompt: Tensor, ids: Tensor, given: Mapping[str, Any]) -> tuple[int | None, int]:
+def _prompt_of(prompt: Tensor, ids: Tensor, arguments: Mapping[str, Any]) -> tuple[int | None, int]:
     """Length of the prompt in the tokens `ids` [B, T] of a call within `generate`, and its rows.
 
     Rows are those of each sequence of the prompt, for beams. Without a cache every step runs prompt
@@ -190,7 +191,7 @@ def _prompt_of(prompt: Tensor, ids: Tensor, given: Mapping[str, Any]) -> tuple[i
     """
     prompt = prompt.to(ids.device)
     rows = max(1, len(ids) // len(prompt))
-    cache = _cache_of(given)
+    cache = _cache_of(arguments)
     seen = 0 if cache is None else int(cache.get_seq_length())
     for start in (0, seen):  # a conversation goes on with the new tokens, or with all of them
         new = prompt[:, start:].repeat_interleave(rows, 0)
@@ -200,17 +201,17 @@ def _prompt_of(prompt: Tensor, ids: Tensor, given: Mapping[str, Any]) -> tuple[i
     return None, 1
 
 
-def _cache_of(given: Mapping[str, Any]) -> Any:
+def _cache_of(arguments: Mapping[str, Any]) -> Any:
     """The cache among arguments by name, by the name that this transformers gives it."""
-    return given.get(OLD) if given.get(NEW) is None else given.get(NEW)
+    return arguments.get(OLD) if arguments.get(NEW) is None else arguments.get(NEW)
 
 
-def _going_on(view: Any, given: Mapping[str, Any]) -> AbstractContextManager[None]:
+def _going_on(view: Any, arguments: Mapping[str, Any]) -> AbstractContextManager[None]:
     """A call goes on with the conversation whose cache is among its arguments.
 
     With its own positions, whatever came between, and it is as it was if the call fails.
     """
-    cache = _cache_of(given)
+    cache = _cache_of(arguments)
     if not isinstance(cache, PrunedCache):
         return nullcontext()
     if cache.rope_deltas is not None:
@@ -237,8 +238,8 @@ def _generating(kind: Any) -> Callable[..., Any]:
         new = kwargs.get("max_new_tokens", getattr(settings, "max_new_tokens", None))
         valid = kwargs.get("attention_mask")
         if isinstance(new, int) and isinstance(valid, Tensor) and valid.ndim == 2:
-            # the last token is not run; refused now, before an answer could be lost
-            pruning.adapter.require_window(valid.bool(), max(0, new - 1))
+            # the last token is not run; refused now, before an answer is thrown away
+            require_window(pruning.adapter, valid.bool(), max(0, new - 1))
         prompt = kwargs.get("input_ids", inputs)
         if not isinstance(prompt, Tensor) or prompt.ndim != 2:
             return method(self, inputs, generation_config, *args, **kwargs)
@@ -268,10 +269,10 @@ def _forward(
     if call is None:
         raise UnsupportedError(
             "the decoder of a pruned model cannot be called by itself, because visual tokens are "
-            "told from text by the input_ids; call the model"
+            "distinguished from text by the input_ids; call the model"
         )
-    given = input_ids if inputs_embeds is None else inputs_embeds
-    if given is None:
+    new_inputs = input_ids if inputs_embeds is None else inputs_embeds
+    if new_inputs is None:
         raise ValueError("give input_ids or inputs_embeds")
     given_cache = kwargs.pop(NEW, None) if past_key_values is None else past_key_values
     keep_cache = self.config.use_cache if use_cache is None else use_cache
@@ -281,10 +282,11 @@ def _forward(
     ):
         raise UnsupportedError("a pruned model takes attention masks of shape [batch, tokens] only")
     seen = cache.get_seq_length()
-    adapter.require_window(
-        given.new_ones(len(given), seen + given.shape[1], dtype=torch.bool)
+    require_window(
+        adapter,
+        new_inputs.new_ones(len(new_inputs), seen + new_inputs.shape[1], dtype=torch.bool)
         if attention_mask is None
-        else attention_mask.bool()
+        else attention_mask.bool(),
     )
     entry = pruning.recorder.entry(
         input_ids=input_ids, inputs_embeds=inputs_embeds, attention_mask=attention_mask,
@@ -337,7 +339,7 @@ def _run(pruning: Pruning, tokens: Tokens, cache: PrunedCache) -> Tokens:
     present = tokens.visual.sum(1).cpu().numpy()
     anything = bool(present.any())
     if anything:
-        tokens = remembered(adapter, pruning.pruner, tokens, pruning.executed)
+        tokens = with_saved(adapter, pruning.pruner, tokens, pruning.executed)
     for layer in range(adapter.spec.layers):
         if anything and layer == policy.layer:
             pruning.decided = ratios = _decided(pruning, tokens)

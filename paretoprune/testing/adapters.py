@@ -13,11 +13,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from paretoprune.adapters.base import Adapter, Prefill
 from paretoprune.adapters.extras import prefill_for
-from paretoprune.adapters.grid import PICTURE
+from paretoprune.adapters.model_access import position_arguments
+from paretoprune.adapters.prompts import token_inputs, visual_mask
+from paretoprune.adapters.token_geometry import PICTURE
 from paretoprune.adapters.verify import verify
 from paretoprune.cost import decoder_cost
 from paretoprune.deploy.views import pruned
-from paretoprune.pruning.decoder import run_population
+from paretoprune.pruning.decoder import Leaf, run_population
 from paretoprune.pruning.pruners.fastv import FastV
 from paretoprune.schedules import KeepSchedule
 from paretoprune.tasks.base import Visual
@@ -65,14 +67,9 @@ class AdapterContract(ABC):
 
     def dense(self, adapter: Adapter, inputs: Any) -> Tensor:
         """Logits of the unmodified model, at the positions that `generate` would count."""
-        at = self.positions(adapter, inputs)
-        logits: Tensor = adapter.model(**inputs, **at, use_cache=False).logits
+        positions = position_arguments(adapter, inputs)
+        logits: Tensor = adapter.model(**inputs, **positions, use_cache=False).logits
         return logits
-
-    def positions(self, adapter: Adapter, inputs: Any) -> dict[str, Tensor]:
-        """`position_ids` that do not count padding, where the model does not see to it itself."""
-        found = adapter.positions(inputs)
-        return {} if found is None else {"position_ids": found}
 
     def schedule(self, adapter: Adapter) -> KeepSchedule:
         """All tokens in layer 0, half of them in layer 1, a quarter behind it."""
@@ -81,9 +78,22 @@ class AdapterContract(ABC):
     def keep_all(self, adapter: Adapter, inputs: Any) -> tuple[Prefill, Tensor]:
         """The prefill, and logits of the driven layers at its valid tokens, row by row."""
         prefill = adapter.prefill(inputs)
-        rows = np.ones((1, adapter.spec.layers))
-        (leaf,) = run_population(adapter, prefill, rows, FastV())
+        leaf = self.run(adapter, prefill, KeepSchedule((1.0,) * adapter.spec.layers))
         return prefill, adapter.head(leaf.tokens.hidden)
+
+    def run(self, adapter: Adapter, prefill: Prefill, schedule: KeepSchedule) -> Leaf:
+        """What the pruned decoder makes of a batch under one schedule, ranked by FastV."""
+        (leaf,) = run_population(adapter, prefill, np.array([schedule.ratios]), FastV())
+        return leaf
+
+    def require_dense(self, adapter: Adapter, inputs: Any) -> Prefill:
+        """Assert that keep-all gives the unmodified model's logits; returns the prefill."""
+        dense = self.dense(adapter, inputs)
+        prefill, driven = self.keep_all(adapter, inputs)
+        for row in range(len(dense)):
+            places = prefill.valid[row].nonzero()[:, 0]
+            self.agree(adapter, driven[row, : len(places)], dense[row, places])
+        return prefill
 
     def agree(self, adapter: Adapter, one: Tensor, other: Tensor) -> None:
         """Assert that logits agree within the tolerance of the coarser of their dtypes."""
@@ -98,12 +108,7 @@ class AdapterContract(ABC):
     def test_keep_all_equals_dense(self, side: str, dtype: torch.dtype) -> None:
         """Invariant 1: logits are the unmodified model's, sizes mixed, padding on either side."""
         adapter = self.make(dtype)
-        inputs = self.inputs(adapter, side)
-        dense = self.dense(adapter, inputs)
-        prefill, mine = self.keep_all(adapter, inputs)
-        for row in range(len(dense)):
-            places = prefill.valid[row].nonzero()[:, 0]
-            self.agree(adapter, mine[row, : len(places)], dense[row, places])
+        self.require_dense(adapter, self.inputs(adapter, side))
 
     @torch.no_grad()
     def test_a_batch_equals_its_samples_alone(self) -> None:
@@ -119,12 +124,12 @@ class AdapterContract(ABC):
     def test_drop_all_leaves_text_only(self) -> None:
         """With ratio 0 everywhere the picture has no influence at all."""
         adapter = self.make()
-        blind = np.zeros((1, adapter.spec.layers))
+        text_only = KeepSchedule((0.0,) * adapter.spec.layers)
         found = []
         for seed in (0, 1):
             picture = random_pictures(1, seed=seed)
             prefill = adapter.prefill(adapter.inputs(picture, self.prompts()[:1]))
-            (leaf,) = run_population(adapter, prefill, blind, FastV())
+            leaf = self.run(adapter, prefill, text_only)
             assert not leaf.tokens.visual.any()
             assert leaf.tokens.length == int((prefill.valid & ~prefill.visual).sum())
             found.append(leaf.tokens.hidden)
@@ -135,8 +140,7 @@ class AdapterContract(ABC):
         """Kept counts follow each sample's number of visual tokens, halves rounded up."""
         adapter = self.make()
         prefill = adapter.prefill(self.inputs(adapter))
-        rows = np.array([self.schedule(adapter).ratios])
-        (leaf,) = run_population(adapter, prefill, rows, FastV())
+        leaf = self.run(adapter, prefill, self.schedule(adapter))
         counts = prefill.visual.sum(1)
         assert torch.equal(leaf.tokens.visual.sum(1), (counts * 0.25 + 0.5).floor().long())
 
@@ -145,8 +149,7 @@ class AdapterContract(ABC):
         """Rotary tables of kept tokens (M-RoPE's three parts included) are the original ones."""
         adapter = self.make()
         prefill = adapter.prefill(self.inputs(adapter))
-        rows = np.array([self.schedule(adapter).ratios])
-        (leaf,) = run_population(adapter, prefill, rows, FastV())
+        leaf = self.run(adapter, prefill, self.schedule(adapter))
         for row in range(len(prefill.valid)):
             length = int(leaf.tokens.validity[row].sum())
             places = leaf.tokens.origin[row, :length]
@@ -158,9 +161,9 @@ class AdapterContract(ABC):
         """The cost model's dimensions are the model's (one sequence, MATH attention)."""
         adapter = self.make()
         prefill = adapter.prefill(adapter.inputs(self.visuals()[:1], self.prompts()[:1]))
-        rows = np.ones((1, adapter.spec.layers))
+        schedule = KeepSchedule((1.0,) * adapter.spec.layers)
         with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            list(run_population(adapter, prefill, rows, FastV()))
+            self.run(adapter, prefill, schedule)
         length = prefill.hidden.shape[1]
         tokens = np.full(adapter.spec.layers, length, dtype=np.int64)
         assert counter.get_total_flops() == decoder_cost(adapter.spec, tokens)
@@ -192,11 +195,7 @@ class AdapterContract(ABC):
         adapter = self.make()
         pictures = random_pictures(3)
         inputs = adapter.inputs([pictures[:2], pictures[2]], self.prompts()[:2])
-        dense = self.dense(adapter, inputs)
-        prefill, mine = self.keep_all(adapter, inputs)
-        for row in range(2):
-            places = prefill.valid[row].nonzero()[:, 0]
-            self.agree(adapter, mine[row, : len(places)], dense[row, places])
+        prefill = self.require_dense(adapter, inputs)
         assert int(prefill.visual.sum(1).min()) > 0
 
     # --- pruned generation
@@ -210,13 +209,12 @@ class AdapterContract(ABC):
         mask = torch.cat([inputs["attention_mask"], torch.ones(len(said), new).long()], 1)
         whole = {
             **inputs,
-            **adapter.token_inputs(said),
+            **token_inputs(adapter, said),
             "input_ids": said,
             "attention_mask": mask,
         }
         prefill = adapter.prefill(whole, end)
-        rows = np.array([self.schedule(adapter).ratios])
-        (leaf,) = run_population(adapter, prefill, rows, FastV())
+        leaf = self.run(adapter, prefill, self.schedule(adapter))
         places = said.shape[1] - new - 1 + torch.arange(new)
         return adapter.head(leaf.tokens.at(places.expand(len(said), -1)))
 
@@ -259,7 +257,7 @@ class AdapterContract(ABC):
             **inputs, max_new_tokens=NEW, do_sample=False, return_dict_in_generate=True
         )
         cache = out.past_key_values
-        visual = int(adapter.visual_mask(inputs["input_ids"]).sum())
+        visual = int(visual_mask(adapter, inputs["input_ids"]).sum())
         text = inputs["input_ids"].shape[1] - visual + NEW - 1
         counts = schedule.counts(visual) + text
         assert cache.held == counts.tolist()
@@ -319,7 +317,7 @@ class AdapterContract(ABC):
         later = adapter.tokenizer(self.prompts()[1], add_special_tokens=False)["input_ids"]
         ids = torch.cat([first.sequences, torch.tensor([later])], dim=1)
         second = view.generate(
-            input_ids=ids, attention_mask=torch.ones_like(ids), **adapter.token_inputs(ids),
+            input_ids=ids, attention_mask=torch.ones_like(ids), **token_inputs(adapter, ids),
             past_key_values=first.past_key_values, **options, output_logits=True,
             return_dict_in_generate=True,
         )  # fmt: skip
@@ -335,11 +333,10 @@ class AdapterContract(ABC):
         for side in ("left", "right"):
             inputs = self.inputs(adapter, side)
             prefill = adapter.prefill(inputs)
-            rows = np.array([self.schedule(adapter).ratios])
-            (leaf,) = run_population(adapter, prefill, rows, FastV())
+            leaf = self.run(adapter, prefill, self.schedule(adapter))
             expected = adapter.head(leaf.tokens.at(prefill.prompt_end[:, None]))[:, 0]
-            at = self.positions(adapter, inputs)
-            logits = view(**inputs, **at, prompt_end=prefill.prompt_end).logits
+            positions = position_arguments(adapter, inputs)
+            logits = view(**inputs, **positions, prompt_end=prefill.prompt_end).logits
             batch = torch.arange(len(logits))
             self.agree(adapter, logits[batch, prefill.prompt_end], expected)
 

@@ -15,8 +15,7 @@ from paretoprune.adapters.base import Adapter, Prefill
 from paretoprune.cost import DecoderSpec, layer_cost
 from paretoprune.deploy.views import pruned
 from paretoprune.errors import UnsupportedError
-from paretoprune.pruning.base import Pruner, PruningContext
-from paretoprune.pruning.cost import choosing_flops
+from paretoprune.pruning.base import Pruner, PruningContext, choosing_cost
 from paretoprune.pruning.decide import decide_each
 from paretoprune.pruning.decoder import run_population
 from paretoprune.pruning.policies.base import Policy
@@ -122,7 +121,7 @@ class PolicyContract(ABC):
         expected = layer_cost(adapter.spec, kept + text).sum()
         # without a trunk the layers that the policy looks behind are run twice here
         expected += policy.layer * layer_cost(adapter.spec, visual + text).sum()
-        expected += choosing_flops(pruner, adapter.spec, text, visual, kept).sum()
+        expected += choosing_cost(pruner, adapter.spec, text, visual, kept).sum()
         expected += policy.flops(adapter.spec, text + visual, visual, asked).sum()
         assert counter.get_total_flops() == pytest.approx(float(expected), rel=1e-12)
 

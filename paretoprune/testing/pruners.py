@@ -16,11 +16,18 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from paretoprune.adapters.base import Adapter, Prefill
 from paretoprune.adapters.extras import prefill_for
-from paretoprune.adapters.grid import PICTURE
+from paretoprune.adapters.token_geometry import PICTURE
 from paretoprune.deploy.views import pruned
 from paretoprune.errors import InvalidValueError, UnsupportedError
-from paretoprune.pruning.base import NEEDS, Pruner, PruningContext, ScorePruner
-from paretoprune.pruning.decoder import Executed, remembered, run_population
+from paretoprune.pruning.base import (
+    NEEDS,
+    DropCounts,
+    Pruner,
+    PruningContext,
+    ScorePruner,
+    Selection,
+)
+from paretoprune.pruning.decoder import Executed, run_population, with_saved
 from paretoprune.pruning.soft import run_soft
 from paretoprune.pruning.tokens import enter
 from paretoprune.testing import pytest
@@ -38,12 +45,17 @@ def context_of(
     adapter: Adapter, prefill: Prefill, layer: int, pruner: Pruner | None = None
 ) -> PruningContext:
     """What `pruner` sees before `layer` when nothing was dropped."""
-    tokens = enter(prefill, torch.arange(len(prefill.hidden)))
+    tokens = enter(prefill)
     if pruner is not None:
-        tokens = remembered(adapter, pruner, tokens, Executed())
+        tokens = with_saved(adapter, pruner, tokens, Executed())
     for index in range(layer):
         tokens = tokens.run(adapter, index)
     return tokens.context(adapter, layer)
+
+
+def select_each(pruner: Pruner, context: PruningContext, n: int) -> Selection:
+    """The choice of `n` tokens of every sample."""
+    return pruner.select(context, torch.full_like(context.query, n))
 
 
 def handmade_context(
@@ -73,7 +85,7 @@ def handmade_context(
         valid=torch.cat([there, asked], 1),
         visual=torch.arange(visual).expand(batch, -1),
         present=there,
-        alive=there,
+        keep_mask=there,
         origin=torch.arange(length).expand(batch, -1),
         query=torch.full((batch,), length - 1),
         sample=torch.arange(batch),
@@ -128,7 +140,7 @@ class PrunerContract(ABC):
         context = context_of(adapter, self.prefill(adapter), pruner.first_layer, pruner)
         visual = context.visual.shape[1]
         for n in range(1, visual + 1):
-            indices = pruner.select(context, n).indices
+            indices = select_each(pruner, context, n).indices
             assert indices.shape == (len(context.visual), n)
             assert indices.dtype == torch.int64
             for row in indices.tolist():
@@ -147,7 +159,7 @@ class PrunerContract(ABC):
         context = context_of(
             adapter, dataclasses.replace(prefill, visual=visual), pruner.first_layer, pruner
         )
-        indices = pruner.select(context, context.visual.shape[1]).indices
+        indices = select_each(pruner, context, context.visual.shape[1]).indices
         assert not context.present[1].gather(0, indices[1])[-3:].any()
 
     @torch.no_grad()
@@ -159,8 +171,8 @@ class PrunerContract(ABC):
         adapter, pruner = self.adapter(), self.ranking()
         context = context_of(adapter, self.prefill(adapter), pruner.first_layer, pruner)
         most = context.visual.shape[1]
-        together = pruner.choose(context, torch.tensor([0, 3, most]))
-        alone = pruner.choose(context.one(1), torch.tensor([3]))
+        together = pruner.select(context, torch.tensor([0, 3, most]))
+        alone = pruner.select(context.one(1), torch.tensor([3]))
         assert torch.equal(together.indices[1, :3], alone.indices[0])
         assert together.indices[2].sort().values.tolist() == list(range(most))
         if together.weights is not None and alone.weights is not None:
@@ -173,12 +185,12 @@ class PrunerContract(ABC):
         prefill = self.prefill(adapter)
         state = torch.get_rng_state()
         layer = pruner.first_layer
-        first = pruner.select(context_of(adapter, prefill, layer, pruner), 5).indices
+        first = select_each(pruner, context_of(adapter, prefill, layer, pruner), 5).indices
         torch.manual_seed(12345)
-        second = self.make().select(context_of(adapter, prefill, layer, pruner), 5).indices
+        second = select_each(self.make(), context_of(adapter, prefill, layer, pruner), 5).indices
         assert torch.equal(first, second)
         torch.set_rng_state(state)
-        pruner.select(context_of(adapter, prefill, layer, pruner), 5)
+        select_each(pruner, context_of(adapter, prefill, layer, pruner), 5)
         assert torch.equal(torch.get_rng_state(), state)
 
     @torch.no_grad()
@@ -278,15 +290,24 @@ class PrunerContract(ABC):
         adapter, pruner = self.adapter(), self.make()
         tokens = np.array([20, 30, 40])
         kept, layer = np.array([8, 8, 8]), pruner.first_layer
-        for flops in (
-            pruner.flops(adapter.spec, tokens, tokens - 4),
-            pruner.drop_flops(adapter.spec, layer, tokens, tokens - 4, kept),
-            pruner.entry_flops(adapter.spec, tokens, tokens - 4),
-        ):
+        drop = DropCounts(adapter.spec, layer, tokens, tokens - 4, kept)
+        for flops in (pruner.cost(drop), pruner.entry_cost(drop)):
             assert flops.shape == (3,)
             assert np.all(np.isfinite(flops))
             assert np.all(flops >= 0)
             assert np.all(np.diff(flops) >= 0)
+
+    def test_a_score_costs_the_same_however_many_tokens_stay(self) -> None:
+        """One ranking serves drops to different counts."""
+        adapter, pruner = self.adapter(), self.make()
+        if not isinstance(pruner, ScorePruner):
+            pytest.skip("this pruner does not rank by a score")
+        tokens, visual = np.array([20, 30, 40]), np.array([16, 26, 36])
+        few, many = (
+            DropCounts(adapter.spec, pruner.first_layer, tokens, visual, np.full(3, kept))
+            for kept in (1, 15)
+        )
+        assert np.array_equal(pruner.cost(few), pruner.cost(many))
 
     @torch.no_grad()
     def test_what_choosing_executes_is_paid_for(self) -> None:
@@ -303,16 +324,17 @@ class PrunerContract(ABC):
             )
             # the counter knows this attention kernel only
             with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-                chosen = pruner.choose(context, torch.tensor([kept]))
+                chosen = pruner.select(context, torch.tensor([kept]))
             merging = (
                 0.0 if chosen.weights is None else 2.0 * adapter.spec.hidden * visual[0] * kept
             )
-            price = pruner.drop_flops(adapter.spec, layer, tokens, visual, np.array([kept]))
+            drop = DropCounts(adapter.spec, layer, tokens, visual, np.array([kept]))
+            price = pruner.cost(drop)
             assert counter.get_total_flops() + merging <= float(price[0])
         before = enter(prefill, longest).context(adapter, 0)
         with FlopCounterMode(display=False) as counter:
-            pruner.remember(before)
-        entry = pruner.entry_flops(adapter.spec, tokens, visual)
+            pruner.save(before)
+        entry = pruner.entry_cost(DropCounts(adapter.spec, 0, tokens, visual, visual))
         assert counter.get_total_flops() <= float(entry[0])
 
     def test_keeps_all_or_none_if_it_says_so(self) -> None:

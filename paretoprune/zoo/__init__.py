@@ -1,1 +1,1 @@
-"""The zoo: embedded mini-models, how they are built and trained."""
+"""The zoo: embedded mini-models, how they are built, and loading a model by name or folder."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -30,7 +29,7 @@ from paretoprune.adapters.base import Adapter
 from paretoprune.adapters.internvl import InternVLAdapter
 from paretoprune.adapters.llava import LlavaAdapter
 from paretoprune.adapters.qwen2_5_vl import QwenVLAdapter
-from paretoprune.tasks.minivqa.vocabulary import PATCH, PICTURE, SIZES, WORDS
+from paretoprune.tasks.minivqa.vocabulary import PATCH, PICTURE, WORDS
 
 NORMALISED = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25]}
 DECODER: dict[str, Any] = {
@@ -45,18 +44,12 @@ DECODER: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Blueprint:
-    """One mini-model: how its parts are built, and the data it is trained and judged on.
-
-    `sizes` are rows and columns of its pictures; `task` is the registered task of the same.
-    """
+    """One mini-model: how its parts are built."""
 
     tokenizer: Callable[[], PreTrainedTokenizerFast]
     model: Callable[[PreTrainedTokenizerFast], PreTrainedModel]
     image_processor: Callable[[], Any]
     adapter: type[Adapter]
-    task: str
-    sizes: tuple[tuple[int, int], ...]
-    steps: int
 
     def build(self) -> Adapter:
         """An untrained mini-model in its family's adapter, weights by torch's global generator."""
@@ -251,30 +244,10 @@ def build_internvl(tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
 
 
 BLUEPRINTS = {
-    "mini-llava": Blueprint(
-        llava_tokenizer, build_llava, llava_image_processor, LlavaAdapter,
-        "minivqa", SIZES[:1], steps=6000,
-    ),
-    "mini-qwen2.5-vl": Blueprint(
-        qwen_tokenizer, build_qwen, qwen_image_processor, QwenVLAdapter,
-        "minivqa-sizes", SIZES, steps=3500,
-    ),
+    "mini-llava": Blueprint(llava_tokenizer, build_llava, llava_image_processor, LlavaAdapter),
+    "mini-qwen2.5-vl": Blueprint(qwen_tokenizer, build_qwen, qwen_image_processor, QwenVLAdapter),
     "mini-internvl": Blueprint(
-        internvl_tokenizer, build_internvl, internvl_image_processor, InternVLAdapter,
-        "minivqa", SIZES[:1], steps=3500,
+        internvl_tokenizer, build_internvl, internvl_image_processor, InternVLAdapter
     ),
-}  # fmt: skip
-"""Every mini-model that can be trained, by name."""
-
-
-def save_checkpoint(adapter: Adapter, folder: Path) -> None:
-    """Write a Hugging Face checkpoint directory with fp16 weights, as any VLM is published."""
-    import torch
-
-    folder.mkdir(parents=True, exist_ok=True)
-    model = adapter.model
-    copy = type(model)(model.config).to(torch.float16)
-    copy.load_state_dict({k: v.to(torch.float16) for k, v in model.state_dict().items()})
-    copy.save_pretrained(folder)
-    adapter.tokenizer.save_pretrained(folder)
-    adapter.image_processor.save_pretrained(folder)
+}
+"""Every embedded mini-model, by name."""

@@ -22,8 +22,8 @@ from transformers import (
 )
 
 from paretoprune.adapters.base import Adapter
-from paretoprune.adapters.device import find_device
-from paretoprune.adapters.kinds import refuse_model
+from paretoprune.adapters.prompts import token_text
+from paretoprune.adapters.refusals import refuse_model
 from paretoprune.adapters.verify import require, try_decoder
 from paretoprune.errors import (
     BrokenFileError,
@@ -45,7 +45,7 @@ FOREIGN = (
 )  # fmt: skip
 """What the libraries that read a stranger's files raise; nothing of ours runs there."""
 LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "depth")
-MOST_LAYERS = 1000
+MAX_LAYERS = 1000
 GENERIC = "generic"
 """The registered adapter for families without one of their own."""
 
@@ -152,7 +152,7 @@ def load_adapter(
 def _require_tokens(adapter: Adapter, model: str) -> None:
     """Raise `BrokenFileError` for a tokenizer with too few tokens, or too many for the model."""
     for token_id in adapter.visual_token_ids:
-        token = adapter.token(token_id)
+        token = token_text(adapter, token_id)
         if token_id not in adapter.tokenizer(token, add_special_tokens=False)["input_ids"]:
             raise BrokenFileError(
                 f"cannot load model {model!r}: its configuration has token {token_id} for "
@@ -178,10 +178,10 @@ def _require_few_layers(config: Any, model: str) -> None:
             parts += part.values()
             for name in LAYERS:
                 value = part.get(name)
-                if isinstance(value, int | float) and not value <= MOST_LAYERS:
+                if isinstance(value, int | float) and not value <= MAX_LAYERS:
                     raise BrokenFileError(
                         f"cannot load model {model!r}: its configuration has {name} {value}; "
-                        f"allowed: up to {MOST_LAYERS}"
+                        f"allowed: up to {MAX_LAYERS}"
                     )
 
 
@@ -240,14 +240,39 @@ def adapter_class(model_type: str) -> type[Adapter]:
     """The adapter that takes a `config.model_type`; the generic one if none names it."""
     generic: type[Adapter] | None = None
     for name in adapters.usable():
-        found: type[Adapter] = adapters.load(name)
-        if model_type in found.model_types:
-            return found
+        adapter: type[Adapter] = adapters.load(name)
+        if model_type in adapter.model_types:
+            return adapter
         if name == GENERIC:
-            generic = found
+            generic = adapter
     if generic is None:
         raise UnsupportedError(f"no adapter takes models of type {model_type!r}")
     return generic
+
+
+def find_device(name: str) -> torch.device:
+    """The device called `name`, such as `cpu` or `cuda:1`, if it is on this machine.
+
+    Raises `InvalidValueError`, which names those that are.
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError):
+        device = None
+    if device is None or device.type == "meta":
+        why = " (this torch is built without CUDA)" if torch.version.cuda is None else ""
+        raise InvalidValueError(
+            f"there is no device {brief(name)} here; there are: {', '.join(_devices())}{why}"
+        )
+    return device
+
+
+def _devices() -> list[str]:
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    some = ["cuda"] if gpus else []
+    apple = ["mps"] if torch.backends.mps.is_available() else []
+    return ["cpu", *some, *(f"cuda:{i}" for i in range(gpus)), *apple]
 
 
 def _known_to_transformers(config: Any) -> bool:
@@ -303,9 +328,9 @@ def _processor(
     from transformers import AutoProcessor, ProcessorMixin
 
     try:
-        found = AutoProcessor.from_pretrained(source, backend="pil", **options)
-        if isinstance(found, ProcessorMixin):
-            return found, None
+        processor = AutoProcessor.from_pretrained(source, backend="pil", **options)
+        if isinstance(processor, ProcessorMixin):
+            return processor, None
     except (OSError, ValueError, ImportError, RuntimeError, TypeError, AttributeError, KeyError):
         pass
     if config.model_type in STAND_INS:

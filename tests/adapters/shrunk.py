@@ -10,6 +10,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from paretoprune.adapters.base import Adapter
+from paretoprune.adapters.prompts import token_inputs
 
 MAPPING = AutoModelForImageTextToText._model_mapping
 FAMILIES = sorted(config.model_type for config in MAPPING)
@@ -209,7 +210,7 @@ def picture_inputs(adapter: Adapter, features: int = 8, answer: int = 4) -> dict
         "input_ids": ids,
         "attention_mask": torch.ones_like(ids),
         "mm_encoder_outputs": {"image": encoded},
-        **adapter.token_inputs(ids),
+        **token_inputs(adapter, ids),
     }
     if "mm_token_type_ids" in inputs or family == "qwen2_5_omni_thinker":
         inputs["image_grid_thw"] = torch.tensor([[1, 4, features]] * 2)

@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 from transformers import LlavaNextProcessor, LlavaProcessor
 
+from paretoprune.adapters.prompts import encode, visual_mask
 from paretoprune.errors import InvalidValueError, UnsupportedError
 from paretoprune.pruning.decoder import run_population
 from paretoprune.pruning.pruners.fastv import FastV
@@ -37,7 +38,7 @@ def test_llava_expands_as_its_processor_does(size):
         vision_feature_select_strategy="default", num_additional_image_tokens=1,
     )  # fmt: skip
     expected = processor(images=picture, text=f"<image> {PROMPT}")["input_ids"][0]
-    assert adapter.encode([picture], [PROMPT])[0][0] == list(expected)
+    assert encode(adapter, [picture], [PROMPT])[0][0] == list(expected)
 
 
 @pytest.mark.parametrize("size", [(96, 96), (48, 96), (96, 40), (30, 30), (64, 96)])
@@ -49,7 +50,7 @@ def test_llava_next_expands_as_its_processor_does(size):
         vision_feature_select_strategy="default", num_additional_image_tokens=1,
     )  # fmt: skip
     expected = processor(images=picture, text=f"<image> {PROMPT}")["input_ids"][0]
-    assert adapter.encode([picture], [PROMPT])[0][0] == list(expected)
+    assert encode(adapter, [picture], [PROMPT])[0][0] == list(expected)
 
 
 @pytest.mark.parametrize("make", [tiny_llava, tiny_llava_next, tiny_qwen2_5_vl, tiny_internvl])
@@ -86,7 +87,7 @@ def test_internvl_cuts_tiles_and_adds_a_thumbnail():
     adapter = tiny_internvl()
     square, wide, small = (random_pictures(1)[0][:h, :w] for h, w in ((96, 96), (48, 96), (48, 48)))
     inputs = adapter.inputs([square, wide, small], [PROMPT] * 3)
-    visual = adapter.visual_mask(inputs["input_ids"]).sum(1).tolist()
+    visual = visual_mask(adapter, inputs["input_ids"]).sum(1).tolist()
     assert visual == [5 * 9, 3 * 9, 9]
     assert inputs["pixel_values"].shape == (9, 3, 48, 48)
 
@@ -131,13 +132,13 @@ def test_prompts_may_place_their_pictures():
     adapter = tiny_qwen2_5_vl()
     picture = random_pictures(1)[0]
     place = "<|vision_start|><|image_pad|><|vision_end|>"
-    own, _ = adapter.encode([picture], [f"{place} {PROMPT}"])
-    assert own == adapter.encode([picture], [PROMPT])[0]
-    behind, _ = adapter.encode([picture], [f"{PROMPT} {place}"])
+    own, _ = encode(adapter, [picture], [f"{place} {PROMPT}"])
+    assert own == encode(adapter, [picture], [PROMPT])[0]
+    behind, _ = encode(adapter, [picture], [f"{PROMPT} {place}"])
     assert sorted(behind[0]) == sorted(own[0])
     assert behind != own
     with pytest.raises(InvalidValueError, match=r"has 1 placeholder\(s\) for 2 picture"):
-        adapter.encode([[picture, picture]], [f"{place} {PROMPT}"])
+        encode(adapter, [[picture, picture]], [f"{place} {PROMPT}"])
 
 
 def test_a_chat_template_is_used_where_there_is_one():
@@ -148,16 +149,16 @@ def test_a_chat_template_is_used_where_there_is_one():
         "{% endfor %}{% endfor %}{% if add_generation_prompt %} is{% endif %}"
     )
     picture = random_pictures(1)[0]
-    (ids,) = adapter.encode([picture], [PROMPT])[0]
-    words = adapter.tokenizer.decode([i for i in ids if i != adapter.image_token_id])
+    (ids,) = encode(adapter, [picture], [PROMPT])[0]
+    words = adapter.tokenizer.decode([i for i in ids if i != adapter.visual_token_ids[0]])
     assert words.split() == ["what", *PROMPT.split(), "is"]
-    assert ids.count(adapter.image_token_id) == 16
+    assert ids.count(adapter.visual_token_ids[0]) == 16
 
 
 def test_prompts_without_pictures_have_no_visual_tokens():
     adapter = tiny_llava()
     inputs = adapter.inputs([[], random_pictures(1)[0]], [PROMPT, PROMPT])
-    assert adapter.visual_mask(inputs["input_ids"]).sum(1).tolist() == [0, 16]
+    assert visual_mask(adapter, inputs["input_ids"]).sum(1).tolist() == [0, 16]
 
 
 def test_videos_are_refused_where_a_family_has_none():

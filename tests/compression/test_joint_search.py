@@ -17,7 +17,7 @@ from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedE
 from paretoprune.pruning.decoder import Executed, run_population
 from paretoprune.pruning.operators import Operators, make_pruner
 from paretoprune.pruning.pruners.dart import DART
-from paretoprune.pruning.trunk import Trunk
+from paretoprune.pruning.tokens import Trunk
 from paretoprune.registry import pruners
 from paretoprune.schedules import KeepSchedule, read_schedule
 from paretoprune.search.gradient.lagrangian import LagrangianSearch

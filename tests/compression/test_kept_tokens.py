@@ -12,9 +12,8 @@ from paretoprune.compression.kept import State
 from paretoprune.compression.kept_tokens import Question, Wanted, kept_tokens
 from paretoprune.errors import InvalidValueError, UnsupportedError
 from paretoprune.pruning.decoder import run_population
+from paretoprune.pruning.merging import Merge, merged, watched
 from paretoprune.pruning.operators import make_pruner
-from paretoprune.pruning.pruners.tome import merged
-from paretoprune.pruning.watch import Merge, watched
 from paretoprune.schedules import KeepSchedule
 from paretoprune.tasks.base import Video
 from paretoprune.testing.models import (

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from paretoprune.adapters.prompts import teacher_forced
 from paretoprune.compression.kept_tokens import Question, Wanted, kept_tokens
 from paretoprune.compression.token_pruning import TokenPruning, exact_candidate
 from paretoprune.deploy.views import pruned
@@ -125,8 +126,8 @@ def test_likelihood_is_that_of_separate_forward_passes(options):
         for sample, outcome in zip(samples, row, strict=True):
             totals = []
             for option in options:
-                inputs, end, labels = adapter.teacher_forced(
-                    [sample.image], [sample.prompt], [option]
+                inputs, end, labels = teacher_forced(
+                    adapter, [sample.image], [sample.prompt], [option]
                 )
                 with torch.no_grad():
                     logits = view(**inputs, prompt_end=end).logits[0].log_softmax(-1)

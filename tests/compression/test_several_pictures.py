@@ -9,6 +9,7 @@ import torch
 from typer.testing import CliRunner
 
 import paretoprune
+from paretoprune.adapters.prompts import visual_mask
 from paretoprune.cli import app
 from paretoprune.comparison.configuration import StudyFile, read_study, write_study
 from paretoprune.comparison.log import StudyLog
@@ -264,7 +265,7 @@ def test_a_deployed_file_keeps_a_token_of_each_picture(mini, samples, tmp_path):
     file, policy = tmp_path / "s.json", tmp_path / "p.json"
     write_schedule(file, ScheduleFile(pruner="fastv", keep=list(LITTLE), per_picture=True))
     write_policy(policy, Static(KeepSchedule(LITTLE)), pruner="fastv", per_picture=True)
-    visual = mini.adapter.visual_mask(inputs["input_ids"])[0].nonzero()[:, 0]
+    visual = visual_mask(mini.adapter, inputs["input_ids"])[0].nonzero()[:, 0]
 
     def smallest(schedule, **options):
         view = pruned(mini.adapter.model, schedule, **options)

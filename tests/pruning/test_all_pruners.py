@@ -1,7 +1,6 @@
 """What holds for every registered pruner on every family: generation, batches, FLOPs, bf16."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,13 +9,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from paretoprune.adapters.extras import prefill_for
+from paretoprune.adapters.prompts import teacher_forced
 from paretoprune.compression.load import load_problem
 from paretoprune.compression.token_pruning import TokenPruning, exact_candidate
 from paretoprune.cost import layer_cost
 from paretoprune.deploy.views import pruned
 from paretoprune.errors import InvalidValueError, UnsupportedError
-from paretoprune.pruning.base import NEEDS
-from paretoprune.pruning.cost import choosing_flops
+from paretoprune.pruning.base import NEEDS, DropCounts, choosing_cost
 from paretoprune.pruning.decoder import Executed, _merged, run_population
 from paretoprune.pruning.tokens import enter
 from paretoprune.registry import pruners
@@ -32,7 +31,7 @@ from paretoprune.testing.models import (
     tiny_llava,
     tiny_qwen2_5_vl,
 )
-from paretoprune.testing.pruners import context_of
+from paretoprune.testing.pruners import context_of, select_each
 
 NAMES = pruners.names()
 RANKING = [name for name in NAMES if not pruners.load(name).withdraws]
@@ -121,10 +120,10 @@ def test_the_answer_has_no_say(name):
     pictures, prompts = random_pictures(2), [QUESTIONS[1]] * 2
     chosen = []
     for answer in ("red", "star ring r1"):
-        inputs, end, _ = adapter.teacher_forced(pictures, prompts, [answer] * 2)
+        inputs, end, _ = teacher_forced(adapter, pictures, prompts, [answer] * 2)
         prefill = prefill_for(adapter, inputs, end, needs=pruner.needs)
         context = context_of(adapter, prefill, pruner.first_layer, pruner)
-        chosen.append(pruner.select(context, 6).indices.sort(1).values)
+        chosen.append(select_each(pruner, context, 6).indices.sort(1).values)
     assert torch.equal(*chosen)
 
 
@@ -135,7 +134,7 @@ def test_low_precision_and_every_count(name):
     adapter, pruner = tiny_llava(dtype=torch.bfloat16), pruners.load(name)()
     prefill = prefill_for(adapter, question_batch(adapter, 4), needs=pruner.needs)
     context = context_of(adapter, prefill, 2, pruner)
-    found = pruner.choose(context, torch.tensor([0, 1, 15, 16]))
+    found = pruner.select(context, torch.tensor([0, 1, 15, 16]))
     assert all(len(set(row)) == 16 for row in found.indices.tolist())
     for share in (1 / 16, 15 / 16):
         row = np.ones((1, 4))
@@ -178,13 +177,15 @@ def test_flops_are_those_of_choosing_and_merging(name, layer):
         tokens = context.hidden.shape[1]
         # the counter knows this attention kernel only
         with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-            found = pruner.choose(context, torch.tensor([kept]))
+            found = pruner.select(context, torch.tensor([kept]))
             if found.weights is not None:
                 inside = enter(prefill, context.sample)
                 _merged(inside, context.visual, context.visual[:, :kept], found.weights)
         run = counter.get_total_flops()
         counted = float(
-            pruner.drop_flops(adapter.spec, layer, np.array(tokens), np.array(64), np.array(kept))
+            pruner.cost(
+                DropCounts(adapter.spec, layer, np.array(tokens), np.array(64), np.array(kept))
+            )
         )
         if name in BOUNDS:
             assert 0.85 * counted <= run <= counted
@@ -198,9 +199,10 @@ def test_sparsevlm_pays_for_its_raters_once():
     prefill = adapter.prefill(question_batch(adapter, 1))
     context = context_of(adapter, prefill, 0)
     with FlopCounterMode(display=False) as counter:
-        pruner.remember(context)
+        pruner.save(context)
     tokens = context.hidden.shape[1]
-    counted = float(pruner.entry_flops(adapter.spec, np.array(tokens), np.array(64)))
+    all_kept = DropCounts(adapter.spec, 0, np.array(tokens), np.array(64), np.array(64))
+    counted = float(pruner.entry_cost(all_kept))
     assert 0.8 * counted <= counter.get_total_flops() <= counted
 
 
@@ -217,7 +219,7 @@ def test_a_schedule_costs_what_is_executed(name):
     text = prefill.valid.sum(1).numpy() - visual
     kept = keep_counts(row, visual)
     layers = float(layer_cost(adapter.spec, kept + text).sum())
-    choosing = float(choosing_flops(pruner, adapter.spec, text, visual, kept).sum())
+    choosing = float(choosing_cost(pruner, adapter.spec, text, visual, kept).sum())
     assert meter.flops == pytest.approx(layers + choosing)
 
 
@@ -270,19 +272,6 @@ def test_what_a_pruner_declares_has_a_name(name):
     assert pruner.name == name
     assert pruner.needs <= set(NEEDS)
     assert not (pruner.merges and pruner.relaxable)
-
-
-def test_the_table_of_names_says_what_the_classes_say():
-    page = Path(__file__).resolve().parents[2] / "docs" / "reference" / "names.md"
-    section = page.read_text(encoding="utf-8").split("## Pruners")[1].split("\n## ")[0]
-    rows = [[c.strip() for c in line.split("|")[1:-1]] for line in section.splitlines()[7:]]
-    found = {row[0].strip("`"): row[2:] for row in rows if row and row[0][:1] == "`"}
-    assert list(found) == NAMES
-    for name, told in found.items():
-        kind = pruners.load(name)
-        needs = ", ".join(sorted(kind.needs))
-        answers = ["yes" if x else "no" for x in (kind.merges, kind.relaxable)]
-        assert told == [str(kind.first_layer), needs, *answers], name
 
 
 def test_knobs_have_bounds():

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from paretoprune.adapters.prompts import visual_mask
 from paretoprune.pruning.pruners.aim import AIM
 from paretoprune.pruning.pruners.fitprune import FitPrune
 from paretoprune.pruning.pruners.sparsevlm import SparseVLM, density_peaks
 from paretoprune.testing.models import question_batch, tiny_llava, tiny_qwen2_5_vl
-from paretoprune.testing.pruners import context_of, handmade_context
+from paretoprune.testing.pruners import context_of, handmade_context, select_each
 
 FAMILIES = pytest.mark.parametrize("make", [tiny_llava, tiny_qwen2_5_vl])
 
@@ -34,7 +35,7 @@ def eager(make, pruner, layer=2):
         else:
             rows["pixel_values"] = inputs["pixel_values"][row : row + 1]
         weights = adapter.model(**rows, use_cache=False, output_attentions=True).attentions
-        visual = adapter.visual_mask(rows["input_ids"])[0].nonzero()[:, 0]
+        visual = visual_mask(adapter, rows["input_ids"])[0].nonzero()[:, 0]
         embedded = prefill.hidden[row][prefill.valid[row]]
         yield row, context, weights[layer - 1][0].double(), visual.tolist(), embedded
 
@@ -130,7 +131,7 @@ def test_sparsevlm_recycles_the_best_of_what_goes(cluster, share, monkeypatch):
     pruner = SparseVLM(cluster=cluster)
     monkeypatch.setattr(pruner, "score", lambda _: scores)
     states = torch.randn(1, 12, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    found = pruner.select(handmade_context(states, states[:, :1]), 3)
+    found = select_each(pruner, handmade_context(states, states[:, :1]), 3)
     assert found.indices[0, :2].tolist() == [0, 1]
     assert int(found.indices[0, 2]) in (2, 3, 4, 5)
     expected = torch.zeros(12, dtype=torch.float64)

@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from paretoprune.cost import decoder_cost
 from paretoprune.errors import InvalidValueError
-from paretoprune.pruning.base import Pruner, Selection
+from paretoprune.pruning.base import Pruner, Selection, ranking_cost
 from paretoprune.pruning.decoder import Executed, run_population
 from paretoprune.pruning.pruners.fastv import FastV
 from paretoprune.pruning.tokens import enter
@@ -131,7 +131,9 @@ def test_analytic_flops_equal_the_flop_counter(row):
     ranked = [i for i in range(1, 4) if 0 < row[i] < row[i - 1]]
     before = [round(row[i - 1] * 16) + text for i in ranked]
     expected = decoder_cost(adapter.spec, tokens)
-    expected += sum(float(FastV().flops(adapter.spec, np.array(n), np.array(n))) for n in before)
+    expected += sum(
+        float(ranking_cost(FastV(), adapter.spec, np.array(n), np.array(n))) for n in before
+    )
     assert executed.flops == expected
     # the rotary table is a matrix product too: 2 x tokens x head_dim / 2 at most, once
     assert 0 <= counter.get_total_flops() - expected <= 2 * (16 + text) * adapter.spec.head_dim
@@ -148,7 +150,7 @@ def test_sharing_executes_the_distinct_segments_only():
         list(run_population(adapter, prefill, row[None], FastV(), executed=alone))
     text = int((~prefill.visual[0]).sum())
     shared = 2 * decoder_cost(adapter.spec, np.array([16 + text] * 3 + [0]))
-    ranking = float(FastV().flops(adapter.spec, np.array(16 + text), np.array(16)))
+    ranking = float(ranking_cost(FastV(), adapter.spec, np.array(16 + text), np.array(16)))
     assert alone.flops - together.flops == pytest.approx(2 * (shared + ranking))
 
 
@@ -177,7 +179,8 @@ class AveragingPruner(Pruner):
 
     name = "averaging"
 
-    def select(self, context, n):
+    def select(self, context, counts):
+        n = int(counts.max())
         batch, visual = context.visual.shape
         weights = torch.full((batch, n, visual), 1 / visual)
         return Selection(torch.arange(n).expand(batch, -1), weights)
@@ -193,9 +196,9 @@ def test_merging_weights_are_applied():
     seen = {}
 
     class Spy(AveragingPruner):
-        def select(self, context, n):
+        def select(self, context, counts):
             seen["text"] = context.hidden[:, 17:].clone()
-            return super().select(context, n)
+            return super().select(context, counts)
 
     original = adapter.run_layer
 

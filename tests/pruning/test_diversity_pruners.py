@@ -9,7 +9,7 @@ import torch
 from paretoprune.pruning.pruners.cdpruner import CDPruner, greedy_map
 from paretoprune.pruning.pruners.dart import DART
 from paretoprune.pruning.pruners.divprune import DivPrune
-from paretoprune.testing.pruners import handmade_context
+from paretoprune.testing.pruners import handmade_context, select_each
 
 
 def on_circle(*degrees):
@@ -115,8 +115,8 @@ def test_dart_by_hand():
     keys = torch.stack([size / 2, -size / 2], 1)[None, None]  # L1 norms are the sizes
     context = handmade_context(states, text, keys=keys, layer=1)
     pruner = DART(visual_pivots=1, text_pivots=1)
-    assert pruner.select(context, 4).indices.tolist() == [[0, 1, 2, 4]]
-    assert pruner.select(context, 1).indices.tolist() == [[0]]
+    assert select_each(pruner, context, 4).indices.tolist() == [[0, 1, 2, 4]]
+    assert select_each(pruner, context, 1).indices.tolist() == [[0]]
 
 
 def slow_dart(tokens, text, norms, text_norms, n, pivots=4):
@@ -136,7 +136,7 @@ def slow_dart(tokens, text, norms, text_norms, n, pivots=4):
 def test_dart_equals_the_slow_reference(n):
     states, text = random_states(2, 20, seed=3), random_states(2, 6, seed=4)
     keys = random_states(2, 2 * 26, 3, seed=5).view(2, 2, 26, 3)
-    chosen = DART().select(handmade_context(states, text, keys=keys, layer=1), n).indices
+    chosen = select_each(DART(), handmade_context(states, text, keys=keys, layer=1), n).indices
     for row in range(2):
         norms = [float(keys[row, :, i].abs().sum()) for i in range(26)]
         expected = slow_dart(states[row].tolist(), text[row].tolist(), norms[:20], norms[20:], n)
@@ -148,11 +148,11 @@ def test_dart_equals_the_slow_reference(n):
 def test_the_order_of_tokens_plays_no_part(pruner, n):
     states, text = random_states(1, 12, 20, seed=6), random_states(1, 3, 20, seed=7)
     keys = random_states(1, 15, 4, seed=8)[:, None]
-    chosen = pruner.select(handmade_context(states, text, keys=keys, layer=1), n).indices[0]
+    chosen = select_each(pruner, handmade_context(states, text, keys=keys, layer=1), n).indices[0]
     turn = torch.randperm(12, generator=torch.Generator().manual_seed(9))
     turned = torch.cat([keys[:, :, :12][:, :, turn], keys[:, :, 12:]], 2)
     context = handmade_context(states[:, turn], text, keys=turned, layer=1)
-    again = pruner.select(context, n).indices[0]
+    again = select_each(pruner, context, n).indices[0]
     assert set(turn[again].tolist()) == set(chosen.tolist())
 
 
@@ -162,4 +162,4 @@ def test_equal_tokens_go_from_the_end(pruner, dtype):
     states = torch.ones(2, 8, 4, dtype=dtype)  # of length 2: every sum is exact, in any order
     keys = torch.ones(2, 1, 10, 4, dtype=dtype)
     context = handmade_context(states, torch.ones(2, 2, 4, dtype=dtype), keys=keys, layer=1)
-    assert pruner.select(context, 5).indices.tolist() == [[0, 1, 2, 3, 4]] * 2
+    assert select_each(pruner, context, 5).indices.tolist() == [[0, 1, 2, 3, 4]] * 2

@@ -35,7 +35,7 @@ from paretoprune.testing.models import (
     tiny_llava,
     tiny_qwen2_5_vl,
 )
-from paretoprune.testing.pruners import context_of, handmade_context
+from paretoprune.testing.pruners import context_of, handmade_context, select_each
 
 FAMILIES = [tiny_llava, tiny_qwen2_5_vl, tiny_internvl]
 RANKING = [name for name in pruners.names() if not pruners.load(name).withdraws]
@@ -79,7 +79,7 @@ def test_fastv_ranks_anew_at_every_drop():
     row = np.array([[1.0, 0.5, 0.5, 0.25]])
     (leaf,) = run_population(adapter, prefill, row, pruner)
     context = context_of(adapter, prefill, 1)
-    first = context.visual.gather(1, pruner.select(context, 8).indices).sort(1).values
+    first = context.visual.gather(1, select_each(pruner, context, 8).indices).sort(1).values
     kept = prefill.valid & ~prefill.visual
     kept = kept.scatter(1, context.origin.gather(1, first), True)
     (half,) = run_population(adapter, prefill, np.array([[1.0, 0.5, 0.5, 0.5]]), pruner)
@@ -112,7 +112,7 @@ def test_equal_scores_keep_the_earlier_token(kind, monkeypatch):
     pruner = kind()
     monkeypatch.setattr(kind, "score", lambda self, context: torch.zeros(2, 7))
     context = handmade_context(torch.zeros(2, 7, 2), torch.zeros(2, 1, 2))
-    assert pruner.select(context, 4).indices.tolist() == [[0, 1, 2, 3]] * 2
+    assert select_each(pruner, context, 4).indices.tolist() == [[0, 1, 2, 3]] * 2
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
@@ -120,22 +120,22 @@ def test_ties_of_those_that_are_no_order(dtype):
     """All tokens equal, in everything that is looked at."""
     states = torch.ones(2, 8, 4, dtype=dtype)
     context = of_tower(torch.ones(2, 8), states, torch.ones(2, 8, 3))
-    assert VisPruner(important=1.0).select(context, 3).indices.tolist() == [[0, 1, 2]] * 2
-    assert VisionZip(contextual=0.0).select(context, 3).indices.tolist() == [[0, 1, 2]] * 2
+    assert select_each(VisPruner(important=1.0), context, 3).indices.tolist() == [[0, 1, 2]] * 2
+    assert select_each(VisionZip(contextual=0.0), context, 3).indices.tolist() == [[0, 1, 2]] * 2
     # contextual tokens of the other six, at steps of three: 2 and 5; the first takes what joins
-    found = VisionZip(contextual=0.5).select(context, 4)
+    found = select_each(VisionZip(contextual=0.5), context, 4)
     assert found.indices.tolist() == [[0, 1, 2, 5]] * 2
     assert found.weights[0, 2].tolist() == pytest.approx([0, 0, 1, 0.25, 0.25, 0, 0.25, 0.25])
     # A's earliest tokens merge first, into B's first
     for pruner, rest in ((ToMe(), [4, 6]), (AIM(), [4, 6])):
-        assert pruner.select(context, 6).indices.tolist() == [[*rest, 1, 3, 5, 7]] * 2
+        assert select_each(pruner, context, 6).indices.tolist() == [[*rest, 1, 3, 5, 7]] * 2
 
 
 def test_sparsevlm_keeps_and_recycles_the_earlier_of_equal_tokens(monkeypatch):
     pruner = SparseVLM()
     monkeypatch.setattr(pruner, "score", lambda one: torch.zeros(1, 12, dtype=torch.float64))
     states = torch.ones(1, 12, 4, dtype=torch.float64)
-    found = pruner.select(handmade_context(states, states[:, :1]), 4)
+    found = select_each(pruner, handmade_context(states, states[:, :1]), 4)
     assert found.indices[0, :3].tolist() == [0, 1, 2]
     recycled = found.weights[0, 3].nonzero()[:, 0].tolist()
     assert recycled == [3, 4, 5]  # int(0.3 * 9) + 1 of the nine that go
@@ -149,8 +149,8 @@ def test_sparsevlm_keeps_and_recycles_the_earlier_of_equal_tokens(monkeypatch):
 def test_the_order_of_tokens_plays_no_part_for_class_attention(pruner, n):
     attention, states = drawn(1, 12).softmax(-1), drawn(1, 12, 6, seed=1)
     turn = torch.randperm(12, generator=torch.Generator().manual_seed(2))
-    chosen = pruner.select(of_tower(attention, states), n).indices[0]
-    again = pruner.select(of_tower(attention[:, turn], states[:, turn]), n).indices[0]
+    chosen = select_each(pruner, of_tower(attention, states), n).indices[0]
+    again = select_each(pruner, of_tower(attention[:, turn], states[:, turn]), n).indices[0]
     assert turn[again].tolist() == chosen.tolist()
 
 
@@ -162,7 +162,7 @@ def test_the_order_of_tokens_plays_no_part_for_recycling(n, monkeypatch):
     found = []
     for places in (torch.arange(20), turn):
         monkeypatch.setattr(pruner, "score", lambda one, at=places: score[:, at])
-        chosen = pruner.select(handmade_context(states[:, places], states[:, :1]), n)
+        chosen = select_each(pruner, handmade_context(states[:, places], states[:, :1]), n)
         merged = torch.bmm(chosen.weights, states[:, places])[0]
         found.append((places[chosen.indices[0]].tolist(), merged))
     assert found[0][0] == found[1][0]

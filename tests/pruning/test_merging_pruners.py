@@ -9,7 +9,7 @@ from paretoprune.pruning.pruners.tome import ToMe
 from paretoprune.pruning.pruners.visionzip import VisionZip
 from paretoprune.pruning.pruners.vispruner import VisPruner
 from paretoprune.testing.agreement import assert_close
-from paretoprune.testing.pruners import handmade_context
+from paretoprune.testing.pruners import handmade_context, select_each
 
 
 def random_states(batch, visual, width=6, seed=0):
@@ -37,7 +37,7 @@ def test_tome_by_hand():
     east, north, west = [1.0, 0], [0, 1.0], [-1.0, 0]
     states = torch.tensor([[east, [3.0, 0], north, west]], dtype=torch.float64)
     context = handmade_context(states, TEXT[..., :2])
-    found = ToMe().select(context, 3)
+    found = select_each(ToMe(), context, 3)
     assert found.indices.tolist() == [[2, 1, 3]]
     assert found.weights[0].tolist() == [[0, 0, 1, 0], [0.5, 0.5, 0, 0], [0, 0, 0, 1]]
 
@@ -74,7 +74,7 @@ def slow_merge(tokens, n, weighted, in_order):
 def test_merging_equals_the_slow_reference(pruner, n):
     weighted = isinstance(pruner, ToMe)
     states = random_states(2, 14, seed=1)
-    found = pruner.select(handmade_context(states, TEXT.expand(2, -1, -1)), n)
+    found = select_each(pruner, handmade_context(states, TEXT.expand(2, -1, -1)), n)
     mine = torch.bmm(found.weights, states)
     for row in range(2):
         expected = slow_merge(states[row].tolist(), n, weighted, weighted)
@@ -85,7 +85,7 @@ def test_merging_equals_the_slow_reference(pruner, n):
 
 def test_tome_keeps_the_sum_of_all_tokens_by_size():
     states = random_states(1, 14, seed=2)
-    found = ToMe().select(handmade_context(states, TEXT), 4)
+    found = select_each(ToMe(), handmade_context(states, TEXT), 4)
     size = 1 / found.weights[0].amax(1)  # equal shares within a group
     assert float(size.sum()) == pytest.approx(14)
     assert torch.allclose((size @ found.weights[0]), torch.ones(14, dtype=torch.float64))
@@ -100,7 +100,7 @@ def test_visionzip_by_hand():
     a, b = [1.0, 0.1], [0.1, 1.0]
     keys = torch.tensor([[a, a, b, a, b, b, b, a]], dtype=torch.float64)
     context = handmade_context(random_states(1, 8), TEXT, extras=tower(attention, keys))
-    found = VisionZip(contextual=0.5).select(context, 4)
+    found = select_each(VisionZip(contextual=0.5), context, 4)
     assert found.indices.tolist() == [[7, 2, 0, 4]]
     expected = torch.zeros(4, 8, dtype=torch.float64)
     expected[0, 7] = expected[1, 2] = expected[2, 0] = expected[3, 4] = 1.0
@@ -119,9 +119,9 @@ def test_vispruner_by_hand():
         [[[1.0, 0], [1.0, 0], [1.0, 0], [0, 1.0], [0.2, 1.0]]], dtype=torch.float64
     )
     context = handmade_context(states, TEXT[..., :2], extras=tower([[5.0, 4, 3, 2, 1]]))
-    assert VisPruner().select(context, 4).indices.tolist() == [[0, 1, 2, 3]]
+    assert select_each(VisPruner(), context, 4).indices.tolist() == [[0, 1, 2, 3]]
     # one diverse token of 1 2 3 4: rounds drop 1 and 3, then 2, whatever the features
-    assert VisPruner().select(context, 2).indices.tolist() == [[0, 4]]
+    assert select_each(VisPruner(), context, 2).indices.tolist() == [[0, 4]]
 
 
 def slow_vispruner(tokens, attention, n):
@@ -142,7 +142,7 @@ def test_vispruner_equals_the_slow_reference(n):
     attention = random_states(2, 30, 1, seed=4)
     extras = {"class_attention": attention}
     context = handmade_context(states, TEXT.expand(2, -1, -1), extras=extras)
-    chosen = VisPruner().select(context, n).indices
+    chosen = select_each(VisPruner(), context, n).indices
     for row in range(2):
         expected = slow_vispruner(states[row].tolist(), attention[row, :, 0].tolist(), n)
         assert chosen[row].tolist() == expected
@@ -154,8 +154,8 @@ def test_every_sample_merges_to_its_own_count(pruner):
     states = random_states(3, 8, seed=5)
     extras = tower(np.linspace(1, 0, 24).reshape(3, 8).tolist(), random_states(3, 8, 4, seed=6))
     context = handmade_context(states, TEXT.expand(3, -1, -1), extras=extras)
-    found = pruner.choose(context, torch.tensor([0, 3, 8]))
-    alone = pruner.choose(context.one(1), torch.tensor([3]))
+    found = pruner.select(context, torch.tensor([0, 3, 8]))
+    alone = pruner.select(context.one(1), torch.tensor([3]))
     assert found.indices[1, :3].tolist() == alone.indices[0].tolist()
     assert found.indices[2].tolist() == list(range(8))
     if found.weights is not None:

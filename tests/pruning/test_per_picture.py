@@ -14,16 +14,16 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from paretoprune.adapters.extras import prefill_for
-from paretoprune.adapters.grid import picture_numbers, picture_runs
+from paretoprune.adapters.prompts import visual_mask
+from paretoprune.adapters.token_geometry import picture_numbers, picture_runs
 from paretoprune.cost import layer_cost
 from paretoprune.deploy.views import pruned
 from paretoprune.errors import UnsupportedError
-from paretoprune.pruning.base import Pruner, PruningContext, Selection
-from paretoprune.pruning.cost import choosing_flops
+from paretoprune.pruning.base import Pruner, PruningContext, Selection, choosing_cost
 from paretoprune.pruning.decoder import Executed, run_population
 from paretoprune.pruning.operators import make_pruner
 from paretoprune.pruning.pictures import led_by_each, with_each_picture
-from paretoprune.pruning.pruners.score_soft import run_score_soft
+from paretoprune.pruning.score_soft import run_score_soft
 from paretoprune.pruning.soft import run_soft
 from paretoprune.registry import pruners
 from paretoprune.schedules import KeepSchedule, keep_counts
@@ -59,10 +59,10 @@ def by_hand(adapter, inputs):
     """Picture of each token, counted off by how many tokens the picture has alone: [B][T]."""
     ids = inputs["input_ids"]
     each = int(
-        adapter.visual_mask(adapter.inputs([random_pictures(1)[0]], ["x"])["input_ids"]).sum()
+        visual_mask(adapter, adapter.inputs([random_pictures(1)[0]], ["x"])["input_ids"]).sum()
     )
     found = []
-    for row in adapter.visual_mask(ids).tolist():
+    for row in visual_mask(adapter, ids).tolist():
         seen, numbers = 0, []
         for visual in row:
             numbers.append(seen // each if visual else -1)
@@ -137,7 +137,7 @@ def test_four_pictures_of_1_4_6_and_144_tokens_in_one_batch():
     rng = np.random.default_rng(0)
     shown = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
     inputs = adapter.inputs(shown, [QUESTIONS[0]] * 4)
-    visual = adapter.visual_mask(inputs["input_ids"])
+    visual = visual_mask(adapter, inputs["input_ids"])
     assert visual.sum(1).tolist() == [1, 4, 6, 144]
     row = [1.0, 0.1, 0.1, 0.1]
     view = pruned(adapter.model, row)
@@ -260,7 +260,7 @@ def test_flops_are_counted_with_what_the_pictures_keep(name):
     kept = keep_counts(row, visual, np.array([3]))
     assert kept[-1, 0] == 3
     priced = float(layer_cost(adapter.spec, kept + text).sum())
-    priced += float(choosing_flops(pruner, adapter.spec, text, visual, kept).sum())
+    priced += float(choosing_cost(pruner, adapter.spec, text, visual, kept).sum())
     assert meter.flops == pytest.approx(priced)
     # a few pruners count text before the picture as the question's: a bound
     assert 0.93 * priced <= counter.get_total_flops() <= priced * (1 + 1e-9)
@@ -360,7 +360,7 @@ def test_masked_decoders_hold_a_token_of_each_picture(noise):
         ]
     for tokens in found:
         for sample, counted in enumerate(numbers):
-            left = survivors(counted, tokens.origin[sample], tokens.alive[sample])
+            left = survivors(counted, tokens.origin[sample], tokens.keep_mask[sample])
             assert 0 not in left.values()
 
 
@@ -379,7 +379,7 @@ def test_a_family_says_which_picture_a_token_belongs_to(make, side):
     a, b, c, d = random_pictures(4)
     shows = [[a, b[:48]], [], [c[:, :48]], [d, a[:48, :48], b]]
     inputs = adapter.inputs(shows, [QUESTIONS[i % 3] for i in range(4)], padding_side=side)
-    visual = adapter.visual_mask(inputs["input_ids"])
+    visual = visual_mask(adapter, inputs["input_ids"])
     numbers = prefill_for(adapter, inputs).extras["picture"][..., 0]
     for row, shown in enumerate(shows):
         found = numbers[row][visual[row]]
@@ -389,7 +389,7 @@ def test_a_family_says_which_picture_a_token_belongs_to(make, side):
         if make is tiny_llava_onevision and len(shown) > 1:
             continue  # several pictures are shown without tiles
         alone = [
-            int(adapter.visual_mask(adapter.inputs([one], ["x"])["input_ids"]).sum())
+            int(visual_mask(adapter, adapter.inputs([one], ["x"])["input_ids"]).sum())
             for one in shown
         ]
         assert sizes == alone
@@ -402,7 +402,7 @@ def test_a_video_is_one_and_a_picture_beside_it_another():
     first, second = random_pictures(2)
     clip = Video([second[:32, :64]] * 4, fps=2.0)
     inputs = adapter.inputs([[first, clip, first[:48]]], [QUESTIONS[0]])
-    visual = adapter.visual_mask(inputs["input_ids"])[0]
+    visual = visual_mask(adapter, inputs["input_ids"])[0]
     numbers = prefill_for(adapter, inputs).extras["picture"][0, :, 0][visual]
     assert torch.bincount(numbers).tolist() == [36, 16, 18]
     # without text between them they are told apart by their kind
@@ -513,7 +513,8 @@ def test_a_pruner_of_ones_own_needs_to_know_nothing_of_pictures():
         name = "last"
         first_layer = 0
 
-        def select(self, context, n):
+        def select(self, context, counts):
+            n = int(counts.max())
             return Selection(torch.arange(context.visual.shape[1]).flip(0)[:n].expand(1, -1))
 
     adapter = tiny_llava()

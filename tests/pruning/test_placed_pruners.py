@@ -5,8 +5,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from paretoprune.adapters.extras import prefill_for
-from paretoprune.adapters.grid import cells, rows_of_lines
-from paretoprune.adapters.tower import class_attention
+from paretoprune.adapters.token_geometry import cells, rows_of_lines
+from paretoprune.adapters.vision_encoder import class_attention
 from paretoprune.deploy.views import pruned
 from paretoprune.errors import InvalidValueError, UnsupportedError
 from paretoprune.pruning.pruners.centre import Centre
@@ -23,7 +23,7 @@ from paretoprune.testing.models import (
     tiny_llava_onevision,
     tiny_qwen2_5_vl,
 )
-from paretoprune.testing.pruners import context_of, handmade_context
+from paretoprune.testing.pruners import context_of, handmade_context, select_each
 
 TOWER = frozenset({"tower"})
 GRID = frozenset({"grid"})
@@ -38,7 +38,7 @@ def on_grid(*pictures):
 
 def test_uniform_by_hand():
     """4 x 4: the first of the middle four, then the far corner, then the two other corners."""
-    assert Uniform().select(on_grid((4, 4)), 4).indices.tolist() == [[5, 15, 3, 12]]
+    assert select_each(Uniform(), on_grid((4, 4)), 4).indices.tolist() == [[5, 15, 3, 12]]
 
 
 def test_uniform_gives_every_picture_a_token_before_one_gets_two():
@@ -50,15 +50,15 @@ def test_uniform_gives_every_picture_a_token_before_one_gets_two():
 def test_uniform_leaves_no_hole(n):
     """No token of an 8 x 8 grid is farther from a kept one than farthest-point order allows."""
     place = cells(0, 8, 8)[:, 1:]
-    kept = place[Uniform().select(on_grid((8, 8)), n).indices[0]]
+    kept = place[select_each(Uniform(), on_grid((8, 8)), n).indices[0]]
     gap = torch.cdist(place, kept).amin(1).max()
     assert gap <= torch.pdist(kept).min() + 1e-6
 
 
 def test_centre_by_hand():
-    assert set(Centre().select(on_grid((4, 4)), 4).indices[0].tolist()) == {5, 6, 9, 10}
+    assert set(select_each(Centre(), on_grid((4, 4)), 4).indices[0].tolist()) == {5, 6, 9, 10}
     ring = {(r, c) for r in (2, 3, 4) for c in (2, 3, 4)}
-    found = Centre().select(on_grid((7, 7)), 9).indices[0].tolist()
+    found = select_each(Centre(), on_grid((7, 7)), 9).indices[0].tolist()
     assert {divmod(i, 7) for i in found} == ring
 
 
@@ -118,7 +118,7 @@ def test_the_layer_is_the_one_whose_output_is_projected():
     tower.encoder.layers.append(tower.encoder.layers[0])
     for choice, expected in ((-1, 1), (-2, 0), (1, 0), ([-2, -1], 1)):
         adapter.model.config.vision_feature_layer = choice
-        assert adapter.tower_layer() is tower.encoder.layers[expected]
+        assert adapter.class_token_layer() is tower.encoder.layers[expected]
 
 
 @torch.no_grad()
@@ -158,7 +158,7 @@ def test_the_price_of_asking_the_tower_is_what_is_run(make):
     patches = 16 if make is tiny_llava else 36
     hidden = torch.randn(1, 1 + patches, vision.hidden_size, dtype=torch.float64)
     with FlopCounterMode(display=False) as counter:
-        keys = class_attention(adapter.tower_layer(), hidden)[1]
+        keys = class_attention(adapter.class_token_layer(), hidden)[1]
     tokens = 16 if make is tiny_llava else 9
     assert counter.get_total_flops() == pytest.approx(adapter.spec.class_query * tokens)
     assert keys.shape[-1] == adapter.spec.class_key

@@ -1,117 +1,94 @@
 """Every registered pruner passes the shipped contract suite."""
 
+from typing import ClassVar
+
 from paretoprune.pruning.base import Pruner
-from paretoprune.pruning.pruners.aim import AIM
-from paretoprune.pruning.pruners.cdpruner import CDPruner
-from paretoprune.pruning.pruners.centre import Centre
-from paretoprune.pruning.pruners.dart import DART
-from paretoprune.pruning.pruners.divprune import DivPrune
-from paretoprune.pruning.pruners.fastervlm import FasterVLM
-from paretoprune.pruning.pruners.fastv import FastV
-from paretoprune.pruning.pruners.fitprune import FitPrune
-from paretoprune.pruning.pruners.pyramiddrop import PyramidDrop
-from paretoprune.pruning.pruners.random import RandomPruner
-from paretoprune.pruning.pruners.sparsevlm import SparseVLM
-from paretoprune.pruning.pruners.tome import ToMe
-from paretoprune.pruning.pruners.topv import TopV
-from paretoprune.pruning.pruners.uniform import Uniform
-from paretoprune.pruning.pruners.visionzip import VisionZip
-from paretoprune.pruning.pruners.vispruner import VisPruner
-from paretoprune.pruning.pruners.vtw import VTW
+from paretoprune.pruning.operators import Operators
 from paretoprune.registry import pruners
 from paretoprune.testing.pruners import PrunerContract
 
 
-class TestFastV(PrunerContract):
+class BuiltIn(PrunerContract):
+    """The suite for a pruner as it is written, with its settings."""
+
+    written: ClassVar[str]
+
     def make(self) -> Pruner:
-        return FastV()
+        return Operators.of(self.written).single
 
 
-class TestPyramidDrop(PrunerContract):
-    def make(self) -> Pruner:
-        return PyramidDrop()
+class TestFastV(BuiltIn):
+    written = "fastv"
 
 
-class TestRandom(PrunerContract):
-    def make(self) -> Pruner:
-        return RandomPruner()
+class TestPyramidDrop(BuiltIn):
+    written = "pyramiddrop"
 
 
-class TestFitPrune(PrunerContract):
-    def make(self) -> Pruner:
-        return FitPrune()
+class TestRandom(BuiltIn):
+    written = "random"
 
 
-class TestSparseVLM(PrunerContract):
-    def make(self) -> Pruner:
-        return SparseVLM()
+class TestFitPrune(BuiltIn):
+    written = "fitprune"
 
 
-class TestDART(PrunerContract):
-    def make(self) -> Pruner:
-        return DART()
+class TestSparseVLM(BuiltIn):
+    written = "sparsevlm"
 
 
-class TestDivPrune(PrunerContract):
-    def make(self) -> Pruner:
-        return DivPrune()
+class TestDART(BuiltIn):
+    written = "dart"
 
 
-class TestCDPruner(PrunerContract):
-    def make(self) -> Pruner:
-        return CDPruner()
+class TestDivPrune(BuiltIn):
+    written = "divprune"
 
 
-class TestFasterVLM(PrunerContract):
-    def make(self) -> Pruner:
-        return FasterVLM()
+class TestCDPruner(BuiltIn):
+    written = "cdpruner"
 
 
-class TestVisPruner(PrunerContract):
-    def make(self) -> Pruner:
-        return VisPruner()
+class TestFasterVLM(BuiltIn):
+    written = "fastervlm"
 
 
-class TestVisionZip(PrunerContract):
-    def make(self) -> Pruner:
-        return VisionZip()
+class TestVisPruner(BuiltIn):
+    written = "vispruner"
 
 
-class TestToMe(PrunerContract):
-    def make(self) -> Pruner:
-        return ToMe()
+class TestVisionZip(BuiltIn):
+    written = "visionzip"
 
 
-class TestAIM(PrunerContract):
-    def make(self) -> Pruner:
-        return AIM()
+class TestToMe(BuiltIn):
+    written = "tome"
 
 
-class TestTopV(PrunerContract):
-    def make(self) -> Pruner:
-        return TopV()
+class TestAIM(BuiltIn):
+    written = "aim"
 
 
-class TestTopVRecovering(PrunerContract):
-    def make(self) -> Pruner:
-        return TopV(recovered=0.3)
+class TestTopV(BuiltIn):
+    written = "topv"
 
 
-class TestVTW(PrunerContract):
-    def make(self) -> Pruner:
-        return VTW()
+class TestTopVRecovering(BuiltIn):
+    written = "topv:recovered=0.3"
 
 
-class TestUniform(PrunerContract):
-    def make(self) -> Pruner:
-        return Uniform()
+class TestVTW(BuiltIn):
+    written = "vtw"
 
 
-class TestCentre(PrunerContract):
-    def make(self) -> Pruner:
-        return Centre()
+class TestUniform(BuiltIn):
+    written = "uniform"
+
+
+class TestCentre(BuiltIn):
+    written = "centre"
 
 
 def test_every_registered_pruner_is_tested_here() -> None:
-    tested = {type(suite().make()) for suite in PrunerContract.__subclasses__()}
-    assert {pruners.load(name) for name in pruners.names()} <= tested
+    tested = {suite().make().name for suite in BuiltIn.__subclasses__()}
+    assert set(pruners.names()) <= tested

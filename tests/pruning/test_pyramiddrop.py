@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from paretoprune.pruning.base import ranking_cost
 from paretoprune.pruning.pruners.pyramiddrop import PyramidDrop
 from paretoprune.testing.models import question_batch, tiny_llava, tiny_qwen2_5_vl
 from paretoprune.testing.pruners import context_of
@@ -36,5 +37,5 @@ def test_flops_are_those_of_keys_and_one_query():
     with FlopCounterMode(display=False) as counter:
         PyramidDrop().score(context)
     length = context.hidden.shape[1]
-    expected = PyramidDrop().flops(adapter.spec, length, context.visual.shape[1])
+    expected = ranking_cost(PyramidDrop(), adapter.spec, length, context.visual.shape[1])
     assert counter.get_total_flops() == expected

@@ -9,7 +9,7 @@ from paretoprune.pruning.base import Pruner, Selection
 from paretoprune.pruning.decoder import run_population
 from paretoprune.pruning.pruners.fastv import FastV
 from paretoprune.pruning.pruners.random import RandomPruner
-from paretoprune.pruning.pruners.score_soft import run_score_soft, score_mask, score_threshold
+from paretoprune.pruning.score_soft import run_score_soft, score_mask, score_threshold
 from paretoprune.testing.agreement import assert_close
 from paretoprune.testing.models import question_batch, tiny_llava
 
@@ -153,7 +153,8 @@ def test_a_pruner_without_scores_is_refused_by_name(small):
     class Fixed(Pruner):
         name = "fixed"
 
-        def select(self, context, n):
+        def select(self, context, counts):
+            n = int(counts.max())
             return Selection(torch.arange(n).expand(len(context.visual), -1))
 
     adapter, prefill = small

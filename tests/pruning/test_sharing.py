@@ -6,13 +6,11 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from paretoprune.cost import answer_layer_cost, layer_cost
+from paretoprune.cost import answer_layer_cost, distinct_flops, layer_cost
+from paretoprune.pruning.base import ranking_cost
 from paretoprune.pruning.decoder import Executed, run_population
 from paretoprune.pruning.pruners.fastv import FastV
-from paretoprune.pruning.pruners.last_layer import can_run_at, run_last_at
-from paretoprune.pruning.sharing import distinct_flops
-from paretoprune.pruning.tokens import enter
-from paretoprune.pruning.trunk import Trunk, trunk_bytes
+from paretoprune.pruning.tokens import Trunk, can_run_at, enter, run_last_at, trunk_bytes
 from paretoprune.testing.agreement import assert_close
 from paretoprune.testing.models import (
     question_batch,
@@ -94,7 +92,7 @@ def test_what_is_executed_is_the_bound_less_the_answers_layer():
     counts = np.rint(rows * 16).astype(np.int64)[..., None]
     distinct, _ = distinct_flops(adapter.spec, counts, np.array([text]))
     ranking = sum(
-        float(FastV().flops(adapter.spec, np.array(n + text), np.array(n))) for n in (16, 8)
+        float(ranking_cost(FastV(), adapter.spec, np.array(n + text), np.array(n))) for n in (16, 8)
     )
     assert meter.flops == pytest.approx(distinct + ranking)
 
@@ -122,7 +120,7 @@ def test_a_trunk_spares_the_dense_layers_and_changes_nothing():
     length = prefill.hidden.shape[1]
     spared = 3 * 3 * float(layer_cost(adapter.spec, length))
     visual = prefill.visual.sum(1).numpy()
-    ranking = float(FastV().flops(adapter.spec, np.full(3, length), visual).sum())
+    ranking = float(ranking_cost(FastV(), adapter.spec, np.full(3, length), visual).sum())
     assert bare.flops - second.flops == pytest.approx(spared + 2 * ranking)
 
 

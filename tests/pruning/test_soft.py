@@ -58,7 +58,7 @@ def test_straight_through_is_hard_forward_and_soft_backward():
 def test_the_gradient_stays_bounded_where_a_dropped_token_would_be_attended_to_most():
     """A mask-space estimator gave e^s / Z here: gradients hundreds of times the loss's range."""
     adapter = tiny_llava(patch=12)
-    for layer in adapter.layers:  # attention logits of +-50 instead of +-3
+    for layer in adapter.decoder.layers:  # attention logits of +-50 instead of +-3
         layer.self_attn.q_proj.weight.data *= 12
     with torch.no_grad():
         prefill = adapter.prefill(question_batch(adapter, 2))
@@ -99,7 +99,8 @@ def test_a_pruner_without_scores_is_refused_by_name():
     class Fixed(Pruner):
         name = "fixed"
 
-        def select(self, context, n):
+        def select(self, context, counts):
+            n = int(counts.max())
             return Selection(torch.arange(n).expand(len(context.visual), -1))
 
     adapter = tiny_llava()

@@ -12,6 +12,7 @@ import pytest
 import torch
 from transformers import DynamicCache, LogitsProcessor
 
+from paretoprune.adapters.prompts import token_inputs, visual_mask
 from paretoprune.adapters.views import Scope, view_of
 from paretoprune.deploy.views import pruned
 from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError
@@ -44,7 +45,7 @@ def test_a_generated_image_token_is_text():
     inputs = question_batch(adapter, 1)
     with torch.no_grad():
         out = view(**inputs, use_cache=True)
-        image = torch.tensor([[adapter.image_token_id]])
+        image = torch.tensor([[adapter.visual_token_ids[0]]])
         again = view(input_ids=image, past_key_values=out.past_key_values)
     assert torch.isfinite(again.logits).all()
     assert again.logits.abs().max() > 0
@@ -56,7 +57,7 @@ def test_logits_of_dropped_tokens_are_those_of_zero_states():
     inputs = question_batch(adapter, 1)
     with torch.no_grad():
         logits = view(**inputs).logits[0]
-    visual = adapter.visual_mask(inputs["input_ids"])[0]
+    visual = visual_mask(adapter, inputs["input_ids"])[0]
     assert logits[visual].abs().max() == 0
     assert (logits[~visual].abs().amax(-1) > 0).all()
 
@@ -139,7 +140,9 @@ def test_what_does_not_fit_is_one_sentence():
     with pytest.raises(UnknownNameError, match="Did you mean 'fastv'"):
         pruned(model, HALF, pruner="fast-v")
     view = pruned(model, HALF)
-    with pytest.raises(UnsupportedError, match="needs input_ids to tell visual tokens from text"):
+    with pytest.raises(
+        UnsupportedError, match="needs input_ids to distinguish visual tokens from text"
+    ):
         view(inputs_embeds=torch.zeros(1, 3, 48, dtype=torch.float64))
 
 
@@ -173,7 +176,7 @@ def test_a_pruner_before_the_decoder_caches_less_from_the_first_layer(make):
             **inputs, max_new_tokens=3, do_sample=False, return_dict_in_generate=True
         )
     cache = out.past_key_values
-    visual = int(adapter.visual_mask(inputs["input_ids"])[0].sum())
+    visual = int(visual_mask(adapter, inputs["input_ids"])[0].sum())
     text = inputs["input_ids"].shape[1] - visual + 2
     expected = np.floor(np.array([0.5, 0.5, 0.25, 0.25]) * visual + 0.5) + text
     assert cache.held == expected.astype(int).tolist()
@@ -212,7 +215,7 @@ def refused_cache(adapter, view, inputs):
 
 def missing_placeholder(adapter, view, inputs):
     ids = inputs["input_ids"].clone()
-    ids[0, adapter.visual_mask(ids)[0].nonzero()[0]] = 20
+    ids[0, visual_mask(adapter, ids)[0].nonzero()[0]] = 20
     with pytest.raises((ValueError, RuntimeError)):
         answer(view, {**inputs, "input_ids": ids})
     with pytest.raises((ValueError, RuntimeError)):
@@ -463,7 +466,7 @@ def test_another_call_between_two_turns_does_not_move_the_positions_of_the_secon
     between = adapter.inputs([second[:32]], [QUESTIONS[1]])
     more = torch.tensor([[20, 30, 40]])
     ids = torch.cat([inputs["input_ids"], more], 1)
-    turn = {"input_ids": ids, "attention_mask": torch.ones_like(ids), **adapter.token_inputs(ids)}
+    turn = {"input_ids": ids, "attention_mask": torch.ones_like(ids), **token_inputs(adapter, ids)}
     found = []
     for calls in ((), (between,)):
         caches = [view(**inputs, use_cache=True).past_key_values for _ in range(2)]
@@ -584,7 +587,7 @@ def test_several_answers_see_the_same_tokens():
 def test_a_generated_image_token_without_a_cache_is_one_sentence():
     adapter = tiny_llava()
     view = pruned(adapter.model, HALF)
-    image = adapter.image_token_id
+    image = adapter.visual_token_ids[0]
 
     class Saying(LogitsProcessor):
         def __call__(self, input_ids, scores):
@@ -604,7 +607,7 @@ def test_an_assistants_proposals_have_no_say():
     view = pruned(adapter.model, HALF)
     inputs = question_batch(adapter, 1)
     options = {
-        "max_new_tokens": 4, "do_sample": False, "suppress_tokens": [adapter.image_token_id],
+        "max_new_tokens": 4, "do_sample": False, "suppress_tokens": [adapter.visual_token_ids[0]],
     }  # fmt: skip
     expected = view.generate(**inputs, **options)
     for assistant in (adapter.model, pruned(adapter.model, HALF, pruner="random"), view):
@@ -623,7 +626,7 @@ def test_a_later_turn_with_a_picture_has_the_same_end_with_an_assistant():
     )
     whole = first["input_ids"].shape[1] + second["input_ids"].shape[1]
     options = {
-        "max_new_tokens": 3, "do_sample": False, "suppress_tokens": [adapter.image_token_id],
+        "max_new_tokens": 3, "do_sample": False, "suppress_tokens": [adapter.visual_token_ids[0]],
         **second, "attention_mask": torch.ones(1, whole, dtype=torch.long),
     }  # fmt: skip
     answers = []

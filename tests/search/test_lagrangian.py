@@ -222,7 +222,8 @@ def test_a_pruner_without_scores_is_refused(mini):
     class Fixed(Pruner):
         name = "fixed"
 
-        def select(self, context, n):
+        def select(self, context, counts):
+            n = int(counts.max())
             return Selection(torch.arange(n).expand(len(context.visual), -1))
 
     problem = TokenPruning(mini.adapter, mini.samples, Fixed())

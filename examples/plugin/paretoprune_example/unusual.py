@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from paretoprune.cost import DecoderSpec
-from paretoprune.pruning.base import PruningContext, ScorePruner
+from paretoprune.pruning.base import DropCounts, PruningContext, ScorePruner
 
 
 class Unusual(ScorePruner):
@@ -25,8 +24,6 @@ class Unusual(ScorePruner):
         mean = (states * present).sum(1, keepdim=True) / count
         return (states - mean).square().sum(-1)
 
-    def flops(
-        self, spec: DecoderSpec, tokens: NDArray[np.int64], visual: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
+    def cost(self, drop: DropCounts) -> NDArray[np.float64]:
         """An addition for the mean, and a difference, a square and a sum, per element."""
-        return 4.0 * spec.hidden * np.asarray(visual, dtype=np.float64)
+        return 4.0 * drop.spec.hidden * np.asarray(drop.visual, dtype=np.float64)

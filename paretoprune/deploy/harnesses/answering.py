@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from paretoprune.adapters.prompts import teacher_forced
 from paretoprune.deploy.views import PrunedModel, load, pruned
 from paretoprune.errors import InvalidValueError
 from paretoprune.pruning.policies.files import read_policy
@@ -58,7 +59,7 @@ class Answering:
         for text in continuations:
             if not adapter.tokenizer(text, add_special_tokens=False)["input_ids"]:
                 raise InvalidValueError(f"the continuation {text!r} has no tokens")
-        inputs, prompt_end, labels = adapter.teacher_forced(visuals, prompts, continuations)
+        inputs, prompt_end, labels = teacher_forced(adapter, visuals, prompts, continuations)
         behind = {} if self.model.schedule is None else {"prompt_end": prompt_end}
         with torch.no_grad():
             logits = self.model.model(**inputs, **behind).logits

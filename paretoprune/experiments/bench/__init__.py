@@ -33,7 +33,7 @@ def machine(device: str) -> dict[str, str]:
     """Versions and device by name, to be printed with every figure."""
     import torch
 
-    from paretoprune.adapters.device import find_device
+    from paretoprune.zoo.load import find_device
 
     found = {name: version(name) for name in PACKAGES}
     found["python"] = platform.python_version()

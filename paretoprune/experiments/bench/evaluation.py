@@ -17,14 +17,15 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from paretoprune.adapters.prompts import teacher_forced
 from paretoprune.compression.load import load_problem
 from paretoprune.compression.token_pruning import TokenPruning, exact_candidate
 from paretoprune.core.problem import Candidate, Evaluation
+from paretoprune.cost import distinct_flops
 from paretoprune.errors import ParetopruneError, UnsupportedError
 from paretoprune.experiments.bench import machine, one_line, write_figures
 from paretoprune.experiments.bench.plain import pruned_logits
 from paretoprune.pruning.pruners.fastv import FastV
-from paretoprune.pruning.sharing import distinct_flops
 from paretoprune.schedules import KeepSchedule, keep_counts
 from paretoprune.tasks.minivqa.dataset import load_split
 from paretoprune.zoo.load import load_adapter
@@ -163,8 +164,8 @@ def _plain(
     for candidate, number in pairs:
         if number not in prepared:  # image processor and tokenizer are not timed against anyone
             sample = problem.samples[number]
-            prepared[number] = problem.adapter.teacher_forced(
-                [sample.image], [sample.prompt], [sample.answer or ""]
+            prepared[number] = teacher_forced(
+                problem.adapter, [sample.image], [sample.prompt], [sample.answer or ""]
             )
         inputs, prompt_end, labels = prepared[number]
         logits = pruned_logits(

@@ -20,10 +20,12 @@ from scipy.optimize import brentq
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 from paretoprune.adapters.base import Adapter, Prefill
+from paretoprune.adapters.model_access import rotary_tables
 from paretoprune.cost import DecoderSpec, layer_cost
 from paretoprune.cost.flops import LLAVA_1_5_7B
 from paretoprune.cost.timing import interleaved
 from paretoprune.experiments.bench import machine, one_line, write_figures
+from paretoprune.pruning.base import ranking_cost
 from paretoprune.pruning.decoder import run_population
 from paretoprune.pruning.pruners.fastv import FastV
 from paretoprune.registry import adapters
@@ -159,7 +161,7 @@ def random_prefill(adapter: Adapter, device: str, dtype: torch.dtype, batch: int
     positions = torch.arange(length, device=device).repeat(batch, 1)
     return Prefill(
         hidden=hidden,
-        rotary=adapter.rotary(hidden, positions),
+        rotary=rotary_tables(adapter, hidden, positions),
         visual=positions < VISUAL,
         valid=torch.ones_like(positions, dtype=torch.bool),
         prompt_end=torch.full((batch,), length - 1, device=device),
@@ -168,7 +170,7 @@ def random_prefill(adapter: Adapter, device: str, dtype: torch.dtype, batch: int
 
 def matrix_products(adapter: Adapter, tokens: NDArray[np.int64]) -> None:
     """Run every linear map of layer l on `tokens[l]` tokens, and nothing else."""
-    for layer, count in zip(adapter.layers, tokens, strict=True):
+    for layer, count in zip(adapter.decoder.layers, tokens, strict=True):
         for module in layer.modules():
             if isinstance(module, torch.nn.Linear):
                 module(module.weight.new_ones(1, int(count), module.in_features))
@@ -182,7 +184,7 @@ def flop_ratio(spec: DecoderSpec, ratios: NDArray[np.float64]) -> float:
     kept = keep_counts(ratios, np.array([VISUAL]))[:, 0]
     before = np.concatenate([[VISUAL], kept[:-1]])
     ranked = before[(kept < before) & (kept > 0)]
-    ranking = float(np.sum(FastV().flops(spec, ranked + TEXT, ranked)))
+    ranking = float(np.sum(ranking_cost(FastV(), spec, ranked + TEXT, ranked)))
     dense = spec.layers * float(layer_cost(spec, VISUAL + TEXT))
     return (float(layer_cost(spec, kept + TEXT).sum()) + ranking) / dense
 

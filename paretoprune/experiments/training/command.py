@@ -10,9 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from paretoprune.errors import UnknownNameError
-from paretoprune.experiments.training.train import Recipe, train
+from paretoprune.experiments.training.train import LESSONS, Recipe, train
 from paretoprune.files import write_json
-from paretoprune.zoo.blueprints import BLUEPRINTS
 from paretoprune.zoo.catalogue import ACCURACIES, WEIGHTS
 
 LOG = "training_log.jsonl"
@@ -31,12 +30,12 @@ def train_and_report(
 
     Ctrl-C stops it; the same command goes on from the last checkpoint.
     """
-    if name not in BLUEPRINTS:
-        raise UnknownNameError("mini-model", name, BLUEPRINTS)
+    if name not in LESSONS:
+        raise UnknownNameError("mini-model", name, LESSONS)
     folder = out or WEIGHTS / name
     folder.mkdir(parents=True, exist_ok=True)
-    blueprint = BLUEPRINTS[name]
-    recipe = Recipe(steps=steps or blueprint.steps, seed=seed)
+    lesson = LESSONS[name]
+    recipe = Recipe(steps=steps or lesson.steps, seed=seed)
     with Progress(
         TextColumn("training {task.fields[name]}"),
         BarColumn(),
@@ -55,7 +54,7 @@ def train_and_report(
                 log.write(json.dumps(figures) + "\n")
 
         train(name, recipe, folder, on_report, on_step)
-    accuracies = measure(folder, heldout_size, blueprint.task)
+    accuracies = measure(folder, heldout_size, lesson.task)
     write_json(folder / ACCURACIES, accuracies)
     console.print(
         f"{name}: held-out exact match {accuracies['overall']:.3f} on {heldout_size} samples"

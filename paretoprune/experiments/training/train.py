@@ -23,14 +23,40 @@ from torch import nn
 from torch.nn import functional as F
 
 from paretoprune.adapters.base import Adapter
+from paretoprune.experiments.training.packing import (
+    IGNORE,
+    PATCH_LABELS,
+    PackedBatch,
+    draw_batch,
+    packed_mask,
+)
 from paretoprune.files import replacing
 from paretoprune.tasks.minivqa.questions import FAMILIES, WARM_UP
-from paretoprune.zoo.blueprints import BLUEPRINTS, save_checkpoint
-from paretoprune.zoo.packing import IGNORE, PATCH_LABELS, PackedBatch, draw_batch, packed_mask
+from paretoprune.tasks.minivqa.vocabulary import SIZES
+from paretoprune.zoo.blueprints import BLUEPRINTS
 
 Report = Callable[[dict[str, Any]], None]
 BLOCK = re.compile(r"\.(layers|blocks|layer)\.\d+\.")
 """Parameters of transformer blocks, of decoders and towers alike."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """The data that a mini-model is trained and evaluated on, and for how many steps.
+
+    `task` is the registered task, `sizes` are rows and columns of its pictures.
+    """
+
+    task: str
+    sizes: tuple[tuple[int, int], ...]
+    steps: int
+
+
+LESSONS = {
+    "mini-llava": Lesson("minivqa", SIZES[:1], steps=6000),
+    "mini-qwen2.5-vl": Lesson("minivqa-sizes", SIZES, steps=3500),
+    "mini-internvl": Lesson("minivqa", SIZES[:1], steps=3500),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,10 +203,10 @@ def train(
     and `on_step` with step and loss after each. Returns the last report's exact matches (fresh
     training scenes). Raises `KeyError` for an unknown name.
     """
-    blueprint = BLUEPRINTS[name]
+    sizes = LESSONS[name].sizes
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
-        adapter = blueprint.build()
+        adapter = BLUEPRINTS[name].build()
         trainee = Trainee(adapter)
     optimizers = _optimizers(trainee, recipe)
     state_file = folder / "training_state.safetensors"
@@ -193,7 +219,7 @@ def train(
         batch = draw_batch(
             adapter.tokenizer,
             np.random.default_rng([recipe.seed, step]),
-            grid=blueprint.sizes[step % len(blueprint.sizes)],
+            grid=sizes[step % len(sizes)],
             size=recipe.batch,
             questions=recipe.questions,
             most_things=things,
@@ -264,3 +290,14 @@ def _resume(file: Path, trainee: nn.Module, optimizers: list[torch.optim.Optimiz
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": state, "param_groups": groups})
     return step
+
+
+def save_checkpoint(adapter: Adapter, folder: Path) -> None:
+    """Write a Hugging Face checkpoint directory with fp16 weights, as any VLM is published."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model = adapter.model
+    copy = type(model)(model.config).to(torch.float16)
+    copy.load_state_dict({k: v.to(torch.float16) for k, v in model.state_dict().items()})
+    copy.save_pretrained(folder)
+    adapter.tokenizer.save_pretrained(folder)
+    adapter.image_processor.save_pretrained(folder)

@@ -15,7 +15,7 @@ def pooled_features(context: PruningContext) -> tuple[Tensor, Tensor]:
 
     In float32 or better. A sample without visual tokens, or without a question, has zeros there.
     """
-    from paretoprune.pruning.base import pick
+    from paretoprune.pruning.context import pick
 
     text, there = context.text
     asked = pick(context.hidden, text).to(context.states.dtype)
@@ -29,7 +29,7 @@ def prompt_embeddings(context: PruningContext) -> tuple[Tensor, Tensor]:
     """
     import torch
 
-    from paretoprune.pruning.base import pick
+    from paretoprune.pruning.context import pick
 
     text, there = context.text
     asked = pick(context.hidden, text).to(context.states.dtype)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from paretoprune.core.space import Float, Int
-from paretoprune.cost import DecoderSpec, attention_query_flops
-from paretoprune.pruning.base import PruningContext
-from paretoprune.pruning.pruners.tome import matching_flops, merged
-from paretoprune.pruning.rows import RowPruner
+from paretoprune.cost import attention_query_flops, merging_flops
+from paretoprune.pruning.base import DropCounts, PruningContext, RowPruner, setting
+from paretoprune.pruning.merging import matching_cost, merged
 
 
+@dataclass(eq=False)
 class AIM(RowPruner):
     """Before layer 0 it merges; before any other layer it keeps the tokens of highest PageRank.
 
@@ -31,13 +33,10 @@ class AIM(RowPruner):
     first_layer = 0
     needs = frozenset({"embeddings", "attention", "text"})
     merges = True
-    knobs = (Float("temperature", 0.05, 1.0, step=0.05), Int("iterations", 1, 16))
+    temperature: float = setting(0.1, Float("temperature", 0.05, 1.0, step=0.05))
+    iterations: int = setting(5, Int("iterations", 1, 16))
 
-    def __init__(self, temperature: float = 0.1, iterations: int = 5) -> None:
-        self.temperature = self.knobs[0].inside(temperature)
-        self.iterations = self.knobs[1].inside(iterations)
-
-    def choose_row(self, one: PruningContext, n: int) -> tuple[Tensor, Tensor | None]:
+    def select_row(self, one: PruningContext, n: int) -> tuple[Tensor, Tensor | None]:
         """Merged tokens at layer 0; elsewhere the best ranked, as they are."""
         if one.layer == 0:
             return merged(one.states[0], n, weighted=False, in_order=False)
@@ -47,7 +46,7 @@ class AIM(RowPruner):
     def score(self, one: PruningContext) -> Tensor:
         """PageRank of each visual token of one sample, [1, V]."""
         index = torch.arange(one.hidden.shape[1], device=one.hidden.device)
-        nodes = (one.standing[0] & (index <= one.query[0])).nonzero()[:, 0][None]
+        nodes = (one.active[0] & (index <= one.query[0])).nonzero()[:, 0][None]
         heads = one.adapter.spec.heads
         rank = one.states.new_full((1, heads, nodes.shape[1]), 1.0 / nodes.shape[1])
         for _ in range(self.iterations):
@@ -58,18 +57,9 @@ class AIM(RowPruner):
         joint = torch.zeros_like(flow[:, 0]).scatter(1, nodes, rank.square().mean(1).sqrt())
         return one.of_visual(joint)
 
-    def drop_flops(
-        self,
-        spec: DecoderSpec,
-        layer: int,
-        tokens: NDArray[np.int64],
-        visual: NDArray[np.int64],
-        kept: NDArray[np.int64],
-    ) -> NDArray[np.float64]:
+    def cost(self, drop: DropCounts) -> NDArray[np.float64]:
         """Matching and merging at layer 0; elsewhere all queries and one product per iteration."""
-        if layer == 0:
-            merging = super().drop_flops(spec, layer, tokens, visual, kept)
-            return merging + matching_flops(spec, visual, kept)
-        t = np.asarray(tokens, dtype=np.float64)
-        flowing = 2.0 * spec.heads * np.square(t)
-        return self.iterations * (t * attention_query_flops(spec, tokens) + flowing)
+        if drop.layer == 0:
+            return merging_flops(drop.spec, drop.visual, drop.kept) + matching_cost(drop)
+        asking = drop.tokens * attention_query_flops(drop.spec, drop.tokens)
+        return self.iterations * (asking + 2.0 * drop.spec.heads * np.square(drop.tokens))

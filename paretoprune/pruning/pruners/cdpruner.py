@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from paretoprune.cost import DecoderSpec
-from paretoprune.pruning.base import PruningContext, ScorePruner, pick
-from paretoprune.pruning.pruners.similarity import unit
+from paretoprune.pruning.base import DropCounts, PruningContext, ScorePruner
+from paretoprune.pruning.context import pick
+from paretoprune.pruning.similarity import unit
 
 NOTHING_NEW = 1e-6
 """Share of the first token's gain below which a token adds nothing to those that are kept."""
@@ -37,21 +37,19 @@ class CDPruner(ScorePruner):
         text = pick(context.hidden, index).to(context.states.dtype)
         mean = (unit(text) * there[..., None]).sum(1) / there.sum(1, keepdim=True).clamp(min=1)
         raw = torch.bmm(unit(context.states), mean[..., None])[..., 0]
-        low = raw.masked_fill(~context.alive, torch.inf).amin(1, keepdim=True)
-        high = raw.masked_fill(~context.alive, -torch.inf).amax(1, keepdim=True)
+        low = raw.masked_fill(~context.keep_mask, torch.inf).amin(1, keepdim=True)
+        high = raw.masked_fill(~context.keep_mask, -torch.inf).amax(1, keepdim=True)
         span = high - low
         return torch.where(span > 0, (raw - low) / span.clamp(min=1e-30), 1.0)
 
     def score(self, context: PruningContext) -> Tensor:
         """Minus the rank in the greedy order, [B, V]."""
-        return greedy_map(self.relevance(context), unit(context.states), context.alive)
+        return greedy_map(self.relevance(context), unit(context.states), context.keep_mask)
 
-    def flops(
-        self, spec: DecoderSpec, tokens: NDArray[np.int64], visual: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
+    def cost(self, drop: DropCounts) -> NDArray[np.float64]:
         """Relevance, a row of S per step, and its projection on the rows before."""
-        v = np.asarray(visual, dtype=np.float64)
-        return 2.0 * v * spec.hidden + 2.0 * np.square(v) * spec.hidden + np.square(v) * (v - 1)
+        v, width = drop.visual, drop.spec.hidden
+        return 2.0 * v * width + 2.0 * np.square(v) * width + np.square(v) * (v - 1)
 
 
 def greedy_map(relevance: Tensor, states: Tensor, candidates: Tensor) -> Tensor:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from paretoprune.core.space import Int
-from paretoprune.cost import DecoderSpec
-from paretoprune.pruning.base import PruningContext
-from paretoprune.pruning.pruners.similarity import unit
-from paretoprune.pruning.rows import RowPruner, with_others
+from paretoprune.pruning.base import DropCounts, PruningContext, RowPruner, setting, with_others
+from paretoprune.pruning.similarity import unit
 
 
+@dataclass(eq=False)
 class DART(RowPruner):
     """Pivots are the visual and text tokens with the largest keys; each keeps what is unlike it.
 
@@ -25,13 +26,10 @@ class DART(RowPruner):
     name = "dart"
     first_layer = 1
     needs = frozenset({"keys", "embeddings", "text"})
-    knobs = (Int("visual_pivots", 1, 64), Int("text_pivots", 0, 64))
+    visual_pivots: int = setting(4, Int("visual_pivots", 1, 64))
+    text_pivots: int = setting(4, Int("text_pivots", 0, 64))
 
-    def __init__(self, visual_pivots: int = 4, text_pivots: int = 4) -> None:
-        self.visual_pivots = self.knobs[0].inside(visual_pivots)
-        self.text_pivots = self.knobs[1].inside(text_pivots)
-
-    def choose_row(self, one: PruningContext, n: int) -> tuple[Tensor, Tensor | None]:
+    def select_row(self, one: PruningContext, n: int) -> tuple[Tensor, Tensor | None]:
         """Visual pivots, then each pivot's share; of the others, the largest keys come first."""
         if one.keys is None:
             raise ValueError("layer 0 has no keys before it; declare first_layer = 1")
@@ -51,18 +49,11 @@ class DART(RowPruner):
             chosen = torch.cat([chosen, similar.argsort(stable=True)[:share]])
         return with_others(chosen, _largest(size, one.visual[0], None)), None
 
-    def drop_flops(
-        self,
-        spec: DecoderSpec,
-        layer: int,
-        tokens: NDArray[np.int64],
-        visual: NDArray[np.int64],
-        kept: NDArray[np.int64],
-    ) -> NDArray[np.float64]:
+    def cost(self, drop: DropCounts) -> NDArray[np.float64]:
         """Every visual token against every pivot."""
-        text = np.minimum(np.asarray(tokens) - visual, self.text_pivots)
-        pivots = np.minimum(self.visual_pivots, kept) + text
-        return np.asarray(2.0 * spec.hidden * np.asarray(visual, dtype=np.float64) * pivots)
+        text = np.minimum(drop.tokens - drop.visual, self.text_pivots)
+        pivots = np.minimum(self.visual_pivots, drop.kept) + text
+        return np.asarray(2.0 * drop.spec.hidden * drop.visual * pivots)
 
 
 def _largest(size: Tensor, index: Tensor, count: int | None) -> Tensor:

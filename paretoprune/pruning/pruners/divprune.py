@@ -7,9 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from paretoprune.cost import DecoderSpec
-from paretoprune.pruning.base import PruningContext, ScorePruner
-from paretoprune.pruning.pruners.similarity import best_match, farthest_first, unit
+from paretoprune.pruning.base import DropCounts, PruningContext, ScorePruner
+from paretoprune.pruning.similarity import best_match, farthest_first, unit
 
 
 class DivPrune(ScorePruner):
@@ -27,17 +26,15 @@ class DivPrune(ScorePruner):
     def score(self, context: PruningContext) -> Tensor:
         """Minus the rank in the greedy order, [B, V]."""
         states = unit(context.states)
-        near, _ = best_match(states, states, context.alive, not_itself=True)
-        first = (-near).masked_fill(~context.alive, -torch.inf).argmax(1)
+        near, _ = best_match(states, states, context.keep_mask, not_itself=True)
+        first = (-near).masked_fill(~context.keep_mask, -torch.inf).argmax(1)
         batch = torch.arange(len(states), device=states.device)
 
         def distance(index: Tensor) -> Tensor:
             return 1.0 - torch.bmm(states, states[batch, index][..., None])[..., 0]
 
-        return farthest_first(first, context.alive, distance)
+        return farthest_first(first, context.keep_mask, distance)
 
-    def flops(
-        self, spec: DecoderSpec, tokens: NDArray[np.int64], visual: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
+    def cost(self, drop: DropCounts) -> NDArray[np.float64]:
         """All pairs once for the first token, and once more, row by row, for the others."""
-        return 4.0 * spec.hidden * np.square(np.asarray(visual, dtype=np.float64))
+        return 4.0 * drop.spec.hidden * np.square(drop.visual)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
-from paretoprune.cost import DecoderSpec
 from paretoprune.pruning.base import PruningContext, ScorePruner
 
 
@@ -24,9 +21,3 @@ class FasterVLM(ScorePruner):
     def score(self, context: PruningContext) -> Tensor:
         """Attention of the class token to each visual token, [B, V]."""
         return context.extra("class_attention")[..., 0]
-
-    def entry_flops(
-        self, spec: DecoderSpec, tokens: NDArray[np.int64], visual: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
-        """The tower's layer asked once."""
-        return spec.class_query * np.asarray(visual, dtype=np.float64)

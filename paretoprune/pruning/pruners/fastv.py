@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from paretoprune.cost import DecoderSpec, attention_query_flops
-from paretoprune.pruning.base import PruningContext, ScorePruner
+from paretoprune.cost import attention_query_flops
+from paretoprune.pruning.base import DropCounts, PruningContext, ScorePruner
 
 
 class FastV(ScorePruner):
@@ -24,8 +24,6 @@ class FastV(ScorePruner):
         """Head-mean attention to each visual token, [B, V]."""
         return context.of_visual(context.prompt_attention.mean(1))
 
-    def flops(
-        self, spec: DecoderSpec, tokens: NDArray[np.int64], visual: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
+    def cost(self, drop: DropCounts) -> NDArray[np.float64]:
         """One query against all tokens' keys."""
-        return attention_query_flops(spec, tokens)
+        return attention_query_flops(drop.spec, drop.tokens)

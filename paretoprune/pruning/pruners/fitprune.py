@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from paretoprune.cost import DecoderSpec, attention_query_flops
-from paretoprune.pruning.base import PruningContext, ScorePruner
+from paretoprune.cost import attention_query_flops
+from paretoprune.pruning.base import DropCounts, PruningContext, ScorePruner
 
 
 class FitPrune(ScorePruner):
@@ -27,7 +27,7 @@ class FitPrune(ScorePruner):
     def score(self, context: PruningContext) -> Tensor:
         """Product of the two received attentions, [B, V]."""
         text, there = context.text
-        within = self.received(context, context.visual, context.alive)
+        within = self.received(context, context.visual, context.keep_mask)
         return within * self.received(context, text, there)
 
     def received(self, context: PruningContext, asked: Tensor, there: Tensor) -> Tensor:
@@ -38,8 +38,6 @@ class FitPrune(ScorePruner):
             total = total + context.of_visual(most.sum(1))
         return total / there.sum(1, keepdim=True).clamp(min=1)
 
-    def flops(
-        self, spec: DecoderSpec, tokens: NDArray[np.int64], visual: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
+    def cost(self, drop: DropCounts) -> NDArray[np.float64]:
         """A query per token, all text counted as the question's."""
-        return np.asarray(tokens, dtype=np.float64) * attention_query_flops(spec, tokens)
+        return drop.tokens * attention_query_flops(drop.spec, drop.tokens)

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from paretoprune.cost import DecoderSpec, attention_query_flops
-from paretoprune.pruning.base import PruningContext, ScorePruner
+from paretoprune.cost import attention_query_flops
+from paretoprune.pruning.base import DropCounts, PruningContext, ScorePruner
 
 
 class PyramidDrop(ScorePruner):
@@ -26,9 +26,8 @@ class PyramidDrop(ScorePruner):
         """Head-mean attention to each visual token, [B, V]."""
         return context.of_visual(context.coming_attention.mean(1))
 
-    def flops(
-        self, spec: DecoderSpec, tokens: NDArray[np.int64], visual: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
+    def cost(self, drop: DropCounts) -> NDArray[np.float64]:
         """Keys of all tokens, and one query against them."""
-        keys = 2.0 * np.asarray(tokens, dtype=np.float64) * spec.hidden
-        return attention_query_flops(spec, tokens) + keys * spec.kv_heads * spec.head_dim
+        spec = drop.spec
+        keys = 2.0 * drop.tokens * spec.hidden
+        return attention_query_flops(spec, drop.tokens) + keys * spec.kv_heads * spec.head_dim

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from paretoprune.core.space import Categorical, Float, Int
-from paretoprune.cost import DecoderSpec, attention_query_flops
-from paretoprune.pruning.base import PruningContext, pick
-from paretoprune.pruning.rows import RowPruner, by_pair, with_others
+from paretoprune.cost import attention_query_flops, merging_flops
+from paretoprune.pruning.base import (
+    DropCounts,
+    PruningContext,
+    RowPruner,
+    by_pair,
+    setting,
+    with_others,
+)
+from paretoprune.pruning.context import pick
 
 
+@dataclass(eq=False)
 class SparseVLM(RowPruner):
     """Score = attention of the raters in the layer before, mean over heads and raters.
 
@@ -30,19 +40,13 @@ class SparseVLM(RowPruner):
     first_layer = 1
     needs = frozenset({"text", "embeddings"})
     merges = True
-    knobs = (
-        Categorical("cluster", ("mean", "sum")),
-        Float("recycled", 0.0, 1.0, step=0.1, unit="share of dropped tokens"),
-        Int("per_cluster", 1, 32, unit="recycled tokens"),
+    cluster: str = setting("mean", Categorical("cluster", ("mean", "sum")))
+    recycled: float = setting(
+        0.3, Float("recycled", 0.0, 1.0, step=0.1, unit="share of dropped tokens")
     )
+    per_cluster: int = setting(10, Int("per_cluster", 1, 32, unit="recycled tokens"))
 
-    def __init__(self, cluster: str = "mean", recycled: float = 0.3, per_cluster: int = 10) -> None:
-        by_cluster, by_share, by_size = self.knobs
-        self.cluster = by_cluster.inside(cluster)
-        self.recycled = by_share.inside(recycled)
-        self.per_cluster = by_size.inside(per_cluster)
-
-    def remember(self, context: PruningContext) -> dict[str, Tensor]:
+    def save(self, context: PruningContext) -> dict[str, Tensor]:
         """Which tokens are raters: 1 or 0, [B, T, 1]."""
         index, there = context.text
         text = pick(context.hidden, index).to(context.states.dtype)
@@ -55,7 +59,7 @@ class SparseVLM(RowPruner):
         flags = torch.zeros_like(context.origin, dtype=text.dtype).scatter(1, index, rater.to(text))
         return {"raters": flags[..., None]}
 
-    def choose_row(self, one: PruningContext, n: int) -> tuple[Tensor, Tensor | None]:
+    def select_row(self, one: PruningContext, n: int) -> tuple[Tensor, Tensor | None]:
         """Kept tokens by score, then the centres of clusters."""
         order = self.score(one)[0].argsort(descending=True, stable=True)
         states = one.states[0]
@@ -80,28 +84,17 @@ class SparseVLM(RowPruner):
             total = total + context.of_visual(rated.sum(1))
         return total / raters.sum(1, keepdim=True).clamp(min=1)
 
-    def flops(
-        self, spec: DecoderSpec, tokens: NDArray[np.int64], visual: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
-        """A query per text token; all of them are counted as the question's."""
-        text = np.asarray(tokens, dtype=np.float64) - visual
-        return text * attention_query_flops(spec, tokens)
-
-    def drop_flops(
-        self,
-        spec: DecoderSpec,
-        layer: int,
-        tokens: NDArray[np.int64],
-        visual: NDArray[np.int64],
-        kept: NDArray[np.int64],
-    ) -> NDArray[np.float64]:
-        """Distances between recycled tokens, and merging."""
+    def cost(self, drop: DropCounts) -> NDArray[np.float64]:
+        """A query per text token, all counted as the question's; merging; distances to cluster."""
+        spec = drop.spec
 
         def distances(v: int, n: int) -> float:
             return 2.0 * spec.hidden * self.recycled_of(v - self.split(n, v)[0]) ** 2
 
-        merging = super().drop_flops(spec, layer, tokens, visual, kept)
-        return merging + by_pair(distances, visual, kept)
+        text = drop.tokens - drop.visual
+        asking = text * attention_query_flops(spec, drop.tokens)
+        merging = merging_flops(spec, drop.visual, drop.kept)
+        return asking + merging + by_pair(distances, drop)
 
     def recycled_of(self, dropped: int) -> int:
         """How many of `dropped` tokens are recycled: the released code's rounding, at most all."""
@@ -119,12 +112,10 @@ class SparseVLM(RowPruner):
                 return kept, n - kept
         return 0, n
 
-    def entry_flops(
-        self, spec: DecoderSpec, tokens: NDArray[np.int64], visual: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
+    def entry_cost(self, drop: DropCounts) -> NDArray[np.float64]:
         """Every visual token against every text token, once."""
-        text = np.asarray(tokens, dtype=np.float64) - visual
-        return 2.0 * spec.hidden * text * visual
+        text = drop.tokens - drop.visual
+        return np.asarray(2.0 * drop.spec.hidden * text * drop.visual)
 
 
 def density_peaks(states: Tensor, clusters: int) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,8 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from paretoprune.core.space import Float, Int
-from paretoprune.cost import DecoderSpec, attention_cost
-from paretoprune.pruning.base import PruningContext, ScorePruner, pick
+from paretoprune.cost import attention_cost
+from paretoprune.pruning.base import DropCounts, PruningContext, ScorePruner, setting
+from paretoprune.pruning.context import pick
 
 SIDE = 24.0
 """Tokens along a picture's side that distances are measured in: LLaVA-1.5's, whatever the grid."""
@@ -25,6 +27,7 @@ HELD = 1024
 Rows = Callable[[], Iterable[tuple[slice, Tensor]]]
 
 
+@dataclass(eq=False)
 class TopV(ScorePruner):
     """Score = what a token contributes to the visual tokens that the layer before gave its MLP.
 
@@ -47,28 +50,16 @@ class TopV(ScorePruner):
     name = "topv"
     first_layer = 1
     needs = frozenset({"attended", "embeddings", "grid"})
-    knobs = (
-        Float("spatial", 0.0, 2.0, step=0.1),
-        Float("central", 0.0, 0.1, step=0.005),
-        Float("epsilon", 0.02, 1.0, step=0.02),
-        Int("iterations", 1, 16),
-        Float("recovered", 0.0, 1.0, step=0.05, unit="share of kept tokens"),
+    spatial: float = setting(1.0, Float("spatial", 0.0, 2.0, step=0.1))
+    central: float = setting(0.01, Float("central", 0.0, 0.1, step=0.005))
+    epsilon: float = setting(0.02, Float("epsilon", 0.02, 1.0, step=0.02))
+    iterations: int = setting(3, Int("iterations", 1, 16))
+    recovered: float = setting(
+        0.0, Float("recovered", 0.0, 1.0, step=0.05, unit="share of kept tokens")
     )
 
-    def __init__(
-        self,
-        spatial: float = 1.0,
-        central: float = 0.01,
-        epsilon: float = 0.02,
-        iterations: int = 3,
-        recovered: float = 0.0,
-    ) -> None:
-        by_space, by_centre, by_width, by_rounds, by_share = self.knobs
-        self.spatial = by_space.inside(spatial)
-        self.central = by_centre.inside(central)
-        self.epsilon = by_width.inside(epsilon)
-        self.iterations = by_rounds.inside(iterations)
-        self.recovered = by_share.inside(recovered)
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.relaxable = self.recovered == 0
 
     def score(self, context: PruningContext) -> Tensor:
@@ -80,32 +71,34 @@ class TopV(ScorePruner):
             for x in (context.before, context.attended)
         )
         place = context.extra("grid").to(source.dtype)
-        return self.importance(source, target, place, context.alive)
+        return self.importance(source, target, place, context.keep_mask)
 
-    def importance(self, source: Tensor, target: Tensor, place: Tensor, alive: Tensor) -> Tensor:
-        """Logarithm of row sums of the plan, [B, V]; -inf where bool [B, V] `alive` is false.
+    def importance(
+        self, source: Tensor, target: Tensor, place: Tensor, keep_mask: Tensor
+    ) -> Tensor:
+        """Logarithm of row sums of the plan, [B, V]; -inf where bool [B, V] `keep_mask` is false.
 
         `source` and `target` [B, V, hidden], `place` [B, V, 3]: picture, row and column in 0..1.
         """
-        target = target.masked_fill(~alive[..., None], 0.0)
+        target = target.masked_fill(~keep_mask[..., None], 0.0)
 
         def rows() -> Iterable[tuple[slice, Tensor]]:
-            return self._rows(source, target, place, alive)
+            return self._rows(source, target, place, keep_mask)
 
         if source.shape[1] <= HELD:
             held = list(rows())
             return row_sums(
-                lambda: held, _mass(source, alive), _mass(target, alive), self.iterations
+                lambda: held, _mass(source, keep_mask), _mass(target, keep_mask), self.iterations
             )
-        return row_sums(rows, _mass(source, alive), _mass(target, alive), self.iterations)
+        return row_sums(rows, _mass(source, keep_mask), _mass(target, keep_mask), self.iterations)
 
     def _rows(
-        self, source: Tensor, target: Tensor, place: Tensor, alive: Tensor
+        self, source: Tensor, target: Tensor, place: Tensor, keep_mask: Tensor
     ) -> Iterator[tuple[slice, Tensor]]:
         """Rows of -C / epsilon, [B, rows, V] each, and which rows they are."""
 
         def mean(x: Tensor) -> Tensor:
-            return (x * alive[..., None]).sum(1) / alive.sum(1, keepdim=True).clamp(min=1)
+            return (x * keep_mask[..., None]).sum(1) / keep_mask.sum(1, keepdim=True).clamp(min=1)
 
         tiny = torch.finfo(source.dtype).tiny
         lengths = [x.square().sum(-1) for x in (source, target)]
@@ -124,13 +117,11 @@ class TopV(ScorePruner):
             cost += self.spatial * (1 - near) + self.central * away[:, part, None]
             yield part, -cost / self.epsilon
 
-    def flops(
-        self, spec: DecoderSpec, tokens: NDArray[np.int64], visual: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
+    def cost(self, drop: DropCounts) -> NDArray[np.float64]:
         """Attention of the layer before, once more, and products of all sources and targets."""
-        v = np.asarray(visual, dtype=np.float64)
-        passes = np.where(v <= HELD, 1, self.iterations + 1)
-        return attention_cost(spec, tokens) + 2.0 * spec.hidden * passes * np.square(v)
+        passes = np.where(drop.visual <= HELD, 1, self.iterations + 1)
+        products = 2.0 * drop.spec.hidden * passes * np.square(drop.visual)
+        return attention_cost(drop.spec, drop.tokens) + products
 
     def take(self, context: PruningContext, order: Tensor, counts: Tensor) -> Tensor:
         """The best, and the share that is recovered, at even steps among the others."""
@@ -160,22 +151,27 @@ def row_sums(rows: Rows, source: Tensor, target: Tensor, iterations: int) -> Ten
     that its columns have the targets' masses. One pass over the rows per iteration, and one more.
     """
     absent = source.isneginf()
-    given = torch.zeros_like(source).masked_fill(absent, -torch.inf)  # log u
-    taken = torch.zeros_like(target)  # log v
+    row_scale = torch.zeros_like(source).masked_fill(absent, -torch.inf)  # log u
+    column_scale = torch.zeros_like(target)  # log v
     for step in range(iterations):
         column = torch.full_like(target, -torch.inf)
         for part, kernel in rows():
             if step:
-                row = (kernel + taken[:, None]).logsumexp(-1)
-                given[:, part] = (source[:, part] - row).masked_fill(absent[:, part], -torch.inf)
-            column = torch.logaddexp(column, (kernel + given[:, part, None]).logsumexp(1))
-        taken = (target - column).masked_fill(target.isneginf(), -torch.inf)
-    sums = [given[:, part] + (kernel + taken[:, None]).logsumexp(-1) for part, kernel in rows()]
+                row = (kernel + column_scale[:, None]).logsumexp(-1)
+                row_scale[:, part] = (source[:, part] - row).masked_fill(
+                    absent[:, part], -torch.inf
+                )
+            column = torch.logaddexp(column, (kernel + row_scale[:, part, None]).logsumexp(1))
+        column_scale = (target - column).masked_fill(target.isneginf(), -torch.inf)
+    sums = [
+        row_scale[:, part] + (kernel + column_scale[:, None]).logsumexp(-1)
+        for part, kernel in rows()
+    ]
     return torch.cat(sums, 1).masked_fill(absent, -torch.inf)
 
 
-def _mass(states: Tensor, alive: Tensor) -> Tensor:
-    """Logarithm of each token's share of the norms, [B, V]; -inf where it is not `alive`."""
+def _mass(states: Tensor, keep_mask: Tensor) -> Tensor:
+    """Logarithm of each token's share of the norms, [B, V]; -inf where it is not `keep_mask`."""
     tiny = torch.finfo(states.dtype).tiny
-    norms: Tensor = states.norm(dim=-1).clamp(min=tiny) * alive
+    norms: Tensor = states.norm(dim=-1).clamp(min=tiny) * keep_mask
     return (norms / norms.sum(1, keepdim=True).clamp(min=tiny)).log()

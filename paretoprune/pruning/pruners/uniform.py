@@ -7,7 +7,7 @@ from torch import Tensor
 
 from paretoprune.pruning.base import PruningContext, ScorePruner
 from paretoprune.pruning.pruners.centre import centred
-from paretoprune.pruning.pruners.similarity import farthest_first
+from paretoprune.pruning.similarity import farthest_first
 
 ELSEWHERE = 10.0
 """Distance of two pictures, in picture sides: every picture gets a token before one gets two."""
@@ -27,7 +27,7 @@ class Uniform(ScorePruner):
         """Minus the rank in farthest-point order, [B, V]."""
         place = context.extra("grid").double()  # equal distances must tie in every precision
         batch = torch.arange(len(place), device=place.device)
-        first = centred(context).masked_fill(~context.alive, -torch.inf).argmax(1)
+        first = centred(context).masked_fill(~context.keep_mask, -torch.inf).argmax(1)
 
         def distance(index: Tensor) -> Tensor:
             gap = place - place[batch, index][:, None]
@@ -35,4 +35,4 @@ class Uniform(ScorePruner):
             squared = gap[..., 1:].square().sum(-1) + ELSEWHERE**2 * apart
             return (squared * 1e9).round()  # cells that are equally far are so exactly
 
-        return farthest_first(first, context.alive, distance)
+        return farthest_first(first, context.keep_mask, distance)

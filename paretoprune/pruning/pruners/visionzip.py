@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from paretoprune.core.space import Float
-from paretoprune.cost import DecoderSpec
-from paretoprune.pruning.base import PruningContext
-from paretoprune.pruning.pruners.similarity import best_match, unit
-from paretoprune.pruning.rows import RowPruner, with_others
+from paretoprune.cost import merging_flops
+from paretoprune.pruning.base import DropCounts, PruningContext, RowPruner, setting, with_others
+from paretoprune.pruning.similarity import best_match, unit
 
 
+@dataclass(eq=False)
 class VisionZip(RowPruner):
     """Dominant tokens by class attention; contextual ones at even steps among the others.
 
@@ -27,12 +29,11 @@ class VisionZip(RowPruner):
     first_layer = 0
     needs = frozenset({"tower"})
     merges = True
-    knobs = (Float("contextual", 0.0, 1.0, step=1 / 32, unit="share of kept tokens"),)
+    contextual: float = setting(
+        10 / 64, Float("contextual", 0.0, 1.0, step=1 / 32, unit="share of kept tokens")
+    )
 
-    def __init__(self, contextual: float = 10 / 64) -> None:
-        self.contextual = self.knobs[0].inside(contextual)
-
-    def choose_row(self, one: PruningContext, n: int) -> tuple[Tensor, Tensor | None]:
+    def select_row(self, one: PruningContext, n: int) -> tuple[Tensor, Tensor | None]:
         """Dominant tokens, then contextual ones with what joined them."""
         attention = one.extra("class_attention")[0, :, 0]
         contextual = int(self._contextual(n))
@@ -57,21 +58,8 @@ class VisionZip(RowPruner):
         """Contextual tokens of n kept ones, halves up."""
         return np.floor(np.asarray(n) * self.contextual + 0.5).astype(np.int64)
 
-    def drop_flops(
-        self,
-        spec: DecoderSpec,
-        layer: int,
-        tokens: NDArray[np.int64],
-        visual: NDArray[np.int64],
-        kept: NDArray[np.int64],
-    ) -> NDArray[np.float64]:
+    def cost(self, drop: DropCounts) -> NDArray[np.float64]:
         """Keys of those that go against keys of the contextual ones, and merging."""
-        pairs = (np.asarray(visual) - kept) * self._contextual(kept)
-        merging = super().drop_flops(spec, layer, tokens, visual, kept)
-        return merging + 2.0 * spec.class_key * pairs
-
-    def entry_flops(
-        self, spec: DecoderSpec, tokens: NDArray[np.int64], visual: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
-        """The tower's layer asked once."""
-        return spec.class_query * np.asarray(visual, dtype=np.float64)
+        pairs = (drop.visual - drop.kept) * self._contextual(drop.kept)
+        merging = merging_flops(drop.spec, drop.visual, drop.kept)
+        return merging + 2.0 * drop.spec.class_key * pairs

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from paretoprune.core.space import Float
-from paretoprune.cost import DecoderSpec
-from paretoprune.pruning.base import PruningContext
-from paretoprune.pruning.pruners.similarity import best_match, unit
-from paretoprune.pruning.rows import RowPruner, by_pair, with_others
+from paretoprune.pruning.base import (
+    DropCounts,
+    PruningContext,
+    RowPruner,
+    by_pair,
+    setting,
+    with_others,
+)
+from paretoprune.pruning.similarity import best_match, unit
 
 REMOVED = 8
 """Duplicates that one round removes (the authors' value)."""
 
 
+@dataclass(eq=False)
 class VisPruner(RowPruner):
     """A share of the kept tokens by class attention; the others by iterative de-duplication.
 
@@ -28,12 +36,11 @@ class VisPruner(RowPruner):
     name = "vispruner"
     first_layer = 0
     needs = frozenset({"tower", "embeddings"})
-    knobs = (Float("important", 0.0, 1.0, step=1 / 16, unit="share of kept tokens"),)
+    important: float = setting(
+        0.5, Float("important", 0.0, 1.0, step=1 / 16, unit="share of kept tokens")
+    )
 
-    def __init__(self, important: float = 0.5) -> None:
-        self.important = self.knobs[0].inside(important)
-
-    def choose_row(self, one: PruningContext, n: int) -> tuple[Tensor, Tensor | None]:
+    def select_row(self, one: PruningContext, n: int) -> tuple[Tensor, Tensor | None]:
         """Important tokens first, then diverse ones."""
         order = one.extra("class_attention")[0, :, 0].argsort(descending=True, stable=True)
         important = int(n * self.important)
@@ -46,37 +53,24 @@ class VisPruner(RowPruner):
             left = torch.cat([first[distinct], second])
         return with_others(torch.cat([chosen, left[: n - important]]), order), None
 
-    def drop_flops(
-        self,
-        spec: DecoderSpec,
-        layer: int,
-        tokens: NDArray[np.int64],
-        visual: NDArray[np.int64],
-        kept: NDArray[np.int64],
-    ) -> NDArray[np.float64]:
+    def cost(self, drop: DropCounts) -> NDArray[np.float64]:
         """Half against half of what is left, each round."""
 
         def matching(v: int, n: int) -> float:
             important = int(n * self.important)
             left, total = v - important, 0.0
             for gone in _rounds(left, n - important):
-                total += 2.0 * spec.hidden * (left - left // 2) * (left // 2)
+                total += 2.0 * drop.spec.hidden * (left - left // 2) * (left // 2)
                 left -= gone
             return total
 
-        return by_pair(matching, visual, kept)
-
-    def entry_flops(
-        self, spec: DecoderSpec, tokens: NDArray[np.int64], visual: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
-        """The tower's layer asked once."""
-        return spec.class_query * np.asarray(visual, dtype=np.float64)
+        return by_pair(matching, drop)
 
 
 def _rounds(left: int, wanted: int) -> list[int]:
     """How many tokens each round removes until `wanted` of `left` are there; 0 wanted: no round."""
-    found = []
+    removed = []
     while 0 < wanted < left:
-        found.append(min(REMOVED, left - wanted, left - left // 2))
-        left -= found[-1]
-    return found
+        removed.append(min(REMOVED, left - wanted, left - left // 2))
+        left -= removed[-1]
+    return removed

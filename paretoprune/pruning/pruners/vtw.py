@@ -5,8 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from paretoprune.errors import InvalidValueError
-from paretoprune.pruning.base import PruningContext
-from paretoprune.pruning.rows import RowPruner
+from paretoprune.pruning.base import PruningContext, RowPruner
 
 
 class VTW(RowPruner):
@@ -21,7 +20,7 @@ class VTW(RowPruner):
     first_layer = 0
     withdraws = True
 
-    def choose_row(self, one: PruningContext, n: int) -> tuple[Tensor, Tensor | None]:
+    def select_row(self, one: PruningContext, n: int) -> tuple[Tensor, Tensor | None]:
         """There is nothing to choose from: raises `InvalidValueError`."""
         raise InvalidValueError(
             f"pruner {self.name!r} keeps all visual tokens or none, not {n} of "

@@ -10,9 +10,11 @@ import torch
 import transformers as hf
 from typer.testing import CliRunner
 
-from paretoprune.adapters.base import decoder_spec
 from paretoprune.adapters.generic import GenericAdapter
-from paretoprune.adapters.kinds import refuse_decoder, refuse_model
+from paretoprune.adapters.llava import LlavaAdapter
+from paretoprune.adapters.model_access import decoder_spec
+from paretoprune.adapters.prompts import configured_tokens
+from paretoprune.adapters.refusals import refuse_decoder, refuse_model, require_window
 from paretoprune.adapters.verify import masked_logits, verify
 from paretoprune.adapters.views import view_of
 from paretoprune.cli import app
@@ -83,7 +85,7 @@ def decoder_in_llava(kind, attn="sdpa", **changes):
     text = hf.CONFIG_MAPPING[kind](**{**decoder_sizes(own.tokenizer), **changes})
     config = hf.LlavaConfig(
         vision_config=own.model.config.vision_config, text_config=text,
-        image_token_index=own.image_token_id, vision_feature_layer=-1, image_seq_length=16,
+        image_token_index=own.visual_token_ids[0], vision_feature_layer=-1, image_seq_length=16,
     )  # fmt: skip
     kind = hf.LlavaForConditionalGeneration
     return randomised(kind, config, torch.float64, attn, 0), own
@@ -190,7 +192,7 @@ def test_a_decoder_that_takes_something_unknown_is_refused():
             return super().forward(*args, **kwargs)
 
     model.model.text_model.__class__ = Told
-    with pytest.raises(UnsupportedError, match="takes mood beside hidden states"):
+    with pytest.raises(UnsupportedError, match="takes mood besides hidden states"):
         pruned(model, KEEP)
 
 
@@ -211,12 +213,12 @@ def test_a_decoder_with_fewer_layers_than_its_configuration_says_is_refused():
 
 
 def test_a_configuration_without_an_image_token_is_refused_before_the_first_forward(monkeypatch):
-    monkeypatch.setattr("paretoprune.adapters.generic.TOKEN_NAMES", ("no_such_token",))
+    monkeypatch.setattr(GenericAdapter, "token_names", ("no_such_token",))
     with pytest.raises(UnsupportedError, match="names no image token"):
         pruned(shrunk("idefics3"), KEEP)
-    bare = SimpleNamespace(family="bare", model=SimpleNamespace(config=SimpleNamespace()))
-    with pytest.raises(UnsupportedError, match="has neither image_token_id nor"):
-        type(tiny_llava()).image_token_id.fget(bare)
+    bare = SimpleNamespace(config=SimpleNamespace())
+    with pytest.raises(UnsupportedError, match="names no image token"):
+        configured_tokens(bare, LlavaAdapter.token_names)
 
 
 # --- windows
@@ -333,8 +335,8 @@ def test_idefics2_has_its_default_window():
     adapter = GenericAdapter(shrunk("idefics2"), None, None)
     assert adapter.window == 4096
     with pytest.raises(UnsupportedError, match="4097 tokens is longer than the sliding window"):
-        adapter.require_window(torch.ones(1, 4097, dtype=torch.bool))
-    adapter.require_window(torch.ones(1, 4096, dtype=torch.bool))
+        require_window(adapter, torch.ones(1, 4097, dtype=torch.bool))
+    require_window(adapter, torch.ones(1, 4096, dtype=torch.bool))
 
 
 # --- the trial
@@ -409,7 +411,8 @@ def vipllava(dtype=torch.float64):
     own = tiny_llava()
     config = hf.VipLlavaConfig(
         vision_config=own.model.config.vision_config, text_config=own.model.config.text_config,
-        image_token_index=own.image_token_id, image_seq_length=16, vision_feature_layer=[-1, 0],
+        image_token_index=own.visual_token_ids[0], image_seq_length=16,
+        vision_feature_layer=[-1, 0],
     )  # fmt: skip
     model = randomised(hf.VipLlavaForConditionalGeneration, config, dtype, "sdpa", 0)
     return type(own)(model, own.tokenizer, own.image_processor)

@@ -1,4 +1,4 @@
-"""Kinds of decoder that cannot be pruned here, told from a model's configuration and modules.
+"""Refusals: decoders that cannot be pruned here, known by a model's configuration and modules.
 
 Dropping a token is exact where every layer only attends, to every earlier token: then a dropped
 token is one whose keys are masked from the drop on. Each other kind is refused in one sentence that
@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
+from torch import Tensor
 from transformers import GenerationMixin
 
 from paretoprune.errors import UnsupportedError
 
-RANKING = "write an adapter that defines query_logits, block_logits and layer_keys"
+if TYPE_CHECKING:
+    from paretoprune.adapters.base import Adapter
+
+RANKING = "write an adapter that defines attention_states"
 FULL = "choose a model whose decoder layers all attend to every earlier token"
 
 LAYER_TYPES: Mapping[str, str] = {
@@ -51,7 +56,7 @@ DECODER_ARGUMENTS: Mapping[str, str] = {
     "per_layer_inputs": "gives every token an input of its own at each layer, which is not carried "
     "along here; choose a family without per_layer_inputs",
     "moe_mm_token_type_ids": "sends a token to other experts if it is visual, which layers are not "
-    "told here; choose a family without moe_mm_token_type_ids",
+    "given here; choose a family without moe_mm_token_type_ids",
     "cross_attention_states": CROSS,
     "encoder_hidden_states": CROSS,
     "pixel_values": "merges pictures inside of its decoder, which is then more than layers; write "
@@ -120,7 +125,7 @@ def refuse_decoder(model: Any, decoder: Any) -> None:
     unknown = sorted(set(arguments) - KNOWN)
     if unknown:
         raise UnsupportedError(
-            f"the decoder of {name} takes {', '.join(unknown)} beside hidden states, positions "
+            f"the decoder of {name} takes {', '.join(unknown)} besides hidden states, positions "
             f"and a mask, which is not carried along here; {FULL}"
         )
     for layer in decoder.layers:
@@ -141,7 +146,7 @@ def refuse_decoder(model: Any, decoder: Any) -> None:
 
 
 def refuse_attention(model: Any, decoder: Any) -> None:
-    """Raise `UnsupportedError` for attention that the default `query_logits` would rank wrongly."""
+    """Raise `UnsupportedError` for attention that the default `attention_states` gets wrong."""
     name = type(model).__name__
     for layer in decoder.layers:
         attention = getattr(layer, "self_attn", None)
@@ -180,10 +185,35 @@ def window_of(decoder: Any) -> int | None:
     window for all layers, whatever it says of their types.
     """
     attentions: list[Any] = [getattr(layer, "self_attn", None) for layer in decoder.layers]
-    found = [x.sliding_window for x in attentions if hasattr(x, "sliding_window")]
-    if len(found) < len(attentions):
-        found.append(getattr(decoder.config, "sliding_window", None))
-    return min((int(window) for window in found if window), default=None)
+    windows = [x.sliding_window for x in attentions if hasattr(x, "sliding_window")]
+    if len(windows) < len(attentions):
+        windows.append(getattr(decoder.config, "sliding_window", None))
+    return min((int(window) for window in windows if window), default=None)
+
+
+def require_window(adapter: Adapter, valid: Tensor, ahead: int = 0) -> None:
+    """Raise `UnsupportedError` for sequences that a sliding window would cut.
+
+    `valid` bool [B, T] marks what is no padding; `ahead` tokens are to follow. Up to the window's
+    length every token attends to every earlier one, and dropping is exact; behind it the pruned
+    decoder, which does not count dropped tokens, would attend to other places than the model.
+    """
+    if adapter.window is None:
+        return
+    index = torch.arange(valid.shape[1], device=valid.device)
+    first = torch.where(valid, index, valid.shape[1]).amin(1)
+    longest = int((torch.where(valid, index, -1).amax(1) - first).max()) + 1
+    require_length(adapter, longest + ahead)
+
+
+def require_length(adapter: Adapter, longest: int) -> None:
+    """Raise `UnsupportedError` for a sequence of so many tokens that a window would cut."""
+    if adapter.window is not None and longest > adapter.window:
+        raise UnsupportedError(
+            f"a sequence of {longest} tokens is longer than the sliding window of "
+            f"{type(adapter.model).__name__}, {adapter.window} places, and a pruned decoder does "
+            "not count the places of dropped tokens; make prompt, pictures and answer shorter"
+        )
 
 
 def _is_query_norm(name: str) -> bool:
@@ -193,6 +223,6 @@ def _is_query_norm(name: str) -> bool:
 def _different(kind: str, config: Any) -> str:
     for part, sentence in LAYER_TYPES.items():
         if part in kind:
-            told = [f"{w} {getattr(config, w)}" for w in WINDOWS if getattr(config, w, None)]
-            return sentence.format(window=told[0] if told else "of a size of its own")
+            sizes = [f"{w} {getattr(config, w)}" for w in WINDOWS if getattr(config, w, None)]
+            return sentence.format(window=sizes[0] if sizes else "of a size of its own")
     return "more may happen than attention to every earlier token"

@@ -23,11 +23,10 @@ import torch
 from torch import Tensor
 
 from paretoprune.adapters.base import Adapter, Prefill
-from paretoprune.adapters.grid import PICTURE
+from paretoprune.adapters.token_geometry import PICTURE
 from paretoprune.cost import layer_cost
-from paretoprune.errors import UnsupportedError
-from paretoprune.pruning.base import Pruner, PruningContext, ScorePruner
-from paretoprune.pruning.decoder import Executed, ranking_flops, remembered
+from paretoprune.pruning.base import Pruner, PruningContext, require_score
+from paretoprune.pruning.decoder import Executed, choosing_flops, with_saved
 from paretoprune.pruning.pictures import led_by_each
 from paretoprune.pruning.soft import run_weighted
 from paretoprune.pruning.tokens import Tokens, enter
@@ -80,18 +79,11 @@ def run_score_soft(
     With `straight_through` masks are hard forward and soft backward, otherwise soft in both
     directions; `checkpoint` keeps no activations but each layer's input. With `per_picture` the
     best token of each picture has the mask 1 where a ratio is above 0, and the threshold is found
-    among the others. Raises `UnsupportedError`
-    for a pruner whose choice is not top-k of a score.
+    among the others. Raises `UnsupportedError` for a pruner whose choice is not top-k of a score.
     """
-    if not isinstance(pruner, ScorePruner) or not pruner.relaxable:
-        raise UnsupportedError(
-            f"pruner {pruner.name!r} is not top-k of a score, so it has no soft form; gradient "
-            "strategies need one that has, such as 'fastv'"
-        )
-    if sample is None:
-        sample = torch.arange(len(prefill.hidden), device=prefill.hidden.device)
+    pruner = require_score(pruner)
     meter = executed or Executed()
-    tokens = remembered(adapter, pruner, enter(prefill, sample), meter)
+    tokens = with_saved(adapter, pruner, enter(prefill, sample), meter)
     total = tokens.visual.sum(1)
     kept = torch.ones(tokens.visual.shape, dtype=ratios.dtype, device=ratios.device)
     for layer in range(adapter.spec.layers):
@@ -101,8 +93,8 @@ def run_score_soft(
             with torch.no_grad():
                 context = tokens.context(adapter, layer)
                 scores = pruner.score(context)
-                meter.flops += ranking_flops(adapter, pruner, tokens)
-            candidates = context.alive & context.present
+                meter.flops += choosing_flops(adapter, pruner, tokens, layer)
+            candidates = context.keep_mask & context.present
             best = _best(context, scores, candidates, per_picture) & (counts.detach() > 0)[:, None]
             if per_picture:
                 first = best.sum(1)
@@ -118,8 +110,8 @@ def run_score_soft(
             kept = kept * torch.where(tokens.visual, here, torch.ones_like(here))
             # with soft masks too, what the hard one drops is no candidate in later layers
             gone = torch.ones_like(kept).scatter(1, context.visual, hard) < 0.5
-            standing = tokens.validity if tokens.alive is None else tokens.alive
-            tokens = replace(tokens, alive=standing & ~(gone & tokens.visual))
+            active = tokens.validity if tokens.keep_mask is None else tokens.keep_mask
+            tokens = replace(tokens, keep_mask=active & ~(gone & tokens.visual))
             weight = kept
         meter.flops += len(tokens.hidden) * float(layer_cost(adapter.spec, tokens.length))
         tokens = run_weighted(tokens, adapter, layer, weight, checkpoint=checkpoint)

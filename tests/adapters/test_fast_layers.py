@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from paretoprune.adapters.lean import LeanLayer, lean
+from paretoprune.adapters.fast_layers import FastLayer, with_fast_layers
 from paretoprune.pruning.decoder import run_population
 from paretoprune.pruning.pruners.fastv import FastV
 from paretoprune.testing import models
@@ -36,15 +36,15 @@ def layer_inputs(adapter, batch=20, length=9, dtype=torch.float32):
 def both(adapter, dtype=torch.float32, mask=None):
     hidden, rotary = layer_inputs(adapter, dtype=dtype)
     own = adapter.run_layer(1, hidden, rotary, mask)
-    quick = lean(adapter)
-    with patch.object(LeanLayer, "__call__", autospec=True, side_effect=LeanLayer.__call__) as ran:
+    quick = with_fast_layers(adapter)
+    with patch.object(FastLayer, "__call__", autospec=True, side_effect=FastLayer.__call__) as ran:
         found = quick.run_layer(1, hidden, rotary, mask)
-    used = quick._lean_layers.get(adapter.layers[1])
+    used = quick._fast_layers.get(adapter.decoder.layers[1])
     return own, found, used if ran.called else None
 
 
 @pytest.mark.parametrize("make", TINY, ids=lambda make: make.__name__)
-def test_a_lean_layer_equals_the_models_own(make):
+def test_a_fast_layer_equals_the_models_own(make):
     adapter = make()
     adapter.model.float()
     own, found, used = both(adapter)
@@ -54,7 +54,7 @@ def test_a_lean_layer_equals_the_models_own(make):
 
 
 def test_double_precision_is_left_to_the_models_own_layers():
-    """Llama's norms compute in float32 whatever they are given; a lean one would not."""
+    """Llama's norms compute in float32 whatever they are given; a fast one would not."""
     adapter = models.tiny_llava()
     adapter.model.double()
     own, found, used = both(adapter, torch.float64)
@@ -76,10 +76,10 @@ def test_padding_is_masked_the_same_way():
     "family", [families.paligemma, families.glm4v, families.qwen3_vl], ids=lambda f: f.__name__
 )
 def test_layers_of_another_shape_are_left_alone(family):
-    """Norms with an offset, more norms, norms of queries: parts that a lean layer has not got."""
+    """Norms with an offset, more norms, norms of queries: parts that a fast layer has not got."""
     model = family().model.float().eval()
     for layer in model.get_decoder().layers:
-        found = LeanLayer.of(layer)
+        found = FastLayer.of(layer)
         if found is not None:  # the parts are those of the shape, so the probe must tell
             size = found.parts["q_proj"].in_features
             hidden = torch.zeros(1, 2, size)
@@ -92,16 +92,16 @@ def test_changed_weights_are_read():
     adapter = models.tiny_llava()
     adapter.model.float()
     hidden, rotary = layer_inputs(adapter)
-    quick = lean(adapter)
+    quick = with_fast_layers(adapter)
     with torch.no_grad():
         before = quick.run_layer(1, hidden, rotary, None)
-        adapter.layers[1].mlp.down_proj.weight.mul_(1.5)
+        adapter.decoder.layers[1].mlp.down_proj.weight.mul_(1.5)
         after = quick.run_layer(1, hidden, rotary, None)
         assert torch.allclose(
             after, adapter.run_layer(1, hidden, rotary, None), rtol=1e-4, atol=1e-4
         )
         assert not torch.allclose(after, before)
-        adapter.layers[1].mlp.up_proj = torch.nn.Linear(
+        adapter.decoder.layers[1].mlp.up_proj = torch.nn.Linear(
             adapter.spec.hidden, adapter.spec.mlp, bias=False
         )
         swapped = quick.run_layer(1, hidden, rotary, None)
@@ -114,11 +114,11 @@ def test_a_hook_on_a_module_is_heard():
     adapter = models.tiny_llava()
     adapter.model.float()
     hidden, rotary = layer_inputs(adapter)
-    quick = lean(adapter)
+    quick = with_fast_layers(adapter)
     heard = []
     with torch.no_grad():
         quick.run_layer(1, hidden, rotary, None)
-        hook = adapter.layers[1].mlp.register_forward_hook(lambda *_: heard.append(1))
+        hook = adapter.decoder.layers[1].mlp.register_forward_hook(lambda *_: heard.append(1))
         quick.run_layer(1, hidden, rotary, None)
         hook.remove()
     assert heard == [1]
@@ -127,21 +127,21 @@ def test_a_hook_on_a_module_is_heard():
 def test_gradients_pass_through_the_models_own_layers():
     adapter = models.tiny_llava()
     hidden, rotary = layer_inputs(adapter, dtype=torch.float32)
-    quick = lean(adapter)
+    quick = with_fast_layers(adapter)
     hidden.requires_grad_()
     quick.run_layer(1, hidden, rotary, None).sum().backward()
     assert hidden.grad is not None
-    assert not quick._lean_layers
+    assert not quick._fast_layers
 
 
 def test_the_adapter_and_its_model_stay_as_they_were():
     adapter = models.tiny_llava()
     kind, names = type(adapter), set(vars(adapter))
-    layer = type(adapter.layers[0]).forward
+    layer = type(adapter.decoder.layers[0]).forward
     both(adapter, torch.float32)
     assert type(adapter) is kind
     assert set(vars(adapter)) == names
-    assert type(adapter.layers[0]).forward is layer
+    assert type(adapter.decoder.layers[0]).forward is layer
 
 
 @torch.no_grad()
@@ -152,7 +152,7 @@ def test_a_population_gives_the_same_hidden_states():
     prefill = adapter.prefill(inputs)
     rows = np.array([[1, 1, 0.5, 0.25], [1, 0.5, 0.5, 0.0], [1, 1, 1, 1]])
     own = list(run_population(adapter, prefill, rows, FastV()))
-    quick = list(run_population(lean(adapter), prefill, rows, FastV()))
+    quick = list(run_population(with_fast_layers(adapter), prefill, rows, FastV()))
     for one, other in zip(own, quick, strict=True):
         assert one.candidates == other.candidates
         kept_alike = (one.tokens.origin == other.tokens.origin).all(1)

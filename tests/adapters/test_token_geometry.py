@@ -8,7 +8,15 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from paretoprune.adapters.base import Adapter
 from paretoprune.adapters.llava import crop_of
-from paretoprune.adapters.places import Places, View, around, clipped, lattice, with_line_ends
+from paretoprune.adapters.token_geometry import (
+    Places,
+    View,
+    around,
+    clipped,
+    lattice,
+    with_line_ends,
+)
+from paretoprune.adapters.vision_encoder import visual_features
 from paretoprune.errors import UnsupportedError
 from paretoprune.tasks.base import Video
 from paretoprune.testing.models import (
@@ -64,7 +72,7 @@ def adapters():
 def features_of(adapter, items):
     inputs = adapter.inputs([items], [PROMPT])
     with torch.no_grad():
-        return inputs, adapter.visual_features(inputs)
+        return inputs, visual_features(adapter, inputs)
 
 
 def painted(picture, box):

@@ -1,9 +1,9 @@
 """Decoder layers of the Llama shape with faster kernels: a view of an adapter, for evaluating.
 
 A population's time goes into its layers, and on a CPU transformers' own spend much of it outside
-matrix products, or in products that the BLAS library runs below the processor's speed. The lean way
+matrix products, or in products that the BLAS library runs below the processor's speed. The fast way
 computes the same from the same weights: it reads them where they are at every call, copies nothing
-and keeps nothing, so that it cannot be stale. Names of families play no part. A layer is run lean
+and keeps nothing, so that it cannot be stale. Names of families play no part. A layer is run fast
 if it has exactly the parts of the Llama shape and a small probe gives what the layer itself gives;
 any other is called as it is, and so is every layer wherever gradients, training, hooks, another
 attention backend, other devices or other dtypes are at work.
@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from paretoprune.adapters.base import Adapter, Rotary
-from paretoprune.adapters.cache_argument import CACHE
+from paretoprune.adapters.base import Adapter
+from paretoprune.adapters.model_access import CACHE, RecordingCache, Rotary
 from paretoprune.adapters.views import view_of
 from paretoprune.errors import UnsupportedError
 
@@ -36,8 +36,8 @@ ONEDNN_BATCH = 16
 """Sequences from which PyTorch gives a 1x1 convolution to oneDNN, also on a single thread."""
 
 
-def lean(adapter: Adapter) -> Adapter:
-    """The adapter with a `run_layer` that is lean where that changes nothing.
+def with_fast_layers(adapter: Adapter) -> Adapter:
+    """The adapter with a `run_layer` that is fast where that changes nothing.
 
     A view: model and tensors are the adapter's own. An adapter that runs its layers in a way of its
     own is returned as it is.
@@ -46,28 +46,28 @@ def lean(adapter: Adapter) -> Adapter:
     if kind.run_layer is not Adapter.run_layer or "run_layer" in vars(adapter):
         return adapter
     twin = copy.copy(adapter)
-    twin.__class__ = type(f"Lean{kind.__name__}", (kind,), {"run_layer": _run_layer})
-    vars(twin)["_lean_layers"] = {}
+    twin.__class__ = type(f"Fast{kind.__name__}", (kind,), {"run_layer": _run_layer})
+    vars(twin)["_fast_layers"] = {}
     return twin
 
 
 def _run_layer(
     self: Any, index: int, hidden: Tensor, rotary: Rotary, mask: Tensor | None, cache: Any = None
 ) -> Tensor:
-    """`Adapter.run_layer`, lean where it may be."""
-    layer = self.layers[index]
+    """`Adapter.run_layer`, fast where it may be."""
+    layer = self.decoder.layers[index]
     if hidden.dtype in TOLERANCE and hidden.device.type == "cpu" and not torch.is_grad_enabled():
-        known: dict[nn.Module, LeanLayer | None] = self._lean_layers
-        found = known.get(layer)
-        if layer not in known or (found is not None and not found.holds):
-            found = known[layer] = LeanLayer.of(layer)
-        if found is not None and found.may_run(hidden, rotary):
-            return found(hidden, rotary, mask, cache)
+        layers: dict[nn.Module, FastLayer | None] = self._fast_layers
+        fast = layers.get(layer)
+        if layer not in layers or (fast is not None and not fast.holds):
+            fast = layers[layer] = FastLayer.of(layer)
+        if fast is not None and fast.may_run(hidden, rotary):
+            return fast(hidden, rotary, mask, cache)
     out: Tensor = Adapter.run_layer(self, index, hidden, rotary, mask, cache)
     return out
 
 
-class LeanLayer:
+class FastLayer:
     """One decoder layer of the Llama shape; reads the layer's own weights at every call."""
 
     def __init__(self, layer: nn.Module, parts: Mapping[str, Any]) -> None:
@@ -85,8 +85,8 @@ class LeanLayer:
         self._weights = [m for m in modules.values() if m._parameters]
 
     @classmethod
-    def of(cls, layer: nn.Module) -> LeanLayer | None:
-        """The lean form of a layer, or None if it has other parts than the Llama shape."""
+    def of(cls, layer: nn.Module) -> FastLayer | None:
+        """The fast form of a layer, or None if it has other parts than the Llama shape."""
         parts: dict[str, Any] = {}
         for owner, names in ((None, LAYER), ("self_attn", ATTENTION), ("mlp", MLP)):
             module: Any = layer if owner is None else parts[owner]
@@ -120,7 +120,7 @@ class LeanLayer:
         return all(place.get(name) is module for place, name, module in self._places)
 
     def may_run(self, hidden: Tensor, rotary: Rotary) -> bool:
-        """Whether this call, `hidden` [B, T, hidden], may be lean: nothing else is at work."""
+        """Whether this call, `hidden` [B, T, hidden], may be fast: nothing else is at work."""
         attention = self.parts["self_attn"]
         if getattr(attention.config, "_attn_implementation", None) != "sdpa":
             return False
@@ -184,8 +184,8 @@ def _normed(x: Tensor, norm: Any) -> Tensor:
 
 
 def _epsilon(norm: Any) -> float | None:
-    found = getattr(norm, "variance_epsilon", getattr(norm, "eps", None))
-    return found if isinstance(found, float) else None
+    epsilon = getattr(norm, "variance_epsilon", getattr(norm, "eps", None))
+    return epsilon if isinstance(epsilon, float) else None
 
 
 def _rotated(x: Tensor, cos: Tensor, signed: Tensor) -> Tensor:
@@ -211,19 +211,9 @@ def _linear(x: Tensor, module: nn.Linear) -> Tensor:
     return out.permute(0, 2, 3, 1)[:, :, 0]
 
 
-class _Noted:
-    """Stands where a cache would and remembers what it is given."""
-
-    def update(
-        self, keys: Tensor, values: Tensor, layer: int, *_: object, **__: object
-    ) -> tuple[Tensor, Tensor]:
-        self.keys, self.values = keys, values
-        return keys, values
-
-
 @torch.no_grad()
 def _equal(layer: nn.Module, dtype: torch.dtype) -> bool:
-    """Whether lean and own way agree, on a view with random norms and biases and random input.
+    """Whether fast and own way agree, on a view with random norms and biases and random input.
 
     Norms and biases are replaced because untrained ones, 1 and 0, would hide how they enter.
     """
@@ -240,7 +230,7 @@ def _equal(layer: nn.Module, dtype: torch.dtype) -> bool:
         for name, value in module._parameters.items():
             if value is not None and value.dim() == 1:
                 module._parameters[name] = nn.Parameter(noise(*value.shape), requires_grad=False)
-    small = LeanLayer.of(twin)
+    small = FastLayer.of(twin)
     if small is None:
         return False
     batch, length = ONEDNN_BATCH, 6
@@ -250,16 +240,21 @@ def _equal(layer: nn.Module, dtype: torch.dtype) -> bool:
     seen = torch.ones(length, length, dtype=torch.bool).tril().repeat(batch, 1, 1, 1)
     seen[0, :, :, -2:] = False  # padding
     for mask in (None, seen):
-        own, mine = _Noted(), _Noted()
+        own, fast = RecordingCache(), RecordingCache()
         try:
             expected = twin(hidden, attention_mask=mask, position_embeddings=rotary, **{CACHE: own})
             expected = expected[0] if isinstance(expected, tuple) else expected
-            found = small(hidden, rotary, mask, mine)
-            pairs = [(expected, found), (own.keys, mine.keys), (own.values, mine.values)]
+            output = small(hidden, rotary, mask, fast)
+            pairs = [(expected, output), (own.keys, fast.keys), (own.values, fast.values)]
         except Exception:  # not to be called like this: then it is not the shape that it seems
             return False
-        for one, other in pairs:
-            allowed = TOLERANCE[dtype] * max(1.0, float(one.abs().max()))
-            if one.shape != other.shape or not float((one - other).abs().max()) <= allowed:
+        for own_value, fast_value in pairs:
+            if own_value is None or fast_value is None:
+                return False
+            allowed = TOLERANCE[dtype] * max(1.0, float(own_value.abs().max()))
+            if (
+                own_value.shape != fast_value.shape
+                or not float((own_value - fast_value).abs().max()) <= allowed
+            ):
                 return False
     return True
