@@ -136,6 +136,7 @@ def _run_case(
     from paretoprune.comparison.results import write_results
     from paretoprune.comparison.trackers import Trackers
     from paretoprune.compression.locate import is_location
+    from paretoprune.core.capabilities import notes_of
     from paretoprune.report.terminal import SearchProgress, print_summary, print_written
     from paretoprune.search.specs import StrategySpec, fitting_strategies
     from paretoprune.zoo.catalogue import default_task
@@ -151,7 +152,7 @@ def _run_case(
         study = study.changed({"task": default_task(study.model[0])})
     specs = [StrategySpec.parse(text) for text in study.strategy]
     check(problem, specs, study.seed_list, study.budget)
-    for note in problem.notes():
+    for note in notes_of(problem):
         console.print(note)
     trackers = Trackers.named(study.track)  # before anything is written: it may be missing
     begin(folder, problem, study)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from paretoprune import frontier
 from paretoprune.comparison.results import PresetPoint
+from paretoprune.core.capabilities import HasPresets, relative_outcomes
 from paretoprune.core.problem import Evaluation, Problem, costs_matrix
 from paretoprune.core.study import evaluate_each
 
@@ -51,7 +52,7 @@ def evaluate_presets(
     many.
     """
     groups: dict[str, list[int]] = {}
-    published = problem.published()
+    published = problem.published() if isinstance(problem, HasPresets) else []
     for number, one in enumerate(published):
         groups.setdefault(problem.identity(one.candidate), []).append(number)
     candidates = [published[numbers[0]].candidate for numbers in groups.values()]
@@ -159,7 +160,7 @@ def _gain(
     mine, theirs = preset.heldout.outcomes, rival.heldout.outcomes
     if mine is None or theirs is None or len(mine) < 2:
         return gain, None, None
-    relative = problem.heldout.relative(theirs) - problem.heldout.relative(mine)
+    relative = relative_outcomes(problem.heldout, theirs) - relative_outcomes(problem.heldout, mine)
     interval = frontier.bootstrap_mean(relative, rng=np.random.default_rng(0))
     return gain, interval.low, interval.high
 

@@ -14,6 +14,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from paretoprune.comparison.configuration import STUDY_NAME, StudyFile, write_study
+from paretoprune.core.capabilities import HasFingerprints
 from paretoprune.core.plugins import announced
 from paretoprune.core.problem import Problem
 from paretoprune.errors import InvalidValueError
@@ -63,7 +64,7 @@ def provenance_of(problem: Problem, seeds: Sequence[int], device: str = "cpu") -
         plugins=dict(p.origin.rpartition(" ")[::2] for p in announced().plugins),
         hardware=hardware(device),
         seeds=list(seeds),
-        data=dict(problem.fingerprints()),
+        data=dict(problem.fingerprints()) if isinstance(problem, HasFingerprints) else {},
     )
 
 

@@ -17,7 +17,7 @@ from paretoprune.compression.population import left_out_metrics
 from paretoprune.compression.quantisation import checked_bits, parse_objectives
 from paretoprune.compression.quantised import QuantisedRuns
 from paretoprune.compression.token_pruning import TokenPruning
-from paretoprune.core.problem import Candidate, Evaluation, Objective, Problem
+from paretoprune.core.problem import Candidate, Evaluation, Objective, Problem, default_space
 from paretoprune.core.space import Categorical, SearchSpace, Values
 from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError
 from paretoprune.techniques.bits.kv import KV_BITS, token_bytes
@@ -96,7 +96,7 @@ class JointCompression(Problem):
         self.runs = QuantisedRuns(tokens, quantiser)
         self.quantiser = self.runs.quantiser
         self.sequences = sequences
-        self.tokens_space = tokens_space or tokens.default_space
+        self.tokens_space = tokens_space or default_space(tokens)
         spaces = bit_spaces(self.quantiser.parts, self.bits)
         if weights_space not in spaces:
             raise UnknownNameError("grouping of weights", weights_space, spaces)

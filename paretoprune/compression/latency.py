@@ -18,7 +18,7 @@ from torch import Tensor
 from paretoprune.adapters.base import Adapter, Prefill
 from paretoprune.adapters.extras import prefill_for
 from paretoprune.compression.configuration import Configuration
-from paretoprune.core.problem import Measurement
+from paretoprune.core.capabilities import Measurement
 from paretoprune.cost.latency import LatencyModel, LayerPoint
 from paretoprune.cost.timing import Timing, interleaved, why_not_reported
 from paretoprune.pruning.base import Pruner

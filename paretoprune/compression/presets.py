@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from paretoprune.adapters.base import Adapter
 from paretoprune.adapters.extras import lacking
 from paretoprune.compression.configuration import exact_candidate
-from paretoprune.core.problem import Published
+from paretoprune.core.capabilities import Published
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.operators import pruner_of
 from paretoprune.schedules.presets import Preset

@@ -16,8 +16,9 @@ from paretoprune.compression.configuration import Configuration
 from paretoprune.compression.quantised import QuantisedRuns
 from paretoprune.compression.quantised_latency import QuantisedTimer
 from paretoprune.compression.token_pruning import TokenPruning
+from paretoprune.core.capabilities import Measurement
 from paretoprune.core.options import listed
-from paretoprune.core.problem import Candidate, Evaluation, Measurement, Objective, Problem
+from paretoprune.core.problem import Candidate, Evaluation, Objective, Problem
 from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError, brief
 from paretoprune.techniques.bits.packed import BITS
 from paretoprune.techniques.bits.parts import Parts, bit_spaces, bits_by_path, mean_bits

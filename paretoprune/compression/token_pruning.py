@@ -37,15 +37,9 @@ from paretoprune.compression.presets import guests_for, published
 from paretoprune.compression.sample_costs import SampleCosts
 from paretoprune.compression.split import DEFAULT_DENSE_BYTES, Scoring, Split
 from paretoprune.compression.teacher_forcing import batch_numbers
+from paretoprune.core.capabilities import Measurement, Published
 from paretoprune.core.options import listed
-from paretoprune.core.problem import (
-    Candidate,
-    Evaluation,
-    Measurement,
-    Objective,
-    Problem,
-    Published,
-)
+from paretoprune.core.problem import Candidate, Evaluation, Objective, Problem
 from paretoprune.core.space import SearchSpace
 from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError, brief
 from paretoprune.pruning.base import Pruner
@@ -279,7 +273,7 @@ class TokenPruning(Problem):
         A searched schedule, and a policy's, is fitted to the pruner: layers before its first one
         stay whole. An adaptive policy is asked for every sample of this split, once.
         """
-        if candidate.policy is not None:
+        if isinstance(candidate.policy, Policy):
             return self._decided(candidate.policy, self._with_guests.chosen(candidate.values))
         if candidate.space == EXACT:
             schedule = exact_ratios(candidate)

@@ -9,17 +9,27 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from paretoprune.core.capabilities import relaxation_of
 from paretoprune.core.options import is_number, whole_number
-from paretoprune.core.problem import Candidate, Evaluation, Problem
+from paretoprune.core.problem import Candidate, Evaluation, Problem, default_space
 from paretoprune.core.trace import SearchTrace
 from paretoprune.errors import InvalidValueError, UnsupportedError
 
-if TYPE_CHECKING:
-    from paretoprune.search.gradient.state import GradientState
+
+class SearchState(Protocol):
+    """What a strategy continues from (`search.gradient.state`)."""
+
+    @property
+    def tensors(self) -> dict[str, Any]:
+        """Torch tensors by name."""
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """JSON-ready values by name."""
 
 
 class BudgetExhausted(Exception):
@@ -116,7 +126,7 @@ class SearchStrategy(ABC):
         """
         self._check_objectives(problem)
         if self.requires_gradient:
-            problem.relaxation()
+            relaxation_of(problem)
         if self.requires_shares and not problem.has_shares:
             raise UnsupportedError(
                 f"strategy {self.called} evaluates on a share of the samples, which "
@@ -138,7 +148,7 @@ class SearchStrategy(ABC):
         """Whether there is nothing more to ask."""
         return False
 
-    def state(self) -> GradientState | None:
+    def state(self) -> SearchState | None:
         """Everything that a fresh, started strategy needs to continue identically; None for none.
 
         Asked for between `tell` and `ask`. Without a state, a resumed study repeats the asks and
@@ -147,7 +157,7 @@ class SearchStrategy(ABC):
         """
         return None
 
-    def restore(self, state: GradientState) -> None:
+    def restore(self, state: SearchState) -> None:
         """Take over a state; `start` must have been called with the same problem and context."""
         raise NotImplementedError(f"{type(self).__name__} has no state to restore")
 
@@ -192,7 +202,7 @@ class SearchStrategy(ABC):
             problem.space(asked)
         own = self.own_spaces(problem)
         if own is None:
-            return asked or problem.default_space
+            return asked or default_space(problem)
         known = [name for name in own if name in problem.spaces]
         listed = ", ".join(repr(name) for name in own)
         if not known:

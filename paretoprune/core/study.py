@@ -9,11 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from paretoprune.core.capabilities import CanPrefetch
 from paretoprune.core.options import has_parts, whole_number
 from paretoprune.core.problem import Candidate, Evaluation, Problem
-from paretoprune.core.strategy import BudgetExhausted, SearchContext, SearchStrategy
+from paretoprune.core.strategy import BudgetExhausted, SearchContext, SearchState, SearchStrategy
 from paretoprune.errors import (
     PROGRAMMING_ERRORS,
     FailedEvaluationError,
@@ -23,9 +24,6 @@ from paretoprune.errors import (
     brief,
     one_line,
 )
-
-if TYPE_CHECKING:
-    from paretoprune.search.gradient.state import GradientState
 
 DEFAULT_BATCH = 8
 """Candidates per ask: enough to share prefixes, few enough for model-based samplers to learn."""
@@ -82,7 +80,7 @@ class Checkpoint:
     result: StudyResult
     asks: int
     stale: int
-    state: GradientState
+    state: SearchState
 
 
 class Recorder:
@@ -271,18 +269,21 @@ class _Loop:
 
         Nothing of it is recorded or charged before its turn, so the log stays the same.
         """
-        if self.strategy.learns or not self.problem.works_ahead or self.strategy.finished:
+        problem = self.problem
+        if self.strategy.learns or self.strategy.finished:
             return
-        self.problem.begin(now)
+        if not isinstance(problem, CanPrefetch) or not problem.works_ahead:
+            return
+        problem.begin(now)
         self._ahead = self._asked()
         spent, fits = self.context.spent, []
         for candidate in self._ahead:
-            spent += self.problem.checked_price(candidate)
+            spent += problem.checked_price(candidate)
             if spent > self.context.budget + 1e-9:
                 break
             fits.append(candidate)
         if fits:
-            self.problem.begin(fits)
+            problem.begin(fits)
 
     def _evaluate(self, candidates: list[Candidate], ask: int) -> bool:
         """Evaluate an ask and tell what was found; true if an earlier run had evaluated it."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from paretoprune.core.capabilities import policies_of
 from paretoprune.core.problem import Candidate, Problem
 from paretoprune.core.strategy import SearchContext, SearchStrategy
 from paretoprune.errors import InvalidValueError, UnsupportedError
+from paretoprune.pruning.policies.base import Policy
 from paretoprune.search.per_layer import Numbers, targets_of
 
 NAME = "autoprune"
@@ -43,8 +45,9 @@ class AutoPruneSearch(SearchStrategy):
         """Bind to a problem that takes policies; the budget must reach one evaluation."""
         super().start(problem, context)
         # a problem without policies, or with too few layers, says so now
-        whole = problem.policy_candidate(NAME, tokens=1.0, **self.settings).policy
-        assert whole is not None
+        self._policies = policies_of(problem, NAME)
+        whole = self._policies.policy_candidate(NAME, tokens=1.0, **self.settings).policy
+        assert isinstance(whole, Policy)
         self._least = whole.layer / whole.layers
         self._pending: list[Candidate] | None = None
 
@@ -72,7 +75,7 @@ class AutoPruneSearch(SearchStrategy):
     def _candidate(self, target: float) -> Candidate:
         """The policy whose mean share of tokens lies `target` of the way to all of them."""
         tokens = self._least + target * (1.0 - self._least)
-        return self.problem.policy_candidate(NAME, tokens=tokens, **self.settings)
+        return self._policies.policy_candidate(NAME, tokens=tokens, **self.settings)
 
     def _affordable(self) -> list[Candidate]:
         counts = range(len(self.targets), 0, -1) if self._count_given else [len(self.targets)]

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from paretoprune.core.capabilities import statistics_of
 from paretoprune.core.problem import Candidate, Problem
 from paretoprune.core.strategy import SearchContext
 from paretoprune.errors import InvalidValueError
@@ -47,7 +48,7 @@ class FitPruneSearch(PerLayerStrategy):
         """Bind to a problem that offers attention statistics."""
         super().start(problem, context)
         self.needs_prices()
-        self._price = problem.probe_price(STATISTIC, self.samples)
+        self._price = statistics_of(problem, STATISTIC).probe_price(STATISTIC, self.samples)
         self.needs_budget(self._price)
         self._pending: list[Candidate] | None = None
 
@@ -55,7 +56,7 @@ class FitPruneSearch(PerLayerStrategy):
         """Up to `n` of the schedules; the first ask looks at the attention."""
         if self._pending is None:
             self.context.charge(self._price)
-            attention = self.problem.probe(STATISTIC, self.samples)
+            attention = statistics_of(self.problem, STATISTIC).probe(STATISTIC, self.samples)
             self._pending = self._affordable(attention)
         asked, self._pending = self._pending[:n], self._pending[n:]
         return asked

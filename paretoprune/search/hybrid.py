@@ -12,14 +12,13 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from paretoprune.core.problem import Candidate, Evaluation, Problem
-from paretoprune.core.strategy import SearchContext, SearchStrategy
+from paretoprune.core.strategy import SearchContext, SearchState, SearchStrategy
 from paretoprune.core.trace import SearchTrace
 from paretoprune.errors import InvalidValueError, UnknownNameError
 from paretoprune.frontier import front_of
 from paretoprune.search.gradient.coordinates import kernel_spaces
 from paretoprune.search.gradient.lagrangian import LagrangianSearch
 from paretoprune.search.gradient.options import LagrangianOptions
-from paretoprune.search.gradient.state import GradientState
 from paretoprune.search.optuna_samplers import TPE
 from paretoprune.search.pymoo_algorithms import PymooNSGA2
 
@@ -126,11 +125,11 @@ class Hybrid(SearchStrategy):
 
     # --- checkpoints
 
-    def state(self) -> GradientState | None:
+    def state(self) -> SearchState | None:
         """The gradient search's, until it returns something: from then on asks are replayed."""
         return None if self._polishing or self._returned else self.gradient.state()
 
-    def restore(self, state: GradientState) -> None:
+    def restore(self, state: SearchState) -> None:
         """Take over a state; `start` must have been called with the same problem and context."""
         self.gradient.restore(state)
 

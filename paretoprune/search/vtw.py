@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from paretoprune.core.capabilities import statistics_of
 from paretoprune.core.problem import Candidate, Problem
 from paretoprune.core.strategy import SearchContext
 from paretoprune.errors import InvalidValueError
@@ -39,7 +40,7 @@ class VTWSearch(PerLayerStrategy):
     def start(self, problem: Problem, context: SearchContext) -> None:
         """Bind to a problem that says what withdrawal does."""
         super().start(problem, context)
-        self._price = problem.probe_price(STATISTIC, self.samples)
+        self._price = statistics_of(problem, STATISTIC).probe_price(STATISTIC, self.samples)
         self.needs_budget(self._price)
         self._pending: list[Candidate] | None = None
 
@@ -58,7 +59,7 @@ class VTWSearch(PerLayerStrategy):
 
     def _chosen(self) -> list[Candidate]:
         """The schedule of each threshold, in their order, each once."""
-        divergence = self.problem.probe(STATISTIC, self.samples)
+        divergence = statistics_of(self.problem, STATISTIC).probe(STATISTIC, self.samples)
         dense_layers = len(divergence) - len(self.knobs)  # those that the space cannot prune
         found: dict[int, Candidate] = {}
         for threshold in self.thresholds:

@@ -14,7 +14,8 @@ from paretoprune.comparison.compare import Comparison
 from paretoprune.comparison.presets import Beside, Found, compare_presets, evaluate_presets
 from paretoprune.comparison.results import PresetPoint
 from paretoprune.compression.token_pruning import TokenPruning
-from paretoprune.core.problem import Candidate, Evaluation, Objective, Problem, Published
+from paretoprune.core.capabilities import Published
+from paretoprune.core.problem import Candidate, Evaluation, Objective, Problem
 from paretoprune.core.space import Int, SearchSpace
 from paretoprune.schedules.presets import find_preset
 from paretoprune.zoo.load import DTYPES

@@ -275,7 +275,7 @@ def test_prices_are_those_of_token_pruning(tokens, joint):
 
 def test_policies_are_refused(quantised, joint):
     for problem in (quantised, joint):
-        name = problem.default_space
+        name = next(iter(problem.spaces))
         values = problem.space().sample(np.random.default_rng(0))
         with pytest.raises(UnsupportedError, match="points, not policies"):
             problem.evaluate([Candidate(name, values, policy=object())])

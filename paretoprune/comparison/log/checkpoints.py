@@ -47,10 +47,13 @@ def write_checkpoint(file: Path, checkpoint: Checkpoint) -> None:
         checkpoint.asks, result.spent, checkpoint.stale, len(result.evaluations),
         result.seconds, result.evaluating,
     )  # fmt: skip
+    from paretoprune.search.gradient.state import GradientState
+
     state = checkpoint.state
+    values = {**state.values, STUDY: asdict(figures)}
     try:
         file.parent.mkdir(exist_ok=True)
-        replace(state, values={**state.values, STUDY: asdict(figures)}).save(file)
+        GradientState(state.tensors, values).save(file)
     except OSError as error:
         raise BrokenFileError(f"cannot write checkpoint {file}: {error.strerror}") from error
 

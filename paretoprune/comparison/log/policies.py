@@ -6,6 +6,7 @@ from pathlib import Path
 
 from paretoprune.core.problem import Evaluation, Problem
 from paretoprune.errors import BrokenFileError
+from paretoprune.pruning.policies.base import Policy
 from paretoprune.pruning.policies.files import write_policy
 
 POLICIES = "policies"
@@ -14,7 +15,7 @@ POLICIES = "policies"
 def store_policy(folder: Path, problem: Problem, evaluation: Evaluation) -> None:
     """Write the policy of an evaluation to the results folder, unless it is there."""
     policy = evaluation.candidate.policy
-    if policy is None:
+    if not isinstance(policy, Policy):
         return
     file = folder / POLICIES / f"{policy.key}.json"
     described = problem.describe()

@@ -20,7 +20,7 @@ from paretoprune.comparison.ranking import Study, heldout_areas
 from paretoprune.comparison.reference import reference_front
 from paretoprune.compression.load import load_problem
 from paretoprune.compression.token_pruning import TokenPruning
-from paretoprune.core.problem import Evaluation
+from paretoprune.core.problem import Evaluation, default_space
 from paretoprune.core.study import StudyResult
 from paretoprune.errors import InvalidValueError
 from paretoprune.experiments.reproduce.scale import Scale
@@ -201,7 +201,7 @@ def _study(
     strategy = StrategySpec.parse("grid" if name == "grid" else "random")
     heldout = problem.heldout.evaluate([evaluations[i].candidate for i in front])
     result = StudyResult(0, evaluations=evaluations, spent=sum(e.cost for e in evaluations))
-    return Study(strategy, problem.default_space, result, front=front, heldout=heldout)
+    return Study(strategy, default_space(problem), result, front=front, heldout=heldout)
 
 
 def _family_fronts(problem: TokenPruning, evaluations: list[Evaluation]) -> dict[str, list[int]]:

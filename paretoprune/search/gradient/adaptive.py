@@ -41,7 +41,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from paretoprune.core.problem import Candidate, Evaluation, Problem
-from paretoprune.core.strategy import SearchContext
+from paretoprune.core.strategy import SearchContext, SearchState
 from paretoprune.core.trace import SearchTrace
 from paretoprune.cost import DecoderSpec
 from paretoprune.pruning.policies.base import checked
@@ -442,7 +442,7 @@ class AdaptiveSearch(GradientStrategy):
             },
         )  # fmt: skip
 
-    def restore(self, state: GradientState) -> None:
+    def restore(self, state: SearchState) -> None:
         """Take over a state; `start` must have been called with the same problem and context."""
         tensors, values = state.tensors, state.values
         self.net.load_state_dict(with_prefix(tensors, "net."))

@@ -34,8 +34,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from paretoprune.core.capabilities import relaxation_of
 from paretoprune.core.problem import Candidate, Evaluation, Problem
-from paretoprune.core.strategy import SearchContext
+from paretoprune.core.strategy import SearchContext, SearchState
 from paretoprune.core.trace import SearchTrace
 from paretoprune.errors import UnsupportedError
 from paretoprune.search.gradient.augmented import Multipliers, SavedLoss
@@ -44,7 +45,7 @@ from paretoprune.search.gradient.coordinates import coordinates_of, project
 from paretoprune.search.gradient.finals import Foretold, below, fine_budgets, least, lost_within
 from paretoprune.search.gradient.knots import over_neighbours
 from paretoprune.search.gradient.options import LagrangianOptions
-from paretoprune.search.gradient.relaxation import loss_and_slope
+from paretoprune.search.gradient.relaxation import Relaxation, loss_and_slope
 from paretoprune.search.gradient.rounds import BestIterates, Rounds
 from paretoprune.search.gradient.sampling import distinct
 from paretoprune.search.gradient.starts import (
@@ -98,7 +99,7 @@ class LagrangianSearch(GradientStrategy):
                 f"the options kernel={options.kernel} and space={context.space} name two kernels; "
                 "give one of them"
             )
-        self.relaxed = problem.relaxation()
+        self.relaxed: Relaxation = relaxation_of(problem)
         if options.checkpoint:
             self.relaxed = self.relaxed.checkpointed()
         self.coordinates = coordinates_of(self.relaxed, problem, self.space_name)
@@ -398,7 +399,7 @@ class LagrangianSearch(GradientStrategy):
             },
         )  # fmt: skip
 
-    def restore(self, state: GradientState) -> None:
+    def restore(self, state: SearchState) -> None:
         """Take over a state; `start` must have been called with the same problem and context."""
         tensors, values = state.tensors, state.values
         self.x, self.velocity = tensors["x"].clone(), tensors["velocity"].clone()

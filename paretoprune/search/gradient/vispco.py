@@ -31,7 +31,7 @@ from torch import Tensor
 
 from paretoprune.core.options import check_ranges
 from paretoprune.core.problem import Candidate, Problem
-from paretoprune.core.strategy import SearchContext
+from paretoprune.core.strategy import SearchContext, SearchState
 from paretoprune.core.trace import SearchTrace
 from paretoprune.cost import DecoderSpec
 from paretoprune.errors import InvalidValueError
@@ -309,7 +309,7 @@ class Vispco(GradientStrategy):
             },
         )  # fmt: skip
 
-    def restore(self, state: GradientState) -> None:
+    def restore(self, state: SearchState) -> None:
         """Take over a state; `start` must have been called with the same problem and context."""
         tensors, values = state.tensors, state.values
         self.policy.net.load_state_dict(with_prefix(tensors, "net."))
