@@ -70,7 +70,7 @@ def _reference_again(summary: Summary, name: str) -> ReferenceFront:
     options = {
         key: known[name]
         for key, name in named.items()
-        if known["problem"] == "token-pruning" and (key != "per_picture" or name in known)
+        if known["problem"] == "compression" and (key != "per_picture" or name in known)
     }
     problem = load_with_status(console, str(known["problem"]), options)
     return evaluate_reference(console, problem, name).stored()

@@ -211,7 +211,14 @@ ProblemName = Annotated[
     str,
     typer.Option(
         "--problem",
-        help="Problem to search: token-pruning, quantisation, joint, zdt1, dtlz2, or one of your "
-        "own as module:attribute or file.py:attribute.",
+        help="Problem to search: compression, zdt1, dtlz2, or one of your own as module:attribute "
+        "or file.py:attribute.",
+    ),
+]
+Compress = Annotated[
+    str,
+    typer.Option(
+        "--compress",
+        help="Techniques to search, joined by commas: tokens, weight_bits, kv_bits.",
     ),
 ]

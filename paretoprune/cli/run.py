@@ -16,8 +16,8 @@ from paretoprune.cli.terminal import (
     without_library_bars,
 )
 from paretoprune.comparison.configuration import (
+    COMPRESSION,
     STUDY_NAME,
-    TOKEN_PRUNING,
     Case,
     StudyFile,
     write_study,
@@ -37,6 +37,7 @@ AS_THEY_ARE = (
     "search_size", "heldout_size", "data_seed", "levels", "objectives", "batch", "dtype", "device",
     "attn", "trust_remote_code",
 )  # fmt: skip
+DEFAULT_OBJECTIVES = "score,flops"
 LOADING = ("model", "task", "data", "pruner", "search_knobs", "per_picture", *AS_THEY_ARE)
 """What `load_problem` is given."""
 
@@ -135,7 +136,7 @@ def _run_case(
     from paretoprune.comparison.provenance import begin
     from paretoprune.comparison.results import write_results
     from paretoprune.comparison.trackers import Trackers
-    from paretoprune.compression.locate import is_location
+    from paretoprune.compression.named import is_location
     from paretoprune.core.capabilities import notes_of
     from paretoprune.report.terminal import SearchProgress, print_summary, print_written
     from paretoprune.search.specs import StrategySpec, fitting_strategies
@@ -148,7 +149,7 @@ def _run_case(
     problem = load_with_status(console, study.problem, loading | placed)
     if not study.strategy:
         study = study.changed({"strategy": list(fitting_strategies(problem))})
-    if study.problem == TOKEN_PRUNING and not study.task:
+    if study.tokens_alone and not study.task:
         study = study.changed({"task": default_task(study.model[0])})
     specs = [StrategySpec.parse(text) for text in study.strategy]
     check(problem, specs, study.seed_list, study.budget)
@@ -177,9 +178,9 @@ def _run_case(
 
 def with_strategies(study: StudyFile) -> StudyFile:
     """The study with its strategies written out, unless the problem has to be loaded for that."""
-    if study.strategy or study.problem != TOKEN_PRUNING:
+    if study.strategy or not study.tokens_alone:
         return study
-    from paretoprune.compression.costs import parse_objectives
+    from paretoprune.compression.objectives import parse_objectives
     from paretoprune.search.specs import default_strategies
 
     costs = parse_objectives(study.objectives)[1:]
@@ -190,15 +191,17 @@ def with_strategies(study: StudyFile) -> StudyFile:
 def check_names(study: StudyFile) -> None:
     """Raise what names an unknown strategy, problem, task, objective or reference."""
     from paretoprune.comparison.reference import parse_reference
-    from paretoprune.compression.costs import parse_objectives
-    from paretoprune.compression.locate import is_location
-    from paretoprune.registry import problems, tasks
+    from paretoprune.compression.named import is_location
+    from paretoprune.compression.objectives import parse_objectives
+    from paretoprune.registry import problems, tasks, techniques
 
     study.specs()
     check_places(study)
     if not is_location(study.problem):
         problems.entry(study.problem)
-    if study.problem == TOKEN_PRUNING:  # others have data and objectives of their own
+    for name in study.compress.split(","):
+        techniques.entry(name.strip())
+    if study.tokens_alone:  # others have data and objectives of their own
         for task in study.task:
             tasks.entry(task.partition(":")[0])
         parse_objectives(study.objectives)
@@ -217,9 +220,9 @@ def check_places(study: StudyFile) -> None:
         for name in ("workers", "cluster"):
             if getattr(study, name) is not None:
                 raise InvalidValueError(f"--{name} goes with --executor ray, not with in-process")
-    elif study.problem != TOKEN_PRUNING:
+    elif not study.tokens_alone:
         raise InvalidValueError(
-            f"--executor ray evaluates token-pruning; --problem {study.problem} runs in-process"
+            f"--executor ray evaluates --compress tokens; {_what(study)} runs in-process"
         )
 
 
@@ -257,7 +260,17 @@ def loading_of(study: StudyFile) -> dict[str, Any]:
         **({"per_picture": True} if study.per_picture else {}),
         **({"presets": beside} if beside else {}),
     }
+    if not study.tokens_alone:
+        given["compress"] = study.compress
+        if study.objectives == DEFAULT_OBJECTIVES:  # of tokens; others have their own
+            del given["objectives"]
     return options_for(study.problem, given)
+
+
+def _what(study: StudyFile) -> str:
+    if study.problem != COMPRESSION:
+        return f"--problem {study.problem}"
+    return f"--compress {study.compress}"
 
 
 def presets_of(study: StudyFile) -> list[str]:
@@ -265,9 +278,9 @@ def presets_of(study: StudyFile) -> list[str]:
     from paretoprune.schedules.presets import find_presets
 
     wanted = list(study.preset) or (["all"] if study.with_presets else [])
-    if wanted and study.problem != TOKEN_PRUNING:
+    if wanted and not study.tokens_alone:
         raise InvalidValueError(
-            f"presets are token prunings; there are none for --problem {study.problem}"
+            f"presets are of --compress tokens; there are none for {_what(study)}"
         )
     return [preset.name for preset in find_presets(wanted)] if wanted else []
 

@@ -31,7 +31,8 @@ from paretoprune.search.specs import StrategySpec
 
 STUDY_NAME = "study.toml"
 MOST_BYTES = 1_000_000
-TOKEN_PRUNING = "token-pruning"
+COMPRESSION = "compression"
+TOKENS = "tokens"
 PLACES = ("storage", "executor", "workers", "cluster")
 """Settings that say where a study runs, not what it finds: they may differ when it is resumed."""
 
@@ -115,13 +116,19 @@ class StudyFile(BaseModel):
     device: Text = "cpu"
     attn: Text = "auto"
     trust_remote_code: bool = False
-    problem: Text = TOKEN_PRUNING
+    problem: Text = COMPRESSION
+    compress: Annotated[Text, BeforeValidator(_joined)] = TOKENS
     track: Names = ()
     storage: Text | None = None
     executor: Literal["in-process", "ray"] = "in-process"
     workers: int | None = Field(default=None, ge=1, le=100_000)
     cluster: Text | None = None
     out: Text | None = None
+
+    @property
+    def tokens_alone(self) -> bool:
+        """Whether visual tokens are all that is compressed."""
+        return self.problem == COMPRESSION and self.compress == TOKENS
 
     @property
     def seed_list(self) -> tuple[int, ...]:
@@ -141,7 +148,7 @@ class StudyFile(BaseModel):
         That is to run code that comes with it, and to write elsewhere than in the results folder,
         or send data there.
         """
-        from paretoprune.compression.locate import is_location
+        from paretoprune.compression.named import is_location
 
         found: dict[str, str] = {}
         if self.trust_remote_code:
@@ -169,7 +176,7 @@ class StudyFile(BaseModel):
 
     def cases(self) -> list[Case]:
         """One comparison per model, task and pruner; raises `InvalidValueError` for repeats."""
-        if self.problem != TOKEN_PRUNING:
+        if self.problem != COMPRESSION:
             return [Case("", self)]
         for key in ("model", "task", "pruner"):
             values = getattr(self, key)

@@ -247,8 +247,3 @@ class PrefillTimer:
             f"{worst['device']}; cross-validated error {worst['layer_error']:.1%} per layer, "
             f"{worst['prefill_error']:.1%} per prefill{several}."
         )
-
-
-def typical_sample(samples: Sequence[Sample], lengths: NDArray[np.int64]) -> Sample:
-    """The sample of median length."""
-    return samples[int(np.argsort(lengths, kind="stable")[len(lengths) // 2])]

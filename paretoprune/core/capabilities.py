@@ -134,10 +134,10 @@ class HasNotes(Protocol):
 
 @runtime_checkable
 class HasScale(Protocol):
-    """Its outcomes have a scale of their own, from a worthless model to the dense one."""
+    """Its outcomes are on another scale than the maximised objective."""
 
-    def relative(self, outcomes: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Outcomes `[..., samples]` on the scale of the maximised objective."""
+    scale: tuple[float, float]
+    """Mean outcomes of a worthless model and of the dense one."""
 
 
 @runtime_checkable
@@ -192,10 +192,12 @@ def policies_of(problem: Problem, policy: str) -> HasPolicies:
 def relative_outcomes(problem: Problem, outcomes: NDArray[np.float32]) -> NDArray[np.float64]:
     """Outcomes `[..., samples]` from 0, the maximised objective's reference, to 1, its best."""
     if isinstance(problem, HasScale):
-        return problem.relative(outcomes)
-    (quality,) = (o for o in problem.objectives if o.direction == "max")
-    above: NDArray[np.float64] = np.asarray(outcomes, dtype=np.float64) - quality.reference
-    return above / (quality.best - quality.reference)
+        worst, best = problem.scale
+    else:
+        (quality,) = (o for o in problem.objectives if o.direction == "max")
+        worst, best = quality.reference, quality.best
+    above: NDArray[np.float64] = np.asarray(outcomes, dtype=np.float64) - worst
+    return above / (best - worst)
 
 
 def notes_of(problem: Problem) -> list[str]:

@@ -14,7 +14,7 @@ from commands import run_command
 from paretoprune import Categorical, Int, Objective, as_problem, compare
 from paretoprune.compression.analytic import DTLZ2, ZDT1
 from paretoprune.compression.function import FunctionProblem
-from paretoprune.compression.locate import locate_problem
+from paretoprune.compression.named import locate_problem
 from paretoprune.core.problem import Candidate
 from paretoprune.core.space import Condition
 from paretoprune.errors import (

@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 import torch
 
+from paretoprune.compression.configuration import exact_candidate
 from paretoprune.compression.kept_tokens import Question, Wanted, kept_tokens
-from paretoprune.compression.token_pruning import TokenPruning, exact_candidate
+from paretoprune.compression.problem import Compression
 from paretoprune.deploy.views import pruned
 from paretoprune.errors import InvalidValueError
 from paretoprune.pruning.pruners.fastv import FastV
 from paretoprune.schedules import KeepSchedule
 from paretoprune.tasks.base import Sample
 from paretoprune.tasks.scoring import Exact, Generation, Likelihood, TokenShare
+from paretoprune.techniques.tokens import Tokens
 from paretoprune.testing.agreement import assert_same_samples
 from paretoprune.testing.models import (
     random_pictures,
@@ -38,7 +40,7 @@ def samples_of(scoring, answer="red", prompts=PROMPTS):
 
 
 def problem_of(adapter, samples, **options):
-    return TokenPruning(adapter, samples, FastV(), allow_no_tradeoff=True, **options)
+    return Compression(adapter, samples, Tokens(FastV()), allow_no_tradeoff=True, **options)
 
 
 def scored(problem, schedules=SCHEDULES):

@@ -10,8 +10,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from paretoprune.adapters.extras import prefill_for
+from paretoprune.compression.configuration import exact_candidate
 from paretoprune.compression.load import load_problem
-from paretoprune.compression.token_pruning import TokenPruning, exact_candidate
+from paretoprune.compression.problem import Compression
 from paretoprune.cost import layer_cost
 from paretoprune.deploy.views import pruned
 from paretoprune.errors import InvalidValueError, UnsupportedError
@@ -23,6 +24,7 @@ from paretoprune.registry import pruners
 from paretoprune.schedules import KeepSchedule, keep_counts
 from paretoprune.tasks.base import Video
 from paretoprune.tasks.minivqa.dataset import load_split
+from paretoprune.techniques.tokens import Tokens
 from paretoprune.testing.agreement import assert_close
 from paretoprune.testing.models import (
     QUESTIONS,
@@ -225,7 +227,7 @@ def test_a_schedule_costs_what_is_executed(name):
 def test_gradients_are_for_those_that_have_a_soft_form(name):
     adapter, pruner = tiny_llava(dtype=torch.float32), pruners.load(name)()
     samples = load_split("search", 8)
-    problem = TokenPruning(adapter, samples, pruner, allow_no_tradeoff=True)
+    problem = Compression(adapter, samples, Tokens(pruner), allow_no_tradeoff=True)
     if not pruner.relaxable:
         with pytest.raises(UnsupportedError, match=f"{name!r} is not top-k of a score"):
             problem.relaxation()
@@ -255,9 +257,9 @@ def test_a_pruner_that_remembers_starts_from_kept_dense_states():
     problem = load_problem("mini-llava", pruner="sparsevlm", search_size=8, heldout_size=0)
     row = KeepSchedule((1.0,) * 3 + (0.25,) * 5)
     (evaluation,) = problem.evaluate([exact_candidate(row)])
-    for part in problem.batches:
+    for part in problem.evaluator.batches:
         (leaf,) = run_population(
-            problem.adapter, part.prefill, np.asarray(row.ratios)[None], problem.pruner,
+            problem.adapter, part.prefill, np.asarray(row.ratios)[None], problem.tokens.pruner,
             sample=part.sample,
         )  # fmt: skip
         alone = part.exact(part.log_probabilities(problem.adapter, leaf.tokens))

@@ -20,7 +20,7 @@ from paretoprune.comparison.compare import Progress as Reached
 from paretoprune.comparison.compare import compare
 from paretoprune.comparison.log import StudyLog
 from paretoprune.comparison.results import Standing, Summary, write_results
-from paretoprune.compression.load_quantised import load_joint
+from paretoprune.compression.load import load_problem
 from paretoprune.errors import InvalidValueError
 from paretoprune.experiments.bench.versions import machine, told
 from paretoprune.zoo.catalogue import names
@@ -57,9 +57,9 @@ def run(
     for name in chosen:
         folder = _folder(out, name)
         with console.status(f"loading {name}"):
-            problem = load_joint(
-                name, search_size=search_size or SEARCH_SIZE, heldout_size=heldout_size,
-                device=device,
+            problem = load_problem(
+                name, compress="tokens,weight_bits,kv_bits", device=device,
+                search_size=search_size or SEARCH_SIZE, heldout_size=heldout_size,
             )  # fmt: skip
         strategies = [
             f"{STRATEGY if space != 'cache' else 'grid'}:space={space}" for space in SPACES

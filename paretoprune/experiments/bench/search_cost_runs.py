@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from paretoprune import frontier
 from paretoprune.comparison.ranking import anytime_curve
 from paretoprune.comparison.reference import reference_front
-from paretoprune.compression.known import KnownOutcomes
+from paretoprune.compression.evaluator import KnownOutcomes
 from paretoprune.compression.load import load_problem
-from paretoprune.compression.token_pruning import TokenPruning
+from paretoprune.compression.problem import Compression
 from paretoprune.core.problem import Candidate, Evaluation
 from paretoprune.core.study import run_study
 from paretoprune.search.specs import StrategySpec
@@ -64,7 +64,7 @@ class Workbench:
         self.folder = folder
         self.heldout = heldout
         self.grid = grid
-        self._loaded: tuple[tuple[str, int], TokenPruning] | None = None
+        self._loaded: tuple[tuple[str, int], Compression] | None = None
         self._outcomes: dict[str, NDArray[np.float64]] = {}
 
     # --- files
@@ -109,14 +109,16 @@ class Workbench:
 
         def observe(done: int, total: int) -> None:
             tell(f"{done} of {total} schedules")
-            if problem.known:  # a run that is killed goes on from here
-                problem.known.save(self._outcomes_of(grid))
+            if problem.evaluator.known:  # a run that is killed goes on from here
+                problem.evaluator.known.save(self._outcomes_of(grid))
 
         reference = reference_front(problem, self.grid, observe=observe)
         stored = reference.stored()
         front = [reference.evaluations[i] for i in reference.front]
-        assert problem.known is not None
-        problem.known.save(self._outcomes_of(grid))  # before the file that says that it is there
+        assert problem.evaluator.known is not None
+        problem.evaluator.known.save(
+            self._outcomes_of(grid)
+        )  # before the file that says that it is there
         _write(
             self._file_of(grid),
             {
@@ -148,18 +150,18 @@ class Workbench:
             },
         )  # fmt: skip
 
-    def _problem(self, model: str, split: int) -> TokenPruning:
+    def _problem(self, model: str, split: int) -> Compression:
         if self._loaded is None or self._loaded[0] != (model, split):
             self._outcomes.clear()
             problem = load_problem(model, search_size=split, heldout_size=self.heldout)
-            problem.known = KnownOutcomes()
+            problem.evaluator.known = KnownOutcomes()
             stored = self._outcomes_of(Grid(model, split))
             if stored.exists():
-                problem.known.load(stored, split)
+                problem.evaluator.known.load(stored, split)
             self._loaded = ((model, split), problem)
         return self._loaded[1]
 
-    def _area(self, problem: TokenPruning, front: Sequence[Evaluation]) -> list[float]:
+    def _area(self, problem: Compression, front: Sequence[Evaluation]) -> list[float]:
         """What each held-out sample adds to the held-out front area, `[samples]`."""
         if not front:
             return [0.0] * self.heldout
@@ -172,7 +174,7 @@ class Workbench:
         return [round(float(x), 5) for x in found]
 
     def _heldout(
-        self, candidates: Sequence[Candidate], problem: TokenPruning
+        self, candidates: Sequence[Candidate], problem: Compression
     ) -> list[NDArray[np.float64]]:
         """Relative held-out outcomes of each candidate; a configuration is evaluated once."""
         heldout = problem.heldout
@@ -188,7 +190,7 @@ class Workbench:
         return [self._outcomes[name] for name in names]
 
 
-def _front(evaluations: Sequence[Evaluation], problem: TokenPruning) -> list[int]:
+def _front(evaluations: Sequence[Evaluation], problem: Compression) -> list[int]:
     return [int(i) for i in frontier.front_of(evaluations, problem.objectives)]
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from paretoprune.compression.load import load_problem
-from paretoprune.compression.token_pruning import TokenPruning
+from paretoprune.compression.problem import Compression
 from paretoprune.compression.workers import RayPlacement
 from paretoprune.core.problem import Candidate
 
@@ -73,7 +73,7 @@ def run(
     return {"rows": rows}
 
 
-def _timed(problem: TokenPruning, asks: list[list[Candidate]]) -> dict[str, Any]:
+def _timed(problem: Compression, asks: list[list[Candidate]]) -> dict[str, Any]:
     """Median seconds per ask; the first warms up."""
     seconds = []
     for ask in asks:

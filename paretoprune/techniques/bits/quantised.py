@@ -45,8 +45,8 @@ class Quantiser:
             setattr(twin.get_submodule(parent), name, around(path, layer) if around else layer)
         return twin
 
-    def weight_bytes(self, bits: Mapping[str, int]) -> int:
-        """Bytes of all weights that a view with these bits holds, each tensor once."""
-        model = self.view(bits)
-        held = {t.data_ptr(): t for t in (*model.parameters(), *model.buffers())}
-        return sum(t.numel() * t.element_size() for t in held.values())
+
+def held_bytes(model: nn.Module) -> int:
+    """Bytes of all weights and buffers that a model or view holds, each tensor once."""
+    held = {t.data_ptr(): t for t in (*model.parameters(), *model.buffers())}
+    return sum(t.numel() * t.element_size() for t in held.values())

@@ -1,0 +1,577 @@
+"""Compression as a problem: a model, a task, and techniques that compress it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paretoprune.adapters.base import Adapter
+from paretoprune.compression import probe
+from paretoprune.compression.configuration import (
+    EXACT,
+    Configuration,
+    exact_candidate,
+    exact_ratios,
+    policy_candidate,
+)
+from paretoprune.compression.cost_model import CostModel
+from paretoprune.compression.evaluator import Evaluator, Running
+from paretoprune.compression.kept import Example
+from paretoprune.compression.kept_tokens import Question, Wanted, kept_tokens
+from paretoprune.compression.objectives import (
+    COSTS,
+    SCORE,
+    cost_objective,
+    default_objectives,
+    parse_objectives,
+    score_objective,
+)
+from paretoprune.compression.population import left_out_metrics
+from paretoprune.compression.samples import (
+    data_fingerprint,
+    family_scores,
+    model_fingerprint,
+    task_metrics,
+)
+from paretoprune.core.capabilities import Measurement, Published
+from paretoprune.core.options import listed, whole_number
+from paretoprune.core.problem import Candidate, Evaluation, Objective, Problem
+from paretoprune.core.space import SearchSpace
+from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError, brief
+from paretoprune.pruning.base import Pruner
+from paretoprune.pruning.decide import check_layers
+from paretoprune.pruning.operators import pruner_of
+from paretoprune.pruning.policies.base import Policy
+from paretoprune.pruning.policies.static import Static
+from paretoprune.registry import policies
+from paretoprune.tasks.base import Measured, Sample
+from paretoprune.tasks.scoring import TokenShare
+from paretoprune.techniques.base import Plan, Target, Technique, named_knobs, own_values
+from paretoprune.techniques.tokens import Tokens
+
+if TYPE_CHECKING:
+    from paretoprune.compression.evaluator import Row
+    from paretoprune.compression.token_relaxation import TokenRelaxation
+
+WITHOUT_ANSWERS = "; samples without answers (answers=dense) ask for what the dense model says"
+EXAMPLE_SIDE = 336
+"""Pixels of example pictures in a report, along the longer side."""
+JOINT = "joint"
+"""Space of all techniques together, where there are several."""
+DEFAULT_SEQUENCES = 4
+
+
+class Compression(Problem):
+    """One model on one task, compressed by one technique or several.
+
+    With one technique the spaces and knobs are its own. With several the space `joint` has the
+    knobs of all, named `technique.knob`, and a space per technique leaves the others dense; all are
+    points of the same problem, so that their fronts compare.
+
+    Objectives: `score`, the relative score q = (score - blind) / (dense - blind), and one or more
+    costs of `compression.objectives`. A cost has the dense model's value as reference and the
+    smallest plan's as best. The default cost is `compute`, the relative FLOPs u = (FLOPs - blind) /
+    (dense - blind) of the decoder's prefill with ranking, where tokens alone are searched;
+    `weight_bytes` where weight bits alone are; else `memory_bytes`, of the weights and the KV cache
+    of `sequences` samples.
+
+    `task` adds its own figures, such as F1, to the metrics of evaluations on all samples. `remarks`
+    are notes. `search` is the problem that this one is the held-out split of.
+    """
+
+    name = "compression"
+    has_shares = True
+    adapter: Adapter
+    samples: list[Sample]
+    techniques: tuple[Technique, ...]
+    tokens: Tokens
+    """The technique, searched or not: what is not searched keeps all visual tokens."""
+    evaluator: Evaluator
+    cost_model: CostModel
+
+    def __init__(
+        self,
+        adapter: Adapter,
+        samples: Sequence[Sample],
+        techniques: Technique | Sequence[Technique],
+        *,
+        objectives: str | Sequence[str] | None = None,
+        heldout_samples: Sequence[Sample] | None = None,
+        model_name: str = "model",
+        task: Measured | None = None,
+        remarks: Sequence[str] = (),
+        allow_no_tradeoff: bool = False,
+        sequences: int = DEFAULT_SEQUENCES,
+        running: Running | None = None,
+        split: str = "search",
+        search: Compression | None = None,
+    ) -> None:
+        samples = listed("samples", samples)
+        if not isinstance(adapter, Adapter) or not isinstance((*samples, None)[0], Sample):
+            raise InvalidValueError(
+                "compression takes an adapter and one or more samples, as load_adapter(...) and "
+                f"a task give them; got {brief(adapter)} and {brief(samples[:1])}"
+            )
+        self.techniques = _checked_techniques(techniques)
+        names = [technique.name for technique in self.techniques]
+        self.costs = parse_objectives(
+            default_objectives(names) if objectives is None else objectives
+        )[1:]
+        whole_number("the number of sequences in the cache", sequences, 1)
+        searched = [t for t in self.techniques if isinstance(t, Tokens)]
+        self.tokens = searched[0] if searched else Tokens() if search is None else search.tokens
+        self.adapter = adapter
+        self.samples = list(samples)
+        self.model_name = model_name
+        self._heldout_samples = heldout_samples
+        self._remarks = list(remarks)
+        self.task = task
+        self.evaluator = Evaluator(
+            adapter, self.samples, self.techniques, self.tokens, running=running or Running(),
+            split=split,
+        )  # fmt: skip
+        self.works_ahead = self.evaluator.running.executor is not None
+        self.dense_outcomes = self.evaluator.dense_outcomes
+        self.blind_outcomes = self.evaluator.blind_outcomes
+        self.dense_score = float(self.dense_outcomes.mean())
+        self.blind_score = float(self.blind_outcomes.mean())
+        self.scale = (self.blind_score, self.dense_score)
+        self.cost_model = CostModel(
+            self.evaluator, self.techniques, self.tokens, sequences=sequences,
+            shared=None if search is None else search.cost_model,
+        )  # fmt: skip
+        self._decisions: dict[str, NDArray[np.float64]] = {}
+        if search is None:
+            fewest = int(self.evaluator.visual_tokens.min())
+            for technique in {id(t): t for t in (*self.techniques, self.tokens)}.values():
+                technique.bind(Target(adapter.model, adapter, fewest))
+        self.spaces = self._spaces()
+        self._check_tradeoff(allow_no_tradeoff)
+        self.cost_model.check(self.costs)
+        self.objectives = (score_objective(), *map(self._cost_objective, self.costs))
+
+    @property
+    def _tokens_alone(self) -> bool:
+        return self.techniques == (self.tokens,)
+
+    def _spaces(self) -> dict[str, SearchSpace]:
+        if len(self.techniques) == 1:
+            return dict(self.techniques[0].knobs())
+        knobs = {technique.space_name: named_knobs(technique) for technique in self.techniques}
+        joint = SearchSpace(tuple(knob for own in knobs.values() for knob in own))
+        return {JOINT: joint, **{name: SearchSpace(tuple(own)) for name, own in knobs.items()}}
+
+    def _check_tradeoff(self, allowed: bool) -> None:
+        if self.dense_score <= self.blind_score and not allowed:
+            judged = any(isinstance(s.scoring, TokenShare) and s.answer for s in self.samples)
+            raise InvalidValueError(
+                f"model {self.model_name!r} scores {self.dense_score:.3f} with all visual tokens "
+                f"and {self.blind_score:.3f} with none on these {len(self.samples)} samples: there "
+                f"is nothing to trade off{WITHOUT_ANSWERS if judged else ''}"
+            )
+
+    def _cost_objective(self, name: str) -> Objective:
+        dense = smallest = self._dense_plan()
+        for technique in self.techniques:
+            smallest = technique.smallest(smallest)
+        best, reference = (
+            float(self.cost_model.of(name, self._resolved(plan)).mean())
+            for plan in (smallest, dense)
+        )
+        if name == "latency_ms" and not self._tokens_alone:
+            best = 0.0  # fewer bits are not always faster
+        return cost_objective(name, dense=reference, smallest=best)
+
+    # --- what a candidate stands for
+
+    def space(self, name: str | None = None) -> SearchSpace:
+        """A space by name; says why one is missing that the model has no room for."""
+        for technique in self.techniques:
+            if name is not None and name in technique.left_out:
+                raise UnsupportedError(f"{technique.left_out[name]}; choose another space")
+        return super().space(name)
+
+    def configuration(self, candidate: Candidate) -> Configuration:
+        """What a candidate stands for: its plan, its pruner with its settings, its keep ratios.
+
+        What its space leaves out is dense. An adaptive policy is asked for every sample of this
+        split, once.
+        """
+        if candidate.policy is not None:
+            return self._decided(candidate)
+        if candidate.space == EXACT:
+            schedule, pruner = exact_ratios(candidate), self.tokens.chosen(candidate.values)
+            plan = self.tokens.planned(self._dense_plan(), pruner, schedule.ratios)
+            return self._resolved(plan, pruner)
+        values = self.space(candidate.space).validate(candidate.values)
+        plan = self.tokens.dense(Plan())
+        for technique in self.techniques:
+            if len(self.techniques) == 1:
+                plan = technique.apply(plan, candidate.space, values)
+            elif candidate.space in (JOINT, technique.space_name):
+                own = own_values(technique, values)
+                plan = technique.apply(plan, technique.own_space(), own)
+            else:
+                plan = technique.dense(plan)
+        return self._resolved(plan)
+
+    def _dense_plan(self) -> Plan:
+        plan = self.tokens.dense(Plan())
+        for technique in self.techniques:
+            plan = technique.dense(plan)
+        return plan
+
+    def _resolved(self, plan: Plan, pruner: Pruner | None = None) -> Configuration:
+        variant = " ".join(filter(None, (t.variant(plan) for t in self.techniques)))
+        ranking = pruner or self.tokens.pruner_of(plan)
+        return Configuration(ranking, np.asarray(plan.keep), plan=plan, variant=variant)
+
+    def _decided(self, candidate: Candidate) -> Configuration:
+        policy = candidate.policy
+        if not self._tokens_alone or not isinstance(policy, Policy):
+            names = ", ".join(technique.name for technique in self.techniques)
+            raise UnsupportedError(f"with {names} this problem evaluates points, not policies")
+        pruner = self.tokens.chosen(candidate.values)
+        check_layers(policy, self.tokens.layers)
+        if isinstance(policy, Static):
+            plan = self.tokens.planned(Plan(), pruner, policy.schedule.ratios)
+            return self._resolved(plan, pruner)
+        name = f"{pruner.label} {policy.key}"
+        if name not in self._decisions:
+            self._decisions[name] = self.evaluator.decisions(policy, pruner)
+        return Configuration(pruner, self._decisions[name], policy)
+
+    def identity(self, candidate: Candidate) -> str:
+        """Pruner, ratios and bits: different knobs may stand for the same configuration."""
+        part = "" if candidate.share == 1 else f" on {candidate.share!r} of the samples"
+        return f"{self.configuration(candidate).key}{part}"
+
+    def price(self, candidate: Candidate) -> float:
+        """FLOPs of the candidate over the samples it asks for, in dense passes over the split."""
+        return self.cost_model.price(self.configuration(candidate), candidate.share)
+
+    # --- evaluation
+
+    def evaluate(self, candidates: Sequence[Candidate]) -> list[Evaluation]:
+        """Evaluate a population: those of one variant share prefixes, equal ones are run once."""
+        each = [self.configuration(candidate) for candidate in candidates]
+        groups: dict[tuple[float, str], list[int]] = {}
+        for number, (candidate, one) in enumerate(zip(candidates, each, strict=True)):
+            groups.setdefault((candidate.share, one.variant), []).append(number)
+        found: dict[int, Evaluation] = {}
+        for (share, _), numbers in groups.items():
+            started = time.perf_counter()
+            distinct = {each[i].key: each[i] for i in numbers}
+            chosen = self.evaluator.chosen(share)
+            rows, flops = self.evaluator.rows(distinct, chosen)
+            by_key = dict(zip(distinct, rows, strict=True))
+            prices = np.array([self.cost_model.price(each[i], share) for i in numbers])
+            seconds = time.perf_counter() - started
+            executed = flops / (self.cost_model.dense_flops * len(self.samples))
+            for i, price, part in zip(numbers, prices, prices / prices.sum(), strict=True):
+                found[i] = self._evaluation(
+                    candidates[i], each[i], chosen, by_key[each[i].key],
+                    cost=float(price), executed=float(executed * part),
+                    seconds=float(seconds * part),
+                )  # fmt: skip
+        return [found[i] for i in range(len(candidates))]
+
+    def begin(self, candidates: Sequence[Candidate]) -> None:
+        """Send candidates to the workers ahead of `evaluate`; nothing without any."""
+        if not any(candidate.share < 1 for candidate in candidates):
+            self.evaluator.begin([self.configuration(candidate) for candidate in candidates])
+
+    def _evaluation(
+        self,
+        candidate: Candidate,
+        one: Configuration,
+        chosen: NDArray[np.bool_],
+        row: Row,
+        *,
+        cost: float,
+        executed: float,
+        seconds: float,
+    ) -> Evaluation:
+        outcomes, divergence, left_out = row
+        span = self.dense_score - self.blind_score
+        # what is lost against dense on the same samples: exact on all, least noisy on a part
+        lost = float(self.dense_outcomes[chosen].mean() - outcomes.mean())
+        costs = {name: self.cost_model.of(name, one) for name in self.costs}
+        count = len(self.samples)
+        return Evaluation(
+            candidate,
+            objectives={
+                SCORE: (self.dense_score - lost - self.blind_score) / span,
+                **{name: float(values.mean()) for name, values in costs.items()},
+            },
+            cost=cost,
+            executed=executed,
+            seconds=seconds,
+            standard_errors={
+                SCORE: float(outcomes.std(ddof=1) / np.sqrt(len(outcomes)) / span)
+                if len(outcomes) > 1
+                else 0.0,
+                # what a fixed schedule costs on other samples differs by their lengths alone
+                **{
+                    name: float(values.std() / np.sqrt(count)) if one.policy is not None else 0.0
+                    for name, values in costs.items()
+                },
+            },
+            metrics={
+                "accuracy": float(outcomes.mean()),
+                "kl_to_dense": float(divergence.mean()),
+                "lost_to_dense": float((1 - np.exp(-divergence)).mean()),
+                "gflops": float(self.cost_model.flops_of(one).mean() / 1e9),
+                **left_out_metrics(left_out, self.evaluator.pictures[chosen]),
+                **self._further_costs(one),
+                **({} if one.policy is None else self._policy_metrics(one.policy, one)),
+                **(task_metrics(self.task, self.samples, outcomes) if chosen.all() else {}),
+            },
+            outcomes=outcomes,
+            retained=np.exp(-divergence.clip(min=0)),
+            detail=self._detail(one),
+        )
+
+    def _further_costs(self, one: Configuration) -> dict[str, float]:
+        """Costs that are no objectives, and figures of the techniques."""
+        names = ["kv_bytes", "visual_tokens", "compute"]
+        found: dict[str, float] = {}
+        if not self._tokens_alone:
+            names += ["weight_bytes", "memory_bytes"]
+            for technique in self.techniques:
+                found |= technique.metrics(one.plan)
+        always = ("kv_bytes", "visual_tokens") if self._tokens_alone else ()
+        wanted = [name for name in names if name in always or name not in self.costs]
+        return found | {name: float(self.cost_model.of(name, one).mean()) for name in wanted}
+
+    def _policy_metrics(self, policy: Policy, one: Configuration) -> dict[str, float]:
+        """Whether an adaptive policy keeps its budget: what it aims at, and how samples differ."""
+        compute = self.cost_model.of("compute", one)
+        deciding = self.cost_model.deciding_flops(policy).mean() / self.cost_model.dense_flops
+        return ({} if policy.budget is None else {"budget": policy.budget}) | {
+            "compute_spread": float(compute.std()),
+            "compute_lowest": float(compute.min()),
+            "compute_highest": float(compute.max()),
+            "deciding": float(deciding),
+        }
+
+    def _detail(self, one: Configuration) -> dict[str, Any]:
+        keep = list(one.schedule.ratios)
+        if not self._tokens_alone:  # not `keep`: a schedule file alone would leave the bits out
+            return {
+                "schedule": keep,
+                "ranked_by": one.pruner.label,
+                "bits": dict(one.plan.weight_bits),
+                "kv_bits": one.plan.kv_bits,
+            }
+        return {
+            "keep": keep,
+            "pruner": one.pruner.name,
+            "pruner_settings": dict(one.pruner.settings),
+            **({"per_picture": True} if self.tokens.per_picture else {}),
+            **({} if one.policy is None else {"policy": one.policy.key}),
+        }
+
+    # --- the data
+
+    @cached_property
+    def _heldout(self) -> Compression | None:
+        if self._heldout_samples is None:
+            return None
+        return Compression(
+            self.adapter, self._heldout_samples, self.techniques, objectives=(SCORE, *self.costs),
+            model_name=self.model_name, task=self.task, sequences=self.cost_model.sequences,
+            running=self.evaluator.running, split="heldout", search=self,
+        )  # fmt: skip
+
+    @property
+    def heldout(self) -> Compression | None:
+        """The same problem on the held-out split."""
+        return self._heldout
+
+    def parts(self, outcomes: NDArray[np.float32]) -> Mapping[str, float]:
+        """Mean outcome per question family."""
+        return family_scores(self.samples, outcomes)
+
+    def fingerprints(self) -> dict[str, str]:
+        """SHA-256 of the samples of both splits, and of the model's weights (first values)."""
+        found = {"search": data_fingerprint(self.samples)}
+        if self._heldout_samples is not None:
+            found["heldout"] = data_fingerprint(self._heldout_samples)
+        return found | {"model": model_fingerprint(self.adapter.model)}
+
+    def notes(self) -> list[str]:
+        """What was left out, the dense model's figures, and errors of the latency model."""
+        remarks = [*self._remarks]
+        figures = task_metrics(self.task, self.samples, self.dense_outcomes)
+        if figures:
+            values = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+            count = len(self.samples)
+            remarks.append(f"The dense model on these {count} samples: {values}.")
+        if "latency_ms" in self.costs:
+            remarks.append(self.cost_model.latency_note())
+        return remarks
+
+    def describe(self) -> dict[str, Any]:
+        """Everything that a resumed study must find unchanged, and the reference figures."""
+        evaluator, costs = self.evaluator, self.cost_model
+        return {
+            "problem": self.name,
+            "model": self.model_name,
+            "family": self.adapter.family,
+            **(self.tokens.describe() if self.tokens in self.techniques else {}),
+            **({} if self._tokens_alone else self._described_techniques()),
+            "objectives": [SCORE, *self.costs],
+            "visual_tokens": float(evaluator.visual_tokens.mean()),
+            "samples": len(self.samples),
+            "first_sample": self.samples[0].id,
+            "dense_score": self.dense_score,
+            "blind_score": self.blind_score,
+            "dense_parts": dict(self.parts(self.dense_outcomes)),
+            "dense_gflops": costs.dense_flops / 1e9,
+            "blind_gflops": costs.blind_flops / 1e9,
+        }
+
+    def _described_techniques(self) -> dict[str, Any]:
+        dense = self._resolved(self._dense_plan())
+        bytes_ = [name for name in COSTS if name in ("kv_bytes", "weight_bytes", "memory_bytes")]
+        return {
+            "layers": self.adapter.spec.layers,
+            "techniques": {t.name: t.describe() for t in self.techniques},
+            "sequences": self.cost_model.sequences,
+            **{f"dense_{n}": float(self.cost_model.of(n, dense).mean()) for n in bytes_},
+        }
+
+    # --- further capabilities
+
+    def measure(self, candidates: Sequence[Candidate]) -> Measurement | None:
+        """Latency again, measured, where it is an objective.
+
+        Of fixed schedules: an adaptive policy has no single one to time, and gets no values.
+        """
+        if "latency_ms" not in self.costs or not candidates:
+            return None
+        return self.cost_model.measure([self.configuration(c) for c in candidates])
+
+    def examples(
+        self,
+        candidates: Mapping[str, Candidate],
+        count: int,
+        *,
+        observe: Callable[[int, int], None] | None = None,
+    ) -> list[Example]:
+        """What candidates keep of the first sample of each of `count` question families.
+
+        [] where the model's family does not say where its visual tokens stand, and with further
+        techniques.
+        """
+        if not self._tokens_alone:
+            return []
+        first = {sample.family: sample for sample in reversed(self.samples)}
+        chosen = [s for s in self.samples if first[s.family] is s][:count]
+        found = {label: self.configuration(c) for label, c in candidates.items()}
+        wanted = [Wanted(label, c.policy or c.schedule, c.pruner) for label, c in found.items()]
+        shown = []
+        for done, sample in enumerate(chosen):
+            if observe is not None:
+                observe(done, len(chosen))
+            try:
+                kept = kept_tokens(
+                    self.adapter, Question.of(sample), wanted,
+                    model_name=self.model_name, most_side=EXAMPLE_SIDE,
+                    per_picture=self.tokens.per_picture,
+                )  # fmt: skip
+            except UnsupportedError:
+                return []
+            shown.append(kept)
+        return shown
+
+    def published(self) -> list[Published]:
+        """The presets of the technique `tokens`, carried to this model's depth."""
+        return [
+            Published(
+                p.name, p.summary, exact_candidate(p.schedule(self.tokens.layers), pruner_of(p))
+            )
+            for p in self.tokens.presets
+        ]
+
+    def policy_candidate(self, name: str, **settings: Any) -> Candidate:
+        """The registered policy `name` for this decoder and lattice."""
+        kind = policies.load(name)
+        return policy_candidate(
+            kind(layers=self.tokens.layers, levels=self.tokens.levels, **settings)
+        )
+
+    def relaxation(self) -> TokenRelaxation:
+        """The soft decoder on this split.
+
+        Raises `UnsupportedError` for unsuitable pruners, for further techniques, and for costs
+        other than FLOPs, which are the only one that is differentiated.
+        """
+        if not self._tokens_alone:
+            names = ", ".join(technique.name for technique in self.techniques)
+            raise UnsupportedError(
+                f"gradient strategies differentiate the schedule of 'tokens' alone, not {names}; "
+                "choose a sampler such as 'tpe' or 'nsga2'"
+            )
+        if self.costs != ("compute",):
+            named = ", ".join(self.costs).replace("compute", "flops")
+            raise UnsupportedError(
+                f"gradient strategies differentiate the cost 'flops' alone, not {named}; choose a "
+                "sampler such as 'tpe' or 'nsga2', or the objectives score,flops"
+            )
+        if self.tokens.operators.only is None:
+            raise UnsupportedError(
+                "gradient strategies search the schedule of one pruner, not the choice of "
+                f"{', '.join(self.tokens.operators.names)} and their knobs; choose a sampler such "
+                "as 'tpe' or 'nsga2', or name one pruner"
+            )
+        return self._relaxation
+
+    @cached_property
+    def _relaxation(self) -> TokenRelaxation:
+        from paretoprune.compression.token_relaxation import TokenRelaxation
+
+        return TokenRelaxation(self)
+
+    def probe(self, statistic: str, samples: int) -> NDArray[np.float64]:
+        """`attention` or `withdrawal` statistics, see `core.capabilities.HasStatistics`."""
+        measure, _ = _statistic(statistic)
+        found: NDArray[np.float64] = measure(self, self.evaluator.first(samples))
+        return found
+
+    def probe_price(self, statistic: str, samples: int) -> float:
+        """FLOPs of the passes that `probe` needs, each alone, in dense passes over the split."""
+        _, price = _statistic(statistic)
+        return price(self, self.evaluator.first(samples))
+
+
+def _checked_techniques(given: Technique | Sequence[Technique]) -> tuple[Technique, ...]:
+    found = (given,) if isinstance(given, Technique) else tuple(listed("techniques", given))
+    for strange in (t for t in found if not isinstance(t, Technique)):
+        raise InvalidValueError(
+            "a technique is an instance of Technique, such as Tokens('fastv'), got "
+            f"{brief(strange)}"
+        )
+    names = [technique.name for technique in found]
+    if not names:
+        raise InvalidValueError("name at least one technique, such as Tokens('fastv')")
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise InvalidValueError(f"technique {twice[0]!r} is named twice")
+    return found
+
+
+def _statistic(name: str) -> tuple[Callable[..., Any], Callable[..., float]]:
+    known = {
+        "attention": (probe.attention_received, probe.attention_price),
+        "withdrawal": (probe.withdrawal_divergence, probe.withdrawal_price),
+    }
+    if name not in known:
+        raise UnknownNameError("statistic", name, known)
+    return known[name]
