@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from paretoprune.compression.teacher_forcing import AnsweredBatch
 from paretoprune.cost import attention_query_flops
+from paretoprune.errors import UnknownNameError
 from paretoprune.pruning.decoder import run_population
 from paretoprune.pruning.pruners.fitprune import FitPrune
 from paretoprune.pruning.tokens import enter
@@ -107,3 +109,17 @@ def _parts(problem: Compression, chosen: NDArray[np.int64]) -> Iterator[Answered
         here = wanted.to(part.sample.device)[part.sample]
         if bool(here.any()):
             yield part.rows(here)
+
+
+STATISTICS: dict[str, tuple[Callable[..., Any], Callable[..., float]]] = {
+    "attention": (attention_received, attention_price),
+    "withdrawal": (withdrawal_divergence, withdrawal_price),
+}
+"""By name: what measures it, and what that costs."""
+
+
+def statistic_of(name: str) -> tuple[Callable[..., Any], Callable[..., float]]:
+    """A statistic and its price, functions of a problem and sample numbers."""
+    if name not in STATISTICS:
+        raise UnknownNameError("statistic", name, STATISTICS)
+    return STATISTICS[name]

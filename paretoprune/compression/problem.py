@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -16,10 +17,10 @@ from paretoprune.compression.configuration import (
     EXACT,
     Configuration,
     exact_candidate,
-    exact_ratios,
     policy_candidate,
 )
 from paretoprune.compression.cost_model import CostModel
+from paretoprune.compression.evaluations import evaluation_of
 from paretoprune.compression.evaluator import Evaluator, Running
 from paretoprune.compression.kept import Example
 from paretoprune.compression.kept_tokens import Question, Wanted, kept_tokens
@@ -31,7 +32,7 @@ from paretoprune.compression.objectives import (
     parse_objectives,
     score_objective,
 )
-from paretoprune.compression.population import left_out_metrics
+from paretoprune.compression.planner import Planner, checked_techniques
 from paretoprune.compression.samples import (
     data_fingerprint,
     family_scores,
@@ -42,27 +43,20 @@ from paretoprune.core.capabilities import Measurement, Published
 from paretoprune.core.options import listed, whole_number
 from paretoprune.core.problem import Candidate, Evaluation, Objective, Problem
 from paretoprune.core.space import SearchSpace
-from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError, brief
-from paretoprune.pruning.base import Pruner
-from paretoprune.pruning.decide import check_layers
+from paretoprune.errors import InvalidValueError, UnsupportedError, brief
 from paretoprune.pruning.operators import pruner_of
-from paretoprune.pruning.policies.base import Policy
-from paretoprune.pruning.policies.static import Static
 from paretoprune.registry import policies
 from paretoprune.tasks.base import Measured, Sample
 from paretoprune.tasks.scoring import TokenShare
-from paretoprune.techniques.base import Plan, Target, Technique, named_knobs, own_values
+from paretoprune.techniques.base import Target, Technique
 from paretoprune.techniques.tokens import Tokens
 
 if TYPE_CHECKING:
-    from paretoprune.compression.evaluator import Row
     from paretoprune.compression.token_relaxation import TokenRelaxation
 
 WITHOUT_ANSWERS = "; samples without answers (answers=dense) ask for what the dense model says"
 EXAMPLE_SIDE = 336
 """Pixels of example pictures in a report, along the longer side."""
-JOINT = "joint"
-"""Space of all techniques together, where there are several."""
 DEFAULT_SEQUENCES = 4
 
 
@@ -92,6 +86,7 @@ class Compression(Problem):
     tokens: Tokens
     """The technique, searched or not: what is not searched keeps all visual tokens."""
     evaluator: Evaluator
+    planner: Planner
     cost_model: CostModel
 
     def __init__(
@@ -117,7 +112,9 @@ class Compression(Problem):
                 "compression takes an adapter and one or more samples, as load_adapter(...) and "
                 f"a task give them; got {brief(adapter)} and {brief(samples[:1])}"
             )
-        self.techniques = _checked_techniques(techniques)
+        self.techniques = checked_techniques(techniques)
+        if search is None:  # copies: binding one to this model leaves those of other problems alone
+            self.techniques = tuple(map(copy.copy, self.techniques))
         names = [technique.name for technique in self.techniques]
         self.costs = parse_objectives(
             default_objectives(names) if objectives is None else objectives
@@ -145,26 +142,16 @@ class Compression(Problem):
             self.evaluator, self.techniques, self.tokens, sequences=sequences,
             shared=None if search is None else search.cost_model,
         )  # fmt: skip
-        self._decisions: dict[str, NDArray[np.float64]] = {}
+        self.planner = Planner(self.techniques, self.tokens, self.evaluator.decisions)
+        self.tokens_alone = self.techniques == (self.tokens,)
         if search is None:
             fewest = int(self.evaluator.visual_tokens.min())
             for technique in {id(t): t for t in (*self.techniques, self.tokens)}.values():
                 technique.bind(Target(adapter.model, adapter, fewest))
-        self.spaces = self._spaces()
+        self.spaces = self.planner.spaces()
         self._check_tradeoff(allow_no_tradeoff)
         self.cost_model.check(self.costs)
         self.objectives = (score_objective(), *map(self._cost_objective, self.costs))
-
-    @property
-    def _tokens_alone(self) -> bool:
-        return self.techniques == (self.tokens,)
-
-    def _spaces(self) -> dict[str, SearchSpace]:
-        if len(self.techniques) == 1:
-            return dict(self.techniques[0].knobs())
-        knobs = {technique.space_name: named_knobs(technique) for technique in self.techniques}
-        joint = SearchSpace(tuple(knob for own in knobs.values() for knob in own))
-        return {JOINT: joint, **{name: SearchSpace(tuple(own)) for name, own in knobs.items()}}
 
     def _check_tradeoff(self, allowed: bool) -> None:
         if self.dense_score <= self.blind_score and not allowed:
@@ -176,14 +163,11 @@ class Compression(Problem):
             )
 
     def _cost_objective(self, name: str) -> Objective:
-        dense = smallest = self._dense_plan()
-        for technique in self.techniques:
-            smallest = technique.smallest(smallest)
         best, reference = (
-            float(self.cost_model.of(name, self._resolved(plan)).mean())
-            for plan in (smallest, dense)
+            float(self.cost_model.of(name, one).mean())
+            for one in (self.planner.smallest(), self.planner.dense())
         )
-        if name == "latency_ms" and not self._tokens_alone:
+        if name == "latency_ms" and not self.tokens_alone:
             best = 0.0  # fewer bits are not always faster
         return cost_objective(name, dense=reference, smallest=best)
 
@@ -203,48 +187,11 @@ class Compression(Problem):
         split, once.
         """
         if candidate.policy is not None:
-            return self._decided(candidate)
+            return self.planner.of_policy(candidate)
         if candidate.space == EXACT:
-            schedule, pruner = exact_ratios(candidate), self.tokens.chosen(candidate.values)
-            plan = self.tokens.planned(self._dense_plan(), pruner, schedule.ratios)
-            return self._resolved(plan, pruner)
+            return self.planner.exact(candidate)
         values = self.space(candidate.space).validate(candidate.values)
-        plan = self.tokens.dense(Plan())
-        for technique in self.techniques:
-            if len(self.techniques) == 1:
-                plan = technique.apply(plan, candidate.space, values)
-            elif candidate.space in (JOINT, technique.space_name):
-                own = own_values(technique, values)
-                plan = technique.apply(plan, technique.own_space(), own)
-            else:
-                plan = technique.dense(plan)
-        return self._resolved(plan)
-
-    def _dense_plan(self) -> Plan:
-        plan = self.tokens.dense(Plan())
-        for technique in self.techniques:
-            plan = technique.dense(plan)
-        return plan
-
-    def _resolved(self, plan: Plan, pruner: Pruner | None = None) -> Configuration:
-        variant = " ".join(filter(None, (t.variant(plan) for t in self.techniques)))
-        ranking = pruner or self.tokens.pruner_of(plan)
-        return Configuration(ranking, np.asarray(plan.keep), plan=plan, variant=variant)
-
-    def _decided(self, candidate: Candidate) -> Configuration:
-        policy = candidate.policy
-        if not self._tokens_alone or not isinstance(policy, Policy):
-            names = ", ".join(technique.name for technique in self.techniques)
-            raise UnsupportedError(f"with {names} this problem evaluates points, not policies")
-        pruner = self.tokens.chosen(candidate.values)
-        check_layers(policy, self.tokens.layers)
-        if isinstance(policy, Static):
-            plan = self.tokens.planned(Plan(), pruner, policy.schedule.ratios)
-            return self._resolved(plan, pruner)
-        name = f"{pruner.label} {policy.key}"
-        if name not in self._decisions:
-            self._decisions[name] = self.evaluator.decisions(policy, pruner)
-        return Configuration(pruner, self._decisions[name], policy)
+        return self.planner.of_point(candidate.space, values)
 
     def identity(self, candidate: Candidate) -> str:
         """Pruner, ratios and bits: different knobs may stand for the same configuration."""
@@ -274,8 +221,8 @@ class Compression(Problem):
             seconds = time.perf_counter() - started
             executed = flops / (self.cost_model.dense_flops * len(self.samples))
             for i, price, part in zip(numbers, prices, prices / prices.sum(), strict=True):
-                found[i] = self._evaluation(
-                    candidates[i], each[i], chosen, by_key[each[i].key],
+                found[i] = evaluation_of(
+                    self, candidates[i], each[i], chosen, by_key[each[i].key],
                     cost=float(price), executed=float(executed * part),
                     seconds=float(seconds * part),
                 )  # fmt: skip
@@ -285,97 +232,6 @@ class Compression(Problem):
         """Send candidates to the workers ahead of `evaluate`; nothing without any."""
         if not any(candidate.share < 1 for candidate in candidates):
             self.evaluator.begin([self.configuration(candidate) for candidate in candidates])
-
-    def _evaluation(
-        self,
-        candidate: Candidate,
-        one: Configuration,
-        chosen: NDArray[np.bool_],
-        row: Row,
-        *,
-        cost: float,
-        executed: float,
-        seconds: float,
-    ) -> Evaluation:
-        outcomes, divergence, left_out = row
-        span = self.dense_score - self.blind_score
-        # what is lost against dense on the same samples: exact on all, least noisy on a part
-        lost = float(self.dense_outcomes[chosen].mean() - outcomes.mean())
-        costs = {name: self.cost_model.of(name, one) for name in self.costs}
-        count = len(self.samples)
-        return Evaluation(
-            candidate,
-            objectives={
-                SCORE: (self.dense_score - lost - self.blind_score) / span,
-                **{name: float(values.mean()) for name, values in costs.items()},
-            },
-            cost=cost,
-            executed=executed,
-            seconds=seconds,
-            standard_errors={
-                SCORE: float(outcomes.std(ddof=1) / np.sqrt(len(outcomes)) / span)
-                if len(outcomes) > 1
-                else 0.0,
-                # what a fixed schedule costs on other samples differs by their lengths alone
-                **{
-                    name: float(values.std() / np.sqrt(count)) if one.policy is not None else 0.0
-                    for name, values in costs.items()
-                },
-            },
-            metrics={
-                "accuracy": float(outcomes.mean()),
-                "kl_to_dense": float(divergence.mean()),
-                "lost_to_dense": float((1 - np.exp(-divergence)).mean()),
-                "gflops": float(self.cost_model.flops_of(one).mean() / 1e9),
-                **left_out_metrics(left_out, self.evaluator.pictures[chosen]),
-                **self._further_costs(one),
-                **({} if one.policy is None else self._policy_metrics(one.policy, one)),
-                **(task_metrics(self.task, self.samples, outcomes) if chosen.all() else {}),
-            },
-            outcomes=outcomes,
-            retained=np.exp(-divergence.clip(min=0)),
-            detail=self._detail(one),
-        )
-
-    def _further_costs(self, one: Configuration) -> dict[str, float]:
-        """Costs that are no objectives, and figures of the techniques."""
-        names = ["kv_bytes", "visual_tokens", "compute"]
-        found: dict[str, float] = {}
-        if not self._tokens_alone:
-            names += ["weight_bytes", "memory_bytes"]
-            for technique in self.techniques:
-                found |= technique.metrics(one.plan)
-        always = ("kv_bytes", "visual_tokens") if self._tokens_alone else ()
-        wanted = [name for name in names if name in always or name not in self.costs]
-        return found | {name: float(self.cost_model.of(name, one).mean()) for name in wanted}
-
-    def _policy_metrics(self, policy: Policy, one: Configuration) -> dict[str, float]:
-        """Whether an adaptive policy keeps its budget: what it aims at, and how samples differ."""
-        compute = self.cost_model.of("compute", one)
-        deciding = self.cost_model.deciding_flops(policy).mean() / self.cost_model.dense_flops
-        return ({} if policy.budget is None else {"budget": policy.budget}) | {
-            "compute_spread": float(compute.std()),
-            "compute_lowest": float(compute.min()),
-            "compute_highest": float(compute.max()),
-            "deciding": float(deciding),
-        }
-
-    def _detail(self, one: Configuration) -> dict[str, Any]:
-        keep = list(one.schedule.ratios)
-        if not self._tokens_alone:  # not `keep`: a schedule file alone would leave the bits out
-            return {
-                "schedule": keep,
-                "ranked_by": one.pruner.label,
-                "bits": dict(one.plan.weight_bits),
-                "kv_bits": one.plan.kv_bits,
-            }
-        return {
-            "keep": keep,
-            "pruner": one.pruner.name,
-            "pruner_settings": dict(one.pruner.settings),
-            **({"per_picture": True} if self.tokens.per_picture else {}),
-            **({} if one.policy is None else {"policy": one.policy.key}),
-        }
 
     # --- the data
 
@@ -425,7 +281,7 @@ class Compression(Problem):
             "model": self.model_name,
             "family": self.adapter.family,
             **(self.tokens.describe() if self.tokens in self.techniques else {}),
-            **({} if self._tokens_alone else self._described_techniques()),
+            **({} if self.tokens_alone else self._described_techniques()),
             "objectives": [SCORE, *self.costs],
             "visual_tokens": float(evaluator.visual_tokens.mean()),
             "samples": len(self.samples),
@@ -438,7 +294,7 @@ class Compression(Problem):
         }
 
     def _described_techniques(self) -> dict[str, Any]:
-        dense = self._resolved(self._dense_plan())
+        dense = self.planner.dense()
         bytes_ = [name for name in COSTS if name in ("kv_bytes", "weight_bytes", "memory_bytes")]
         return {
             "layers": self.adapter.spec.layers,
@@ -470,7 +326,7 @@ class Compression(Problem):
         [] where the model's family does not say where its visual tokens stand, and with further
         techniques.
         """
-        if not self._tokens_alone:
+        if not self.tokens_alone:
             return []
         first = {sample.family: sample for sample in reversed(self.samples)}
         chosen = [s for s in self.samples if first[s.family] is s][:count]
@@ -513,7 +369,7 @@ class Compression(Problem):
         Raises `UnsupportedError` for unsuitable pruners, for further techniques, and for costs
         other than FLOPs, which are the only one that is differentiated.
         """
-        if not self._tokens_alone:
+        if not self.tokens_alone:
             names = ", ".join(technique.name for technique in self.techniques)
             raise UnsupportedError(
                 f"gradient strategies differentiate the schedule of 'tokens' alone, not {names}; "
@@ -541,37 +397,11 @@ class Compression(Problem):
 
     def probe(self, statistic: str, samples: int) -> NDArray[np.float64]:
         """`attention` or `withdrawal` statistics, see `core.capabilities.HasStatistics`."""
-        measure, _ = _statistic(statistic)
+        measure, _ = probe.statistic_of(statistic)
         found: NDArray[np.float64] = measure(self, self.evaluator.first(samples))
         return found
 
     def probe_price(self, statistic: str, samples: int) -> float:
         """FLOPs of the passes that `probe` needs, each alone, in dense passes over the split."""
-        _, price = _statistic(statistic)
+        _, price = probe.statistic_of(statistic)
         return price(self, self.evaluator.first(samples))
-
-
-def _checked_techniques(given: Technique | Sequence[Technique]) -> tuple[Technique, ...]:
-    found = (given,) if isinstance(given, Technique) else tuple(listed("techniques", given))
-    for strange in (t for t in found if not isinstance(t, Technique)):
-        raise InvalidValueError(
-            "a technique is an instance of Technique, such as Tokens('fastv'), got "
-            f"{brief(strange)}"
-        )
-    names = [technique.name for technique in found]
-    if not names:
-        raise InvalidValueError("name at least one technique, such as Tokens('fastv')")
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise InvalidValueError(f"technique {twice[0]!r} is named twice")
-    return found
-
-
-def _statistic(name: str) -> tuple[Callable[..., Any], Callable[..., float]]:
-    known = {
-        "attention": (probe.attention_received, probe.attention_price),
-        "withdrawal": (probe.withdrawal_divergence, probe.withdrawal_price),
-    }
-    if name not in known:
-        raise UnknownNameError("statistic", name, known)
-    return known[name]

@@ -31,8 +31,8 @@ class Tokens(Technique):
     keep-ratio lattice (None: multiples of 8 tokens). `presets` are published configurations to
     compare a front with; a model must have what their pruners need. With `per_picture` every
     picture of a prompt keeps at least one visual token in each layer whose ratio is above 0
-    (without, every sample does). `searched` is the space beside other
-    techniques, by default the first.
+    (without, every sample does). `searched` is the space that is searched
+    together with other techniques, by default the first.
     """
 
     name = "tokens"

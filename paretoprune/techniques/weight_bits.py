@@ -17,14 +17,15 @@ class WeightBits(Technique):
     """3, 4, 8 or 16 bits per group of weights; 16 is half precision.
 
     Spaces: `blocks` (attention and MLP of up to four blocks of layers, and the vision encoder),
-    `layers`, `uniform`; `searched` is the one beside other techniques. The model is not changed.
+    `layers`, `uniform`; `searched` is the one that is searched together with other techniques, by
+    default the first. The model is not changed.
     Raises `MissingDependencyError` without HQQ.
     """
 
     name = "weight_bits"
     space_name = "weights"
 
-    def __init__(self, bits: Sequence[int] = BITS, *, searched: str = "blocks") -> None:
+    def __init__(self, bits: Sequence[int] = BITS, *, searched: str | None = None) -> None:
         quantizer()
         self.bits = checked_bits(bits, BITS, "weights")
         self.searched = searched

@@ -18,6 +18,7 @@ from paretoprune.errors import (
     UnknownNameError,
     UnsupportedError,
 )
+from paretoprune.techniques.base import Target
 from paretoprune.techniques.kv_bits import KvBits
 from paretoprune.techniques.tokens import Tokens
 from paretoprune.techniques.weight_bits import WeightBits
@@ -43,9 +44,11 @@ def compressed(tokens, *techniques, **options):
 
 
 @pytest.fixture(scope="module")
-def weights():
-    """The technique, whose packed layers are shared."""
-    return WeightBits()
+def weights(tokens):
+    """The technique, bound here so that problems share its packed layers."""
+    technique = WeightBits()
+    technique.bind(Target(tokens.adapter.model, tokens.adapter))
+    return technique
 
 
 @pytest.fixture(scope="module")
