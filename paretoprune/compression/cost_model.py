@@ -4,26 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from paretoprune.adapters.base import Adapter, Prefill
 from paretoprune.compression.configuration import Configuration
 from paretoprune.compression.evaluator import Evaluator
 from paretoprune.compression.latency import PrefillTimer
-from paretoprune.compression.memory import peak_prefill_bytes
 from paretoprune.compression.quantised_latency import QuantisedTimer
 from paretoprune.compression.samples import typical_sample
 from paretoprune.core.capabilities import Measurement
 from paretoprune.cost import layer_cost
+from paretoprune.cost.memory import held_bytes, peak_bytes
 from paretoprune.errors import UnsupportedError
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.cost import choosing_flops
+from paretoprune.pruning.decoder import run_population
 from paretoprune.pruning.policies.base import Policy
 from paretoprune.schedules import keep_counts
 from paretoprune.techniques.base import Technique
 from paretoprune.techniques.bits.kv import token_bytes
-from paretoprune.techniques.bits.quantised import held_bytes
 from paretoprune.techniques.tokens import Tokens
 from paretoprune.techniques.weight_bits import WeightBits
 
@@ -216,3 +220,55 @@ class CostModel:
                 self._adapter, timer.prefill, ratios, pruner, per_picture=timer.per_picture
             )
         return self._peaks[path]
+
+
+def peak_prefill_bytes(
+    adapter: Adapter,
+    prefill: Prefill,
+    ratios: NDArray[np.float64],
+    pruner: Pruner,
+    *,
+    per_picture: bool = False,
+) -> int:
+    """Most bytes that a prefill under ratios `[layers]` holds at once, beyond what it starts with.
+
+    Measured by `peak_bytes`, arguments as in `run_population`. Includes the cache of keys and
+    values.
+    """
+    keeping: Any = _Keeping(adapter)
+
+    def call() -> None:
+        for _ in run_population(keeping, prefill, ratios[None], pruner, per_picture=per_picture):
+            pass
+
+    with torch.inference_mode():
+        return peak_bytes(adapter.model.device, call)
+
+
+class _Keeping:
+    """An adapter that keeps every layer's keys and values, as generation does."""
+
+    def __init__(self, adapter: Adapter) -> None:
+        self._adapter = adapter
+        self.cache: list[tuple[Tensor, Tensor]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._adapter, name)
+
+    def run_layer(
+        self, index: int, hidden: Tensor, rotary: Any, mask: Tensor | None, cache: Any = None
+    ) -> Tensor:
+        return self._adapter.run_layer(index, hidden, rotary, mask, _Copying(cache, self.cache))
+
+
+class _Copying:
+    def __init__(self, inner: Any, kept: list[tuple[Tensor, Tensor]]) -> None:
+        self._inner = inner
+        self._kept = kept
+
+    def update(
+        self, keys: Tensor, values: Tensor, layer: int, *args: object, **further: object
+    ) -> tuple[Tensor, Tensor]:
+        self._kept.append((keys, values))
+        found: tuple[Tensor, Tensor] = self._inner.update(keys, values, layer, *args, **further)
+        return found

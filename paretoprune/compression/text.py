@@ -26,6 +26,7 @@ from paretoprune.compression.quantised_latency import QuantisedTimer
 from paretoprune.core.capabilities import Measurement
 from paretoprune.core.problem import Candidate, Evaluation, Objective, Problem
 from paretoprune.core.quiet import without_loading_bar
+from paretoprune.cost.memory import held_bytes
 from paretoprune.errors import (
     BrokenFileError,
     InvalidValueError,
@@ -34,7 +35,6 @@ from paretoprune.errors import (
 )
 from paretoprune.files import read_text
 from paretoprune.techniques.base import Plan, Target
-from paretoprune.techniques.bits.quantised import held_bytes
 from paretoprune.techniques.weight_bits import WeightBits
 from paretoprune.zoo.load import DTYPES, FOREIGN, find_checkpoint
 

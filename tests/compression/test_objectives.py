@@ -198,7 +198,7 @@ def test_load_problem_takes_objectives():
 
 
 def test_the_memory_meter_sees_what_lives():
-    from paretoprune.compression.memory import _Meter
+    from paretoprune.cost.memory import _Meter
 
     x = torch.zeros(1000)
     with torch.inference_mode(), _Meter() as meter:

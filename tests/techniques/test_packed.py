@@ -10,6 +10,7 @@ from torch import nn
 pytest.importorskip("hqq", reason="needs paretoprune[quant]")
 
 from paretoprune.cost import DecoderSpec, kv_bytes
+from paretoprune.cost.memory import held_bytes
 from paretoprune.errors import InvalidValueError, UnsupportedError
 from paretoprune.techniques.bits.kv import (
     KV_BITS,
@@ -21,7 +22,7 @@ from paretoprune.techniques.bits.kv import (
 )
 from paretoprune.techniques.bits.packed import BITS, PackedLinear, group_size_of
 from paretoprune.techniques.bits.parts import bit_spaces, bits_by_path, blocks_of, mean_bits
-from paretoprune.techniques.bits.quantised import Quantiser, held_bytes
+from paretoprune.techniques.bits.quantised import Quantiser
 from paretoprune.zoo.load import load_adapter
 
 

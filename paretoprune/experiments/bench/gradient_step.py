@@ -27,12 +27,12 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from paretoprune.adapters.base import Adapter
 from paretoprune.compression.evaluator import Running
-from paretoprune.compression.memory import peak_bytes
 from paretoprune.compression.problem import Compression
 from paretoprune.compression.step_plan import StepPlan, plan_step
 from paretoprune.compression.token_relaxation import TokenRelaxation
 from paretoprune.cost import DecoderSpec
 from paretoprune.cost.flops import LLAVA_1_5_7B
+from paretoprune.cost.memory import peak_bytes
 from paretoprune.experiments.bench.versions import machine, told
 from paretoprune.pruning.pruners.fastv import FastV
 from paretoprune.registry import adapters

@@ -44,9 +44,3 @@ class Quantiser:
             parent, _, name = path.rpartition(".")
             setattr(twin.get_submodule(parent), name, around(path, layer) if around else layer)
         return twin
-
-
-def held_bytes(model: nn.Module) -> int:
-    """Bytes of all weights and buffers that a model or view holds, each tensor once."""
-    held = {t.data_ptr(): t for t in (*model.parameters(), *model.buffers())}
-    return sum(t.numel() * t.element_size() for t in held.values())
