@@ -23,7 +23,7 @@ from paretoprune.compression.cost_model import CostModel
 from paretoprune.compression.evaluations import evaluation_of
 from paretoprune.compression.evaluator import Evaluator, Running
 from paretoprune.compression.kept import Example
-from paretoprune.compression.kept_tokens import Question, Wanted, kept_tokens
+from paretoprune.compression.kept_tokens import Wanted, kept_examples
 from paretoprune.compression.objectives import (
     COSTS,
     SCORE,
@@ -55,8 +55,6 @@ if TYPE_CHECKING:
     from paretoprune.compression.token_relaxation import TokenRelaxation
 
 WITHOUT_ANSWERS = "; samples without answers (answers=dense) ask for what the dense model says"
-EXAMPLE_SIDE = 336
-"""Pixels of example pictures in a report, along the longer side."""
 DEFAULT_SEQUENCES = 4
 
 
@@ -328,24 +326,12 @@ class Compression(Problem):
         """
         if not self.tokens_alone:
             return []
-        first = {sample.family: sample for sample in reversed(self.samples)}
-        chosen = [s for s in self.samples if first[s.family] is s][:count]
         found = {label: self.configuration(c) for label, c in candidates.items()}
-        wanted = [Wanted(label, c.policy or c.schedule, c.pruner) for label, c in found.items()]
-        shown = []
-        for done, sample in enumerate(chosen):
-            if observe is not None:
-                observe(done, len(chosen))
-            try:
-                kept = kept_tokens(
-                    self.adapter, Question.of(sample), wanted,
-                    model_name=self.model_name, most_side=EXAMPLE_SIDE,
-                    per_picture=self.tokens.per_picture,
-                )  # fmt: skip
-            except UnsupportedError:
-                return []
-            shown.append(kept)
-        return shown
+        return kept_examples(
+            self.adapter, self.samples, count,
+            [Wanted(label, c.policy or c.schedule, c.pruner) for label, c in found.items()],
+            model_name=self.model_name, per_picture=self.tokens.per_picture, observe=observe,
+        )  # fmt: skip
 
     def published(self) -> list[Published]:
         """The presets of the technique `tokens`, carried to this model's depth."""
@@ -366,27 +352,8 @@ class Compression(Problem):
     def relaxation(self) -> TokenRelaxation:
         """The soft decoder on this split.
 
-        Raises `UnsupportedError` for unsuitable pruners, for further techniques, and for costs
-        other than FLOPs, which are the only one that is differentiated.
+        Raises `UnsupportedError` where it cannot be differentiated (see `TokenRelaxation`).
         """
-        if not self.tokens_alone:
-            names = ", ".join(technique.name for technique in self.techniques)
-            raise UnsupportedError(
-                f"gradient strategies differentiate the schedule of 'tokens' alone, not {names}; "
-                "choose a sampler such as 'tpe' or 'nsga2'"
-            )
-        if self.costs != ("compute",):
-            named = ", ".join(self.costs).replace("compute", "flops")
-            raise UnsupportedError(
-                f"gradient strategies differentiate the cost 'flops' alone, not {named}; choose a "
-                "sampler such as 'tpe' or 'nsga2', or the objectives score,flops"
-            )
-        if self.tokens.operators.only is None:
-            raise UnsupportedError(
-                "gradient strategies search the schedule of one pruner, not the choice of "
-                f"{', '.join(self.tokens.operators.names)} and their knobs; choose a sampler such "
-                "as 'tpe' or 'nsga2', or name one pruner"
-            )
         return self._relaxation
 
     @cached_property

@@ -40,11 +40,31 @@ class TokenRelaxation:
     """Implements `search.relaxation.Relaxation` for a `Compression` problem of tokens alone.
 
     With `checkpoint` the backward pass runs each layer once more instead of keeping what it did.
+    Raises `UnsupportedError` with further techniques, for costs other than FLOPs, which are the
+    only one that is differentiated, and for pruners that are searched or no top-k of a score.
     """
 
     space = "free"
 
     def __init__(self, problem: Compression, *, checkpoint: bool = False) -> None:
+        if not problem.tokens_alone:
+            names = ", ".join(technique.name for technique in problem.techniques)
+            raise UnsupportedError(
+                f"gradient strategies differentiate the schedule of 'tokens' alone, not {names}; "
+                "choose a sampler such as 'tpe' or 'nsga2'"
+            )
+        if problem.costs != ("compute",):
+            named = ", ".join(problem.costs).replace("compute", "flops")
+            raise UnsupportedError(
+                f"gradient strategies differentiate the cost 'flops' alone, not {named}; choose a "
+                "sampler such as 'tpe' or 'nsga2', or the objectives score,flops"
+            )
+        if problem.tokens.operators.only is None:
+            raise UnsupportedError(
+                "gradient strategies search the schedule of one pruner, not the choice of "
+                f"{', '.join(problem.tokens.operators.names)} and their knobs; choose a sampler "
+                "such as 'tpe' or 'nsga2', or name one pruner"
+            )
         if not problem.tokens.pruner.relaxable:
             raise UnsupportedError(
                 f"pruner {problem.tokens.pruner.name!r} is not top-k of a score, so gradient "
