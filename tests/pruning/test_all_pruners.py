@@ -246,7 +246,7 @@ def test_prefills_on_disk_keep_what_pruners_need(name):
         load_problem("mini-llava", pruner=name, search_size=8, heldout_size=0, prefill_bytes=limit)
         for limit in (0, 1 << 30)
     ]
-    assert found[0].batches.disk_bytes > 0
+    assert found[0].evaluator.batches.disk_bytes > 0
     first, second = (p.evaluate([row])[0].metrics["kl_to_dense"] for p in found)
     assert first == second
 
