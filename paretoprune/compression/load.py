@@ -18,7 +18,6 @@ from paretoprune.compression.workers import Placement
 from paretoprune.core.options import listed, whole_number
 from paretoprune.core.parallel import own_device
 from paretoprune.errors import InvalidValueError, UnsupportedError
-from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.operators import Named, Operators, pruner_of
 from paretoprune.registry import techniques
 from paretoprune.schedules.presets import Preset, find_presets
@@ -47,7 +46,6 @@ def load_problem(
     data: str | None = None,
     pruner: Named = "fastv",
     search_knobs: bool | None = None,
-    guests: Sequence[Pruner] = (),
     presets: str | Sequence[str] = (),
     search_size: int | None = None,
     default_size: int = DEFAULT_SEARCH_SIZE,
@@ -69,9 +67,8 @@ def load_problem(
     `pruner` is a name or a pruner, or several: with several (`"fastv,divprune,dart"`, a list, or
     `"all"`) the search chooses the pruner too, and the knobs of each, which `search_knobs` turns
     off, or on for a single one. A knob that is written with its value stays:
-    `"dart:visual_pivots=8"`. `guests` are pruners that exact candidates may name. `presets` are
-    names of published configurations to compare a front with (`"all"`, `"fastv"`,
-    `"fastv:k=2,r=0.5"`); those that the model cannot run are left out.
+    `"dart:visual_pivots=8"`. `presets` are names of published configurations to compare a front
+    with (`"all"`, `"fastv"`, `"fastv:k=2,r=0.5"`); those that the model cannot run are left out.
 
     `task` defaults to the one that an embedded mini-model was trained on, else MiniVQA; `data` is
     where a task that reads any finds it: a file, a folder, or a hub name `owner/name`. With
@@ -104,7 +101,8 @@ def load_problem(
     built = {name: techniques.build(name) for name in names if name != Tokens.name}
     if executor is not None and names != TOKENS:
         raise UnsupportedError(f"workers evaluate tokens alone, not {', '.join(names)}")
-    if names == (WeightBits.name,) and not takes_pictures(model, **_trusting(loading)):
+    trusted = bool(loading.get("trust_remote_code", False))
+    if names == (WeightBits.name,) and not takes_pictures(model, trusted):
         windows = {
             "search_size": DEFAULT_SEARCH_SIZE if search_size is None else search_size,
             "heldout_size": DEFAULT_HELDOUT_SIZE if heldout_size is None else heldout_size,
@@ -141,9 +139,7 @@ def load_problem(
                 f"the {name} part of task {task!r} has {len(part)} "
                 f"sample(s); at least {MIN_SAMPLES} are needed in each: add pictures or questions"
             )
-    tokens = Tokens(
-        operators, levels=levels, per_picture=per_picture, extra_pruners=guests, presets=runnable
-    )
+    tokens = Tokens(operators, levels=levels, per_picture=per_picture, presets=runnable)
     return Compression(
         adapter,
         samples,
@@ -191,10 +187,6 @@ def _check_sizes(split: str, search_size: int | None, heldout_size: int | None) 
             f"the held-out split needs at least {MIN_SAMPLES} samples (or 0 for none), got "
             f"{heldout_size}"
         )
-
-
-def _trusting(loading: dict[str, Any]) -> dict[str, bool]:
-    return {"trust_remote_code": bool(loading.get("trust_remote_code", False))}
 
 
 def _runnable(adapter: Adapter, presets: Sequence[Preset]) -> tuple[list[Preset], list[str]]:

@@ -232,7 +232,7 @@ def test_all_goes_without_what_a_model_has_not():
     assert any("visionzip is left out" in note for note in problem.notes())
 
 
-def test_exact_candidates_may_name_guests(mini):
+def test_exact_candidates_may_name_extra_pruners(mini):
     guest = make_pruner("visionzip")
     problem = Compression(
         mini.adapter, mini.samples[:8], Tokens(make_pruner("fastv"), extra_pruners=[guest])
