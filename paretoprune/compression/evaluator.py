@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from paretoprune.adapters.base import Adapter
 from paretoprune.adapters.lean import lean
 from paretoprune.compression.configuration import Configuration
-from paretoprune.compression.outcomes import Scorer
 from paretoprune.compression.population import score_population, tabulate
 from paretoprune.compression.prefill_store import DEFAULT_BYTES, PrefillStore
 from paretoprune.compression.samples import chosen_samples, stratified_order
+from paretoprune.compression.scorer import Scorer
 from paretoprune.compression.split import DEFAULT_DENSE_BYTES, Scoring, Split
 from paretoprune.compression.teacher_forcing import AnsweredBatch, answered_batch, batch_numbers
 from paretoprune.errors import BrokenFileError

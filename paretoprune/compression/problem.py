@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretoprune.adapters.base import Adapter
-from paretoprune.compression import probe
 from paretoprune.compression.configuration import (
     EXACT,
     Configuration,
@@ -39,6 +38,7 @@ from paretoprune.compression.samples import (
     model_fingerprint,
     task_metrics,
 )
+from paretoprune.compression.statistics import statistic_of
 from paretoprune.core.capabilities import Measurement, Published
 from paretoprune.core.options import listed, whole_number
 from paretoprune.core.problem import Candidate, Evaluation, Objective, Problem
@@ -364,11 +364,11 @@ class Compression(Problem):
 
     def probe(self, statistic: str, samples: int) -> NDArray[np.float64]:
         """`attention` or `withdrawal` statistics, see `core.capabilities.HasStatistics`."""
-        measure, _ = probe.statistic_of(statistic)
+        measure, _ = statistic_of(statistic)
         found: NDArray[np.float64] = measure(self, self.evaluator.first(samples))
         return found
 
     def probe_price(self, statistic: str, samples: int) -> float:
         """FLOPs of the passes that `probe` needs, each alone, in dense passes over the split."""
-        _, price = probe.statistic_of(statistic)
+        _, price = statistic_of(statistic)
         return price(self, self.evaluator.first(samples))

@@ -181,9 +181,9 @@ def _evaluate(folder: str, count: int) -> None:
     import numpy as np
 
     from paretoprune.compression.evaluator import Running
-    from paretoprune.compression.outcomes import Scorer
     from paretoprune.compression.population import score_population
     from paretoprune.compression.problem import Compression
+    from paretoprune.compression.scorer import Scorer
     from paretoprune.pruning.pruners.fastv import FastV
     from paretoprune.tasks.base import Sample
     from paretoprune.techniques.tokens import Tokens
