@@ -51,7 +51,7 @@ def measure(model: str) -> None:
     compute = np.array([e.objectives["compute"] for e in found])
     scores = np.array([e.objectives["score"] for e in found])
     costs = np.stack([1 - scores, compute], axis=1).clip(0, 1)
-    blind = problem.blind_flops / problem.dense_flops
+    blind = problem.cost_model.blind_flops / problem.cost_model.dense_flops
 
     def price(budget: float) -> float:
         return blind + budget * (1 - blind)

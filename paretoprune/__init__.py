@@ -15,6 +15,7 @@ _PUBLIC = {
     "Candidate": "paretoprune.core.problem",
     "Categorical": "paretoprune.core.space",
     "Comparison": "paretoprune.comparison.compare",
+    "Compression": "paretoprune.compression.problem",
     "Evaluation": "paretoprune.core.problem",
     "Float": "paretoprune.core.space",
     "FunctionProblem": "paretoprune.compression.function",
@@ -27,7 +28,7 @@ _PUBLIC = {
     "SearchSpace": "paretoprune.core.space",
     "SearchStrategy": "paretoprune.core.strategy",
     "StrategySpec": "paretoprune.search.specs",
-    "TokenPruning": "paretoprune.compression.token_pruning",
+    "Tokens": "paretoprune.techniques.tokens",
     "as_problem": "paretoprune.compression.function",
     "compare": "paretoprune.comparison.compare",
     "load": "paretoprune.deploy.views",
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from paretoprune.compression.function import FunctionProblem as FunctionProblem
     from paretoprune.compression.function import as_problem as as_problem
     from paretoprune.compression.load import load_problem as load_problem
-    from paretoprune.compression.token_pruning import TokenPruning as TokenPruning
+    from paretoprune.compression.problem import Compression as Compression
     from paretoprune.core.problem import Candidate as Candidate
     from paretoprune.core.problem import Evaluation as Evaluation
     from paretoprune.core.problem import Objective as Objective
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from paretoprune.schedules import KeepSchedule as KeepSchedule
     from paretoprune.schedules import read_schedule as read_schedule
     from paretoprune.search.specs import StrategySpec as StrategySpec
+    from paretoprune.techniques.tokens import Tokens as Tokens
     from paretoprune.zoo.load import load_adapter as load_adapter
 
 

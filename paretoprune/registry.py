@@ -1,4 +1,4 @@
-"""Names of strategies, pruners, kernels, adapters, tasks, problems and presets.
+"""Names of strategies, techniques, pruners, kernels, adapters, tasks, problems and presets.
 
 Built-ins are written as `module:attribute`, so listing them imports nothing heavy; plug-ins come
 from the entry-point groups `paretoprune.<kinds>` and appear in `paretoprune list` by their package.
@@ -98,12 +98,16 @@ tasks = Registry("task", [
     Entry("pope", f"{_benchmarks}.pope:POPE", "yes or no about things that may be absent, F1 (arXiv 2305.10355); needs --data"),
 ])  # fmt: skip
 problems = Registry("problem", [
-    Entry("token-pruning", "paretoprune.compression.token_pruning:TokenPruning", "score against decoder FLOPs over keep schedules"),
-    Entry("quantisation", "paretoprune.compression.quantisation:Quantisation", "score against bytes (and latency) over bits per group of weights"),
-    Entry("joint", "paretoprune.compression.joint:JointCompression", "score against memory over keep schedules, weight bits and KV-cache bits"),
+    Entry("compression", "paretoprune.compression.problem:Compression", "score against cost of a model compressed by one technique or several"),
     Entry("zdt1", "paretoprune.compression.analytic:ZDT1", "two-objective test problem with a known convex front"),
     Entry("dtlz2", "paretoprune.compression.analytic:DTLZ2", "three-objective test problem with a known spherical front"),
 ], base="paretoprune.core.problem:Problem", named="name")  # fmt: skip
+_techniques = "paretoprune.techniques"
+techniques = Registry("technique", [  # in the order in which a problem has them
+    Entry("tokens", f"{_techniques}.tokens:Tokens", "visual tokens kept in each decoder layer, and which"),
+    Entry("weight_bits", f"{_techniques}.weight_bits:WeightBits", "3, 4, 8 or 16 bits per group of weights, packed by HQQ"),
+    Entry("kv_bits", f"{_techniques}.kv_bits:KvBits", "2, 4, 8 or 16 bits for keys and values (after arXiv 2401.18079)"),
+], base=f"{_techniques}.base:Technique", named="name")  # fmt: skip
 _published = "paretoprune.schedules.presets.published"
 presets = Registry("preset", [
     Entry("fastv", f"{_published}:fastv", "one drop early in the decoder (arXiv 2403.06764)"),
@@ -118,7 +122,7 @@ presets = Registry("preset", [
     Entry("vtw", f"{_published}:vtw", "all tokens leave at one layer (arXiv 2405.05803)"),
 ])  # fmt: skip
 
-ALL = (strategies, pruners, kernels, policies, adapters, tasks, problems, presets)
+ALL = (strategies, techniques, pruners, kernels, policies, adapters, tasks, problems, presets)
 
 
 def find_registry(kind: str) -> Registry:

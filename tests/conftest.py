@@ -26,7 +26,7 @@ settings.load_profile("repeatable")
 
 
 FOLDERS = {"adapters", "compression", "harnesses", "pruning", "techniques", "zoo"}
-LOADERS = {"mini", "load_adapter", "load_problem", "TokenPruning"}
+LOADERS = {"mini", "load_adapter", "load_problem", "Compression"}
 
 
 @pytest.hookimpl(tryfirst=True)

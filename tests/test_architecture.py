@@ -55,6 +55,12 @@ def test_the_core_knows_nothing_of_models(module):
         assert not GRAPH.find_modules_directly_imported_by(part) & {"torch", "transformers"}, part
 
 
+def test_the_core_names_nothing_above_it_even_in_types():
+    for file in (Path(__file__).parents[1] / "paretoprune" / "core").glob("*.py"):
+        used = set(re.findall(r"from paretoprune\.(\w+)", file.read_text("utf-8")))
+        assert used <= {"core", "errors", "files"}, file.name
+
+
 def test_pruning_knows_adapters_only_through_their_base():
     for part in GRAPH.find_descendants("paretoprune.pruning"):
         for used in GRAPH.find_modules_directly_imported_by(part):

@@ -10,6 +10,7 @@ import torch
 from paretoprune import (
     Candidate,
     Categorical,
+    Compression,
     Evaluation,
     Float,
     FunctionProblem,
@@ -19,7 +20,7 @@ from paretoprune import (
     SearchContext,
     SearchSpace,
     StrategySpec,
-    TokenPruning,
+    Tokens,
     compare,
     load,
     load_adapter,
@@ -131,10 +132,11 @@ CALLS = [
           {"search_size": 1}, {"heldout_size": 1}, {"data_seed": "0"}, {"data_seed": -1},
           {"levels": "3"}, {"levels": 0}, {"batch": 0}, {"batch": "3"}, {"pruner": 3},
           {"pruner": None}, {"pruner": ""}, {"pruner": []}, {"pruner": FastV}, {"pruner": [3]},
-          {"objectives": 3}, {"objectives": None}, {"objectives": [1, 2]}, {"presets": 3},
+          {"objectives": 3}, {"objectives": [1, 2]}, {"presets": 3}, {"compress": 3},
+          {"compress": ""}, {"compress": "none"}, {"compress": "tokens,tokens"},
           {"presets": ""}, {"prefill_bytes": "x"}, {"dtype": None}, {"device": 3},
       )),
-    *((TokenPruning, adapter, {"samples": [], "pruner": "fastv"}) for adapter in (None, "mini")),
+    *((Compression, adapter, {"samples": [], "techniques": "fastv"}) for adapter in (None, "mini")),
 ]  # fmt: skip
 
 
@@ -175,4 +177,4 @@ def test_what_is_no_model_is_one_sentence(mini):
 def test_samples_are_samples(mini):
     for samples in (None, [], ["a"], 3):
         with pytest.raises(ParetopruneError):
-            TokenPruning(mini.adapter, samples, "fastv")
+            Compression(mini.adapter, samples, Tokens("fastv"))

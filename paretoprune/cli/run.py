@@ -126,6 +126,7 @@ def _run_case(
     from paretoprune.comparison.provenance import begin
     from paretoprune.comparison.results import write_results
     from paretoprune.comparison.trackers import Trackers
+    from paretoprune.core.capabilities import notes_of
     from paretoprune.report.progress import SearchProgress
     from paretoprune.report.terminal import print_summary, print_written
 
@@ -137,7 +138,7 @@ def _run_case(
     study = completed(study, problem)
     specs = study.specs()
     compare.check(problem, specs, study.seed_list, study.budget)
-    for note in problem.notes():
+    for note in notes_of(problem):
         console.print(note)
     trackers = Trackers.named(study.track)  # before anything is written: it may be missing
     begin(folder, problem, study)

@@ -18,7 +18,7 @@ from paretoprune.comparison.ranking import Study, hypervolume_of, summarise
 from paretoprune.comparison.reference import Reference
 from paretoprune.comparison.results import Summary
 from paretoprune.core.options import has_parts, whole_number
-from paretoprune.core.problem import Problem
+from paretoprune.core.problem import Problem, default_space
 from paretoprune.core.strategy import SearchContext, SearchStrategy
 from paretoprune.core.study import (
     DEFAULT_BATCH,
@@ -152,7 +152,7 @@ def compare(
         )  # fmt: skip
         front = [int(i) for i in frontier.front_of(result.evaluations, problem.objectives)]
         begun = bool(result.asks) or result.stopped != INTERRUPTED  # else it may not have started
-        space = strategy.space_name if begun else spec.space or problem.default_space
+        space = strategy.space_name if begun else spec.space or default_space(problem)
         trace = strategy.trace() if begun and isinstance(strategy, Traced) else None
         studies.append(Study(spec, space, result, front, trace=trace))
         seen = [e for study in studies for e in study.evaluations]

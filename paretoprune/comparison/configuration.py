@@ -34,7 +34,10 @@ if TYPE_CHECKING:
 
 STUDY_NAME = "study.toml"
 MAX_BYTES = 1_000_000
-TOKEN_PRUNING = "token-pruning"
+COMPRESSION = "compression"
+TOKENS = "tokens"
+DEFAULT_OBJECTIVES = "score,compute"
+"""Of tokens alone: other techniques have defaults of their own."""
 RISKY = ("problem", "pruner", "trust_remote_code")
 """Settings of a problem that may name code to run."""
 PLACES = ("storage", "executor", "workers", "cluster")
@@ -144,15 +147,20 @@ class StudyFile(BaseModel):
         note='Options also as a table: {name = "tpe", startup = 5}. ' + CONFIRMED_CODE,
     )  # fmt: skip
     problem: Text = _setting(
-        TOKEN_PRUNING, WHAT,
-        "Problem to search: token-pruning, quantisation, joint, zdt1, dtlz2, or your own at "
-        "file.py:attribute or module:attribute.",
+        COMPRESSION, WHAT,
+        "Problem to search: compression, zdt1, dtlz2, or your own at file.py:attribute or "
+        "module:attribute.",
         note=CONFIRMED_CODE,
     )  # fmt: skip
+    compress: Annotated[Text, BeforeValidator(_joined)] = _setting(
+        TOKENS, WHAT,
+        "Techniques to search, with commas: tokens, weight_bits, kv_bits.",
+    )  # fmt: skip
     objectives: Annotated[Text, BeforeValidator(_joined)] = _setting(
-        "score,compute", WHAT,
+        DEFAULT_OBJECTIVES, WHAT,
         "score and one or more costs: compute, latency_ms, kv_bytes, peak_memory_bytes, "
-        "visual_tokens.",
+        "visual_tokens, weight_bytes, memory_bytes. Techniques other than tokens have a default "
+        "of their own.",
     )  # fmt: skip
     reference: Text | None = _setting(
         None, WHAT,
@@ -270,7 +278,7 @@ class StudyFile(BaseModel):
     @property
     def tokens_alone(self) -> bool:
         """Whether visual tokens are all that is compressed."""
-        return self.problem == TOKEN_PRUNING
+        return self.problem == COMPRESSION and self.compress == TOKENS
 
     @property
     def seed_list(self) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from paretoprune.comparison.compare import Comparison
 from paretoprune.comparison.results import FrontPoint, Summary
 from paretoprune.compression.kept import Examples
+from paretoprune.core.capabilities import HasExamples
 from paretoprune.core.problem import Candidate
 
 DEFAULT_COUNT = 4
@@ -31,7 +32,7 @@ def examples_of(
     """
     heldout = comparison.problem.heldout
     chosen = points_to_show(comparison.summary)
-    if heldout is None or not chosen or count < 1:
+    if not isinstance(heldout, HasExamples) or not chosen or count < 1:
         return None
     first = chosen[0][1]
     study = next(

@@ -24,9 +24,11 @@ from paretoprune.comparison.gradients import (
 from paretoprune.comparison.ranking import Study, hypervolume_of
 from paretoprune.comparison.reference import Reference
 from paretoprune.comparison.results import ReferenceFront
+from paretoprune.core.capabilities import relaxation_of
 from paretoprune.core.problem import Evaluation, Problem
 from paretoprune.core.trace import SearchTrace, causes
 from paretoprune.errors import UnsupportedError
+from paretoprune.pruning.policies.base import Policy
 from paretoprune.search.gradient.relaxation import adaptive
 
 
@@ -83,10 +85,10 @@ def gap_point(problem: Problem, evaluation: Evaluation, trial: int) -> GapPoint:
     policy, relaxed = evaluation.candidate.policy, evaluation.candidate.relaxed or {}
     keep = (
         adaptive(problem).decisions(policy)
-        if policy is not None
+        if isinstance(policy, Policy)
         else np.asarray(relaxed["keep"], dtype=np.float64)
     )
-    soft = problem.relaxation().figures(
+    soft = relaxation_of(problem).figures(
         keep, tau=float(relaxed.get("tau", 1.0)), mask=relaxed.get("mask", "rank")
     )
     return GapPoint(

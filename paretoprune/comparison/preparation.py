@@ -9,7 +9,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from paretoprune.comparison.configuration import RISKY, TOKEN_PRUNING, StudyFile
+from paretoprune.comparison.configuration import (
+    COMPRESSION,
+    DEFAULT_OBJECTIVES,
+    RISKY,
+    StudyFile,
+)
 from paretoprune.comparison.sweep import Case
 from paretoprune.core.options import is_location
 from paretoprune.errors import InvalidValueError, UnsupportedError
@@ -24,8 +29,10 @@ PASSED_ON = (
     "attn", "trust_remote_code",
 )  # fmt: skip
 """Settings that a problem is loaded with as they are."""
-LOADING = ("model", "task", "data", "pruner", "search_knobs", "per_picture", *PASSED_ON)
-"""What a token-pruning problem is loaded with."""
+OPTIONAL = ("per_picture", "compress", "objectives")
+"""Settings that are left to the problem where they are not said."""
+LOADING = ("model", "task", "data", "pruner", "search_knobs", *OPTIONAL[:2], *PASSED_ON)
+"""What a compression problem is loaded with."""
 
 
 def prepared(cases: Sequence[Case]) -> list[Case]:
@@ -65,6 +72,10 @@ def loading_of(study: StudyFile) -> dict[str, Any]:
         **({"per_picture": True} if study.per_picture else {}),
         **({"presets": presets} if presets else {}),
     }
+    if not study.tokens_alone:
+        given["compress"] = study.compress
+        if study.objectives == DEFAULT_OBJECTIVES:
+            del given["objectives"]
     return options_for(study.problem, given)
 
 
@@ -86,12 +97,18 @@ def loading_again(summary: Summary, given: Mapping[str, Any]) -> tuple[str, dict
         )
     risky = {key: known[key] for key in RISKY if key in known}
     StudyFile().changed(risky).confirm(given)
-    if known["problem"] != TOKEN_PRUNING:
+    if known["problem"] != COMPRESSION:
         return str(known["problem"]), {}
     names = {key: "decoder_batch" if key == "batch" else key for key in LOADING}
-    return TOKEN_PRUNING, {
-        key: known[name] for key, name in names.items() if key != "per_picture" or name in known
+    return COMPRESSION, {
+        key: known[name] for key, name in names.items() if key not in OPTIONAL or name in known
     }
+
+
+def _what(study: StudyFile) -> str:
+    if study.problem != COMPRESSION:
+        return f"--problem {study.problem}"
+    return f"--compress {study.compress}"
 
 
 def presets_of(study: StudyFile) -> list[str]:
@@ -101,7 +118,7 @@ def presets_of(study: StudyFile) -> list[str]:
     wanted = list(study.preset) or (["all"] if study.with_presets else [])
     if wanted and not study.tokens_alone:
         raise InvalidValueError(
-            f"presets are token prunings; there are none for --problem {study.problem}"
+            f"presets are of --compress tokens; there are none for {_what(study)}"
         )
     return [preset.name for preset in find_presets(wanted)] if wanted else []
 
@@ -127,7 +144,7 @@ def check_places(study: StudyFile) -> None:
                 raise InvalidValueError(f"--{name} goes with --executor ray, not with in-process")
     elif not study.tokens_alone:
         raise InvalidValueError(
-            f"--executor ray evaluates token-pruning; --problem {study.problem} runs in-process"
+            f"--executor ray evaluates --compress tokens; {_what(study)} runs in-process"
         )
 
 
@@ -135,7 +152,7 @@ def _with_strategies(study: StudyFile) -> StudyFile:
     """The study with its strategies written out, unless the problem has to be loaded for that."""
     if study.strategy or not study.tokens_alone:
         return study
-    from paretoprune.compression.costs import parse_objectives
+    from paretoprune.compression.objectives import parse_objectives
     from paretoprune.search.specs import default_strategies
 
     costs = parse_objectives(study.objectives)[1:]
@@ -156,13 +173,15 @@ def _is_relaxable(study: StudyFile) -> bool:
 def _check_names(study: StudyFile) -> None:
     """Raise for an unknown strategy, problem, task, objective, preset or reference."""
     from paretoprune.comparison.reference import parse_reference
-    from paretoprune.compression.costs import parse_objectives
-    from paretoprune.registry import problems, tasks
+    from paretoprune.compression.objectives import parse_objectives
+    from paretoprune.registry import problems, tasks, techniques
 
     study.specs()
     check_places(study)
     if not is_location(study.problem):
         problems.entry(study.problem)
+    for name in study.compress.split(","):
+        techniques.entry(name.strip())
     if study.tokens_alone:  # others have data and objectives of their own
         for task in study.task:
             tasks.entry(task.partition(":")[0])

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from paretoprune import frontier
 from paretoprune.comparison.results import PresetPoint
+from paretoprune.core.capabilities import HasPresets, relative_outcomes
 from paretoprune.core.problem import Evaluation, Problem, costs_matrix
 from paretoprune.core.study import evaluate_each
 
@@ -50,7 +51,7 @@ def evaluate_presets(
     One that fails on either split is left out. `observe` is called with done and total.
     """
     groups: dict[str, list[int]] = {}
-    published = problem.published()
+    published = problem.published() if isinstance(problem, HasPresets) else []
     for number, one in enumerate(published):
         groups.setdefault(problem.identity(one.candidate), []).append(number)
     candidates = [published[numbers[0]].candidate for numbers in groups.values()]
@@ -160,7 +161,7 @@ def _gain(
     mine, theirs = preset.heldout.outcomes, rival.heldout.outcomes
     if mine is None or theirs is None or len(mine) < 2:
         return gain, None, None
-    relative = problem.heldout.relative(theirs) - problem.heldout.relative(mine)
+    relative = relative_outcomes(problem.heldout, theirs) - relative_outcomes(problem.heldout, mine)
     interval = frontier.bootstrap_mean(relative, rng=np.random.default_rng(0))
     return gain, interval.low, interval.high
 

@@ -14,6 +14,7 @@ from typing import Literal
 
 from paretoprune.comparison.configuration import STUDY_NAME, StudyFile, write_study
 from paretoprune.comparison.results import FrontPoint, Summary
+from paretoprune.core.capabilities import HasFingerprints
 from paretoprune.core.problem import Problem
 from paretoprune.core.registries import announced
 from paretoprune.errors import InvalidValueError
@@ -65,7 +66,7 @@ def provenance_of(problem: Problem, seeds: Sequence[int], device: str = "cpu") -
         ),
         hardware=hardware(device),
         seeds=list(seeds),
-        data=dict(problem.fingerprints()),
+        data=dict(problem.fingerprints()) if isinstance(problem, HasFingerprints) else {},
     )
 
 

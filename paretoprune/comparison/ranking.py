@@ -24,6 +24,7 @@ from paretoprune.comparison.results import (
     StudyRow,
     Summary,
 )
+from paretoprune.core.capabilities import CanMeasure, HasParts, notes_of, relative_outcomes
 from paretoprune.core.problem import Candidate, Evaluation, Problem
 from paretoprune.core.study import StudyResult
 from paretoprune.core.trace import SearchTrace, causes
@@ -101,7 +102,7 @@ def heldout_areas(problem: Problem, study: Study) -> NDArray[np.float64] | None:
     if len(problem.objectives) != 2 or len(found) != 2 or any(o is None for o in outcomes):
         return None
     quality, cost = found["max"], found["min"]
-    relative = heldout.relative(np.stack([o for o in outcomes if o is not None]))
+    relative = relative_outcomes(heldout, np.stack([o for o in outcomes if o is not None]))
     chosen = [study.evaluations[i] for i in study.front]
     return frontier.heldout_front_area_samples(
         np.array([e.objectives[quality.name] for e in chosen]),
@@ -146,7 +147,7 @@ def summarise(
         _front_point(problem, s, place, number in union, apart[number])
         for number, (s, place) in enumerate((s, p) for s in useful for p in range(len(s.front)))
     ]
-    notes = [*problem.notes(), *_failures(studies), *_without_front(studies), *_warnings(studies)]
+    notes = [*notes_of(problem), *_failures(studies), *_without_front(studies), *_warnings(studies)]
     notes += [f"Ranked by hypervolume: {failure}."] if failure else []
     standings, pairs = _rank(rows, areas)
     if not interrupted:
@@ -218,7 +219,7 @@ def _measured(
     """The points, those of the union front with what the problem measures of them again."""
     places = [i for i, point in enumerate(points) if point.on_union]
     candidates = [s.evaluations[trial].candidate for s, trial in (pooled[i] for i in places)]
-    found = problem.measure(candidates)
+    found = problem.measure(candidates) if isinstance(problem, CanMeasure) else None
     changed = list(points)
     if found is not None:
         notes.append(found.note)
@@ -295,7 +296,7 @@ def _judged(study: Study, place: int) -> Evaluation | None:
 def _parts(problem: Problem, evaluation: Evaluation, held: Evaluation | None) -> dict[str, float]:
     """Mean outcome per part of the held-out data, else of the search split's."""
     data, seen = (problem, evaluation) if held is None else (problem.heldout, held)
-    if data is None or seen.outcomes is None:
+    if not isinstance(data, HasParts) or seen.outcomes is None:
         return {}
     return dict(data.parts(seen.outcomes))
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from paretoprune import frontier
 from paretoprune.comparison.results import ReferenceFront
-from paretoprune.core.problem import Candidate, Evaluation, Problem
+from paretoprune.core.problem import Candidate, Evaluation, Problem, default_space
 from paretoprune.core.study import Recorder, all_failed, evaluate_all
 from paretoprune.errors import InvalidValueError, UnknownNameError
 
@@ -78,7 +78,7 @@ def _distinct(problem: Problem, stride: int) -> Iterator[Candidate]:
     for values in space.grid():
         if any(value not in taken[name] for name, value in values.items()):
             continue
-        candidate = Candidate(problem.default_space, values)
+        candidate = Candidate(default_space(problem), values)
         identity = problem.identity(candidate)
         if identity not in seen:
             seen.add(identity)

@@ -15,9 +15,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from paretoprune.comparison.configuration import (
+    COMPRESSION,
     PLACES,
     STUDY_NAME,
-    TOKEN_PRUNING,
     StudyFile,
     read_study,
 )
@@ -42,7 +42,7 @@ class Case:
 
 def cases_of(study: StudyFile) -> list[Case]:
     """One comparison per model, task and pruner; raises `InvalidValueError` for repeats."""
-    if study.problem != TOKEN_PRUNING:
+    if study.problem != COMPRESSION:
         return [Case("", study)]
     for key in ("model", "task", "pruner"):
         values = getattr(study, key)

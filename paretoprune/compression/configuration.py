@@ -1,8 +1,8 @@
-"""What one candidate really runs: a pruner with its settings, and a keep schedule."""
+"""What one candidate really runs on a split: its plan, a pruner, and keep ratios."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.operators import PRUNER
 from paretoprune.pruning.policies.base import BUDGET, Policy
 from paretoprune.schedules import KeepSchedule
+from paretoprune.techniques.base import Plan
 
 POLICY = "policy"
 """Space name of candidates that are policies; only their budget is a knob."""
@@ -23,15 +24,17 @@ KEEP = "keep_"
 
 @dataclass(frozen=True)
 class Configuration:
-    """`ratios` of visual tokens are kept, ranked by `pruner`.
+    """`ratios` of visual tokens are kept, ranked by `pruner`, by the model that `plan` describes.
 
     float64 [layers], or [samples, layers] where an adaptive `policy` decided for each sample of the
-    split.
+    split. `variant` names what of the plan changes the model: equal ones are run together.
     """
 
     pruner: Pruner
     ratios: NDArray[np.float64]
     policy: Policy | None = None
+    plan: Plan = field(default_factory=Plan)
+    variant: str = ""
 
     @property
     def key(self) -> str:
@@ -39,6 +42,10 @@ class Configuration:
 
         A schedule that keeps all tokens or none ranks nothing, so its pruner plays no part.
         """
+        return f"{self._tokens_key} {self.variant}" if self.variant else self._tokens_key
+
+    @property
+    def _tokens_key(self) -> str:
         if self.policy is not None:
             return f"{self.pruner.label} policy {self.policy.key}"
         kept = tuple(self.ratios.tolist())

@@ -22,7 +22,7 @@ from paretoprune.adapters.model_access import CACHE
 from paretoprune.adapters.prompts import visual_mask
 from paretoprune.adapters.token_geometry import Places
 from paretoprune.compression.kept import Example, Pruned, SeenAs, Step
-from paretoprune.errors import InvalidValueError
+from paretoprune.errors import InvalidValueError, UnsupportedError
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.cache import PrunedCache
 from paretoprune.pruning.merging import Merge, watched
@@ -35,6 +35,8 @@ from paretoprune.tasks.scoring import Generation, Judge
 DEFAULT_NEW_TOKENS = 32
 MOST_SIDE = 1024
 """Pixels of a record's pictures, along the longer side."""
+EXAMPLE_SIDE = 336
+"""The same of example pictures in a report."""
 LOSSLESS_BYTES = 60_000
 """Pictures that are larger as PNG are stored as JPEG."""
 
@@ -118,6 +120,38 @@ def kept_tokens(
         dense_right=right(said),
         pruned=pruned,
     )
+
+
+def kept_examples(
+    adapter: Adapter,
+    samples: Sequence[Sample],
+    count: int,
+    wanted: Sequence[Wanted],
+    *,
+    model_name: str,
+    per_picture: bool,
+    observe: Callable[[int, int], None] | None = None,
+) -> list[Example]:
+    """What is kept of the first sample of each of `count` question families, for a report.
+
+    [] where the model's family does not say where its visual tokens stand. `observe` is called with
+    done and total.
+    """
+    first = {sample.family: sample for sample in reversed(samples)}
+    chosen = [s for s in samples if first[s.family] is s][:count]
+    found = []
+    for done, sample in enumerate(chosen):
+        if observe is not None:
+            observe(done, len(chosen))
+        try:
+            kept = kept_tokens(
+                adapter, Question.of(sample), wanted,
+                model_name=model_name, most_side=EXAMPLE_SIDE, per_picture=per_picture,
+            )  # fmt: skip
+        except UnsupportedError:
+            return []
+        found.append(kept)
+    return found
 
 
 def _pruned(

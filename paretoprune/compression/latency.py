@@ -18,7 +18,7 @@ from torch import Tensor
 from paretoprune.adapters.base import Adapter, Prefill
 from paretoprune.adapters.extras import prefill_for
 from paretoprune.compression.configuration import Configuration
-from paretoprune.core.problem import Measurement
+from paretoprune.core.capabilities import Measurement
 from paretoprune.cost.latency import LatencyModel, LayerPoint
 from paretoprune.cost.timing import Timing, interleaved, why_not_reported
 from paretoprune.pruning.base import Pruner
@@ -247,8 +247,3 @@ class PrefillTimer:
             f"{worst['device']}; cross-validated error {worst['layer_error']:.1%} per layer, "
             f"{worst['prefill_error']:.1%} per prefill{several}."
         )
-
-
-def typical_sample(samples: Sequence[Sample], lengths: NDArray[np.int64]) -> Sample:
-    """The sample of median length."""
-    return samples[int(np.argsort(lengths, kind="stable")[len(lengths) // 2])]

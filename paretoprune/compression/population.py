@@ -20,7 +20,7 @@ from torch import Tensor
 
 from paretoprune.adapters.base import Adapter
 from paretoprune.compression.configuration import Configuration
-from paretoprune.compression.outcomes import Scorer
+from paretoprune.compression.scorer import Scorer
 from paretoprune.compression.teacher_forcing import AnsweredBatch
 from paretoprune.core.out_of_memory import give_back, is_out_of_memory
 from paretoprune.pruning.base import Pruner

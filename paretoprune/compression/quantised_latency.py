@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paretoprune.core.problem import Measurement
+from paretoprune.core.capabilities import Measurement
 from paretoprune.cost.timing import Timing, interleaved, why_not_reported
 from paretoprune.techniques.bits.quantised import Quantiser
 

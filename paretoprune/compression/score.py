@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from paretoprune.adapters.base import Adapter
+from paretoprune.compression.configuration import policy_candidate
 from paretoprune.compression.load import load_problem
-from paretoprune.compression.token_pruning import family_scores, policy_candidate
+from paretoprune.compression.samples import family_scores, task_metrics
 from paretoprune.core.problem import Evaluation
 from paretoprune.errors import InvalidValueError
 from paretoprune.pruning.base import Pruner
@@ -94,8 +95,12 @@ def score_schedule(
     (evaluation,) = problem.evaluate([candidate])
     assert evaluation.outcomes is not None
     found, dense, blind = (
-        problem.task_metrics(outcomes)
-        for outcomes in (evaluation.outcomes, problem.dense_outcomes, problem.blind_outcomes)
+        task_metrics(problem.task, problem.samples, outcomes)
+        for outcomes in (
+            evaluation.outcomes,
+            problem.dense_outcomes,
+            problem.evaluator.blind_outcomes,
+        )
     )
     beside = {name: (dense[name], blind[name]) for name in found}
     return Scored(
@@ -103,19 +108,19 @@ def score_schedule(
         pruner=ranking,
         split=split,
         samples=len(problem.samples),
-        schedule=problem.schedule(candidate),
+        schedule=problem.configuration(candidate).schedule,
         evaluation=evaluation,
         dense_score=problem.dense_score,
         blind_score=problem.blind_score,
         family=family_scores(problem.samples, evaluation.outcomes),
         dense_family=family_scores(problem.samples, problem.dense_outcomes),
-        dense_gflops=problem.dense_flops / 1e9,
-        dense_kv_bytes=problem.sample_costs.mean("kv_bytes", np.ones(layers)),
+        dense_gflops=problem.cost_model.dense_flops / 1e9,
+        dense_kv_bytes=problem.cost_model.mean("kv_bytes", np.ones(layers)),
         policy=policy if policy.adaptive else None,
         preset=schedule if isinstance(schedule, Preset) else None,
         measure=measure_of(problem.samples),
         figures={name: (found[name], *both) for name, both in beside.items()},
-        pictures=int(problem.pictures.sum()),
+        pictures=int(problem.evaluator.pictures.sum()),
         per_picture=per_picture,
     )
 

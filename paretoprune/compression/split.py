@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from paretoprune.adapters.base import Adapter
-from paretoprune.compression.outcomes import Scorer
 from paretoprune.compression.population import Outcomes, Table, score_population
 from paretoprune.compression.prefill_store import DEFAULT_BYTES, PrefillStore
+from paretoprune.compression.scorer import Scorer
 from paretoprune.compression.teacher_forcing import answered_batch
 from paretoprune.pruning.base import Pruner
 from paretoprune.pruning.decoder import run_population

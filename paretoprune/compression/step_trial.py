@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from paretoprune.adapters.base import Adapter, Prefill
-from paretoprune.compression.memory import peak_bytes
+from paretoprune.cost.memory import peak_bytes
 from paretoprune.errors import UnsupportedError
 from paretoprune.pruning.decoder import Executed
 from paretoprune.pruning.pruners.fastv import FastV

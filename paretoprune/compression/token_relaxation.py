@@ -29,7 +29,7 @@ from paretoprune.search.gradient.relaxation import Mask, RelaxedFigures
 from paretoprune.tasks.scoring import Exact, TokenShare
 
 if TYPE_CHECKING:
-    from paretoprune.compression.token_pruning import TokenPruning
+    from paretoprune.compression.problem import Compression
 
 BACKWARD = 2.0
 """A backward pass costs two forward passes: one product each for inputs and weights."""
@@ -38,33 +38,53 @@ GROUP = 8
 
 
 class TokenRelaxation:
-    """Implements `search.relaxation.Relaxation` for a `TokenPruning` problem.
+    """Implements `search.relaxation.Relaxation` for a `Compression` problem of tokens alone.
 
     With `checkpoint` the backward pass runs each layer once more instead of keeping what it did.
+    Raises `UnsupportedError` with further techniques, for costs other than FLOPs, which are the
+    only one that is differentiated, and for pruners that are searched or no top-k of a score.
     """
 
     space = "free"
 
-    def __init__(self, problem: TokenPruning, *, checkpoint: bool = False) -> None:
-        if not problem.pruner.relaxable:
+    def __init__(self, problem: Compression, *, checkpoint: bool = False) -> None:
+        if not problem.tokens_alone:
+            names = ", ".join(technique.name for technique in problem.techniques)
             raise UnsupportedError(
-                f"pruner {problem.pruner.name!r} is not top-k of a score, so gradient strategies "
-                "cannot search it; choose one that is, such as 'fastv'"
+                f"gradient strategies differentiate the schedule of 'tokens' alone, not {names}; "
+                "choose a sampler such as 'tpe' or 'nsga2'"
+            )
+        if problem.costs != ("compute",):
+            raise UnsupportedError(
+                "gradient strategies differentiate the cost 'compute' alone, not "
+                f"{', '.join(problem.costs)}; choose a sampler such as 'tpe' or 'nsga2', or the "
+                "objectives score,compute"
+            )
+        if problem.tokens.operators.only is None:
+            raise UnsupportedError(
+                "gradient strategies search the schedule of one pruner, not the choice of "
+                f"{', '.join(problem.tokens.operators.names)} and their knobs; choose a sampler "
+                "such as 'tpe' or 'nsga2', or name one pruner"
+            )
+        if not problem.tokens.pruner.relaxable:
+            raise UnsupportedError(
+                f"pruner {problem.tokens.pruner.name!r} is not top-k of a score, so gradient "
+                "strategies cannot search it; choose one that is, such as 'fastv'"
             )
         self.problem = problem
         self.checkpoint = checkpoint
-        self.kernels = problem.kernels
+        self.kernels = problem.tokens.kernels
         self.layers = problem.adapter.spec.layers
-        self.first = problem.pruner.first_layer
+        self.first = problem.tokens.pruner.first_layer
         self.samples = len(problem.samples)
         self._place = np.zeros((self.samples, 2), dtype=np.int64)  # of each sample: batch, row
-        for number, part in enumerate(problem.batches):
+        for number, part in enumerate(problem.evaluator.batches):
             rows = part.sample.cpu().numpy()
             self._place[rows, 0] = number
             self._place[rows, 1] = np.arange(len(rows))
         # moments of text length t and visual count v: the exact means of (t + r v) and its square
-        t = problem.text_tokens.astype(np.float64)
-        v = problem.visual_tokens.astype(np.float64)
+        t = problem.evaluator.text_tokens.astype(np.float64)
+        v = problem.evaluator.visual_tokens.astype(np.float64)
         self._mean = float(t.mean()), float(v.mean())
         self._square = float((t * t).mean()), float((2 * t * v).mean()), float((v * v).mean())
         probe = layer_cost(problem.adapter.spec, np.array([1, 2]))
@@ -74,7 +94,7 @@ class TokenRelaxation:
     @property
     def _quotas(self) -> bool:
         """Whether some sample shows several pictures, each of which keeps a token."""
-        return self.problem.per_picture and bool((self.problem.pictures > 1).any())
+        return self.problem.tokens.per_picture and bool((self.problem.evaluator.pictures > 1).any())
 
     @property
     def reachable(self) -> tuple[float, float]:
@@ -121,18 +141,18 @@ class TokenRelaxation:
         noise: NDArray[np.int64] | None = None,
     ) -> Tensor:
         """Log-probabilities of the soft decoder on a batch, one row of ratios per sample."""
-        adapter, pruner = self.problem.adapter, self.problem.pruner
+        adapter, pruner = self.problem.adapter, self.problem.tokens.pruner
         if mask == "score":
             tokens = run_score_soft(
                 adapter, batch.prefill, ratios, pruner, temperature=tau,
                 straight_through=straight_through, checkpoint=self.checkpoint,
-                sample=batch.sample, per_picture=self.problem.per_picture,
+                sample=batch.sample, per_picture=self.problem.tokens.per_picture,
             )  # fmt: skip
         else:
             tokens = run_soft(
                 adapter, batch.prefill, ratios, pruner, tau=tau,
                 straight_through=straight_through, noise=noise, checkpoint=self.checkpoint,
-                sample=batch.sample, per_picture=self.problem.per_picture,
+                sample=batch.sample, per_picture=self.problem.tokens.per_picture,
             )  # fmt: skip
         return batch.log_probabilities(adapter, tokens)
 
@@ -146,8 +166,8 @@ class TokenRelaxation:
         for number in np.unique(place[:, 0]).tolist():
             inside = np.flatnonzero(place[:, 0] == number)
             rows = torch.from_numpy(place[inside, 1]).to(self.problem.adapter.model.device)
-            parts.append(self.problem.batches[number].rows(rows))
-            dense.append(self.problem.dense_log_probabilities[number][rows])
+            parts.append(self.problem.evaluator.batches[number].rows(rows))
+            dense.append(self.problem.evaluator.dense_log_probabilities[number][rows])
             found.append(inside)
         order = torch.from_numpy(np.concatenate(found).argsort())
         return _joined(parts, dense, order.to(self.problem.adapter.model.device))
@@ -161,7 +181,7 @@ class TokenRelaxation:
         first = self._mean[0] + ratios * self._mean[1]
         second = self._square[0] + ratios * self._square[1] + ratios**2 * self._square[2]
         flops = (self._linear * first + self._quadratic * second).sum(-1)
-        blind, dense = self.problem.blind_flops, self.problem.dense_flops
+        blind, dense = self.problem.cost_model.blind_flops, self.problem.cost_model.dense_flops
         return (flops - blind) / (dense - blind)
 
     def figures(
@@ -178,7 +198,9 @@ class TokenRelaxation:
         each = torch.from_numpy(np.asarray(ratios, dtype=np.float64)).expand(self.samples, -1)
         exact, divergence = [], []
         with torch.no_grad():
-            for batch, dense in zip(problem.batches, problem.dense_log_probabilities, strict=True):
+            for batch, dense in zip(
+                problem.evaluator.batches, problem.evaluator.dense_log_probabilities, strict=True
+            ):
                 rows = each[batch.sample.cpu()].to(problem.adapter.model.device)
                 student = self._student(batch, rows, tau=tau, straight_through=False, mask=mask)
                 exact.append(self._right(batch, student).double())
@@ -195,7 +217,7 @@ class TokenRelaxation:
     def features(self) -> Tensor:
         """Pooled picture and question of each sample, float64 `[samples, 2 hidden]`."""
         found = torch.zeros(self.samples, 2 * self.problem.adapter.spec.hidden, dtype=torch.float64)
-        for part in self.problem.batches:
+        for part in self.problem.evaluator.batches:
             context = enter(part.prefill, part.sample).context(self.problem.adapter, 0)
             found[part.sample.cpu()] = torch.cat(pooled_features(context), 1).cpu().double()
         return found
@@ -209,24 +231,24 @@ class TokenRelaxation:
 
     def part(self, share: float) -> NDArray[np.int64]:
         """The samples that a candidate of this share is evaluated on, in order."""
-        return self.problem.part(share)
+        return self.problem.evaluator.part(share)
 
     def sample_compute(self, ratios: Tensor, samples: NDArray[np.int64]) -> Tensor:
         """Relative compute of samples under their own ratios `[rows, layers]`: `[rows]`."""
-        text = torch.from_numpy(self.problem.text_tokens[samples]).to(ratios)[:, None]
-        visual = torch.from_numpy(self.problem.visual_tokens[samples]).to(ratios)[:, None]
+        text = torch.from_numpy(self.problem.evaluator.text_tokens[samples]).to(ratios)[:, None]
+        visual = torch.from_numpy(self.problem.evaluator.visual_tokens[samples]).to(ratios)[:, None]
         kept = ratios * visual
         if self._quotas:
-            least = torch.from_numpy(self.problem.pictures[samples]).to(ratios)[:, None]
+            least = torch.from_numpy(self.problem.evaluator.pictures[samples]).to(ratios)[:, None]
             kept = torch.where(ratios > 0, kept.maximum(least), kept)
         tokens = text + kept
         flops = (self._linear * tokens + self._quadratic * tokens**2).sum(-1)
-        blind, dense = self.problem.blind_flops, self.problem.dense_flops
+        blind, dense = self.problem.cost_model.blind_flops, self.problem.cost_model.dense_flops
         return (flops - blind) / (dense - blind)
 
     def passes(self, flops: float) -> float:
         """FLOPs in dense-pass equivalents."""
-        return flops / (self.problem.dense_flops * self.samples)
+        return flops / (self.problem.cost_model.dense_flops * self.samples)
 
     def policy(self, policy: Policy) -> Candidate:
         """The candidate that a policy is."""
@@ -234,7 +256,7 @@ class TokenRelaxation:
 
     def decisions(self, policy: Policy) -> NDArray[np.float64]:
         """What a policy keeps of each sample before rounding, float64 `[samples, layers]`."""
-        return self.problem.decisions(policy, self.problem.pruner, rounded=False)
+        return self.problem.evaluator.decisions(policy, self.problem.tokens.pruner, rounded=False)
 
     def _right(self, batch: AnsweredBatch, student: Tensor) -> Tensor:
         """Outcomes float [B], as the task scores teacher-forced answers."""
@@ -275,21 +297,23 @@ class TokenRelaxation:
         if mask == "score":
             flops = self._flops(np.ones_like(ratios))
             passes = 1 + BACKWARD + self.checkpoint
-            return passes * flops / (self.problem.dense_flops * self.samples)
+            return passes * flops / (self.problem.cost_model.dense_flops * self.samples)
         visual = self._mean[1]
         count = np.ceil(ratios * visual)
         if self._quotas:
-            count = np.maximum(count, np.where(ratios > 0, self.problem.pictures.mean(), 0))
+            count = np.maximum(
+                count, np.where(ratios > 0, self.problem.evaluator.pictures.mean(), 0)
+            )
         kept = np.minimum(count + math.ceil(BAND * tau), visual) / visual
         passes = 1 + BACKWARD + straight_through + self.checkpoint
-        return passes * self._flops(kept) / (self.problem.dense_flops * self.samples)
+        return passes * self._flops(kept) / (self.problem.cost_model.dense_flops * self.samples)
 
     def _flops(self, ratios: NDArray[np.float64]) -> float:
         """FLOPs of one forward pass over rows `[rows, layers]` of average samples, ranked anew."""
         text, visual = self._mean
         kept = ratios * visual
         kept[:, : self.first] = visual
-        spec, pruner = self.problem.adapter.spec, self.problem.pruner
+        spec, pruner = self.problem.adapter.spec, self.problem.tokens.pruner
         flops = float(layer_cost(spec, np.rint(kept + text).astype(np.int64)).sum())
         before = np.rint(kept[:, max(self.first - 1, 0) : -1]).astype(np.int64)
         return flops + float(ranking_cost(pruner, spec, before + round(text), before).sum())
@@ -310,7 +334,7 @@ class TokenRelaxation:
     def rounded_compute(self, candidate: Candidate) -> float:
         """Relative compute u of a candidate as its evaluation reports it, ranking included."""
         chosen = self.problem.configuration(candidate)
-        return self.problem.sample_costs.relative_compute(chosen.ratios, chosen.pruner)
+        return self.problem.cost_model.relative_compute(chosen.ratios, chosen.pruner)
 
 
 def _joined(

@@ -21,7 +21,7 @@ from paretoprune.zoo.load import load_adapter
 
 
 class SplitWorker:
-    """Answers `measure` and `score` messages; see `problems.remote` for the other side.
+    """Answers `measure` and `score` messages; see `compression.remote` for the other side.
 
     A message says which samples it is about, so any worker can answer any: it makes their prefills
     when it first meets them. On a CPU it uses one thread, as one of many workers.

@@ -5,27 +5,22 @@ from __future__ import annotations
 import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from paretoprune.core.capabilities import Policy
 from paretoprune.core.options import is_number
 from paretoprune.core.space import SearchSpace, Value
 from paretoprune.errors import (
     FailedEvaluationError,
     InvalidValueError,
     UnknownNameError,
-    UnsupportedError,
     brief,
 )
-
-if TYPE_CHECKING:
-    from paretoprune.compression.kept import Example
-    from paretoprune.pruning.policies.base import Policy
-    from paretoprune.search.gradient.relaxation import Relaxation
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,31 +154,12 @@ class Evaluation:
         return self.failure is None and self.candidate.share == 1
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """Figures measured of candidates together, by name, one mapping each, and what to say of them.
-
-    A refused measurement has no values; its note says why.
-    """
-
-    values: list[dict[str, float]]
-    note: str
-
-
-@dataclass(frozen=True)
-class Published:
-    """A published configuration beside a front: its name, one line about it, its candidate."""
-
-    name: str
-    about: str
-    candidate: Candidate
-
-
 class Problem(ABC):
     """A search space with objectives, and the means to evaluate candidates.
 
     Subclasses set `name`, `spaces` (by name; the first is the default) and `objectives`, and
-    define `evaluate`. `price` must be known before evaluating: it is what a study charges.
+    define `evaluate`. `price` must be known before evaluating: it is what a study charges. What
+    only some problems can do is in `core.capabilities`.
     """
 
     name: str
@@ -191,15 +167,10 @@ class Problem(ABC):
     objectives: tuple[Objective, ...]
     has_shares: bool = False
     """Whether candidates may be evaluated on a share of the samples."""
-    works_ahead: bool = False
-    """Whether `begin` starts on candidates while others are evaluated."""
 
     @abstractmethod
     def evaluate(self, candidates: Sequence[Candidate]) -> list[Evaluation]:
         """Evaluate a whole batch, in order, so that work can be shared."""
-
-    def begin(self, candidates: Sequence[Candidate]) -> None:  # noqa: B027 (optional hook)
-        """Start on candidates that `evaluate` will be given next, where `works_ahead`."""
 
     def price(self, candidate: Candidate) -> float:
         """Nominal cost of evaluating `candidate` alone, dense-pass equivalents; 1 by default."""
@@ -222,113 +193,32 @@ class Problem(ABC):
         """Name of the configuration really run: candidates that round to the same share it."""
         return candidate.key
 
-    def relaxation(self) -> Relaxation:
-        """The differentiable form of this problem; black boxes raise `UnsupportedError`."""
-        raise UnsupportedError(
-            f"problem {self.name!r} is a black box: it offers no differentiable relaxation, so "
-            "gradient strategies cannot search it; choose a sampler such as 'tpe' or 'nsga2'"
-        )
-
-    def probe(self, statistic: str, samples: int) -> NDArray[np.float64]:
-        """A statistic of the dense model on at most `samples` samples of the search split.
-
-        For strategies that choose from it; they charge `probe_price` first. `attention` is
-        float64 `[2, samples, layers, tokens]`: what each visual token receives in each layer from
-        the visual tokens and from the question, maximum over heads, mean over queries, NaN where a
-        sample has fewer tokens. `withdrawal` is float64 `[layers]`: mean KL in nats, at the first
-        answer token, between the dense model and one whose visual tokens all leave before the
-        layer. Black boxes raise `UnsupportedError`.
-        """
-        raise self._no_statistics(statistic)
-
-    def probe_price(self, statistic: str, samples: int) -> float:
-        """What `probe` costs, in dense-pass equivalents; raises as it does."""
-        raise self._no_statistics(statistic)
-
-    def _no_statistics(self, statistic: str) -> UnsupportedError:
-        return UnsupportedError(
-            f"problem {self.name!r} offers no {statistic!r} statistics of a dense model, so "
-            "strategies that choose from them cannot search it; choose a sampler such as 'tpe'"
-        )
-
-    def policy_candidate(self, name: str, **settings: Any) -> Candidate:
-        """A candidate that is the registered policy `name` with these settings.
-
-        Black boxes raise `UnsupportedError`.
-        """
-        raise UnsupportedError(
-            f"problem {self.name!r} keeps no visual tokens, so policy {name!r} cannot be tried on "
-            "it; choose a sampler such as 'tpe'"
-        )
-
-    def examples(
-        self,
-        candidates: Mapping[str, Candidate],
-        count: int,
-        *,
-        observe: Callable[[int, int], None] | None = None,
-    ) -> list[Example]:
-        """What candidates, by label, keep of `count` samples; [] where there is nothing to see.
-
-        `observe` is told done and total.
-        """
-        return []
-
-    def published(self) -> list[Published]:
-        """Published configurations to set beside a front, which no search sees; [] by default."""
-        return []
-
-    def measure(self, candidates: Sequence[Candidate]) -> Measurement | None:
-        """Measure objectives that the search only predicted; None where there are none."""
-        return None
-
-    def notes(self) -> list[str]:
-        """Sentences that belong beside every figure, such as the error of a fitted model."""
-        return []
-
     @property
     def heldout(self) -> Problem | None:
         """The same problem on held-out data; None where there is none (analytic problems)."""
         return None
 
-    def relative(self, outcomes: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Outcomes `[..., samples]` from 0, the maximised objective's reference, to 1, its best."""
-        (quality,) = (o for o in self.objectives if o.direction == "max")
-        found: NDArray[np.float64] = np.asarray(outcomes, dtype=np.float64) - quality.reference
-        return found / (quality.best - quality.reference)
-
-    def fingerprints(self) -> Mapping[str, str]:
-        """SHA-256 by name of what a rerun must find unchanged beside the settings; none here."""
-        return {}
-
-    def parts(self, outcomes: NDArray[np.float32]) -> Mapping[str, float]:
-        """Mean outcome of each part of the data, such as a question family; {} without parts.
-
-        `outcomes` is float32 `[samples]`, of a candidate's evaluation.
-        """
-        return {}
-
     def describe(self) -> dict[str, Any]:
         """JSON-ready description: what a resumed study must find unchanged."""
         return {"problem": self.name}
 
-    @property
-    def default_space(self) -> str:
-        """Name of the space that strategies search unless told otherwise."""
-        return next(iter(self.spaces))
-
     def space(self, name: str | None = None) -> SearchSpace:
         """The space called `name`, or the default one; raises `UnknownNameError`."""
         if name is None:
-            name = self.default_space
+            name = default_space(self)
         if not isinstance(name, str) or name not in self.spaces:
             raise UnknownNameError("search space", name, self.spaces)
         return self.spaces[name]
 
     def candidate(self, values: Mapping[str, Value], space: str | None = None) -> Candidate:
         """A validated candidate of one of this problem's spaces."""
-        name = space or self.default_space
+        name = space or default_space(self)
         return Candidate(name, self.space(name).validate(values))
+
+
+def default_space(problem: Problem) -> str:
+    """Name of the space that strategies search where none is named."""
+    return next(iter(problem.spaces))
 
 
 def costs_matrix(

@@ -13,8 +13,9 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
+from paretoprune.core.capabilities import relaxation_of
 from paretoprune.core.options import is_number, whole_number
-from paretoprune.core.problem import Candidate, Evaluation, Problem
+from paretoprune.core.problem import Candidate, Evaluation, Problem, default_space
 from paretoprune.errors import InvalidValueError, UnsupportedError
 
 
@@ -125,7 +126,7 @@ class SearchStrategy(ABC):
         """
         self._check_objectives(problem)
         if self.requires_gradient:
-            problem.relaxation()
+            relaxation_of(problem)
         if self.requires_shares and not problem.has_shares:
             raise UnsupportedError(
                 f"strategy {self.called} evaluates on a share of the samples, which "
@@ -184,7 +185,7 @@ class SearchStrategy(ABC):
             problem.space(asked)
         own = self.own_spaces(problem)
         if own is None:
-            return asked or problem.default_space
+            return asked or default_space(problem)
         known = [name for name in own if name in problem.spaces]
         listed = ", ".join(repr(name) for name in own)
         if not known:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from paretoprune.core.capabilities import CanPrefetch
 from paretoprune.core.options import has_parts, whole_number
 from paretoprune.core.problem import Candidate, Evaluation, Problem
 from paretoprune.core.strategy import (
@@ -277,18 +278,21 @@ class _Loop:
 
         Nothing of it is recorded or charged before its turn, so the log stays the same.
         """
-        if self.strategy.learns or not self.problem.works_ahead or self.strategy.finished:
+        problem = self.problem
+        if self.strategy.learns or self.strategy.finished:
             return
-        self.problem.begin(now)
+        if not isinstance(problem, CanPrefetch) or not problem.works_ahead:
+            return
+        problem.begin(now)
         self._ahead = self._asked()
         spent, fits = self.context.spent, []
         for candidate in self._ahead:
-            spent += self.problem.checked_price(candidate)
+            spent += problem.checked_price(candidate)
             if spent > self.context.budget + 1e-9:
                 break
             fits.append(candidate)
         if fits:
-            self.problem.begin(fits)
+            problem.begin(fits)
 
     def _evaluate(self, candidates: list[Candidate], ask: int) -> bool:
         """Evaluate an ask and tell what was found; true if an earlier run had evaluated it."""

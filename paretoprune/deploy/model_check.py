@@ -18,12 +18,12 @@ from paretoprune.adapters.verify import (
     noise_pictures,
     verify,
 )
-from paretoprune.compression.token_pruning import LATTICE_TOKENS, MOST_LEVELS
 from paretoprune.core.space import SearchSpace
 from paretoprune.cost import DecoderSpec, decoder_cost, kv_bytes
 from paretoprune.deploy.views import pruned
 from paretoprune.pruning.operators import Operators
 from paretoprune.schedules.kernels import fitting_kernels
+from paretoprune.techniques.tokens import LATTICE_TOKENS, MAX_LEVELS
 from paretoprune.zoo.load import load_adapter
 
 
@@ -83,7 +83,7 @@ def check_model(model: str, *, pruner: str = "fastv", **loading: Any) -> ModelCh
     operators, _ = wanted.available(adapter)
     found = verify(adapter)
     spec = adapter.spec
-    levels = min(MOST_LEVELS, max(1, min(found.visual_tokens) // LATTICE_TOKENS))
+    levels = min(MAX_LEVELS, max(1, min(found.visual_tokens) // LATTICE_TOKENS))
     fitting = fitting_kernels(spec.layers, levels, operators.first_layer)
     spaces = {name: operators.joined(kernel.space) for name, kernel in fitting.kernels.items()}
     costs = []

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from paretoprune.core.capabilities import policies_of
 from paretoprune.core.problem import Candidate, Problem
 from paretoprune.core.strategy import SearchContext
 from paretoprune.errors import InvalidValueError, UnsupportedError
+from paretoprune.pruning.policies.base import Policy
 from paretoprune.search.per_layer import Numbers, RecipeStrategy, targets_of
 
 NAME = "autoprune"
@@ -42,8 +44,9 @@ class AutoPruneSearch(RecipeStrategy):
         """Bind to a problem that takes policies; the budget must reach one evaluation."""
         super().start(problem, context)
         # a problem without policies, or with too few layers, says so now
-        whole = problem.policy_candidate(NAME, tokens=1.0, **self.settings).policy
-        assert whole is not None
+        self._policies = policies_of(problem, NAME)
+        whole = self._policies.policy_candidate(NAME, tokens=1.0, **self.settings).policy
+        assert isinstance(whole, Policy)
         self._lowest = whole.layer / whole.layers
 
     def _choose_space(self, problem: Problem, asked: str | None) -> str:
@@ -69,4 +72,4 @@ class AutoPruneSearch(RecipeStrategy):
     def _candidate(self, target: float) -> Candidate:
         """The policy whose mean share of tokens lies `target` of the way to all of them."""
         tokens = self._lowest + target * (1.0 - self._lowest)
-        return self.problem.policy_candidate(NAME, tokens=tokens, **self.settings)
+        return self._policies.policy_candidate(NAME, tokens=tokens, **self.settings)

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from paretoprune.core.capabilities import statistics_of
 from paretoprune.core.problem import Candidate, Objective, Problem
 from paretoprune.core.space import Float
 from paretoprune.core.strategy import SearchContext, SearchStrategy
@@ -161,13 +162,14 @@ class StatisticStrategy(RecipeStrategy, PerLayerStrategy):
     def start(self, problem: Problem, context: SearchContext) -> None:
         """Bind to a problem that offers the statistic."""
         super().start(problem, context)
-        self._price = problem.probe_price(self.statistic, self.samples)
+        self._statistics = statistics_of(problem, self.statistic)
+        self._price = self._statistics.probe_price(self.statistic, self.samples)
         self.needs_budget(self._price)
 
     def candidates(self) -> list[Candidate]:
         """Measure the statistic, and turn it into schedules."""
         self.context.charge(self._price)
-        return self.schedules(self.problem.probe(self.statistic, self.samples))
+        return self.schedules(self._statistics.probe(self.statistic, self.samples))
 
     @abstractmethod
     def schedules(self, statistic: NDArray[np.float64]) -> list[Candidate]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from paretoprune.core.problem import Candidate, Evaluation, Objective, Problem
 from paretoprune.core.space import Float, SearchSpace
+from paretoprune.errors import UnknownNameError
 from paretoprune.pruning.policies.autoprune import AutoPrune
 from paretoprune.registry import policies
 from paretoprune.testing.toys import STEPPED
@@ -78,7 +79,7 @@ class Layered(Problem):
         if statistic == "withdrawal":
             return np.asarray(10.0 ** -np.arange(layers))
         if statistic != "attention":
-            raise self._no_statistics(statistic)
+            raise UnknownNameError("statistic", statistic, ("attention", "withdrawal"))
         found = np.full((2, min(samples, 2), layers, 8), np.nan)
         for sample, tokens in enumerate((8, 4)[:samples]):
             found[:, sample, :, :tokens] = np.arange(tokens, 0, -1)

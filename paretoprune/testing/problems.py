@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from paretoprune.comparison.compare import compare
+from paretoprune.core.capabilities import relative_outcomes
 from paretoprune.core.problem import Candidate, Evaluation, Problem
 from paretoprune.errors import ParetopruneError
 from paretoprune.testing import pytest
@@ -131,7 +132,7 @@ class ProblemContract(ABC):
             (quality,) = (o for o in problem.objectives if o.direction == "max")
             scale = quality.best - quality.reference
             relative = (evaluation.objectives[quality.name] - quality.reference) / scale
-            found = problem.relative(evaluation.outcomes).mean()
+            found = relative_outcomes(problem, evaluation.outcomes).mean()
             assert found == pytest.approx(relative, abs=1e-5)
 
     def test_strategies_can_search_it(self, problem: Problem) -> None:

@@ -167,7 +167,7 @@ class ToyPruning(Problem):
 
     def rows(self, candidate: Candidate) -> NDArray[np.float64]:
         """Keep ratios of each sample, `[samples, layers]`."""
-        if candidate.policy is not None:
+        if isinstance(candidate.policy, Policy):
             return self.relaxation().asked(candidate.policy, rounded=True)
         ratios = np.array(self.kernels[candidate.space].schedule(candidate.values).ratios)
         return np.tile(ratios, (ToyRelaxation.samples, 1))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paretoprune.core.capabilities import policies_of, relaxation_of, statistics_of
 from paretoprune.core.problem import Candidate, Evaluation, Objective, Problem
 from paretoprune.core.space import Categorical, Condition, Float, Int, SearchSpace
 from paretoprune.core.strategy import BudgetExhausted, SearchContext, SearchStrategy
@@ -94,19 +95,20 @@ class Flaky(Problem):
 
     def relaxation(self) -> Relaxation:
         """Relaxation of the inner problem."""
-        return self.inner.relaxation()
+        found: Relaxation = relaxation_of(self.inner)
+        return found
 
     def probe(self, statistic: str, samples: int) -> NDArray[np.float64]:
         """Statistics of the inner problem."""
-        return self.inner.probe(statistic, samples)
+        return statistics_of(self.inner, statistic).probe(statistic, samples)
 
     def policy_candidate(self, name: str, **settings: Any) -> Candidate:
         """The inner problem's."""
-        return self.inner.policy_candidate(name, **settings)
+        return policies_of(self.inner, name).policy_candidate(name, **settings)
 
     def probe_price(self, statistic: str, samples: int) -> float:
         """Price of the inner problem's."""
-        return self.inner.probe_price(statistic, samples)
+        return statistics_of(self.inner, statistic).probe_price(statistic, samples)
 
 
 class Killed(BaseException):

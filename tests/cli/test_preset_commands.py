@@ -80,7 +80,10 @@ def test_compare_with_presets(tmp_path: Path) -> None:
             "preset 'visionzip:64' does not fit",
         ),
         (["compare", "--preset", "fatsv"], "Did you mean 'fastv'?"),
-        (["compare", "--with-presets", "--problem", "zdt1"], "presets are token prunings"),
+        (
+            ["compare", "--with-presets", "--problem", "zdt1"],
+            "presets are of --compress tokens; there are none",
+        ),
     ],
 )
 def test_mistakes_are_one_sentence(words: list[str], told: str) -> None:

@@ -246,9 +246,11 @@ def test_a_policy_is_asked_off_its_lattice(problem):
     found = problem.policy_candidate("autoprune", tokens=0.6)
     fine = problem.relaxation().decisions(found.policy)
     assert fine.shape == (16, 8)
-    assert np.abs(fine * problem.levels - np.round(fine * problem.levels)).max() > 0.05
+    assert (
+        np.abs(fine * problem.tokens.levels - np.round(fine * problem.tokens.levels)).max() > 0.05
+    )
     rounded = problem.configuration(found).ratios
-    assert np.array_equal(on_lattice(fine, problem.levels), rounded)
+    assert np.array_equal(on_lattice(fine, problem.tokens.levels), rounded)
 
 
 @pytest.mark.slow

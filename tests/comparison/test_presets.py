@@ -18,8 +18,9 @@ from paretoprune.comparison.presets import (
     evaluate_presets,
 )
 from paretoprune.comparison.results import PresetPoint
-from paretoprune.compression.token_pruning import TokenPruning
-from paretoprune.core.problem import Candidate, Evaluation, Objective, Problem, Published
+from paretoprune.compression.problem import Compression
+from paretoprune.core.capabilities import Published
+from paretoprune.core.problem import Candidate, Evaluation, Objective, Problem
 from paretoprune.core.space import Int, SearchSpace
 from paretoprune.schedules.presets import find_preset
 from paretoprune.zoo.load import DTYPES
@@ -200,7 +201,7 @@ def test_presets_that_meet_on_a_shallow_model_are_one(with_presets: Comparison) 
 
 def test_what_a_family_cannot_run_is_left_out_in_one_sentence() -> None:
     problem = load_problem("mini-qwen2.5-vl", presets="all", **SIZES)
-    assert isinstance(problem, TokenPruning)
+    assert isinstance(problem, Compression)
     told = [note for note in problem.notes() if "presets" in note]
     assert len(told) == 1
     assert "visionzip:192, visionzip:128, visionzip:64 are left out" in told[0]

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paretoprune.compression.analytic import DTLZ2, ZDT1
+from paretoprune.core.capabilities import relaxation_of
 from paretoprune.core.problem import Candidate
 from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError
 from paretoprune.frontier import front_of, hypervolume, igd_plus, nondominated, normalise
@@ -164,7 +165,7 @@ def test_it_is_a_black_box_with_a_description(kind):
     assert problem.space().names == tuple(f"x{i}" for i in range(1, 8))
     assert problem.heldout is None
     with pytest.raises(UnsupportedError, match=f"{problem.name!r} is a black box"):
-        problem.relaxation()
+        relaxation_of(problem)
     assert problems.load(problem.name) is kind
 
 

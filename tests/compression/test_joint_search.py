@@ -9,8 +9,9 @@ import torch
 from paretoprune.adapters.extras import prefill_for
 from paretoprune.comparison.compare import compare
 from paretoprune.comparison.results import read_summary, write_results
+from paretoprune.compression.configuration import exact_candidate
 from paretoprune.compression.load import load_problem
-from paretoprune.compression.token_pruning import TokenPruning, exact_candidate
+from paretoprune.compression.problem import Compression
 from paretoprune.core.strategy import SearchContext
 from paretoprune.core.study import run_study
 from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError
@@ -21,6 +22,7 @@ from paretoprune.pruning.tokens import Trunk
 from paretoprune.registry import pruners
 from paretoprune.schedules import KeepSchedule, read_schedule
 from paretoprune.search.gradient.lagrangian import LagrangianSearch
+from paretoprune.techniques.tokens import Tokens
 from paretoprune.testing.agreement import assert_close, assert_same
 from paretoprune.testing.models import question_batch, tiny_llava, tiny_qwen2_5_vl
 
@@ -29,8 +31,11 @@ NAMED = "fastv,divprune,dart,sparsevlm,visionzip"
 
 @pytest.fixture(scope="module")
 def joint(mini):
-    return TokenPruning(
-        mini.adapter, mini.samples[:16], Operators.of(NAMED), heldout_samples=mini.samples[16:32]
+    return Compression(
+        mini.adapter,
+        mini.samples[:16],
+        Tokens(Operators.of(NAMED)),
+        heldout_samples=mini.samples[16:32],
     )
 
 
@@ -131,8 +136,8 @@ def test_a_joint_population_equals_one_by_one(joint):
 def test_a_joint_problem_equals_the_pruners_own(joint):
     """Outcomes and price of a candidate are those of the problem with its pruner alone."""
     schedule = KeepSchedule((1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25))
-    for pruner in (*joint.operators.pruners, make_pruner("dart", {"visual_pivots": 1})):
-        alone = TokenPruning(joint.adapter, joint.samples, pruner)
+    for pruner in (*joint.tokens.operators.pruners, make_pruner("dart", {"visual_pivots": 1})):
+        alone = Compression(joint.adapter, joint.samples, Tokens(pruner))
         (expected,) = alone.evaluate([exact_candidate(schedule)])
         (found,) = joint.evaluate([exact_candidate(schedule, pruner)])
         assert_same(found, expected)
@@ -198,16 +203,16 @@ def test_every_strategy_searches_pruner_and_schedule(joint, tmp_path):
 def test_gradient_strategies_refuse_a_choice(joint):
     with pytest.raises(UnsupportedError, match="not the choice of fastv, divprune, dart"):
         LagrangianSearch().start(joint, SearchContext(seed=0, budget=5.0))
-    single = TokenPruning(
-        joint.adapter, joint.samples, Operators.of("vispruner", search_knobs=True)
+    single = Compression(
+        joint.adapter, joint.samples, Tokens(Operators.of("vispruner", search_knobs=True))
     )
     with pytest.raises(UnsupportedError, match="name one pruner"):
         single.relaxation()
 
 
 def test_the_knobs_of_a_single_pruner_are_searched_on_request(mini):
-    problem = TokenPruning(
-        mini.adapter, mini.samples[:8], Operators.of("vispruner", search_knobs=True)
+    problem = Compression(
+        mini.adapter, mini.samples[:8], Tokens(Operators.of("vispruner", search_knobs=True))
     )
     assert problem.space().names[0] == "vispruner.important"
     from paretoprune.search.random import RandomSearch
@@ -227,9 +232,11 @@ def test_all_goes_without_what_a_model_has_not():
     assert any("visionzip is left out" in note for note in problem.notes())
 
 
-def test_exact_candidates_may_name_guests(mini):
+def test_exact_candidates_may_name_extra_pruners(mini):
     guest = make_pruner("visionzip")
-    problem = TokenPruning(mini.adapter, mini.samples[:8], make_pruner("fastv"), guests=[guest])
+    problem = Compression(
+        mini.adapter, mini.samples[:8], Tokens(make_pruner("fastv"), extra_pruners=[guest])
+    )
     schedule = KeepSchedule((0.5,) * 8)
     (found,) = problem.evaluate([exact_candidate(schedule, guest)])
     assert found.detail["pruner"] == "visionzip"
@@ -239,13 +246,13 @@ def test_exact_candidates_may_name_guests(mini):
 
 
 def test_vtw_searches_the_layer_and_nothing_else(mini):
-    problem = TokenPruning(mini.adapter, mini.samples[:8], make_pruner("vtw"))
-    assert problem.default_space == "withdrawal"
+    problem = Compression(mini.adapter, mini.samples[:8], Tokens(make_pruner("vtw")))
+    assert next(iter(problem.spaces)) == "withdrawal"
     assert problem.space().names == ("layer",)
     comparison = compare(problem, ["grid", "random"], budget=6.0, seeds=(0,))
     kept = {tuple(e.detail["keep"]) for e in comparison.studies[0].evaluations}
     assert kept == {(1.0,) * k + (0.0,) * (8 - k) for k in range(8)}
     early = problem.candidate({"layer": 3, "keep": 0.5}, "single-step")
-    assert problem.schedule(early).ratios == (1.0,) * 3 + (0.0,) * 5
+    assert problem.configuration(early).schedule.ratios == (1.0,) * 3 + (0.0,) * 5
     with pytest.raises(InvalidValueError, match="'vtw' keeps all visual tokens or none"):
         problem.evaluate([exact_candidate(KeepSchedule((1.0, *[0.5] * 7)))])

@@ -108,7 +108,7 @@ def test_nothing_that_tome_takes_is_ever_gone(adapters):
 def test_answers_and_their_verdicts_are_those_of_the_evaluation(mini):
     schedule = KeepSchedule((1.0, 1.0, *[0.1] * 6))
     (evaluation,) = mini.evaluate([exact_candidate(schedule)])
-    wanted = [Wanted("x", schedule, mini.pruner)]
+    wanted = [Wanted("x", schedule, mini.tokens.pruner)]
     found = [kept_tokens(mini.adapter, Question.of(s), wanted) for s in mini.samples[:24]]
     assert [e.pruned[0].right for e in found] == (evaluation.outcomes[:24] == 1).tolist()
     assert [e.dense_right for e in found] == (mini.dense_outcomes[:24] == 1).tolist()
@@ -209,5 +209,5 @@ def test_a_problem_shows_the_first_sample_of_each_family(mini):
     assert len({e.family for e in found}) == 3
     assert [p.label for p in found[0].pruned] == ["a", "b"]
     assert found[0].pruned[0].keep == list(schedule.ratios)
-    assert found[0].pruned[0].pruner == mini.pruner.label
+    assert found[0].pruned[0].pruner == mini.tokens.pruner.label
     assert pruner.label not in {p.pruner for p in found[0].pruned}

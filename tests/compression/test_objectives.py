@@ -8,10 +8,12 @@ import torch
 
 from paretoprune import frontier
 from paretoprune.comparison.compare import check, compare
-from paretoprune.compression.costs import parse_objectives
-from paretoprune.compression.fidelity import chosen_samples, stratified_order
+from paretoprune.compression.configuration import exact_candidate
+from paretoprune.compression.evaluator import Running
 from paretoprune.compression.load import load_problem
-from paretoprune.compression.token_pruning import TokenPruning, exact_candidate
+from paretoprune.compression.objectives import parse_objectives
+from paretoprune.compression.problem import Compression
+from paretoprune.compression.samples import chosen_samples, stratified_order
 from paretoprune.core.problem import Candidate
 from paretoprune.cost import kv_bytes
 from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError
@@ -19,6 +21,7 @@ from paretoprune.pruning.pruners.fastv import FastV
 from paretoprune.schedules import KeepSchedule
 from paretoprune.search.specs import StrategySpec, default_strategies
 from paretoprune.tasks.minivqa.dataset import load_split
+from paretoprune.techniques.tokens import Tokens
 from paretoprune.testing.agreement import assert_close, assert_same, assert_same_samples
 
 
@@ -37,7 +40,9 @@ def test_objective_names():
 
 
 def with_costs(mini, *costs):
-    return TokenPruning(mini.adapter, mini.samples[:16], FastV(), objectives=("score", *costs))
+    return Compression(
+        mini.adapter, mini.samples[:16], Tokens(FastV()), objectives=("score", *costs)
+    )
 
 
 def test_bounds_are_the_dense_and_the_blind_value(mini):
@@ -50,7 +55,7 @@ def test_bounds_are_the_dense_and_the_blind_value(mini):
     assert dense.objectives["visual_tokens"] == 144
     spec = problem.adapter.spec
     per_token = kv_bytes(spec, np.ones(spec.layers, dtype=np.int64))
-    mean = float((problem.text_tokens + 144).mean())
+    mean = float((problem.evaluator.text_tokens + 144).mean())
     assert dense.objectives["kv_bytes"] == pytest.approx(mean * per_token)
     values = [[e.objectives[o.name] for o in problem.objectives] for e in (dense, blind)]
     assert frontier.hypervolume(frontier.normalise(values, problem.objectives)) == 0.0
@@ -59,11 +64,11 @@ def test_bounds_are_the_dense_and_the_blind_value(mini):
 def test_peak_memory_holds_at_least_the_cache_and_grows_with_tokens(mini):
     problem = with_costs(mini, "peak_memory_bytes")
     rows = (np.zeros(8), np.array([1, *[0.5] * 7]), np.ones(8))
-    peaks = [problem.sample_costs.mean("peak_memory_bytes", row) for row in rows]
+    peaks = [problem.cost_model.mean("peak_memory_bytes", row) for row in rows]
     assert peaks == sorted(peaks)
     assert peaks[0] < peaks[2]
     spec = problem.adapter.spec
-    tokens = problem.sample_costs.timer.visual + problem.sample_costs.timer.text
+    tokens = problem.cost_model.timer.visual + problem.cost_model.timer.text
     assert peaks[2] > kv_bytes(spec, np.full(8, tokens), bytes_per_value=4)
 
 
@@ -71,9 +76,13 @@ def test_peak_memory_holds_at_least_the_cache_and_grows_with_tokens(mini):
 def test_latency_is_predicted_and_the_front_measured(mini):
     problem = with_costs(mini, "latency_ms")
     blind, dense = problem.objectives[1].best, problem.objectives[1].reference
-    half = problem.sample_costs.mean("latency_ms", np.array([1, *[0.5] * 7]))
+    half = problem.cost_model.mean("latency_ms", np.array([1, *[0.5] * 7]))
     assert 0 < blind < dense
-    assert blind <= half <= dense + 1e-9 + problem.sample_costs.timer.model(problem.pruner).drop_ms
+    assert (
+        blind
+        <= half
+        <= dense + 1e-9 + problem.cost_model.timer.model(problem.tokens.pruner).drop_ms
+    )
     assert "cross-validated error" in problem.notes()[0]
     found = problem.measure([constant(problem, 1.0), constant(problem, 0.0)])
     assert found.note
@@ -164,12 +173,17 @@ def test_shares_out_of_range_are_refused(share):
 
 @pytest.mark.slow
 def test_prefills_beyond_the_budget_lie_on_disk_and_change_nothing(mini):
-    kept = TokenPruning(mini.adapter, mini.samples, FastV(), batch=16)
-    limit = kept.batches.memory_bytes // 2
-    spilled = TokenPruning(mini.adapter, mini.samples, FastV(), batch=16, prefill_bytes=limit)
-    assert 0 < spilled.batches.memory_bytes <= limit
-    assert spilled.batches.disk_bytes + spilled.batches.memory_bytes == kept.batches.memory_bytes
-    for one, other in zip(kept.batches, spilled.batches, strict=True):
+    kept = Compression(mini.adapter, mini.samples, Tokens(FastV()), running=Running(batch=16))
+    limit = kept.evaluator.batches.memory_bytes // 2
+    spilled = Compression(
+        mini.adapter, mini.samples, Tokens(FastV()), running=Running(batch=16, prefill_bytes=limit)
+    )
+    assert 0 < spilled.evaluator.batches.memory_bytes <= limit
+    assert (
+        spilled.evaluator.batches.disk_bytes + spilled.evaluator.batches.memory_bytes
+        == kept.evaluator.batches.memory_bytes
+    )
+    for one, other in zip(kept.evaluator.batches, spilled.evaluator.batches, strict=True):
         assert_close(one.prefill.hidden, other.prefill.hidden)
         assert torch.equal(one.sample, other.sample)
     candidate = mini.candidate({"layer": 2, "keep": 0.5}, "single-step")
@@ -183,7 +197,7 @@ def test_load_problem_takes_objectives():
 
 
 def test_the_memory_meter_sees_what_lives():
-    from paretoprune.compression.memory import _Meter
+    from paretoprune.cost.memory import _Meter
 
     x = torch.zeros(1000)
     with torch.inference_mode(), _Meter() as meter:
@@ -199,7 +213,9 @@ def test_the_memory_meter_sees_what_lives():
 
 
 def test_dense_states_are_kept_up_to_a_budget_and_change_nothing(mini):
-    without = TokenPruning(mini.adapter, mini.samples, FastV(), dense_bytes=0)
+    without = Compression(
+        mini.adapter, mini.samples, Tokens(FastV()), running=Running(dense_bytes=0)
+    )
     candidates = [mini.candidate({"layer": n, "keep": 0.5}, "single-step") for n in (2, 5)]
     kept, bare = mini.evaluate(candidates), without.evaluate(candidates)
     for one, other in zip(kept, bare, strict=True):

@@ -1,4 +1,4 @@
-"""Weight quantisation and joint compression as problems."""
+"""Weight bits, KV-cache bits and tokens: alone, together, and of language models."""
 
 import numpy as np
 import pytest
@@ -8,9 +8,8 @@ pytest.importorskip("hqq", reason="needs paretoprune[quant]")
 
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from paretoprune.compression.joint import JointCompression
-from paretoprune.compression.load_quantised import load_joint, load_quantisation
-from paretoprune.compression.quantisation import PictureData, Quantisation
+from paretoprune.compression.load import load_problem
+from paretoprune.compression.problem import Compression
 from paretoprune.core.problem import Candidate
 from paretoprune.errors import (
     BrokenFileError,
@@ -19,6 +18,10 @@ from paretoprune.errors import (
     UnknownNameError,
     UnsupportedError,
 )
+from paretoprune.techniques.base import Target
+from paretoprune.techniques.kv_bits import KvBits
+from paretoprune.techniques.tokens import Tokens
+from paretoprune.techniques.weight_bits import WeightBits
 from paretoprune.testing.agreement import assert_same, assert_same_samples
 from paretoprune.testing.problems import ProblemContract
 from paretoprune.zoo.catalogue import checkpoint_directory
@@ -26,19 +29,36 @@ from paretoprune.zoo.catalogue import checkpoint_directory
 
 @pytest.fixture(scope="module")
 def tokens():
-    from paretoprune.compression.load import load_problem
-
     return load_problem(search_size=8, heldout_size=8)
 
 
-@pytest.fixture(scope="module")
-def quantised(tokens):
-    return Quantisation(PictureData(tokens))
+ALL = ("tokens", "weight_bits", "kv_bits")
+
+
+def compressed(tokens, *techniques, **options):
+    """Another problem on the samples of one."""
+    return Compression(
+        tokens.adapter, tokens.samples, techniques, heldout_samples=tokens.heldout.samples,
+        model_name="mini-llava", **options,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def joint(tokens, quantised):
-    return JointCompression(tokens, quantiser=quantised.quantiser)
+def weights(tokens):
+    """The technique, bound here so that problems share its packed layers."""
+    technique = WeightBits()
+    technique.bind(Target(tokens.adapter.model, tokens.adapter))
+    return technique
+
+
+@pytest.fixture(scope="module")
+def quantised(tokens, weights):
+    return compressed(tokens, weights)
+
+
+@pytest.fixture(scope="module")
+def joint(tokens, weights):
+    return compressed(tokens, Tokens(), weights, KvBits())
 
 
 @pytest.fixture(scope="module")
@@ -64,11 +84,11 @@ class TestQuantisation(ProblemContract):
     budget = 2
 
     @pytest.fixture(autouse=True)
-    def _given(self, tokens, quantised):
-        self.tokens, self.quantiser = tokens, quantised.quantiser
+    def _given(self, tokens, weights):
+        self.tokens, self.weights = tokens, weights
 
     def make(self):
-        return Quantisation(PictureData(self.tokens, self.quantiser))
+        return compressed(self.tokens, self.weights)
 
 
 class TestJoint(ProblemContract):
@@ -76,11 +96,11 @@ class TestJoint(ProblemContract):
     budget = 2
 
     @pytest.fixture(autouse=True)
-    def _given(self, tokens, quantised):
-        self.tokens, self.quantiser = tokens, quantised.quantiser
+    def _given(self, tokens, weights):
+        self.tokens, self.weights = tokens, weights
 
     def make(self):
-        return JointCompression(self.tokens, quantiser=self.quantiser)
+        return compressed(self.tokens, Tokens(), self.weights, KvBits())
 
 
 # --- weights
@@ -113,7 +133,8 @@ def test_spaces_meet_where_they_agree(quantised):
     ]
     assert len({quantised.identity(c) for c in everywhere}) == 1
     found = quantised.evaluate(everywhere)
-    assert [e.executed for e in found] == [1.0, 0.0, 0.0]
+    (alone,) = quantised.evaluate(everywhere[:1])
+    assert sum(e.executed for e in found) == pytest.approx(alone.executed)
     assert len({e.objectives["score"] for e in found}) == 1
 
 
@@ -128,9 +149,7 @@ def test_the_model_is_not_changed(tokens, quantised):
 
 @pytest.mark.slow
 def test_latency_is_predicted_and_measured(tokens, quantised):
-    timed = Quantisation(
-        PictureData(tokens, quantised.quantiser), bits=(4, 16), objectives="score,bytes,latency"
-    )
+    timed = compressed(tokens, WeightBits((4, 16)), objectives="score,bytes,latency")
     assert [o.name for o in timed.objectives] == ["score", "weight_bytes", "latency_ms"]
     chosen = [timed.candidate({"all": b}, "uniform") for b in ("4", "16")]
     found = timed.evaluate(chosen)
@@ -140,29 +159,33 @@ def test_latency_is_predicted_and_measured(tokens, quantised):
     assert "atencies" in measured.note
     for values in measured.values:
         assert values["measured_latency_ms"] > 0
-    assert timed.heldout.timer is timed.timer
+    assert timed.heldout.cost_model.weights_timer is timed.cost_model.weights_timer
     assert quantised.measure(chosen) is None
 
 
 def test_bits_and_objectives_are_checked(tokens):
-    data = PictureData(tokens)
     with pytest.raises(InvalidValueError, match="bits of weights are one or more of 3, 4, 8, 16"):
-        Quantisation(data, bits=(5,))
+        WeightBits((5,))
     with pytest.raises(InvalidValueError, match="got none"):
-        Quantisation(data, bits=())
-    with pytest.raises(UnknownNameError, match="unknown objective of this problem 'flops'"):
-        Quantisation(data, objectives="score,flops")
+        WeightBits(())
+    with pytest.raises(InvalidValueError, match="'compute' is 1 for every candidate"):
+        compressed(tokens, WeightBits(), objectives="score,flops")
     with pytest.raises(InvalidValueError, match="objectives are 'score' and"):
-        Quantisation(data, objectives="score")
+        compressed(tokens, WeightBits(), objectives="score")
+    with pytest.raises(UnsupportedError, match="latency is predicted where"):
+        compressed(tokens, Tokens(), WeightBits(), objectives="score,latency")
+    with pytest.raises(UnsupportedError, match="peak memory is measured where"):
+        compressed(tokens, WeightBits(), objectives="score,peak_memory_bytes")
 
 
 # --- language models
 
 
 def test_a_language_model_is_quantised_too(language_model):
-    problem = load_quantisation(
-        str(language_model), task=str(language_model / "text.txt"), search_size=8, heldout_size=8
-    )
+    problem = load_problem(
+        str(language_model), task=str(language_model / "text.txt"), compress="weight_bits",
+        search_size=8, heldout_size=8,
+    )  # fmt: skip
     told = problem.describe()
     assert told["family"] == "llama"
     assert told["samples"] == 8
@@ -182,14 +205,16 @@ def test_a_language_model_is_quantised_too(language_model):
 
 
 def test_agreement_is_counted_token_by_token(language_model):
-    problem = load_quantisation(
-        str(language_model), task=str(language_model / "text.txt"), search_size=8, heldout_size=0
-    )
+    problem = load_problem(
+        str(language_model), task=str(language_model / "text.txt"), compress="weight_bits",
+        search_size=8, heldout_size=0,
+    )  # fmt: skip
     (found,) = problem.evaluate([problem.candidate({"all": "3"}, "uniform")])
-    view = problem.quantiser.view(dict.fromkeys(problem.quantisable.paths, 3))
-    for row, outcome in zip(problem.data.windows, found.outcomes, strict=True):
+    quantiser = problem.technique.quantiser
+    view = quantiser.view(dict.fromkeys(quantiser.parts.paths, 3))
+    for row, outcome in zip(problem.windows, found.outcomes, strict=True):
         with torch.no_grad():
-            dense = problem.data.model(row[None]).logits[0, :-1].argmax(-1)
+            dense = problem.model(row[None]).logits[0, :-1].argmax(-1)
             said = view(row[None]).logits[0, :-1].argmax(-1)
         assert outcome == pytest.approx(float((dense == said).float().mean()))
 
@@ -203,16 +228,16 @@ def test_agreement_is_counted_token_by_token(language_model):
 )
 def test_language_models_want_text(language_model, task, told):
     with pytest.raises(ParetopruneError, match=told):
-        load_quantisation(str(language_model), task=task)
+        load_problem(str(language_model), task=task, compress="weight_bits")
 
 
 def test_short_texts_are_refused(language_model, tmp_path):
     (tmp_path / "short.txt").write_text("left of")
     with pytest.raises(InvalidValueError, match="at least 2048 are needed"):
-        load_quantisation(str(language_model), task=str(tmp_path / "short.txt"))
+        load_problem(str(language_model), task=str(tmp_path / "short.txt"), compress="weight_bits")
     (tmp_path / "bytes.txt").write_bytes(b"\xff\xfe\xff")
     with pytest.raises(BrokenFileError, match="not UTF-8 text"):
-        load_quantisation(str(language_model), task=str(tmp_path / "bytes.txt"))
+        load_problem(str(language_model), task=str(tmp_path / "bytes.txt"), compress="weight_bits")
 
 
 # --- joint
@@ -222,12 +247,16 @@ def test_the_separate_spaces_are_parts_of_the_joint_one(tokens, quantised, joint
     rng = np.random.default_rng(0)
     schedule, weights = joint.space("tokens").sample(rng), joint.space("weights").sample(rng)
     dense = {"layer_1": 1, "layer_2": 1, "keep_1": 1.0, "keep_2": 1.0}
+    dense = {f"tokens.{name}": value for name, value in dense.items()}
     sixteen = dict.fromkeys(joint.space("weights").names, "16")
     assert set(dense) == set(joint.space("tokens").names)
     pairs = [
-        (joint.candidate(schedule, "tokens"), {**schedule, **sixteen, "kv_bits": "16"}),
-        (joint.candidate(weights, "weights"), {**dense, **weights, "kv_bits": "16"}),
-        (joint.candidate({"kv_bits": "4"}, "cache"), {**dense, **sixteen, "kv_bits": "4"}),
+        (joint.candidate(schedule, "tokens"), {**schedule, **sixteen, "kv_bits.bits": "16"}),
+        (joint.candidate(weights, "weights"), {**dense, **weights, "kv_bits.bits": "16"}),
+        (
+            joint.candidate({"kv_bits.bits": "4"}, "cache"),
+            {**dense, **sixteen, "kv_bits.bits": "4"},
+        ),
     ]
     for alone, values in pairs:
         whole = joint.candidate(values, "joint")
@@ -236,7 +265,8 @@ def test_the_separate_spaces_are_parts_of_the_joint_one(tokens, quantised, joint
         assert_same(one, other)
     # and they are what the problems of their own say
     own, _ = joint.evaluate([pairs[1][0], pairs[0][0]])
-    (quantisation,) = quantised.evaluate([quantised.candidate(weights, "blocks")])
+    blocks = {name.removeprefix("weight_bits."): value for name, value in weights.items()}
+    (quantisation,) = quantised.evaluate([quantised.candidate(blocks, "blocks")])
     assert_same_samples(own.outcomes, quantisation.outcomes)
     assert own.metrics["weight_bytes"] == quantisation.objectives["weight_bytes"]
 
@@ -245,17 +275,17 @@ def test_memory_is_weights_and_cache(tokens, joint):
     rng = np.random.default_rng(1)
     chosen = [joint.candidate(joint.space("joint").sample(rng), "joint") for _ in range(4)]
     for e in joint.evaluate(chosen):
-        total = e.metrics["weight_bytes"] + joint.sequences * e.metrics["kv_bytes"]
+        total = e.metrics["weight_bytes"] + joint.cost_model.sequences * e.metrics["kv_bytes"]
         assert e.objectives["memory_bytes"] == pytest.approx(total)
-    (plain,) = joint.evaluate([joint.candidate({"kv_bits": "16"}, "cache")])
-    dense = tokens.sample_costs.mean("kv_bytes", np.ones(tokens.adapter.spec.layers))
+    (plain,) = joint.evaluate([joint.candidate({"kv_bits.bits": "16"}, "cache")])
+    dense = tokens.cost_model.mean("kv_bytes", np.ones(tokens.adapter.spec.layers))
     assert plain.metrics["kv_bytes"] == pytest.approx(dense)
     assert plain.objectives["memory_bytes"] == pytest.approx(joint.objectives[1].reference)
     assert plain.objectives["score"] == pytest.approx(1.0)
 
 
 def test_cache_bits_change_what_the_model_computes(joint):
-    chosen = [joint.candidate({"kv_bits": str(b)}, "cache") for b in joint.kv_bits]
+    chosen = [joint.candidate({"kv_bits.bits": b}, "cache") for b in ("2", "4", "8", "16")]
     found = joint.evaluate(chosen)
     away = [e.metrics["kl_to_dense"] for e in found]
     assert away == sorted(away, reverse=True)
@@ -268,41 +298,63 @@ def test_prices_are_those_of_token_pruning(tokens, joint):
     schedule = joint.space("tokens").sample(np.random.default_rng(2))
     alone = joint.candidate(schedule, "tokens")
     assert joint.price(alone) == pytest.approx(
-        tokens.price(tokens.candidate(schedule, joint.tokens_space))
+        tokens.price(tokens.candidate({n.removeprefix("tokens."): v for n, v in schedule.items()}))
     )
-    assert joint.price(joint.candidate({"kv_bits": "4"}, "cache")) == pytest.approx(1.0)
+    assert joint.price(joint.candidate({"kv_bits.bits": "4"}, "cache")) == pytest.approx(1.0)
 
 
 def test_policies_are_refused(quantised, joint):
     for problem in (quantised, joint):
-        name = problem.default_space
+        name = next(iter(problem.spaces))
         values = problem.space().sample(np.random.default_rng(0))
         with pytest.raises(UnsupportedError, match="points, not policies"):
             problem.evaluate([Candidate(name, values, policy=object())])
 
 
-def test_joint_options_are_checked(tokens, quantised):
-    with pytest.raises(InvalidValueError, match="sequences, 1 or more, got 0"):
-        JointCompression(tokens, sequences=0, quantiser=quantised.quantiser)
-    with pytest.raises(UnknownNameError, match="grouping of weights 'block'"):
-        JointCompression(tokens, weights_space="block", quantiser=quantised.quantiser)
+def test_joint_options_are_checked(tokens):
+    with pytest.raises(InvalidValueError, match="sequences in the cache must be .* got 0"):
+        compressed(tokens, Tokens(), KvBits(), sequences=0)
+    with pytest.raises(UnknownNameError, match="space of technique 'weight_bits' 'block'"):
+        compressed(tokens, Tokens(), WeightBits(searched="block"))
     with pytest.raises(InvalidValueError, match="bits of keys and values"):
-        JointCompression(tokens, kv_bits=(3,), quantiser=quantised.quantiser)
-    with pytest.raises(UnknownNameError, match="unknown objective of this problem 'scores'"):
-        load_joint(objectives="scores,memory")
+        KvBits((3,))
+    with pytest.raises(UnknownNameError, match="unknown objective 'scores'"):
+        load_problem(compress=ALL, objectives="scores,memory")
+    with pytest.raises(InvalidValueError, match="technique 'kv_bits' is named twice"):
+        compressed(tokens, KvBits(), KvBits())
+    with pytest.raises(UnknownNameError, match="unknown technique 'weights'"):
+        load_problem(compress="tokens,weights")
+
+
+def test_two_techniques_leave_the_third_as_it_is(tokens):
+    both = compressed(tokens, Tokens(), KvBits())
+    assert list(both.spaces) == ["joint", "tokens", "cache"]
+    values = tokens.space().sample(np.random.default_rng(3))
+    named = {f"tokens.{name}": value for name, value in values.items()}
+    (found,) = both.evaluate([both.candidate(named, "tokens")])
+    (alone,) = tokens.evaluate([tokens.candidate(values)])
+    assert_same_samples(found.outcomes, alone.outcomes)
+    assert both.cost_model.weight_bytes(both.configuration(found.candidate)) == sum(
+        p.nbytes for p in tokens.adapter.model.parameters()
+    ) + sum(b.nbytes for b in tokens.adapter.model.buffers())
+
+
+def test_gradient_strategies_want_tokens_alone(joint):
+    with pytest.raises(UnsupportedError, match="'tokens' alone, not tokens, weight_bits, kv_bits"):
+        joint.relaxation()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["mini-qwen2.5-vl", "mini-internvl"])
 def test_other_families_are_quantised_too(model):
-    problem = load_joint(model, search_size=8, heldout_size=0)
+    problem = load_problem(model, compress=ALL, search_size=8, heldout_size=0)
     low = {
         **problem.space("tokens").sample(np.random.default_rng(0)),
         **dict.fromkeys(problem.space("weights").names, "4"),
-        "kv_bits": "4",
+        "kv_bits.bits": "4",
     }
     found = problem.evaluate(
-        [problem.candidate(low, "joint"), problem.candidate({"kv_bits": "16"}, "cache")]
+        [problem.candidate(low, "joint"), problem.candidate({"kv_bits.bits": "16"}, "cache")]
     )
     assert found[0].objectives["memory_bytes"] < 0.5 * found[1].objectives["memory_bytes"]
     assert found[1].objectives["score"] == pytest.approx(1.0)

@@ -8,14 +8,17 @@ import pytest
 import torch
 
 from paretoprune.adapters.prompts import teacher_forced
+from paretoprune.compression.configuration import exact_candidate
+from paretoprune.compression.evaluator import Running
 from paretoprune.compression.kept_tokens import Question, Wanted, kept_tokens
-from paretoprune.compression.token_pruning import TokenPruning, exact_candidate
+from paretoprune.compression.problem import Compression
 from paretoprune.deploy.views import pruned
 from paretoprune.errors import InvalidValueError
 from paretoprune.pruning.pruners.fastv import FastV
 from paretoprune.schedules import KeepSchedule
 from paretoprune.tasks.base import Sample
 from paretoprune.tasks.scoring import Exact, Generation, Likelihood, TokenShare
+from paretoprune.techniques.tokens import Tokens
 from paretoprune.testing.agreement import assert_same_samples
 from paretoprune.testing.models import (
     random_pictures,
@@ -38,8 +41,10 @@ def samples_of(scoring, answer="red", prompts=PROMPTS):
     ]
 
 
-def problem_of(adapter, samples, **options):
-    return TokenPruning(adapter, samples, FastV(), allow_no_tradeoff=True, **options)
+def problem_of(adapter, samples, **running):
+    return Compression(
+        adapter, samples, Tokens(FastV()), allow_no_tradeoff=True, running=Running(**running)
+    )
 
 
 def scored(problem, schedules=SCHEDULES):
@@ -99,7 +104,7 @@ def test_generation_together_equals_one_by_one_and_on_a_share():
     part = [
         replace(exact_candidate(KeepSchedule(s)), share=0.5) for s in SCHEDULES
     ]  # fmt: skip
-    chosen = sorted(problem._order[:4])
+    chosen = sorted(problem.evaluator.first(4))
     found = np.array([e.outcomes for e in problem.evaluate(part)])
     assert_same_samples(found, together[:, chosen], flipped=0)
 
@@ -157,7 +162,7 @@ def test_without_answers_the_dense_model_is_right_and_others_share_its_tokens():
     whole, parts = scored(exact), scored(share)
     assert_same_samples(whole == 1, parts == 1, flipped=0)
     lengths = np.zeros(len(PROMPTS))
-    for part in share.batches:
+    for part in share.evaluator.batches:
         lengths[part.sample.numpy()] = (part.labels >= 0).sum(1).numpy()
     assert np.allclose(parts * lengths, np.rint(parts * lengths))
     assert 0 < parts.mean() < 1
@@ -190,7 +195,7 @@ def test_token_share_of_given_answers_counts_the_end():
     samples = samples_of(TokenShare(), answer=None)
     said = {
         int(number): labels[:3].tolist()
-        for part in problem_of(adapter, samples).batches
+        for part in problem_of(adapter, samples).evaluator.batches
         for number, labels in zip(part.sample, part.labels, strict=True)
     }
     given = [replace(s, answer=adapter.tokenizer.decode(said[i])) for i, s in enumerate(samples)]

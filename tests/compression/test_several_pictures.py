@@ -13,10 +13,11 @@ from paretoprune.adapters.prompts import visual_mask
 from paretoprune.cli import app
 from paretoprune.comparison.configuration import StudyFile, read_study, write_study
 from paretoprune.comparison.log import StudyLog
+from paretoprune.compression.configuration import exact_candidate
+from paretoprune.compression.evaluator import KnownOutcomes, Running
 from paretoprune.compression.kept_tokens import Question, Wanted, kept_tokens
-from paretoprune.compression.known import KnownOutcomes
+from paretoprune.compression.problem import Compression
 from paretoprune.compression.remote import Remote, recipe_of
-from paretoprune.compression.token_pruning import TokenPruning, exact_candidate
 from paretoprune.compression.worker import SplitWorker
 from paretoprune.compression.workers import Crew
 from paretoprune.compression.workers.threads import ThreadTransport
@@ -29,6 +30,7 @@ from paretoprune.pruning.policies.files import read_policy, write_policy
 from paretoprune.pruning.policies.static import Static
 from paretoprune.report.schedule import card_markdown
 from paretoprune.schedules import KeepSchedule, ScheduleFile, read_schedule, write_schedule
+from paretoprune.techniques.tokens import Tokens
 
 LAYERS = 8
 TENTH = (1.0,) + (0.1,) * 7
@@ -56,21 +58,25 @@ def samples(mini):
 @pytest.fixture(scope="module")
 def problems(mini, samples):
     return {
-        option: TokenPruning(
-            mini.adapter, samples, make_pruner("fastv"), batch=4, per_picture=option,
-            allow_no_tradeoff=True, heldout_samples=samples[:3],
+        option: Compression(
+            mini.adapter,
+            samples,
+            Tokens(make_pruner("fastv"), per_picture=option),
+            allow_no_tradeoff=True,
+            heldout_samples=samples[:3],
+            running=Running(batch=4),
         )
         for option in (False, True)
-    }  # fmt: skip
+    }
 
 
 def left_by_hand(problem, ratios):
     """Tokens of each picture of each sample in the last layer, from leaves that hold all tokens."""
     found = [[] for _ in problem.samples]
-    for part in problem.batches:
+    for part in problem.evaluator.batches:
         (leaf,) = run_population(
-            problem.adapter, part.prefill, np.array([ratios]), problem.pruner,
-            sample=part.sample, per_picture=problem.per_picture,
+            problem.adapter, part.prefill, np.array([ratios]), problem.tokens.pruner,
+            sample=part.sample, per_picture=problem.tokens.per_picture,
         )  # fmt: skip
         visual = part.prefill.visual.tolist()
         for row, number in enumerate(part.sample.tolist()):
@@ -96,7 +102,7 @@ def test_evaluations_say_how_many_samples_and_pictures_are_left_with_none(
     assert found.metrics["samples_left_out"] == sum(not any(pictures) for pictures in left)
     assert found.metrics["pictures_left_out"] == sum(pictures.count(0) for pictures in left)
     kept = [sum(pictures) for pictures in left]
-    last = problem.sample_costs.kept(np.array(ratios))[-1]
+    last = problem.cost_model.kept(np.array(ratios))[-1]
     assert last.tolist() == kept
     if per_picture and ratios[-1]:
         assert found.metrics["pictures_left_out"] == 0
@@ -108,7 +114,7 @@ def test_of_a_part_of_the_samples_only_these_count(problems):
     problem = problems[False]
     candidate = exact_candidate(KeepSchedule(WITHDRAWN))
     (found,) = problem.evaluate([replace(candidate, share=0.5)])
-    part = problem.part(0.5)
+    part = problem.evaluator.part(0.5)
     assert found.metrics["samples_left_out"] == len(part)
     assert found.metrics["pictures_left_out"] == sum(1 + i % 3 for i in part)
 
@@ -125,9 +131,9 @@ def test_schedules_share_prefixes_as_if_run_alone(problems):
 
 def test_costs_are_of_what_each_picture_keeps(problems):
     ratios = np.array(LITTLE)
-    off, on = problems[False].sample_costs, problems[True].sample_costs
+    off, on = problems[False].cost_model, problems[True].cost_model
     pictures = np.array([1 + i % 3 for i in range(6)])
-    assert problems[True].pictures.tolist() == pictures.tolist()
+    assert problems[True].evaluator.pictures.tolist() == pictures.tolist()
     visual = pictures * PER_PICTURE
     for costs, least in ((off, 1), (on, pictures)):
         small = np.maximum(np.floor(0.01 * visual + 0.5), least)
@@ -144,15 +150,18 @@ def test_memory_and_latency_are_those_of_what_is_kept(mini, samples):
     ratios = np.array((1.0,) + (0.001,) * 7)
     found = []
     for option in (False, True):
-        problem = TokenPruning(
-            mini.adapter, shown, make_pruner("fastv"), per_picture=option, allow_no_tradeoff=True
+        problem = Compression(
+            mini.adapter,
+            shown,
+            Tokens(make_pruner("fastv"), per_picture=option),
+            allow_no_tradeoff=True,
         )
-        timer = problem.sample_costs.timer
+        timer = problem.cost_model.timer
         tokens, drops = timer.tokens_and_drops(ratios[None])
         assert (tokens[0, 1:] - timer.text).tolist() == [3 if option else 1] * 7
         assert drops.tolist() == [1]
         found.append(timer.kept(ratios)[-1])
-        assert problem.sample_costs.mean("peak_memory_bytes", ratios) > 0
+        assert problem.cost_model.mean("peak_memory_bytes", ratios) > 0
     assert found == [1, 3]
 
 
@@ -164,7 +173,7 @@ def test_the_relaxation_keeps_a_token_of_each_picture(problems, mask):
     losses = relaxed.loss(ratios, np.arange(3), tau=1.0, mask=mask)
     assert torch.isfinite(torch.autograd.grad(losses.sum(), ratios)[0]).all()
     # what is priced is what is kept: the layers alone, without ranking
-    kept = problems[True].sample_costs.kept(row[0].numpy())
+    kept = problems[True].cost_model.kept(row[0].numpy())
     assert (kept[-1] == np.maximum([1, 1, 2] * 2, [1, 2, 3] * 2)).all()
     problem = problems[True]
     exact = relaxed.rounded_compute(exact_candidate(KeepSchedule(tuple(row[0].tolist()))))
@@ -177,13 +186,15 @@ def test_the_relaxation_keeps_a_token_of_each_picture(problems, mask):
 
 
 def test_known_outcomes_know_it_too(mini, samples, tmp_path):
-    problem = TokenPruning(mini.adapter, samples, make_pruner("fastv"), allow_no_tradeoff=True)
+    problem = Compression(
+        mini.adapter, samples, Tokens(make_pruner("fastv")), allow_no_tradeoff=True
+    )
     candidate = exact_candidate(KeepSchedule(LITTLE))
-    problem.known = KnownOutcomes()
+    problem.evaluator.known = KnownOutcomes()
     first = problem.evaluate([candidate])[0].metrics["pictures_left_out"]
-    problem.known.save(tmp_path / "known.npz")
-    problem.known = KnownOutcomes()
-    problem.known.load(tmp_path / "known.npz", 6)
+    problem.evaluator.known.save(tmp_path / "known.npz")
+    problem.evaluator.known = KnownOutcomes()
+    problem.evaluator.known.load(tmp_path / "known.npz", 6)
     (again,) = problem.evaluate([candidate])
     assert again.executed == 0
     assert again.metrics["pictures_left_out"] == first > 0
@@ -197,11 +208,14 @@ def test_workers_keep_what_this_process_keeps(problems, samples):
 
     with Crew(ThreadTransport(TwoPictures), 2) as crew:
         for option, here in problems.items():
-            there = TokenPruning(
-                here.adapter, samples, make_pruner("fastv"), batch=4, per_picture=option,
-                allow_no_tradeoff=True, executor=Remote(crew),
-            )  # fmt: skip
-            assert there.pictures.tolist() == here.pictures.tolist()
+            there = Compression(
+                here.adapter,
+                samples,
+                Tokens(make_pruner("fastv"), per_picture=option),
+                allow_no_tradeoff=True,
+                running=Running(batch=4, executor=Remote(crew)),
+            )
+            assert there.evaluator.pictures.tolist() == here.evaluator.pictures.tolist()
             assert there.describe() == here.describe()
             candidates = [exact_candidate(KeepSchedule(row)) for row in (TENTH, LITTLE)]
             for a, b in zip(here.evaluate(candidates), there.evaluate(candidates), strict=True):

@@ -65,7 +65,7 @@ def _beside(file: Path) -> Any:
 
 
 def _text(file: Path) -> Any:
-    from paretoprune.compression.text_data import read_windows
+    from paretoprune.compression.text import read_windows
 
     return read_windows(file, lambda text, **_: {"input_ids": [0] * (16 + len(text))}, window=1)
 

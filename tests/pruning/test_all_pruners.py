@@ -10,8 +10,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from paretoprune.adapters.extras import prefill_for
 from paretoprune.adapters.prompts import teacher_forced
+from paretoprune.compression.configuration import exact_candidate
 from paretoprune.compression.load import load_problem
-from paretoprune.compression.token_pruning import TokenPruning, exact_candidate
+from paretoprune.compression.problem import Compression
 from paretoprune.cost import layer_cost
 from paretoprune.deploy.views import pruned
 from paretoprune.errors import InvalidValueError, UnsupportedError
@@ -22,6 +23,7 @@ from paretoprune.registry import pruners
 from paretoprune.schedules import KeepSchedule, keep_counts
 from paretoprune.tasks.base import Video
 from paretoprune.tasks.minivqa.dataset import load_split
+from paretoprune.techniques.tokens import Tokens
 from paretoprune.testing.agreement import assert_close
 from paretoprune.testing.models import (
     QUESTIONS,
@@ -227,7 +229,7 @@ def test_a_schedule_costs_what_is_executed(name):
 def test_gradients_are_for_those_that_have_a_soft_form(name):
     adapter, pruner = tiny_llava(dtype=torch.float32), pruners.load(name)()
     samples = load_split("search", 8)
-    problem = TokenPruning(adapter, samples, pruner, allow_no_tradeoff=True)
+    problem = Compression(adapter, samples, Tokens(pruner), allow_no_tradeoff=True)
     if not pruner.relaxable:
         with pytest.raises(UnsupportedError, match=f"{name!r} is not top-k of a score"):
             problem.relaxation()
@@ -246,7 +248,7 @@ def test_prefills_on_disk_keep_what_pruners_need(name):
         load_problem("mini-llava", pruner=name, search_size=8, heldout_size=0, prefill_bytes=limit)
         for limit in (0, 1 << 30)
     ]
-    assert found[0].batches.disk_bytes > 0
+    assert found[0].evaluator.batches.disk_bytes > 0
     first, second = (p.evaluate([row])[0].metrics["kl_to_dense"] for p in found)
     assert first == second
 
@@ -257,9 +259,9 @@ def test_a_pruner_that_remembers_starts_from_kept_dense_states():
     problem = load_problem("mini-llava", pruner="sparsevlm", search_size=8, heldout_size=0)
     row = KeepSchedule((1.0,) * 3 + (0.25,) * 5)
     (evaluation,) = problem.evaluate([exact_candidate(row)])
-    for part in problem.batches:
+    for part in problem.evaluator.batches:
         (leaf,) = run_population(
-            problem.adapter, part.prefill, np.asarray(row.ratios)[None], problem.pruner,
+            problem.adapter, part.prefill, np.asarray(row.ratios)[None], problem.tokens.pruner,
             sample=part.sample,
         )  # fmt: skip
         alone = part.exact(part.log_probabilities(problem.adapter, leaf.tokens))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from paretoprune.compression.token_pruning import TokenPruning
+from paretoprune.compression.problem import Compression
 from paretoprune.core.strategy import SearchContext
 from paretoprune.core.study import run_study
 from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError
@@ -13,6 +13,7 @@ from paretoprune.pruning.policies.predictor import Predicted, between
 from paretoprune.pruning.pruners.fastv import FastV
 from paretoprune.search.gradient.adaptive import AdaptiveOptions, AdaptiveSearch
 from paretoprune.search.gradient.state import GradientState
+from paretoprune.techniques.tokens import Tokens
 from paretoprune.testing.layered import Layered
 from paretoprune.testing.policies import PolicyContract
 from paretoprune.testing.relaxations import WEIGHTS, ToyPruning
@@ -160,8 +161,8 @@ def test_impossible_options_are_refused(option):
 
 @pytest.mark.slow
 def test_on_the_mini_llava_it_costs_less_than_a_hundredth_and_is_deployed(mini, tmp_path):
-    problem = TokenPruning(
-        mini.adapter, mini.samples[:16], FastV(), heldout_samples=mini.samples[16:32]
+    problem = Compression(
+        mini.adapter, mini.samples[:16], Tokens(FastV()), heldout_samples=mini.samples[16:32]
     )
     search = AdaptiveSearch(batch=4, inner_steps=2, grid_points=3, max_final_evaluations=3)
     result = run_study(problem, search, budget=6.0)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from paretoprune.compression.analytic import ZDT1
-from paretoprune.compression.token_pruning import TokenPruning
+from paretoprune.compression.problem import Compression
 from paretoprune.core.problem import Problem
 from paretoprune.core.space import Float, SearchSpace
 from paretoprune.core.strategy import SearchContext, SearchStrategy
@@ -24,6 +24,7 @@ from paretoprune.search.gradient import lagrangian
 from paretoprune.search.gradient.lagrangian import LagrangianOptions, LagrangianSearch, project
 from paretoprune.search.gradient.relaxation import loss_and_slope
 from paretoprune.search.gradient.state import GradientState
+from paretoprune.techniques.tokens import Tokens
 from paretoprune.testing.relaxations import WEIGHTS, ToyPruning, ToyRelaxation
 from paretoprune.testing.strategies import StrategyContract
 
@@ -226,7 +227,7 @@ def test_a_pruner_without_scores_is_refused(mini):
             n = int(counts.max())
             return Selection(torch.arange(n).expand(len(context.visual), -1))
 
-    problem = TokenPruning(mini.adapter, mini.samples, Fixed())
+    problem = Compression(mini.adapter, mini.samples, Tokens(Fixed()))
     with pytest.raises(UnsupportedError, match="not top-k of a score"):
         run_study(problem, LagrangianSearch(), budget=5.0)
 
@@ -250,7 +251,7 @@ def test_relaxed_compute_is_exact_at_lattice_points(mini):
         ratios = np.minimum.accumulate(rng.integers(0, 19, 8) / 18)
         ratios[0] = 1.0
         soft = float(relaxed.compute(torch.from_numpy(ratios[None])))
-        hard = mini.sample_costs.relative_compute(ratios)
+        hard = mini.cost_model.relative_compute(ratios)
         assert soft <= hard + 1e-12
         assert hard - soft < 0.01
 

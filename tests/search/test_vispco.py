@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from paretoprune.compression.token_pruning import TokenPruning
+from paretoprune.compression.problem import Compression
 from paretoprune.core.strategy import SearchContext
 from paretoprune.core.study import run_study
 from paretoprune.errors import InvalidValueError
@@ -16,6 +16,7 @@ from paretoprune.pruning.policies.vispco import VispcoPolicy, token_predictor_fl
 from paretoprune.pruning.pruners.fastv import FastV
 from paretoprune.search.gradient.state import GradientState
 from paretoprune.search.gradient.vispco import Vispco, VispcoOptions
+from paretoprune.techniques.tokens import Tokens
 from paretoprune.testing.policies import PolicyContract
 from paretoprune.testing.relaxations import ToyPruning
 from paretoprune.testing.strategies import StrategyContract
@@ -172,8 +173,8 @@ def test_the_kernel_of_the_options_is_searched():
 
 @pytest.mark.slow
 def test_on_the_mini_llava_its_policies_are_evaluated_and_stored(mini, tmp_path):
-    problem = TokenPruning(
-        mini.adapter, mini.samples[:16], FastV(), heldout_samples=mini.samples[16:32]
+    problem = Compression(
+        mini.adapter, mini.samples[:16], Tokens(FastV()), heldout_samples=mini.samples[16:32]
     )
     search = Vispco(batch=4, inner_steps=2, max_final_evaluations=3, learning_rate=0.02)
     result = run_study(problem, search, budget=8.0)

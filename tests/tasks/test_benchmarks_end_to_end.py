@@ -9,13 +9,16 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
+from paretoprune.compression.configuration import exact_candidate
 from paretoprune.compression.load import load_problem
-from paretoprune.compression.token_pruning import TokenPruning, exact_candidate
+from paretoprune.compression.problem import Compression
+from paretoprune.compression.samples import task_metrics
 from paretoprune.pruning.pruners.fastv import FastV
 from paretoprune.schedules import KeepSchedule
 from paretoprune.tasks.load import load_task
 from paretoprune.tasks.minivqa.dataset import load_split
 from paretoprune.tasks.scoring import Exact
+from paretoprune.techniques.tokens import Tokens
 from paretoprune.testing.agreement import assert_same_samples
 
 from .files import write_parquet
@@ -43,7 +46,7 @@ def test_generated_answers_score_as_teacher_forced_ones(tmp_path):
     )
     assert problem.dense_score > 0.5 > problem.blind_score + 0.05
     forced = [replace(s, scoring=Exact()) for s in problem.samples]
-    other = TokenPruning(problem.adapter, forced, FastV())
+    other = Compression(problem.adapter, forced, Tokens(FastV()))
     candidates = [
         exact_candidate(KeepSchedule((1.0,) * 2 + (ratio,) * 6)) for ratio in (0.5, 0.1, 0.02)
     ]
@@ -71,7 +74,7 @@ def test_pairs_and_choices_run_through(tmp_path):
     problem = load_problem(
         task="mme:instruction=none,scoring=generation", data=data, search_size=16, heldout_size=0
     )
-    figures = problem.task_metrics(problem.dense_outcomes)
+    figures = task_metrics(problem.task, problem.samples, problem.dense_outcomes)
     assert problem.dense_score > 0.7
     assert 0 < figures["accuracy_plus"] <= problem.dense_score
     expected = 100 * (problem.dense_score + figures["accuracy_plus"])
@@ -83,8 +86,10 @@ def test_pairs_and_choices_run_through(tmp_path):
     ]  # fmt: skip
     task = load_task("mmbench", write_parquet(tmp_path / "mmbench.parquet", rows))
     samples = task("search", 8)
-    choices = TokenPruning(problem.adapter, samples, FastV(), allow_no_tradeoff=True, task=task)
-    assert set(choices.task_metrics(choices.dense_outcomes)) == {
+    choices = Compression(
+        problem.adapter, samples, Tokens(FastV()), allow_no_tradeoff=True, task=task
+    )
+    assert set(task_metrics(choices.task, choices.samples, choices.dense_outcomes)) == {
         "vanilla_accuracy", "circular_accuracy",
     }  # fmt: skip
     assert len({s.together for s in samples}) * 3 == len(samples)

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from paretoprune.compression.configuration import exact_candidate
 from paretoprune.compression.load import load_problem
-from paretoprune.compression.token_pruning import exact_candidate
 from paretoprune.errors import BrokenFileError, InvalidValueError, UnknownNameError
 from paretoprune.schedules import KeepSchedule
 from paretoprune.tasks.areas import areas_of, equalised, unevenness

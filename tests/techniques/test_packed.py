@@ -10,6 +10,7 @@ from torch import nn
 pytest.importorskip("hqq", reason="needs paretoprune[quant]")
 
 from paretoprune.cost import DecoderSpec, kv_bytes
+from paretoprune.cost.memory import held_bytes
 from paretoprune.errors import InvalidValueError, UnsupportedError
 from paretoprune.techniques.bits.kv import (
     KV_BITS,
@@ -159,7 +160,7 @@ def test_bytes_of_a_model_are_those_of_its_tensors(adapter, quantiser):
     for bits in BITS:
         held = sum(quantiser.packed(p, bits).weight_bytes for p in quantiser.parts.paths)
         choice = dict.fromkeys(quantiser.parts.paths, bits)
-        found = quantiser.weight_bytes(choice)
+        found = held_bytes(quantiser.view(choice))
         tied = adapter.model.config.get_text_config().tie_word_embeddings
         assert found == dense + buffers - linear + held or tied
         sizes.append(found)

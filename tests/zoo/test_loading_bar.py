@@ -7,7 +7,7 @@ import torch
 import transformers as hf
 from transformers.utils import logging as library
 
-from paretoprune.compression.text_data import load_causal
+from paretoprune.compression.text import load_causal
 from paretoprune.errors import BrokenFileError
 from paretoprune.testing.models import decoder_sizes, tiny_llava
 from paretoprune.zoo.load import load_adapter, without_loading_bar

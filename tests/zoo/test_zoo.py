@@ -74,9 +74,9 @@ def test_recorded_accuracies_are_those_of_the_weights(name):
 def test_models_of_dynamic_resolution_see_two_sizes():
     """The mini-model's own task is the default, and both sizes are answered."""
     problem = load_problem("mini-qwen2.5-vl", search_size=64, heldout_size=0)
-    assert sorted(set(problem.visual_tokens.tolist())) == [96, 144]
+    assert sorted(set(problem.evaluator.visual_tokens.tolist())) == [96, 144]
     for size in (96, 144):
-        assert problem.dense_outcomes[problem.visual_tokens == size].mean() > 0.7
+        assert problem.dense_outcomes[problem.evaluator.visual_tokens == size].mean() > 0.7
 
 
 def test_models_that_do_not_load_are_one_sentence(tmp_path):

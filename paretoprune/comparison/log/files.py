@@ -17,6 +17,7 @@ from paretoprune.core.problem import Evaluation, Problem
 from paretoprune.core.study import Checkpoint, StudyResult
 from paretoprune.errors import BrokenFileError
 from paretoprune.files import require_regular, write_whole
+from paretoprune.pruning.policies.base import Policy
 from paretoprune.pruning.policies.files import write_policy
 
 OUTCOMES = "outcomes"
@@ -69,7 +70,7 @@ def write_outcomes(folder: Path, outcomes: NDArray[np.float32]) -> str:
 def store_policy(folder: Path, problem: Problem, evaluation: Evaluation) -> None:
     """Write the adaptive policy of an evaluation to the results folder, unless it is there."""
     policy = evaluation.candidate.policy
-    if policy is None:
+    if not isinstance(policy, Policy):
         return
     file = folder / POLICIES / f"{policy.key}.json"
     described = problem.describe()

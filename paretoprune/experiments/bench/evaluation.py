@@ -18,8 +18,10 @@ from rich.console import Console
 from rich.table import Table
 
 from paretoprune.adapters.prompts import teacher_forced
+from paretoprune.compression.configuration import exact_candidate
+from paretoprune.compression.evaluator import Running
 from paretoprune.compression.load import load_problem
-from paretoprune.compression.token_pruning import TokenPruning, exact_candidate
+from paretoprune.compression.problem import Compression
 from paretoprune.core.problem import Candidate, Evaluation
 from paretoprune.cost import distinct_flops
 from paretoprune.errors import ParetopruneError, UnsupportedError
@@ -28,6 +30,7 @@ from paretoprune.experiments.bench.plain import pruned_logits
 from paretoprune.pruning.pruners.fastv import FastV
 from paretoprune.schedules import KeepSchedule, keep_counts
 from paretoprune.tasks.minivqa.dataset import load_split
+from paretoprune.techniques.tokens import Tokens
 from paretoprune.zoo.load import load_adapter
 
 CANDIDATES = 64
@@ -64,8 +67,12 @@ def run(
     _check_agreement(console, model, device)
     study = load_problem(model, search_size=search_size or SAMPLES, heldout_size=0, device=device)
     # what a study keeps of the dense model between populations is not used in the comparison
-    problem = TokenPruning(
-        study.adapter, study.samples, study.pruner, model_name=model, dense_bytes=0
+    problem = Compression(
+        study.adapter,
+        study.samples,
+        Tokens(study.tokens.pruner),
+        model_name=model,
+        running=Running(dense_bytes=0),
     )
     candidates = two_step(problem, CANDIDATES)
     dense = exact_candidate(KeepSchedule.constant(1.0, problem.adapter.spec.layers))
@@ -82,7 +89,7 @@ def run(
     seconds = {name: float(np.median(t)) for name, t in times.items()}
     seconds["plain"] /= share
     distinct, alone = _bound(problem, candidates)
-    dense_flops = problem.dense_flops * len(problem.samples)
+    dense_flops = problem.cost_model.dense_flops * len(problem.samples)
     at_bound = distinct / dense_flops * seconds["dense"]
     result: dict[str, Any] = {
         "machine": found,
@@ -103,7 +110,7 @@ def run(
     return result
 
 
-def two_step(problem: TokenPruning, count: int) -> list[Candidate]:
+def two_step(problem: Compression, count: int) -> list[Candidate]:
     """Random two-step candidates on the lattice, each a schedule of its own."""
     rng = np.random.default_rng(0)
     found: dict[str, Candidate] = {}
@@ -144,18 +151,20 @@ def _wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def _rows(problem: TokenPruning, candidates: Sequence[Candidate]) -> NDArray[np.int64]:
+def _rows(problem: Compression, candidates: Sequence[Candidate]) -> NDArray[np.int64]:
     """Kept counts, int64 [candidates, layers, samples]."""
-    rows = [np.asarray(problem.schedule(c).ratios) for c in candidates]
-    return np.stack([keep_counts(row, problem.visual_tokens) for row in rows])
+    rows = [np.asarray(problem.configuration(c).schedule.ratios) for c in candidates]
+    return np.stack([keep_counts(row, problem.evaluator.visual_tokens) for row in rows])
 
 
-def _bound(problem: TokenPruning, candidates: Sequence[Candidate]) -> tuple[float, float]:
-    return distinct_flops(problem.adapter.spec, _rows(problem, candidates), problem.text_tokens)
+def _bound(problem: Compression, candidates: Sequence[Candidate]) -> tuple[float, float]:
+    return distinct_flops(
+        problem.adapter.spec, _rows(problem, candidates), problem.evaluator.text_tokens
+    )
 
 
 def _plain(
-    problem: TokenPruning, candidates: Sequence[Candidate], pairs: Sequence[tuple[int, int]]
+    problem: Compression, candidates: Sequence[Candidate], pairs: Sequence[tuple[int, int]]
 ) -> list[bool]:
     """Whether each pair's sample is answered right, by the plain loop."""
     counts = _rows(problem, candidates)
@@ -187,7 +196,9 @@ def _check_agreement(console: Console, model: str, device: str) -> None:
         )
     adapter.model.double()
     samples = load_split("search", AGREE_SAMPLES, seed=1)
-    problem = TokenPruning(adapter, samples, FastV(), model_name=model, allow_no_tradeoff=True)
+    problem = Compression(
+        adapter, samples, Tokens(FastV()), model_name=model, allow_no_tradeoff=True
+    )
     candidates = two_step(problem, 8)
     ours = _outcomes(problem.evaluate(candidates))
     alone = np.concatenate([_outcomes(problem.evaluate([c])) for c in candidates])
@@ -211,8 +222,13 @@ def _check_lean(console: Console, model: str, device: str) -> None:
     adapter = load_adapter(model, device=device)
     samples = load_split("search", LEAN_SAMPLES, seed=1)
     quick, own = (
-        TokenPruning(
-            adapter, samples, FastV(), model_name=model, allow_no_tradeoff=True, lean_layers=lean
+        Compression(
+            adapter,
+            samples,
+            Tokens(FastV()),
+            model_name=model,
+            allow_no_tradeoff=True,
+            running=Running(lean_layers=lean),
         )
         for lean in (True, False)
     )

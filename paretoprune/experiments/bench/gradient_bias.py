@@ -24,7 +24,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from paretoprune.compression.load import load_problem
-from paretoprune.compression.token_pruning import TokenPruning
+from paretoprune.compression.problem import Compression
 from paretoprune.experiments.bench import write_figures
 from paretoprune.search.gradient.relaxation import loss_and_slope
 
@@ -108,9 +108,9 @@ def run(
     return result
 
 
-def linear(problem: TokenPruning, high: float, low: float) -> NDArray[np.float64]:
+def linear(problem: Compression, high: float, low: float) -> NDArray[np.float64]:
     """A schedule `[layers]` that falls evenly, so that each layer may move by `REACH` tokens."""
-    layers, first = problem.adapter.spec.layers, problem.pruner.first_layer
+    layers, first = problem.adapter.spec.layers, problem.tokens.pruner.first_layer
     ratios = np.ones(layers)
     ratios[first:] = np.linspace(high, low, layers - first)
     return ratios
@@ -121,10 +121,10 @@ def _loss(divergence: NDArray[np.float64]) -> NDArray[np.float64]:
     return 1 - np.exp(-divergence)
 
 
-def differences(problem: TokenPruning, ratios: NDArray[np.float64]) -> NDArray[np.float64]:
+def differences(problem: Compression, ratios: NDArray[np.float64]) -> NDArray[np.float64]:
     """Central differences of the hard loss per unit of keep ratio, `[samples, acting layers]`."""
-    relaxed, first = problem.relaxation(), problem.pruner.first_layer
-    step = REACH / float(problem.visual_tokens.mean())
+    relaxed, first = problem.relaxation(), problem.tokens.pruner.first_layer
+    step = REACH / float(problem.evaluator.visual_tokens.mean())
     columns = []
     for layer in range(first, problem.adapter.spec.layers):
         ends = []
@@ -148,10 +148,10 @@ def _forward(
 
 
 def estimated(
-    problem: TokenPruning, ratios: NDArray[np.float64], estimator: str, tau: float
+    problem: Compression, ratios: NDArray[np.float64], estimator: str, tau: float
 ) -> NDArray[np.float64]:
     """What an estimator says, per unit of keep ratio, `[samples, acting layers]`."""
-    relaxed, first = problem.relaxation(), problem.pruner.first_layer
+    relaxed, first = problem.relaxation(), problem.tokens.pruner.first_layer
     rows = torch.from_numpy(np.tile(ratios, (relaxed.samples, 1)))
     noisy = estimator.startswith("gumbel")
     found = []
@@ -166,10 +166,10 @@ def estimated(
     return mean
 
 
-def own_agreement(problem: TokenPruning, ratios: NDArray[np.float64], tau: float) -> float:
+def own_agreement(problem: Compression, ratios: NDArray[np.float64], tau: float) -> float:
     """Share of samples and layers where the soft loss's gradient is its own difference."""
     gradient = estimated(problem, ratios, "soft", tau)
-    relaxed, first = problem.relaxation(), problem.pruner.first_layer
+    relaxed, first = problem.relaxation(), problem.tokens.pruner.first_layer
     columns = []
     for layer in range(first, problem.adapter.spec.layers):
         ends = []

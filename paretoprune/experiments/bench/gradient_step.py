@@ -25,18 +25,20 @@ from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForCon
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from paretoprune.adapters.base import Adapter
-from paretoprune.compression.memory import peak_bytes
+from paretoprune.compression.evaluator import Running
+from paretoprune.compression.problem import Compression
 from paretoprune.compression.step_plan import StepPlan, plan_step
-from paretoprune.compression.token_pruning import TokenPruning
 from paretoprune.compression.token_relaxation import TokenRelaxation
 from paretoprune.cost import DecoderSpec
 from paretoprune.cost.flops import LLAVA_1_5_7B
+from paretoprune.cost.memory import peak_bytes
 from paretoprune.experiments.bench import machine, one_line, write_figures
 from paretoprune.pruning.pruners.fastv import FastV
 from paretoprune.registry import adapters
 from paretoprune.search.gradient.lagrangian import LagrangianSearch
 from paretoprune.search.gradient.relaxation import loss_and_slope
 from paretoprune.tasks.base import Sample
+from paretoprune.techniques.tokens import Tokens
 from paretoprune.zoo.blueprints import NORMALISED, llava_tokenizer
 
 SMALL = DecoderSpec(512, 8, 8, 8, 64, 1376)
@@ -145,18 +147,24 @@ def random_llava(spec: DecoderSpec, device: str, dtype: torch.dtype, *, large: b
     return adapter
 
 
-def noise_problem(adapter: Adapter, samples: int) -> TokenPruning:
+def noise_problem(adapter: Adapter, samples: int) -> Compression:
     """Token pruning on noise pictures, one sample per batch, no dense states kept."""
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 256, (samples, PICTURE, PICTURE, 3), dtype=np.uint8)
     asked = [Sample(str(i), x, QUESTION.strip(), "no", "-") for i, x in enumerate(pictures)]
-    return TokenPruning(adapter, asked, FastV(), batch=1, allow_no_tradeoff=True, dense_bytes=0)
+    return Compression(
+        adapter,
+        asked,
+        Tokens(FastV()),
+        allow_no_tradeoff=True,
+        running=Running(batch=1, dense_bytes=0),
+    )
 
 
 class _Step:
     """One gradient step on all samples, as a search takes it."""
 
-    def __init__(self, problem: TokenPruning, micro_batch: int, checkpoint: bool) -> None:
+    def __init__(self, problem: Compression, micro_batch: int, checkpoint: bool) -> None:
         self._relaxed = TokenRelaxation(problem, checkpoint=checkpoint)
         self._samples = np.arange(len(problem.samples))
         self._micro_batch = micro_batch
@@ -182,7 +190,7 @@ class _Step:
 
 def _planned(
     folder: str,
-    problem: TokenPruning,
+    problem: Compression,
     device: str,
     dtype: torch.dtype,
     batch: int,
@@ -192,7 +200,7 @@ def _planned(
     strategy = LagrangianSearch(batch=batch, micro_batch=micro, checkpoint=checkpoint)
     plan = plan_step(
         folder, strategy, dtype=str(dtype).removeprefix("torch."), device=device,
-        visual=int(problem.visual_tokens[0]), text=int(problem.text_tokens[0]),
+        visual=int(problem.evaluator.visual_tokens[0]), text=int(problem.evaluator.text_tokens[0]),
     )  # fmt: skip
     return replace(plan, model="random LLaVA")
 

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from paretoprune import frontier
 from paretoprune.compression.load import load_problem
-from paretoprune.compression.token_pruning import TokenPruning
+from paretoprune.compression.problem import Compression
 from paretoprune.core.problem import Candidate, Evaluation
 from paretoprune.experiments.bench import write_figures
 
@@ -98,16 +98,16 @@ def run(
     return result
 
 
-def _single(problem: TokenPruning) -> list[Candidate]:
+def _single(problem: Compression) -> list[Candidate]:
     return [
         problem.candidate(values, "single-step") for values in problem.space("single-step").grid()
     ]
 
 
-def _double(problem: TokenPruning) -> list[Candidate]:
+def _double(problem: Compression) -> list[Candidate]:
     """Two drops at different layers, keep ratios on every second level."""
-    layers = range(problem.pruner.first_layer, problem.adapter.spec.layers)
-    keeps = np.arange(0, problem.levels, 2) / problem.levels
+    layers = range(problem.tokens.pruner.first_layer, problem.adapter.spec.layers)
+    keeps = np.arange(0, problem.tokens.levels, 2) / problem.tokens.levels
     return [
         problem.candidate(
             {"layer_1": a, "layer_2": b, "keep_1": float(high), "keep_2": float(low)}, "multi-step"
@@ -118,7 +118,7 @@ def _double(problem: TokenPruning) -> list[Candidate]:
 
 
 def _evaluate(
-    console: Console, problem: TokenPruning, candidates: Sequence[Candidate], what: str
+    console: Console, problem: Compression, candidates: Sequence[Candidate], what: str
 ) -> list[Evaluation]:
     found: list[Evaluation] = []
     for start in track(range(0, len(candidates), CHUNK), description=what, console=console):
@@ -127,7 +127,7 @@ def _evaluate(
 
 
 def judge(
-    console: Console, problem: TokenPruning, kernel: str, evaluations: Sequence[Evaluation]
+    console: Console, problem: Compression, kernel: str, evaluations: Sequence[Evaluation]
 ) -> tuple[KernelFigures, NDArray[np.float64]]:
     """Figures of one exhaustive front, and its per-sample held-out area, `[samples]`."""
     front = [evaluations[i] for i in frontier.front_of(evaluations, problem.objectives)]

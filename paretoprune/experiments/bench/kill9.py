@@ -68,7 +68,8 @@ class Counted(Problem):
         self.has_shares = inner.has_shares
         self._file = file
         for method in PASSED_ON:
-            setattr(self, method, getattr(inner, method))
+            if hasattr(inner, method):
+                setattr(self, method, getattr(inner, method))
 
     def evaluate(self, candidates: Sequence[Candidate]) -> list[Evaluation]:
         """Evaluate, and count."""

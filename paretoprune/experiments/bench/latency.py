@@ -32,19 +32,24 @@ def run(
     problem = load_problem(model, search_size=16, heldout_size=0, device=device)
     layers = problem.adapter.spec.layers
     rows: list[NDArray[np.float64]] = [np.ones(layers), np.zeros(layers)]
-    rows += [np.asarray(problem.schedule(c).ratios) for c in two_step(problem, SCHEDULES)]
-    order = np.argsort([-problem.sample_costs.relative_compute(row) for row in rows], kind="stable")
+    rows += [
+        np.asarray(problem.configuration(c).schedule.ratios) for c in two_step(problem, SCHEDULES)
+    ]
+    order = np.argsort([-problem.cost_model.relative_compute(row) for row in rows], kind="stable")
     stacked = np.stack([rows[i] for i in order])
-    timer = problem.sample_costs.timer
-    model_told = timer.describe(problem.pruner)
-    predicted = timer.predict_ms(stacked, problem.pruner)
-    measured = timer.measure(stacked, [problem.pruner] * len(stacked), repeats=repeats)
-    flops = np.array([problem.sample_costs.flops(r).mean() / problem.dense_flops for r in stacked])
+    timer = problem.cost_model.timer
+    pruner = problem.tokens.pruner
+    model_told = timer.describe(pruner)
+    predicted = timer.predict_ms(stacked, pruner)
+    measured = timer.measure(stacked, [pruner] * len(stacked), repeats=repeats)
+    flops = np.array(
+        [problem.cost_model.flops(r).mean() / problem.cost_model.dense_flops for r in stacked]
+    )
     result = {
         "machine": found,
         "model": model,
         "latency_model": model_told,
-        "points": [[p.tokens, p.layer, p.latency_ms] for p in timer.model(problem.pruner).points],
+        "points": [[p.tokens, p.layer, p.latency_ms] for p in timer.model(pruner).points],
         "flop_ratio": flops.tolist(),
         "predicted_ms": predicted.tolist(),
         "prefill_ms": [t.median_ms for t in measured.prefill],

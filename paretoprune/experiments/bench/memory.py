@@ -179,11 +179,13 @@ def _evaluate(folder: str, count: int) -> None:
     """Score four schedules on noise pictures, one sample at a time."""
     import numpy as np
 
-    from paretoprune.compression.outcomes import Scorer
+    from paretoprune.compression.evaluator import Running
     from paretoprune.compression.population import score_population
-    from paretoprune.compression.token_pruning import TokenPruning
+    from paretoprune.compression.problem import Compression
+    from paretoprune.compression.scorer import Scorer
     from paretoprune.pruning.pruners.fastv import FastV
     from paretoprune.tasks.base import Sample
+    from paretoprune.techniques.tokens import Tokens
 
     rng = np.random.default_rng(0)
     samples = [
@@ -196,17 +198,17 @@ def _evaluate(folder: str, count: int) -> None:
         )
         for i in range(count)
     ]
-    problem = TokenPruning(
-        _load(folder), samples, FastV(), batch=1, allow_no_tradeoff=True,
-        prefill_bytes=PREFILL_BYTES, dense_bytes=PREFILL_BYTES,
-    )  # fmt: skip
+    running = Running(batch=1, prefill_bytes=PREFILL_BYTES, dense_bytes=PREFILL_BYTES)
+    problem = Compression(
+        _load(folder), samples, Tokens(FastV()), allow_no_tradeoff=True, running=running
+    )
     layers = problem.adapter.spec.layers
     ratios = np.ones((4, layers))
     for row, layer in zip(ratios, np.linspace(1, layers - 1, 4).astype(int), strict=True):
         row[layer:] = 0.5
     score_population(
-        problem.adapter, [problem.pruner] * len(ratios), problem.batches,
-        problem.dense_log_probabilities, ratios,
+        problem.adapter, [problem.tokens.pruner] * len(ratios), problem.evaluator.batches,
+        problem.evaluator.dense_log_probabilities, ratios,
         chosen=np.ones(count, dtype=np.bool_), scorer=Scorer(problem.adapter, problem.samples),
     )  # fmt: skip
 

@@ -20,12 +20,14 @@ from rich.progress import track
 from rich.table import Table
 
 from paretoprune.adapters.base import Adapter
-from paretoprune.compression.token_pruning import TokenPruning, exact_candidate
+from paretoprune.compression.configuration import exact_candidate
+from paretoprune.compression.problem import Compression
 from paretoprune.errors import UnsupportedError
 from paretoprune.experiments.bench import machine, one_line, write_figures
 from paretoprune.registry import pruners, tasks
 from paretoprune.schedules import KeepSchedule
 from paretoprune.tasks.base import Sample
+from paretoprune.techniques.tokens import Tokens
 from paretoprune.zoo.catalogue import default_task
 from paretoprune.zoo.catalogue import names as embedded
 from paretoprune.zoo.load import find_checkpoint, load_adapter
@@ -114,7 +116,7 @@ def measure(
     dense: dict[str, tuple[float, float]] = {}
     for name in track(list(names or pruners.usable()), description=model, console=console):
         try:
-            problem = TokenPruning(adapter, samples, pruners.build(name), model_name=model)
+            problem = Compression(adapter, samples, Tokens(pruners.build(name)), model_name=model)
         except UnsupportedError as error:
             left_out[name] = str(error)
             continue
@@ -123,10 +125,10 @@ def measure(
     return figures, left_out, dense
 
 
-def _of_pruner(problem: TokenPruning) -> list[OperatorFigure]:
+def _of_pruner(problem: Compression) -> list[OperatorFigure]:
     layers = problem.adapter.spec.layers
-    first = problem.pruner.first_layer
-    if problem.pruner.withdraws:
+    first = problem.tokens.pruner.first_layer
+    if problem.tokens.pruner.withdraws:
         plan = [withdrawn(problem, target) for target in TARGETS]
     else:
         plan = [
@@ -141,7 +143,7 @@ def _of_pruner(problem: TokenPruning) -> list[OperatorFigure]:
         figures.append(
             OperatorFigure(
                 model=problem.model_name,
-                pruner=problem.pruner.name,
+                pruner=problem.tokens.pruner.name,
                 layer=layer,
                 target=target,
                 compute=compute,
@@ -155,28 +157,28 @@ def _of_pruner(problem: TokenPruning) -> list[OperatorFigure]:
     return figures
 
 
-def nearest(problem: TokenPruning, layer: int, target: float) -> tuple[KeepSchedule, float]:
+def nearest(problem: Compression, layer: int, target: float) -> tuple[KeepSchedule, float]:
     """The schedule with one drop, before `layer`, whose compute is nearest, and that compute."""
     layers = problem.adapter.spec.layers
-    most = int(problem.visual_tokens.max())
+    most = int(problem.evaluator.visual_tokens.max())
     counts = np.unique(np.linspace(1, most - 1, min(most - 1, MOST_COUNTS)).round())
     best: tuple[KeepSchedule, float] | None = None
     for keep in (counts / most).tolist():
         schedule = KeepSchedule((1.0,) * layer + (keep,) * (layers - layer))
-        compute = problem.sample_costs.relative_compute(np.asarray(schedule.ratios))
+        compute = problem.cost_model.relative_compute(np.asarray(schedule.ratios))
         if best is None or abs(compute - target) < abs(best[1] - target):
             best = schedule, compute
     assert best is not None
     return best
 
 
-def withdrawn(problem: TokenPruning, target: float) -> tuple[int, float, KeepSchedule, float]:
+def withdrawn(problem: Compression, target: float) -> tuple[int, float, KeepSchedule, float]:
     """Layer before which all tokens leave, target, schedule and its compute, the nearest one."""
     layers = problem.adapter.spec.layers
     found = []
-    for layer in range(problem.pruner.first_layer, layers):
+    for layer in range(problem.tokens.pruner.first_layer, layers):
         schedule = KeepSchedule((1.0,) * layer + (0.0,) * (layers - layer))
-        compute = problem.sample_costs.relative_compute(np.asarray(schedule.ratios))
+        compute = problem.cost_model.relative_compute(np.asarray(schedule.ratios))
         found.append((layer, target, schedule, compute))
     return min(found, key=lambda one: abs(one[-1] - target))
 

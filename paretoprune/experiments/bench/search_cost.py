@@ -40,9 +40,10 @@ from rich.table import Table
 from paretoprune import frontier
 from paretoprune.comparison.ranking import Study, anytime_curve, heldout_areas
 from paretoprune.comparison.reference import parse_reference, reference_front
-from paretoprune.compression.known import KnownOutcomes
+from paretoprune.compression.evaluator import KnownOutcomes
 from paretoprune.compression.load import load_problem
-from paretoprune.compression.token_pruning import TokenPruning
+from paretoprune.compression.problem import Compression
+from paretoprune.core.problem import default_space
 from paretoprune.core.study import StudyResult, run_study
 from paretoprune.errors import InvalidValueError
 from paretoprune.experiments.bench import machine, one_line, write_figures
@@ -162,7 +163,7 @@ class Workbench:
         self.folder = folder
         self.heldout = heldout
         self.grid = grid
-        self._loaded: tuple[tuple[str, int], TokenPruning] | None = None
+        self._loaded: tuple[tuple[str, int], Compression] | None = None
 
     # --- files
 
@@ -206,13 +207,15 @@ class Workbench:
 
         def observe(done: int, total: int) -> None:
             tell(f"{done} of {total} schedules")
-            if problem.known:  # a run that is killed goes on from here
-                problem.known.save(self._outcomes_of(grid))
+            if problem.evaluator.known:  # a run that is killed goes on from here
+                problem.evaluator.known.save(self._outcomes_of(grid))
 
         reference = reference_front(problem, self.grid, observe=observe)
         stored = reference.stored()
-        assert problem.known is not None
-        problem.known.save(self._outcomes_of(grid))  # before the file that says that it is there
+        assert problem.evaluator.known is not None
+        problem.evaluator.known.save(
+            self._outcomes_of(grid)
+        )  # before the file that says that it is there
         result = StudyResult(seed=0, evaluations=reference.evaluations)
         self._write(
             grid,
@@ -245,24 +248,24 @@ class Workbench:
     def _write(self, item: Cell | Grid, content: dict[str, Any]) -> None:
         write_whole(self._file_of(item), (json.dumps(content) + "\n").encode("utf-8"))
 
-    def _problem(self, model: str, split: int) -> TokenPruning:
+    def _problem(self, model: str, split: int) -> Compression:
         if self._loaded is None or self._loaded[0] != (model, split):
             problem = load_problem(model, search_size=split, heldout_size=self.heldout)
-            problem.known = KnownOutcomes()
+            problem.evaluator.known = KnownOutcomes()
             if problem.heldout is not None:
-                problem.heldout.known = KnownOutcomes()
+                problem.heldout.evaluator.known = KnownOutcomes()
             stored = self._outcomes_of(Grid(model, split))
             if stored.exists():
-                problem.known.load(stored, split)
+                problem.evaluator.known.load(stored, split)
             self._loaded = ((model, split), problem)
         return self._loaded[1]
 
     def _front(
-        self, problem: TokenPruning, spec: StrategySpec, result: StudyResult
+        self, problem: Compression, spec: StrategySpec, result: StudyResult
     ) -> dict[str, list[Any]]:
         """The front, and what each held-out sample adds to its held-out front area."""
         front = [int(i) for i in frontier.front_of(result.evaluations, problem.objectives)]
-        study = Study(spec, problem.default_space, result, front)
+        study = Study(spec, default_space(problem), result, front)
         assert problem.heldout is not None
         if front:
             study.heldout = problem.heldout.evaluate(study.front_candidates())

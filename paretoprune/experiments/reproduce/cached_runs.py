@@ -20,8 +20,8 @@ from paretoprune.comparison.gap import gap_point
 from paretoprune.comparison.ranking import Study, heldout_areas
 from paretoprune.comparison.reference import reference_front
 from paretoprune.compression.load import load_problem
-from paretoprune.compression.token_pruning import TokenPruning
-from paretoprune.core.problem import Evaluation
+from paretoprune.compression.problem import Compression
+from paretoprune.core.problem import Evaluation, default_space
 from paretoprune.core.study import StudyResult
 from paretoprune.errors import InvalidValueError
 from paretoprune.files import StoredModel, read_stored, write_stored
@@ -160,7 +160,7 @@ class CachedRuns:
         digest = hashlib.sha256(json.dumps(keeps).encode()).hexdigest()[:12]
 
         def run() -> CachedRun:
-            from paretoprune.compression.token_pruning import exact_candidate
+            from paretoprune.compression.configuration import exact_candidate
             from paretoprune.schedules import KeepSchedule
 
             problem = self._problem(model, pruner)
@@ -184,7 +184,7 @@ class CachedRuns:
             write_stored(file, made, indent=None)
         return made
 
-    def _load(self, model: str, pruner: str) -> TokenPruning:
+    def _load(self, model: str, pruner: str) -> Compression:
         return load_problem(
             model, pruner=pruner,
             search_size=self.scale.search_size, heldout_size=self.scale.heldout_size,
@@ -236,17 +236,17 @@ def _check_scale(folder: Path, scale: Scale) -> None:
 
 
 def _study(
-    problem: TokenPruning, name: str, evaluations: list[Evaluation], front: list[int]
+    problem: Compression, name: str, evaluations: list[Evaluation], front: list[int]
 ) -> Study:
     """Configurations that no search chose, judged like a study."""
     assert problem.heldout is not None
     strategy = StrategySpec.parse("grid" if name == "grid" else "random")
     heldout = problem.heldout.evaluate([evaluations[i].candidate for i in front])
     result = StudyResult(0, evaluations=evaluations, spent=sum(e.cost for e in evaluations))
-    return Study(strategy, problem.default_space, result, front=front, heldout=heldout)
+    return Study(strategy, default_space(problem), result, front=front, heldout=heldout)
 
 
-def _family_fronts(problem: TokenPruning, evaluations: list[Evaluation]) -> dict[str, list[int]]:
+def _family_fronts(problem: Compression, evaluations: list[Evaluation]) -> dict[str, list[int]]:
     """By question family, the configurations that its samples alone do not find dominated."""
     found: dict[str, list[int]] = {}
     scores = [dict(problem.parts(e.outcomes)) for e in evaluations if e.outcomes is not None]
@@ -259,7 +259,7 @@ def _family_fronts(problem: TokenPruning, evaluations: list[Evaluation]) -> dict
 
 
 def _run_of(
-    problem: TokenPruning, study: Study, model: str, pruner: str, strategy: str, seed: int
+    problem: Compression, study: Study, model: str, pruner: str, strategy: str, seed: int
 ) -> CachedRun:
     area = heldout_areas(problem, study)
     assert area is not None
@@ -271,7 +271,7 @@ def _run_of(
     return made.model_copy(update={"hypervolume": frontier.hypervolume(made.costs)})
 
 
-def _points(problem: TokenPruning, study: Study) -> list[Point]:
+def _points(problem: Compression, study: Study) -> list[Point]:
     return _by_cost(_points_as_listed(problem, study))
 
 
@@ -279,7 +279,7 @@ def _by_cost(points: list[Point]) -> list[Point]:
     return sorted(points, key=lambda p: p.compute)
 
 
-def _points_as_listed(problem: TokenPruning, study: Study) -> list[Point]:
+def _points_as_listed(problem: Compression, study: Study) -> list[Point]:
     assert problem.heldout is not None
     assert study.heldout is not None
     points = []

@@ -81,16 +81,19 @@ def measure(folder: Path, size: int, task: str = "minivqa") -> dict[str, Any]:
 
     import numpy as np
 
-    from paretoprune.compression.token_pruning import TokenPruning, exact_candidate, family_scores
+    from paretoprune.compression.configuration import exact_candidate
+    from paretoprune.compression.problem import Compression
+    from paretoprune.compression.samples import family_scores
     from paretoprune.pruning.pruners.fastv import FastV
     from paretoprune.registry import tasks
     from paretoprune.schedules import KeepSchedule
     from paretoprune.tasks.base import size_of
+    from paretoprune.techniques.tokens import Tokens
     from paretoprune.zoo.load import load_adapter
 
     adapter = load_adapter(str(folder))
     samples = tasks.load(task)("heldout", size)
-    problem = TokenPruning(adapter, samples, FastV())
+    problem = Compression(adapter, samples, Tokens(FastV()))
     layers = adapter.spec.layers
     first_only = KeepSchedule((1.0, *[0.0] * (layers - 1)))
     (dropped,) = problem.evaluate([exact_candidate(first_only)])
@@ -99,7 +102,7 @@ def measure(folder: Path, size: int, task: str = "minivqa") -> dict[str, Any]:
     borrowed = [
         replace(sample, image=samples[(i + turn) % size].image) for i, sample in enumerate(samples)
     ]
-    swapped = TokenPruning(adapter, borrowed, FastV(), allow_no_tradeoff=True)
+    swapped = Compression(adapter, borrowed, Tokens(FastV()), allow_no_tradeoff=True)
     answers: dict[str, Counter[str]] = {}
     for sample in samples:
         answers.setdefault(sample.family, Counter())[sample.answer] += 1

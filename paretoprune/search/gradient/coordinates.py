@@ -12,6 +12,7 @@ from scipy.stats import qmc
 from sklearn.isotonic import isotonic_regression
 from torch import Tensor
 
+from paretoprune.core.capabilities import relaxation_of
 from paretoprune.core.problem import Candidate, Problem
 from paretoprune.schedules.kernels import Kernel
 from paretoprune.search.gradient.relaxation import Relaxation
@@ -226,4 +227,4 @@ def project(ratios: Tensor, first: int) -> Tensor:
 def kernel_spaces(problem: Problem, chosen: str) -> tuple[str, ...]:
     """Spaces of the relaxation's kernels, the `chosen` one first; raises where there is none."""
     problem.space(chosen)  # a misspelt one is named, not passed over
-    return (chosen, *(name for name in problem.relaxation().kernels if name != chosen))
+    return (chosen, *(name for name in relaxation_of(problem).kernels if name != chosen))

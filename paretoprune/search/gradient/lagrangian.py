@@ -35,6 +35,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from paretoprune.core.capabilities import relaxation_of
 from paretoprune.core.problem import Candidate, Evaluation, Problem
 from paretoprune.core.strategy import SearchContext
 from paretoprune.errors import UnsupportedError
@@ -107,7 +108,7 @@ class LagrangianSearch(BudgetGridStrategy):
                 f"the options kernel={options.kernel} and space={context.space} name two kernels; "
                 "give one of them"
             )
-        self.relaxed = problem.relaxation()
+        self.relaxed = relaxation_of(problem)
         if options.checkpoint:
             self.relaxed = self.relaxed.checkpointed()
         self.coordinates = coordinates_of(self.relaxed, problem, self.space_name)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkabl
 import numpy as np
 from numpy.typing import NDArray
 
+from paretoprune.core.capabilities import relaxation_of
 from paretoprune.core.out_of_memory import give_back, is_out_of_memory
 from paretoprune.core.problem import Candidate, Problem
 from paretoprune.errors import UnsupportedError
@@ -157,7 +158,7 @@ def adaptive(problem: Problem, *, checkpoint: bool = False) -> AdaptiveRelaxatio
 
     With `checkpoint`, the one with less memory.
     """
-    relaxed = problem.relaxation()
+    relaxed = relaxation_of(problem)
     if not isinstance(relaxed, AdaptiveRelaxation):
         raise UnsupportedError(
             f"problem {problem.name!r} has no features of its inputs, so no policy can be trained "

@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from paretoprune.core.space import Categorical, SearchSpace, Values
-from paretoprune.errors import UnsupportedError
+from paretoprune.errors import InvalidValueError, UnsupportedError
 
 ATTENTION, MLP, VISION = "attention", "mlp", "vision"
 MOST_BLOCKS = 4
@@ -148,3 +148,13 @@ def mean_bits(bits: Mapping[str, int], model: nn.Module) -> float:
     linear: dict[str, Any] = {path: model.get_submodule(path) for path in bits}
     sizes = {path: layer.in_features * layer.out_features for path, layer in linear.items()}
     return float(sum(bits[path] * size for path, size in sizes.items()) / sum(sizes.values()))
+
+
+def checked_bits(given: Sequence[int], known: Sequence[int], what: str) -> tuple[int, ...]:
+    """The bits in rising order; raises `InvalidValueError` for none, repeats or unknown ones."""
+    if not given or len(set(given)) != len(given) or not set(given) <= set(known):
+        raise InvalidValueError(
+            f"bits of {what} are one or more of {', '.join(map(str, known))}, got "
+            f"{', '.join(map(str, given)) or 'none'}"
+        )
+    return tuple(sorted(given))

@@ -44,9 +44,3 @@ class Quantiser:
             parent, _, name = path.rpartition(".")
             setattr(twin.get_submodule(parent), name, around(path, layer) if around else layer)
         return twin
-
-    def weight_bytes(self, bits: Mapping[str, int]) -> int:
-        """Bytes of all weights that a view with these bits holds, each tensor once."""
-        model = self.view(bits)
-        held = {t.data_ptr(): t for t in (*model.parameters(), *model.buffers())}
-        return sum(t.numel() * t.element_size() for t in held.values())

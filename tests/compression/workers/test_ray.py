@@ -125,7 +125,7 @@ def test_workers_have_the_next_ask_before_this_one_is_told(there, monkeypatch):
 
 def test_an_error_in_a_worker_is_the_candidates(there, monkeypatch):
     good, bad = drawn(there, 2, seed=4)
-    scoring = there._scoring
+    scoring = there.evaluator._scoring
     sent = scoring._sent
     cut = [(number, message[:-1]) for number, message in scoring._messages(*table_of(there, bad))]
     with monkeypatch.context() as patch:

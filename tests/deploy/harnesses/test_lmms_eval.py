@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from paretoprune.compression.configuration import exact_candidate
 from paretoprune.compression.load import load_problem
-from paretoprune.compression.token_pruning import exact_candidate
 from paretoprune.deploy.harnesses.answering import load_answering
 from paretoprune.schedules import KeepSchedule
 from paretoprune.tasks.minivqa.dataset import load_split

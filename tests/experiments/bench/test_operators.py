@@ -22,11 +22,9 @@ def test_an_unknown_model_is_refused_before_the_first_is_measured(monkeypatch):
 def test_the_nearest_schedule_is_the_nearest():
     problem = load_problem("mini-llava", pruner="tome", search_size=8, heldout_size=0)
     schedule, compute = operators.nearest(problem, 0, 0.5)
-    every = [
-        problem.sample_costs.relative_compute(np.full(8, keep / 144)) for keep in range(1, 144)
-    ]
+    every = [problem.cost_model.relative_compute(np.full(8, keep / 144)) for keep in range(1, 144)]
     assert abs(compute - 0.5) == min(abs(u - 0.5) for u in every)
-    assert problem.sample_costs.relative_compute(np.asarray(schedule.ratios)) == compute
+    assert problem.cost_model.relative_compute(np.asarray(schedule.ratios)) == compute
 
 
 @pytest.mark.slow
@@ -49,7 +47,7 @@ def test_small_run_and_its_file(tmp_path):
     problem = load_problem("mini-llava", search_size=16, heldout_size=0, split="heldout")
     ratios = np.full(8, first["keep"])
     ratios[: first["layer"]] = 1.0
-    assert problem.sample_costs.relative_compute(ratios) == pytest.approx(first["compute"])
+    assert problem.cost_model.relative_compute(ratios) == pytest.approx(first["compute"])
 
 
 @pytest.mark.slow

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from paretoprune.compression.token_pruning import TokenPruning
+from paretoprune.compression.problem import Compression
 from paretoprune.core.strategy import SearchContext
 from paretoprune.errors import InvalidValueError
 from paretoprune.pruning.policies.autoprune import DEPTH, AutoPrune, mutual_information
 from paretoprune.pruning.pruners.fastv import FastV
 from paretoprune.search.autoprune import AutoPruneSearch
+from paretoprune.techniques.tokens import Tokens
 from paretoprune.testing.models import question_batch, tiny_llava
 from paretoprune.testing.policies import PolicyContract
 from paretoprune.testing.pruners import context_of
@@ -133,7 +134,7 @@ def test_what_makes_no_curve_is_refused(settings, message):
 
 
 def test_the_strategy_pays_for_looking_and_stays_within_its_budget(mini):
-    problem = TokenPruning(mini.adapter, mini.samples[:16], FastV())
+    problem = Compression(mini.adapter, mini.samples[:16], Tokens(FastV()))
     strategy = AutoPruneSearch(targets=3, sensitivity=0.03)
     strategy.start(problem, SearchContext(seed=0, budget=10.0))
     candidates = strategy.ask(8)
@@ -142,7 +143,7 @@ def test_the_strategy_pays_for_looking_and_stays_within_its_budget(mini):
     found = problem.evaluate(candidates)
     for one in found:
         kept = problem.configuration(one.candidate).ratios.mean()
-        assert kept == pytest.approx(one.candidate.policy.tokens, abs=0.5 / problem.levels)
+        assert kept == pytest.approx(one.candidate.policy.tokens, abs=0.5 / problem.tokens.levels)
         assert 0 < one.metrics["deciding"] < 0.05
     rows = problem.configuration(candidates[1]).ratios
     assert len(np.unique(rows, axis=0)) > 1

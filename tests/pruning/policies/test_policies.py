@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from paretoprune.compression.token_pruning import TokenPruning, exact_candidate, policy_candidate
+from paretoprune.compression.configuration import exact_candidate, policy_candidate
+from paretoprune.compression.evaluator import Running
+from paretoprune.compression.problem import Compression
 from paretoprune.core.problem import Candidate
 from paretoprune.errors import BrokenFileError, InvalidValueError, ParetopruneError
 from paretoprune.pruning.decoder import Executed, run_population
@@ -18,6 +20,7 @@ from paretoprune.pruning.pruners.divprune import DivPrune
 from paretoprune.pruning.pruners.fastv import FastV
 from paretoprune.registry import Entry, policies
 from paretoprune.schedules import KeepSchedule, ScheduleFile, write_schedule
+from paretoprune.techniques.tokens import Tokens
 from paretoprune.testing.agreement import assert_close, assert_same
 from paretoprune.testing.models import question_batch, tiny_llava
 from paretoprune.testing.policies import PolicyContract
@@ -108,7 +111,7 @@ class Pretending(ByDetail):
 
 @pytest.fixture(scope="module")
 def small(mini):
-    return TokenPruning(mini.adapter, mini.samples[:24], FastV(), batch=16)
+    return Compression(mini.adapter, mini.samples[:24], Tokens(FastV()), running=Running(batch=16))
 
 
 KEEP = [1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25]
@@ -151,17 +154,17 @@ def test_costs_are_means_over_samples_and_count_the_policy(small):
     policy = ByDetail(small.adapter.spec.layers, 18, 0.4)
     (found,) = small.evaluate([policy_candidate(policy)])
     rows = small.configuration(found.candidate).ratios
-    each = np.array([small.sample_costs.flops(row)[i] for i, row in enumerate(rows)])
-    each += 2.0 * small.adapter.spec.hidden * small.visual_tokens
-    span = small.dense_flops - small.blind_flops
-    u = (each - small.blind_flops) / span
+    each = np.array([small.cost_model.flops(row)[i] for i, row in enumerate(rows)])
+    each += 2.0 * small.adapter.spec.hidden * small.evaluator.visual_tokens
+    span = small.cost_model.dense_flops - small.cost_model.blind_flops
+    u = (each - small.cost_model.blind_flops) / span
     assert found.objectives["compute"] == pytest.approx(u.mean())
     assert found.metrics["compute_spread"] == pytest.approx(u.std())
     assert found.standard_errors["compute"] == pytest.approx(u.std() / np.sqrt(len(u)))
     assert found.metrics["compute_lowest"] == pytest.approx(u.min())
     assert found.metrics["budget"] == 0.4
-    assert found.cost == pytest.approx(each.mean() / small.dense_flops)
-    kept = rows * small.visual_tokens[:, None]
+    assert found.cost == pytest.approx(each.mean() / small.cost_model.dense_flops)
+    kept = rows * small.evaluator.visual_tokens[:, None]
     assert found.metrics["visual_tokens"] == pytest.approx(kept.mean())
     assert found.detail["policy"] == policy.key
 

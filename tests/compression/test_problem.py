@@ -7,15 +7,18 @@ import pytest
 import torch
 
 from paretoprune.comparison.compare import compare
-from paretoprune.compression.fidelity import chosen_samples, stratified_order
+from paretoprune.compression.configuration import exact_candidate
+from paretoprune.compression.evaluator import Running
 from paretoprune.compression.load import load_problem
-from paretoprune.compression.token_pruning import TokenPruning, exact_candidate, family_scores
+from paretoprune.compression.problem import Compression
+from paretoprune.compression.samples import chosen_samples, family_scores, stratified_order
 from paretoprune.cost import answer_layer_cost, layer_cost
 from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError
 from paretoprune.pruning.pruners.fastv import FastV
 from paretoprune.pruning.pruners.random import RandomPruner
 from paretoprune.schedules import KeepSchedule
 from paretoprune.tasks.minivqa.dataset import load_split
+from paretoprune.techniques.tokens import Tokens
 from paretoprune.testing.agreement import assert_same, assert_same_samples
 from paretoprune.testing.models import tiny_llava
 
@@ -51,7 +54,7 @@ def test_dense_and_blind_are_the_ends_of_both_scales(mini):
 def test_teacher_forced_exact_match_is_what_greedy_generate_answers(mini):
     """All answer tokens and the end are the arg max <=> generate() gives exactly that answer."""
     samples = load_split("heldout", 48, seed=5)
-    problem = TokenPruning(mini.adapter, samples, FastV())
+    problem = Compression(mini.adapter, samples, Tokens(FastV()))
     adapter = mini.adapter
     inputs = adapter.inputs([s.image for s in samples], [s.prompt for s in samples])
     with torch.no_grad():
@@ -75,25 +78,25 @@ def test_shared_evaluation_equals_one_by_one_sample_by_sample(mini):
 
 
 def test_price_is_flops_of_the_candidate_alone_in_dense_passes(mini):
-    mini = TokenPruning(mini.adapter, mini.samples, FastV(), dense_bytes=0)
+    mini = Compression(mini.adapter, mini.samples, Tokens(FastV()), running=Running(dense_bytes=0))
     candidate = mini.candidate({"layer": 3, "keep": 1 / 3}, "single-step")
     (evaluation,) = mini.evaluate([candidate])
     # one candidate and no padding: what is charged is executed, but for the last layer's outputs
     # that nobody reads
     spec, spared = mini.adapter.spec, 0.0
-    for part in mini.batches:
+    for part in mini.evaluator.batches:
         for row in part.sample:
-            tokens = int(mini.text_tokens[row]) + 48
+            tokens = int(mini.evaluator.text_tokens[row]) + 48
             spared += float(layer_cost(spec, tokens))
             spared -= answer_layer_cost(spec, tokens, part.places.shape[1])
-    spared /= mini.dense_flops * len(mini.samples)
+    spared /= mini.cost_model.dense_flops * len(mini.samples)
     assert spared > 0
     assert evaluation.executed + spared == pytest.approx(mini.price(candidate), rel=1e-9)
 
 
 def test_duplicates_are_charged_but_run_once(mini):
     # what a study keeps of the dense model would make the second evaluation cheaper
-    mini = TokenPruning(mini.adapter, mini.samples, FastV(), dense_bytes=0)
+    mini = Compression(mini.adapter, mini.samples, Tokens(FastV()), running=Running(dense_bytes=0))
     candidate = mini.candidate({"layer": 2, "keep": 0.5}, "single-step")
     mini.evaluate([candidate])  # a ranking that nobody has asked for yet is run once, and kept
     one = mini.evaluate([candidate])
@@ -107,11 +110,11 @@ def test_with_another_samples_picture_the_score_drops_to_chance():
     """Chance: answering every question of a family with its most frequent answer."""
     samples = load_split("heldout", 128, seed=1)
     adapter = load_problem(search_size=8, heldout_size=0).adapter
-    dense = TokenPruning(adapter, samples, FastV())
+    dense = Compression(adapter, samples, Tokens(FastV()))
     borrowed = [
         dataclasses.replace(s, image=samples[(i + 8) % 128].image) for i, s in enumerate(samples)
     ]
-    swapped = TokenPruning(adapter, borrowed, FastV(), allow_no_tradeoff=True)
+    swapped = Compression(adapter, borrowed, Tokens(FastV()), allow_no_tradeoff=True)
     majority = np.mean(
         [
             max(group.count(answer) for answer in group) / len(group)
@@ -136,14 +139,14 @@ def test_fastv_beats_random_clearly_at_equal_compute_on_heldout_data():
     adapter = load_problem(search_size=8, heldout_size=0).adapter
     samples = load_split("heldout", 384, seed=2)
     random = RandomPruner()
-    problem = TokenPruning(adapter, samples, FastV(), guests=[random])
+    problem = Compression(adapter, samples, Tokens(FastV(), extra_pruners=[random]))
     schedules = [
         KeepSchedule((1.0,) * layer + (ratio,) * (8 - layer))
         for layer, ratio in ((2, 1 / 9), (3, 1 / 9), (3, 2 / 9))
     ]
     better, worse = (
         problem.evaluate([exact_candidate(s, pruner) for s in schedules])
-        for pruner in (problem.pruner, random)
+        for pruner in (problem.tokens.pruner, random)
     )
     differences = []
     for one, other in zip(better, worse, strict=True):
@@ -170,17 +173,17 @@ def test_a_model_that_gains_nothing_from_the_picture_is_refused():
     samples = [dataclasses.replace(s, answer="r1") for s in load_split("search", 16)]
     adapter = load_problem(search_size=8, heldout_size=0).adapter
     with pytest.raises(InvalidValueError, match="nothing to trade off"):
-        TokenPruning(adapter, samples, FastV(), model_name="mini-llava")
+        Compression(adapter, samples, Tokens(FastV()), model_name="mini-llava")
 
 
 def test_a_decoder_of_two_layers_is_searched_without_the_kernels_it_has_no_room_for():
     """Whoever asks for a missing one is told why."""
     adapter = tiny_llava(layers=2, dtype=torch.float32)
-    problem = TokenPruning(
-        adapter, load_split("search", 8, seed=0), FastV(), allow_no_tradeoff=True
+    problem = Compression(
+        adapter, load_split("search", 8, seed=0), Tokens(FastV()), allow_no_tradeoff=True
     )
     assert "multi-step" not in problem.spaces
-    assert problem.default_space == "single-step"
+    assert next(iter(problem.spaces)) == "single-step"
     assert 0 < problem.price(problem.candidate({"layer": 1, "keep": 0.5})) < 1
     with pytest.raises(UnsupportedError, match="2 steps does not fit: 2 layers.*another space"):
         problem.candidate({}, "multi-step")

@@ -1,4 +1,4 @@
-"""Measures the peak memory of a pruned prefill: activations and the cache, without the weights."""
+"""Memory that a model holds, and that a call takes at its peak, in bytes."""
 
 from __future__ import annotations
 
@@ -6,45 +6,16 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from paretoprune.adapters.base import Adapter, Prefill
-from paretoprune.pruning.base import Pruner
-from paretoprune.pruning.decoder import run_population
 
-
-class _Keeping:
-    """An adapter that keeps every layer's keys and values, as generation does."""
-
-    def __init__(self, adapter: Adapter) -> None:
-        self._adapter = adapter
-        self.cache: list[tuple[Tensor, Tensor]] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._adapter, name)
-
-    def run_layer(
-        self, index: int, hidden: Tensor, rotary: Any, mask: Tensor | None, cache: Any = None
-    ) -> Tensor:
-        return self._adapter.run_layer(index, hidden, rotary, mask, _Copying(cache, self.cache))
-
-
-class _Copying:
-    def __init__(self, inner: Any, kept: list[tuple[Tensor, Tensor]]) -> None:
-        self._inner = inner
-        self._kept = kept
-
-    def update(
-        self, keys: Tensor, values: Tensor, layer: int, *args: object, **further: object
-    ) -> tuple[Tensor, Tensor]:
-        self._kept.append((keys, values))
-        found: tuple[Tensor, Tensor] = self._inner.update(keys, values, layer, *args, **further)
-        return found
+def held_bytes(model: nn.Module) -> int:
+    """Bytes of all weights and buffers that a model or view holds, each tensor once."""
+    held = {t.data_ptr(): t for t in (*model.parameters(), *model.buffers())}
+    return sum(t.numel() * t.element_size() for t in held.values())
 
 
 class _Meter(TorchDispatchMode):
@@ -100,26 +71,3 @@ def peak_bytes(device: torch.device, call: Callable[[], object]) -> int:
     with meter:
         call()
     return meter.peak
-
-
-def peak_prefill_bytes(
-    adapter: Adapter,
-    prefill: Prefill,
-    ratios: NDArray[np.float64],
-    pruner: Pruner,
-    *,
-    per_picture: bool = False,
-) -> int:
-    """Most bytes that a prefill under ratios `[layers]` holds at once, beyond what it starts with.
-
-    Measured by `peak_bytes`, arguments as in `run_population`. Includes the cache of keys and
-    values.
-    """
-    keeping: Any = _Keeping(adapter)
-
-    def call() -> None:
-        for _ in run_population(keeping, prefill, ratios[None], pruner, per_picture=per_picture):
-            pass
-
-    with torch.inference_mode():
-        return peak_bytes(adapter.model.device, call)
