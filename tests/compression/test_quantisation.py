@@ -149,7 +149,7 @@ def test_the_model_is_not_changed(tokens, quantised):
 
 @pytest.mark.slow
 def test_latency_is_predicted_and_measured(tokens, quantised):
-    timed = compressed(tokens, WeightBits((4, 16)), objectives="score,bytes,latency")
+    timed = compressed(tokens, WeightBits((4, 16)), objectives="score,weight_bytes,latency_ms")
     assert [o.name for o in timed.objectives] == ["score", "weight_bytes", "latency_ms"]
     chosen = [timed.candidate({"all": b}, "uniform") for b in ("4", "16")]
     found = timed.evaluate(chosen)
@@ -169,11 +169,11 @@ def test_bits_and_objectives_are_checked(tokens):
     with pytest.raises(InvalidValueError, match="got none"):
         WeightBits(())
     with pytest.raises(InvalidValueError, match="'compute' is 1 for every candidate"):
-        compressed(tokens, WeightBits(), objectives="score,flops")
+        compressed(tokens, WeightBits(), objectives="score,compute")
     with pytest.raises(InvalidValueError, match="objectives are 'score' and"):
         compressed(tokens, WeightBits(), objectives="score")
     with pytest.raises(UnsupportedError, match="latency is predicted where"):
-        compressed(tokens, Tokens(), WeightBits(), objectives="score,latency")
+        compressed(tokens, Tokens(), WeightBits(), objectives="score,latency_ms")
     with pytest.raises(UnsupportedError, match="peak memory is measured where"):
         compressed(tokens, WeightBits(), objectives="score,peak_memory_bytes")
 
@@ -319,7 +319,7 @@ def test_joint_options_are_checked(tokens):
     with pytest.raises(InvalidValueError, match="bits of keys and values"):
         KvBits((3,))
     with pytest.raises(UnknownNameError, match="unknown objective 'scores'"):
-        load_problem(compress=ALL, objectives="scores,memory")
+        load_problem(compress=ALL, objectives="scores,memory_bytes")
     with pytest.raises(InvalidValueError, match="technique 'kv_bits' is named twice"):
         compressed(tokens, KvBits(), KvBits())
     with pytest.raises(UnknownNameError, match="unknown technique 'weights'"):

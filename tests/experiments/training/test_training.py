@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from paretoprune.experiments.training.recipe import LESSONS, Recipe
 from safetensors.torch import load_file
 
 from paretoprune.experiments.training.packing import draw_batch, packed_mask
-from paretoprune.experiments.training.train import Trainee, train
+from paretoprune.experiments.training.train import LESSONS, Recipe, Trainee, train
 from paretoprune.zoo.blueprints import BLUEPRINTS
 
 TINY = Recipe(
