@@ -39,6 +39,13 @@ def test_the_table_of_the_architecture_page_names_every_room():
     assert len(packages) == 17
 
 
+def test_paths_on_the_architecture_page_exist():
+    root = PAGE.parents[2]
+    paths = re.findall(r"`((?:paretoprune|tests)/[\w./]*)`", PAGE.read_text("utf-8"))
+    assert len(paths) > 15
+    assert [path for path in paths if not (root / path).exists()] == []
+
+
 def test_each_package_imports_only_from_those_above_it():
     for module in GRAPH.modules:
         if not module.startswith("paretoprune."):
