@@ -55,6 +55,26 @@ def test_each_package_imports_only_from_those_above_it():
                 assert ROOMS.index(room(used)) <= ROOMS.index(room(module)), (module, used)
 
 
+def test_no_two_modules_import_each_other_but_for_types():
+    """A walk along the imports meets no module that it is on its way from."""
+    found, on_path, done = [], [], set()
+
+    def visit(module):
+        if module in on_path:
+            found.append([*on_path[on_path.index(module) :], module])
+        elif module not in done:
+            on_path.append(module)
+            for used in sorted(GRAPH.find_modules_directly_imported_by(module)):
+                if used.startswith("paretoprune"):
+                    visit(used)
+            done.add(on_path.pop())
+
+    for module in sorted(GRAPH.modules):
+        if module.startswith("paretoprune"):
+            visit(module)
+    assert found == []
+
+
 @pytest.mark.parametrize("module", CORE)
 def test_the_core_knows_nothing_of_models(module):
     name = f"paretoprune.{module}"

@@ -93,22 +93,17 @@ class Registry:
             )
         self._entries[entry.name] = entry
 
-    def adopt(self, location: str) -> str:
-        """Register the class at `file.py:Class` for this process; returns the name it goes by.
+    def adopt(self, location: str, found: type, target: str) -> str:
+        """Register a class from `file.py:Class` for this process; returns the name it goes by.
 
-        That is its class attribute `named`, else the location. Raises what `locate_class` raises,
-        and `InvalidValueError` for a name that is taken.
+        That is its class attribute `named`, else the location. Raises `InvalidValueError` for a
+        name that another class has.
         """
-        if self.base is None:
-            raise InvalidValueError(f"a {self.kind} is named, not given as {location}")
-        from paretoprune.core.user_code import is_same_code, locate_class
-
-        found, target = locate_class(location, self.kind, self.base)
         name = location if self.named is None else str(getattr(found, self.named))
         known = self._known().get(name)
         if known is None or known.target == target:
             self._entries[name] = Entry(name, target, _first_line(found), location)
-        elif not is_same_code(self.load(name), found):
+        elif not _is_same_code(self.load(name), found):
             raise InvalidValueError(
                 f"{location}: {self.kind} {name!r} is already registered, as {known.target}"
             )
@@ -302,3 +297,12 @@ def _origin(package: Distribution) -> str:
         return f"{package.metadata['Name']} {package.version}"
     except Exception:
         return "a package without readable metadata"
+
+
+def _is_same_code(one: type, other: type) -> bool:
+    """Whether two classes come from the same place in the same file, imported under two names."""
+    try:
+        files = inspect.getfile(one), inspect.getfile(other)
+    except (TypeError, OSError):
+        return False
+    return one.__qualname__ == other.__qualname__ and files[0] == files[1]

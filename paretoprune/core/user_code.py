@@ -20,7 +20,7 @@ from traceback import StackSummary, extract_tb
 from types import ModuleType
 
 from paretoprune.core.problem import Problem
-from paretoprune.core.registries import BrokenPluginError, check_kind
+from paretoprune.core.registries import BrokenPluginError, Registry, check_kind
 from paretoprune.errors import (
     BrokenFileError,
     InvalidValueError,
@@ -71,13 +71,14 @@ def locate_class(location: str, kind: str, base: str) -> tuple[type, str]:
     return found, f"{module.__name__}:{attribute}"
 
 
-def is_same_code(one: type, other: type) -> bool:
-    """Whether two classes come from the same place in the same file, imported under two names."""
-    try:
-        files = inspect.getfile(one), inspect.getfile(other)
-    except (TypeError, OSError):
-        return False
-    return one.__qualname__ == other.__qualname__ and files[0] == files[1]
+def adopt(registry: Registry, location: str) -> str:
+    """Register the class at a location for this process; returns the name it goes by.
+
+    Raises what `locate_class` and `Registry.adopt` raise.
+    """
+    if registry.base is None:
+        raise InvalidValueError(f"a {registry.kind} is named, not given as {location}")
+    return registry.adopt(location, *locate_class(location, registry.kind, registry.base))
 
 
 def _located(location: str, kind: str, fits: Callable[[object], bool]) -> tuple[ModuleType, str]:

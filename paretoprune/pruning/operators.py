@@ -24,6 +24,7 @@ from paretoprune.core.space import (
     Value,
     Values,
 )
+from paretoprune.core.user_code import adopt
 from paretoprune.errors import InvalidValueError, UnknownNameError, UnsupportedError, brief
 from paretoprune.pruning.base import Pruner
 from paretoprune.registry import pruners
@@ -213,7 +214,7 @@ def _parsed(text: str) -> list[tuple[str, dict[str, Any]]]:
     for spec in split_specs(text):
         name, rest = split_spec(spec)
         if is_location(name):
-            name = pruners.adopt(name)
+            name = adopt(pruners, name)
         found.append((name, {} if rest is None else read_options(f"pruner {name!r}", rest)))
     return found
 

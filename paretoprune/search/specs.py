@@ -19,6 +19,7 @@ from paretoprune.core.options import (
 )
 from paretoprune.core.problem import Problem
 from paretoprune.core.strategy import SearchStrategy
+from paretoprune.core.user_code import adopt
 from paretoprune.errors import InvalidValueError, brief, one_line
 from paretoprune.registry import strategies as registered
 from paretoprune.search import DEFAULT_STRATEGIES as DEFAULT_STRATEGIES
@@ -97,7 +98,7 @@ class StrategySpec:
             raise InvalidValueError(f"name one strategy here, got {', '.join(several)}")
         name, rest = split_spec(text)
         if is_location(name):
-            registered.adopt(name)
+            adopt(registered, name)
         elif registered.entry(name).is_plugin:
             registered.load(name)  # a broken plug-in shows before models load
         written = f"strategy {text!r}"
