@@ -174,12 +174,13 @@ def _is_relaxable(study: StudyFile) -> bool:
 
 
 def _check_names(study: StudyFile) -> None:
-    """Raise for an unknown strategy, problem, task, objective, preset or reference."""
+    """Raise for an unknown name, or an option that a strategy does not take."""
     from paretoprune.comparison.reference import parse_reference
     from paretoprune.compression.objectives import parse_objectives
     from paretoprune.registry import problems, tasks, techniques
 
-    study.specs()
+    for spec in study.specs():
+        spec.build()  # a misspelt option shows before models load
     check_places(study)
     if not is_location(study.problem):
         problems.entry(study.problem)

@@ -90,6 +90,7 @@ def test_compare_with_presets(tmp_path: Path) -> None:
         ),
         (["search", "tpe", "--compress", "kv_bits", "--per-picture"], "--per-picture is of"),
         (["search", "tpe", "--problem", "zdt1", "--levels", "4"], "--levels is of"),
+        (["compare", "-s", "random,tpe:startpu=3", "--model", "nope"], "Did you mean 'startup'?"),
     ],
 )
 def test_mistakes_are_one_sentence(words: list[str], told: str) -> None:
