@@ -197,8 +197,12 @@ def _check_names(study: StudyFile) -> None:
 
 
 def _check_settings_of_tokens(study: StudyFile) -> None:
-    """Raise for a setting of visual tokens, not at its default, where no tokens are searched."""
-    if study.problem == COMPRESSION and TOKENS in (x.strip() for x in study.compress.split(",")):
+    """Raise for a setting of visual tokens, not at its default, that `compress` leaves unused.
+
+    Other problems have no model, and take no notice of any of its settings.
+    """
+    techniques = [name.strip() for name in study.compress.split(",")]
+    if study.problem != COMPRESSION or TOKENS in techniques:
         return
     for name in OF_TOKENS:
         if getattr(study, name) != StudyFile.model_fields[name].default:

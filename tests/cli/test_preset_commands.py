@@ -89,7 +89,7 @@ def test_compare_with_presets(tmp_path: Path) -> None:
             "--pruner is of --compress tokens; --compress weight_bits searches none",
         ),
         (["search", "tpe", "--compress", "kv_bits", "--per-picture"], "--per-picture is of"),
-        (["search", "tpe", "--problem", "zdt1", "--levels", "4"], "--levels is of"),
+        (["search", "tpe", "--compress", "weight_bits", "--levels", "4"], "--levels is of"),
         (["compare", "-s", "random,tpe:startpu=3", "--model", "nope"], "Did you mean 'startup'?"),
     ],
 )
