@@ -208,9 +208,10 @@ def read_stored(file: Path, kind: str, model: type[Stored], most: int = MOST_BYT
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])[:200] or "the file"
-        raise BrokenFileError(
-            f"{kind} {file}: {plain(where)}: {plain(first['msg'][:500])}"
-        ) from error
+        reason = first["msg"][:500]
+        if first["type"] == "literal_error":
+            reason = f"it must be {first['ctx']['expected']}, got {brief(first['input'])}"
+        raise BrokenFileError(f"{kind} {file}: {plain(where)}: {plain(reason)}") from error
     except ParetopruneError as error:
         raise BrokenFileError(f"{kind} {file}: {error}") from error
     except RecursionError as error:

@@ -31,7 +31,7 @@ strategies = Registry("strategy", [
     Entry("fitprune", f"{_search}.fitprune:FitPruneSearch", "from attention statistics, a divergence threshold bisected to compute targets (arXiv 2409.10197)"),
     Entry("vtw", f"{_search}.vtw:VTWSearch", "first layer whose withdrawal changes the output less than a threshold (arXiv 2405.05803)"),
     Entry("autoprune", f"{_search}.autoprune:AutoPruneSearch", "per sample a logistic curve scaled to token budgets, its slope from attention (arXiv 2509.23931)"),
-    Entry("gradient", f"{_search}.gradient.lagrangian:LagrangianSearch", "straight-through top-k, KL to dense, augmented Lagrangian per budget knot (after VisPCO)"),
+    Entry("gradient", f"{_search}.gradient.lagrangian:LagrangianSearch", "straight-through top-k, KL to dense, augmented Lagrangian per budget (after VisPCO)"),
     Entry("hybrid", f"{_search}.hybrid:Hybrid", "the gradient search's front as the first generation of NSGA-II, or as trials of TPE"),
     Entry("adaptive", f"{_search}.gradient.adaptive:AdaptiveSearch", "a predictor of schedules from input and budget, trained for all mean budgets at once"),
     Entry("vispco", f"{_search}.gradient.vispco:Vispco", "VisPCO as published: score-space threshold, one multiplier, a predictor from input and budget (arXiv 2604.15188)"),

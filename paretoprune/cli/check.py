@@ -12,6 +12,7 @@ from paretoprune.cli.app import CHECK, app
 from paretoprune.cli.options import option, with_settings
 from paretoprune.cli.terminal import new_console, without_library_bars
 from paretoprune.errors import UnknownNameError
+from paretoprune.registry import ALL, find_registry, unread_packages
 
 MODEL_KIND = "model"
 
@@ -82,7 +83,7 @@ def list_names(
     kind: Annotated[
         str | None,
         typer.Argument(
-            help="strategy, pruner, kernel, policy, adapter, task, problem, preset or model.",
+            help=", ".join(registry.kind for registry in ALL) + f" or {MODEL_KIND}.",
             show_default="all",
         ),
     ] = None,
@@ -91,7 +92,6 @@ def list_names(
 
     Plug-ins are listed with their package, unusable ones with the reason.
     """
-    from paretoprune.registry import ALL, find_registry, unread_packages
     from paretoprune.schedules.presets import find_presets
     from paretoprune.zoo.catalogue import describe
 

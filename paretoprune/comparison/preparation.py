@@ -13,6 +13,7 @@ from paretoprune.comparison.configuration import (
     COMPRESSION,
     DEFAULT_OBJECTIVES,
     RISKY,
+    TOKENS,
     StudyFile,
 )
 from paretoprune.comparison.sweep import Case
@@ -33,6 +34,8 @@ OPTIONAL = ("per_picture", "compress", "objectives")
 """Settings that are left to the problem where they are not said."""
 LOADING = ("model", "task", "data", "pruner", "search_knobs", *OPTIONAL[:2], *PASSED_ON)
 """What a compression problem is loaded with."""
+OF_TOKENS = ("pruner", "pruner_knobs", "per_picture", "levels")
+"""Settings of the technique `tokens`."""
 
 
 def prepared(cases: Sequence[Case]) -> list[Case]:
@@ -171,12 +174,13 @@ def _is_relaxable(study: StudyFile) -> bool:
 
 
 def _check_names(study: StudyFile) -> None:
-    """Raise for an unknown strategy, problem, task, objective, preset or reference."""
+    """Raise for an unknown name, or an option that a strategy does not take."""
     from paretoprune.comparison.reference import parse_reference
     from paretoprune.compression.objectives import parse_objectives
     from paretoprune.registry import problems, tasks, techniques
 
-    study.specs()
+    for spec in study.specs():
+        spec.build()  # a misspelt option shows before models load
     check_places(study)
     if not is_location(study.problem):
         problems.entry(study.problem)
@@ -186,9 +190,25 @@ def _check_names(study: StudyFile) -> None:
         for task in study.task:
             tasks.entry(task.partition(":")[0])
         parse_objectives(study.objectives)
+    _check_settings_of_tokens(study)
     presets_of(study)
     if study.reference is not None:
         parse_reference(study.reference)
+
+
+def _check_settings_of_tokens(study: StudyFile) -> None:
+    """Raise for a setting of visual tokens, not at its default, that `compress` leaves unused.
+
+    Other problems have no model, and take no notice of any of its settings.
+    """
+    techniques = [name.strip() for name in study.compress.split(",")]
+    if study.problem != COMPRESSION or TOKENS in techniques:
+        return
+    for name in OF_TOKENS:
+        if getattr(study, name) != StudyFile.model_fields[name].default:
+            raise InvalidValueError(
+                f"--{name.replace('_', '-')} is of --compress tokens; {_what(study)} searches none"
+            )
 
 
 def _check_models(cases: Sequence[Case]) -> None:

@@ -195,9 +195,12 @@ def _check_unchanged(folder: Path, study: StudyFile, name: str, value: Any) -> N
         )
     known = getattr(study, name)
     if getattr(study.changed({name: value}), name) != known:
-        started = ", ".join(map(str, known)) if isinstance(known, tuple) else known
+        given, started = (
+            ", ".join(map(str, values)) if isinstance(values, tuple | list) else values
+            for values in (value, known)
+        )
         raise InvalidValueError(
-            f"cannot resume {folder} with {flag} {value}: it was started "
+            f"cannot resume {folder} with {flag} {given}: it was started "
             + (f"without {flag}" if known in (None, ()) else f"with {started}")
         )
 

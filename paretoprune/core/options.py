@@ -9,7 +9,7 @@ import operator
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from numbers import Integral, Real
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, get_args, get_type_hints
 
 from paretoprune.errors import InvalidValueError, UnknownNameError, brief, share_hint
 
@@ -106,15 +106,19 @@ def check_options(
     """Refuse options that a constructor does not take, and words or fractions in place of numbers.
 
     `owner` is whose they are, for the error; `also` are further names that could have been meant.
+    An option whose annotation allows a text or a real number as well as its default may be one.
     """
     defaults = defaults_of(factory)
     if defaults is None:
         return
+    allowed = _annotated_types(factory)
     for name, value in given.items():
         if name not in defaults:
             raise UnknownNameError(f"option of {owner}:", name, {*defaults, *also})
         default = defaults[name]
         if isinstance(default, bool) or not isinstance(default, int | float):
+            continue
+        if type(value) in allowed.get(name, ()):
             continue
         if isinstance(value, bool | str):
             raise InvalidValueError(f"option {name} of {owner} must be a number, got {value!r}")
@@ -122,6 +126,16 @@ def check_options(
             raise InvalidValueError(
                 f"option {name} of {owner} must be a whole number, got {value!r}"
             )
+
+
+def _annotated_types(factory: Callable[..., Any]) -> dict[str, tuple[Any, ...]]:
+    """Types of the options whose annotation is a union; none where annotations cannot be read."""
+    constructor = factory.__init__ if isinstance(factory, type) else factory  # type: ignore[misc]
+    try:
+        hints = get_type_hints(constructor)
+    except (NameError, TypeError, AttributeError):  # names that only a type checker imports
+        return {}
+    return {name: get_args(hint) for name, hint in hints.items()}
 
 
 def whole_number(name: str, value: object, least: int = 0) -> int:

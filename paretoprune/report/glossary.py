@@ -39,9 +39,13 @@ def better(objective: ObjectiveInfo) -> str:
 
 
 def subject(summary: Summary) -> str:
-    """What was searched: `mini-llava (token-pruning with fastv)`, or the problem's name."""
+    """What was searched: `mini-llava (tokens, weight_bits with fastv)`, or the problem's name."""
     problem = summary.problem
-    text = display.plain(problem.get("problem", "a problem"), 60)
+    name = problem.get("problem", "a problem")
+    if name == "compression":
+        techniques = problem.get("techniques")
+        name = ", ".join(techniques) if isinstance(techniques, dict) else "tokens"
+    text = display.plain(name, 60)
     if "pruner" in problem:
         text += f" with {display.plain(problem['pruner'], 60)}"
     return f"{display.plain(problem['model'], 60)} ({text})" if "model" in problem else text

@@ -84,6 +84,13 @@ def test_compare_with_presets(tmp_path: Path) -> None:
             ["compare", "--with-presets", "--problem", "zdt1"],
             "presets are of --compress tokens; there are none",
         ),
+        (
+            ["compare", "--compress", "weight_bits", "--pruner", "dart"],
+            "--pruner is of --compress tokens; --compress weight_bits searches none",
+        ),
+        (["search", "tpe", "--compress", "kv_bits", "--per-picture"], "--per-picture is of"),
+        (["search", "tpe", "--compress", "weight_bits", "--levels", "4"], "--levels is of"),
+        (["compare", "-s", "random,tpe:startpu=3", "--model", "nope"], "Did you mean 'startup'?"),
     ],
 )
 def test_mistakes_are_one_sentence(words: list[str], told: str) -> None:

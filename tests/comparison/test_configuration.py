@@ -197,8 +197,8 @@ def test_the_file_is_toml_of_plain_values(tmp_path: Path) -> None:
     "settings",
     [
         {"problem": "evil.py:Problem"},
-        {"problem": "token-pruning", "pruner": "fastv,evil.py:Pruner"},
-        {"problem": "token-pruning", "trust_remote_code": True},
+        {"problem": "compression", "pruner": "fastv,evil.py:Pruner"},
+        {"problem": "compression", "trust_remote_code": True},
     ],
 )
 def test_results_alone_cannot_run_code(settings: dict[str, Any]) -> None:

@@ -142,3 +142,37 @@ def test_a_constructor_that_takes_anything_is_asked():
     anything.options_class = Options
     with pytest.raises(UnknownNameError, match="unknown option of it: 'b'; known: a"):
         check_options("it", {"b": 1}, anything)
+
+
+@pytest.mark.parametrize("name", ["fitprune", "p-sigmoid", "autoprune"])
+@pytest.mark.parametrize(
+    ("text", "targets"), [("0.2/0.5", (0.2, 0.5)), ("0.25", (0.25,)), ("1", (0.5,))]
+)
+def test_targets_are_a_number_of_them_or_the_targets(name, text, targets):
+    """`targets=0.2/0.5` was refused as no number, because the default is one."""
+    assert build(f"{name}:targets={text}").targets == targets
+
+
+@pytest.mark.parametrize(
+    ("text", "allowed"),
+    [
+        ("fitprune:targets=few", "takes one or more numbers, written as 0.1/0.2, got 'few'"),
+        ("fitprune:targets=true", "must be a number, got True"),
+        ("fitprune:targets=0.2/1.5", "takes shares from 0 to 1, got 1.5"),
+        ("fitprune:samples=0.2/0.5", "must be a number, got '0.2/0.5'"),
+        ("p-sigmoid:startup=0.5", "must be a whole number, got 0.5"),
+    ],
+)
+def test_other_texts_are_still_refused(text, allowed):
+    with pytest.raises(InvalidValueError) as caught:
+        build(text)
+    assert allowed in str(caught.value)
+
+
+def test_annotations_that_only_a_type_checker_can_read_are_skipped():
+    def anything(count: "Nowhere" = 3):  # noqa: F821
+        pass
+
+    check_options("it", {"count": 4}, anything)
+    with pytest.raises(InvalidValueError, match="must be a number"):
+        check_options("it", {"count": "few"}, anything)

@@ -122,7 +122,7 @@ def build(
         if heldout
     ]  # fmt: skip
     described = problem or {
-        "problem": "token-pruning", "model": "mini-llava", "pruner": "fastv", "layers": layers,
+        "problem": "compression", "model": "mini-llava", "pruner": "fastv", "layers": layers,
         "samples": 256,
         "dense_parts": {"counting": 0.9, "<b>digit</b>": 1.0},
         "dense_score": 0.912, "blind_score": 0.313, "dense_gflops": 0.41,

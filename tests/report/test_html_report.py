@@ -10,6 +10,7 @@ import pytest
 
 from paretoprune.comparison.results import write_results
 from paretoprune.report import display, series
+from paretoprune.report.glossary import subject
 from paretoprune.report.html import render_html, write_html
 from paretoprune.report.page import embedded_json
 from paretoprune.report.plots import hover, plots
@@ -97,7 +98,7 @@ def test_every_standing_is_on_the_page(summary):
         assert f"{study.heldout_area:.3f}" in text
         assert f"{study.hypervolume:.3f}" in text
     assert "not significantly different from grid:space=single-step" in text
-    assert "3 search strategies compared on mini-llava (token-pruning with fastv)" in text
+    assert "3 search strategies compared on mini-llava (tokens with fastv)" in text
     for title in ("Ranking", "Fronts, held-out data", "Best front", "Settings and versions"):
         assert title in text
 
@@ -299,3 +300,13 @@ def test_hovering_shows_the_schedule_as_a_bar_per_layer(summary):
     point = summary.front_of_best()[0].model_copy(update={"keep": [1.0, 0.5, 0.01, 0.0]})
     assert display.layer_chart([1.0, 0.5, 0.01, 0.0]) == "\u2588\u2584\u2581 "
     assert "\u2588\u2584\u2581\u00b7<br>" in hover(point, summary)
+
+
+def test_the_title_names_the_techniques(summary):
+    """A search of weights alone was headed `compression`."""
+    techniques = {"tokens": {}, "weight_bits": {}}
+    problem = {"problem": "compression", "model": "mini-llava", "techniques": techniques}
+    with_tokens = summary.model_copy(update={"problem": problem | {"pruner": "dart"}})
+    assert subject(with_tokens) == "mini-llava (tokens, weight_bits with dart)"
+    alone = summary.model_copy(update={"problem": problem | {"techniques": {"kv_bits": {}}}})
+    assert subject(alone) == "mini-llava (kv_bits)"

@@ -297,6 +297,7 @@ def test_the_command_refuses_other_options(tmp_path):
         ("--budget", "11", "it was started with 10.0"),
         ("--seeds", "2", "it was started with 1"),
         ("--problem", "dtlz2", "it was started with zdt1"),
+        ("--strategy", "tpe", "with --strategy tpe: it was started with"),
         ("--out", "x", "cannot be given with --resume"),
     ):
         done = run_command("compare", "--resume", str(tmp_path / "a"), option, value)
