@@ -60,7 +60,7 @@ class InvalidValueError(ParetopruneError, ValueError):
 
 
 class FailedEvaluationError(InvalidValueError):
-    """One candidate cannot be evaluated, or gave NaN: it is told as failed, and its study goes on.
+    """One candidate cannot be evaluated, or gave NaN: its evaluation fails, and its study goes on.
 
     A problem may raise it. What else is a `ParetopruneError` ends the study.
     """
@@ -87,8 +87,8 @@ class MissingDependencyError(ParetopruneError, ImportError):
 def not_installed(need: str, package: str) -> MissingDependencyError:
     """The error for what `need` says, where `package` is missing.
 
-    The command names the package itself: unlike an extra of ours, it can be installed beside a
-    checkout that pip knows nothing of.
+    The command names the package itself: unlike an extra of ours, it can be installed where
+    Paretoprune runs from a checkout that pip does not know.
     """
     return MissingDependencyError(f"{need}; install it with: pip install {package}")
 

@@ -19,7 +19,7 @@ from paretoprune.adapters.prompts import placeholder
 from paretoprune.adapters.token_geometry import (
     WHOLE_PICTURE,
     Boxes,
-    Places,
+    TokenBoxes,
     View,
     cells,
     clipped,
@@ -116,14 +116,16 @@ class LlavaAdapter(Adapter):
                 parts.append(rows_of_lines(number + 1, lines[whole:, 0] > 0))
         return torch.cat(parts).to(device)
 
-    def places(self, items: Sequence[Picture | Video], inputs: Mapping[str, Tensor]) -> Places:
+    def token_boxes(
+        self, items: Sequence[Picture | Video], inputs: Mapping[str, Tensor]
+    ) -> TokenBoxes:
         """The crop that the tower sees; with tiles, the whole picture first, then their lines."""
         self.grid(inputs)  # says where it does not know
         vision = self.model.config.vision_config
         high, wide = (size // vision.patch_size for size in inputs["pixel_values"].shape[-2:])
         if not self.tiled:
             seen = [crop_of(height_and_width(item), self.image_processor) for item in items]
-            return Places.of([(View(i), lattice(high, wide, s)) for i, s in enumerate(seen)])
+            return TokenBoxes.of([(View(i), lattice(high, wide, s)) for i, s in enumerate(seen)])
         tiles = torch.zeros(int(self._tiles(inputs).sum()), high * wide, 1)
         parts: list[tuple[View, Boxes]] = []
         lines_of = self._packed(tiles, inputs, torch.ones(1))
@@ -141,7 +143,7 @@ class LlavaAdapter(Adapter):
                 square = (-margins[0], -margins[1], 1 + margins[0], 1 + margins[1])
                 parts.append((View(number), clipped(lattice(high, wide, square))))
                 parts.append((View(number), np.array([[0.0, 1.0, 1.0, 1.0]] * len(lines))))
-        return Places.of(parts)
+        return TokenBoxes.of(parts)
 
     def _tiled_region(self, size: tuple[int, int]) -> NDArray[np.float64]:
         """The part of a picture of `size` that its tiles' tokens cover, float64 [4].

@@ -210,7 +210,7 @@ def _require_causal(mask: Any, name: str, layer: int) -> None:
         "the picture or prompt): the pruned decoder is causal"
         if later
         else f"{name} hides earlier tokens from later ones in layer {layer} (a sliding window), "
-        "and places of dropped tokens are not counted here"
+        "and positions of dropped tokens are not counted here"
     )
 
 

@@ -27,7 +27,7 @@ def examples_of(
 ) -> Examples | None:
     """Run a few configurations of the best front on `count` held-out samples, and record it.
 
-    None where nothing can be shown: without held-out data, keep schedules or places of tokens.
+    None where nothing can be shown: without held-out data, keep schedules or token boxes.
     `observe` is called with done and total, in samples.
     """
     heldout = comparison.problem.heldout

@@ -96,7 +96,7 @@ def gap_point(problem: Problem, evaluation: Evaluation, trial: int) -> GapPoint:
         relaxed_keep=np.atleast_2d(keep).mean(0).tolist(),
         keep=list(evaluation.detail.get("keep", [])),
         soft=SplitFigures(
-            score=soft.score, compute=soft.compute, kl=soft.divergence, lost=soft.lost
+            score=soft.score, compute=soft.compute, kl=soft.divergence, lost=soft.loss
         ),
         hard=SplitFigures(
             score=evaluation.objectives["score"],

@@ -217,13 +217,13 @@ def _measured(
     notes: list[str],
 ) -> list[FrontPoint]:
     """The points, those of the union front with what the problem measures of them again."""
-    places = [i for i, point in enumerate(points) if point.on_union]
-    candidates = [s.evaluations[trial].candidate for s, trial in (pooled[i] for i in places)]
+    indices = [i for i, point in enumerate(points) if point.on_union]
+    candidates = [s.evaluations[trial].candidate for s, trial in (pooled[i] for i in indices)]
     found = problem.measure(candidates) if isinstance(problem, CanMeasure) else None
     changed = list(points)
     if found is not None:
         notes.append(found.note)
-        for i, values in zip(places, found.values, strict=False):  # a refusal has no values
+        for i, values in zip(indices, found.values, strict=False):  # a refusal has no values
             metrics = {**points[i].metrics, **values}
             changed[i] = points[i].model_copy(update={"metrics": metrics})
     return changed

@@ -16,7 +16,7 @@ from paretoprune.errors import InvalidValueError, UnknownNameError
 
 GRIDS = {"fine": 1, "medium": 2, "coarse": 3}
 """By name: every which value of a knob of more than eight is taken."""
-FEW = 8
+MAX_VALUES_TAKEN_WHOLE = 8
 CHUNK = 1024
 """Candidates per batch: the more, the more they share."""
 
@@ -73,7 +73,7 @@ def _distinct(problem: Problem, stride: int) -> Iterator[Candidate]:
                 f"a reference grid needs knobs with steps, but {knob.name!r} has none"
             )
         every = knob.values()
-        taken[knob.name] = set(every[::stride] if len(every) > FEW else every)
+        taken[knob.name] = set(every[::stride] if len(every) > MAX_VALUES_TAKEN_WHOLE else every)
     seen: set[str] = set()
     for values in space.grid():
         if any(value not in taken[name] for name, value in values.items()):

@@ -67,7 +67,7 @@ class FrontPoint(StoredModel):
 
 
 class PresetPoint(StoredModel):
-    """A published configuration beside the found front; `names` are all that it goes by here.
+    """A published configuration, compared with the found front; `names` are all its names here.
 
     The found front is the union front. `dominated` says whether one of its points is no worse in
     any objective and better in one, on the search split. `rival` is the place in `front` of what
@@ -210,7 +210,7 @@ class Summary(StoredModel):
     """Everything about one comparison; `problem`, `heldout_problem`: their own descriptions.
 
     `reference` is the exhaustive front that IGD+, epsilon and Hausdorff refer to; None: they refer
-    to the union front. `presets` are published configurations beside the front, never ranked.
+    to the union front. `presets` are published configurations, shown with the front, never ranked.
     `pairs` compares every strategy with every other, where there are held-out data. `failure` says
     why held-out data could not be evaluated. `notes` are printed with the figures.
     """

@@ -60,7 +60,7 @@ class CostModel:
         self._peaks: dict[tuple[str, bytes], int] = {}
         self._weight_bytes: dict[str, int] = {}
         layers = self._adapter.spec.layers
-        self.dense_flops, self.blind_flops = (
+        self.dense_flops, self.text_only_flops = (
             float(self.flops(np.full(layers, keep)).mean()) for keep in (1.0, 0.0)
         )
 
@@ -101,8 +101,8 @@ class CostModel:
 
     def relative_compute(self, ratios: NDArray[np.float64], pruner: Pruner | None = None) -> float:
         """Relative compute u of a keep schedule, mean over the split."""
-        span = self.dense_flops - self.blind_flops
-        return float((self.flops(ratios, pruner).mean() - self.blind_flops) / span)
+        span = self.dense_flops - self.text_only_flops
+        return float((self.flops(ratios, pruner).mean() - self.text_only_flops) / span)
 
     def flops_of(self, one: Configuration) -> NDArray[np.float64]:
         """Decoder FLOPs of a configuration on each sample: float64 `[samples]`."""
@@ -123,8 +123,8 @@ class CostModel:
         Latency and peak memory are those of the typical sample under each sample's schedule.
         """
         if name == "compute":
-            span = self.dense_flops - self.blind_flops
-            return np.asarray((self.flops_of(one) - self.blind_flops) / span)
+            span = self.dense_flops - self.text_only_flops
+            return np.asarray((self.flops_of(one) - self.text_only_flops) / span)
         if name == "latency_ms" and self._times_weights:
             return self._each(self.weights_timer.predict_ms(one.plan.weight_bits))
         if name in ("latency_ms", "peak_memory_bytes"):

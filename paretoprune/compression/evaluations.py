@@ -35,15 +35,15 @@ def evaluation_of(
     `row` is what was found on the `chosen` samples, bool `[samples]`.
     """
     outcomes, divergence, left_out = row
-    span = problem.dense_score - problem.blind_score
-    # what is lost against dense on the same samples: exact on all, least noisy on a part
-    lost = float(problem.dense_outcomes[chosen].mean() - outcomes.mean())
+    span = problem.dense_score - problem.text_only_score
+    # the drop from dense on the same samples: exact on all, least noisy on a part
+    drop = float(problem.dense_outcomes[chosen].mean() - outcomes.mean())
     costs = {name: problem.cost_model.of(name, one) for name in problem.costs}
     count = len(problem.samples)
     return Evaluation(
         candidate,
         objectives={
-            SCORE: (problem.dense_score - lost - problem.blind_score) / span,
+            SCORE: (problem.dense_score - drop - problem.text_only_score) / span,
             **{name: float(values.mean()) for name, values in costs.items()},
         },
         cost=cost,

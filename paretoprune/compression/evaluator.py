@@ -112,9 +112,9 @@ class Evaluator:
     """One split of samples on one model.
 
     `visual_tokens`, `text_tokens` and `pictures` int64 `[samples]` count each sample's;
-    `dense_outcomes` and `blind_outcomes` float32 `[samples]` are those of the model as loaded, with
-    all visual tokens and with none. `split` is how workers know the samples. With `known` set, no
-    configuration is run twice (see `KnownOutcomes`).
+    `dense_outcomes` and `text_only_outcomes` float32 `[samples]` are those of the model as loaded,
+    with all visual tokens and with none. `split` is how workers know the samples. With `known` set,
+    no configuration is run twice (see `KnownOutcomes`).
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class Evaluator:
         measured = self._scoring.measured
         self.visual_tokens, self.text_tokens = measured.visual_tokens, measured.text_tokens
         self.pictures = measured.pictures
-        self.dense_outcomes, self.blind_outcomes = measured.outcomes
+        self.dense_outcomes, self.text_only_outcomes = measured.outcomes
 
     @cached_property
     def _split(self) -> Split:
@@ -258,8 +258,8 @@ class Evaluator:
                 chosen=chosen, wanted=table.wanted, per_picture=self._tokens.per_picture,
             )  # fmt: skip
         samples = np.flatnonzero(chosen)
-        places = [(of[samples], samples) for of in table.of]
-        rows = [(scored.score[p], scored.divergence[p], scored.left_out[p]) for p in places]
+        indices = [(of[samples], samples) for of in table.of]
+        rows = [(scored.score[i], scored.divergence[i], scored.left_out[i]) for i in indices]
         return rows, scored.flops
 
     def _batches_of(self, adapter: Adapter, plan: Plan) -> Sequence[AnsweredBatch]:

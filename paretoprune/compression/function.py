@@ -207,7 +207,7 @@ def _standard_error(values: NDArray[np.float64]) -> float:
 
 
 def _listed(given: object, kind: Any) -> list[Any]:
-    """Several of a kind, or one that stands for itself; what is neither is told by who checks."""
+    """A list of several values, or of the single value given; the caller checks their types."""
     if isinstance(given, kind) or not has_parts(given):
         return [given]
     return list(given)

@@ -24,7 +24,7 @@ from pydantic import (
 from paretoprune.files import StoredModel, read_stored, write_stored
 
 EXAMPLES_NAME = "examples.json"
-MOST_TOKENS = 100_000
+MAX_TOKENS = 100_000
 SIGNATURES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 """How files of the picture formats begin that a record may hold."""
 
@@ -45,11 +45,11 @@ def _is_picture(content: bytes) -> bytes:
 
 PictureFile = Annotated[Base64Bytes, AfterValidator(_is_picture)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Token = Annotated[int, Field(ge=0, lt=MOST_TOKENS)]
+Token = Annotated[int, Field(ge=0, lt=MAX_TOKENS)]
 
 
 class SeenAs(StoredModel):
-    """One way in which the model sees a picture: see `adapters.places.View`.
+    """One way in which the model sees a picture: see `adapters.token_geometry.View`.
 
     `picture` indexes the record's pictures.
     """
@@ -117,8 +117,8 @@ class Example(StoredModel):
     model: str
     pictures: list[PictureFile] = Field(min_length=1)
     views: list[SeenAs] = Field(min_length=1)
-    view: list[int] = Field(max_length=MOST_TOKENS)
-    boxes: list[tuple[Share, Share, Share, Share]] = Field(max_length=MOST_TOKENS)
+    view: list[int] = Field(max_length=MAX_TOKENS)
+    boxes: list[tuple[Share, Share, Share, Share]] = Field(max_length=MAX_TOKENS)
     dense_answer: str
     dense_right: bool | None = None
     pruned: list[Pruned]
@@ -149,7 +149,7 @@ class Example(StoredModel):
         return len(self.view)
 
     @cached_property
-    def places(self) -> NDArray[np.float64]:
+    def box_array(self) -> NDArray[np.float64]:
         """The boxes as an array, float64 [tokens, 4]."""
         return np.asarray(self.boxes, dtype=np.float64).reshape(-1, 4)
 

@@ -173,17 +173,17 @@ class PrefillTimer:
         layers = self.adapter.spec.layers
         chosen = sorted({round(x) for x in np.linspace(0, layers - 1, TIMED_LAYERS)})
         visual = sorted({round(x) for x in np.linspace(0, self.visual, TOKEN_COUNTS)})
-        places = [(n, layer) for n in visual for layer in chosen]
+        cases = [(n, layer) for n in visual for layer in chosen]
         with torch.inference_mode():
             states = {n: self._tokens(n) for n in visual}
             runs: list[Callable[[], object]] = [
                 lambda n=n, layer=layer: states[n].run(self.adapter, layer)  # type: ignore[misc]
-                for n, layer in places
+                for n, layer in cases
             ]
             timed = interleaved(runs, repeats=9, warmup=2, synchronize=self.synchronize)
         return [
             LayerPoint(self.text + n, layer, t.median_ms)
-            for (n, layer), t in zip(places, timed, strict=True)
+            for (n, layer), t in zip(cases, timed, strict=True)
         ]
 
     def _tokens(self, visual: int) -> Tokens:
@@ -238,10 +238,10 @@ class PrefillTimer:
         }
 
     def note(self, pruners: Sequence[Pruner]) -> str:
-        """How latencies of schedules that these rank for come about, and how far they are off."""
-        told = [self.describe(pruner) for pruner in pruners]
-        worst = max(told, key=lambda one: one["prefill_error"])
-        several = "" if len(told) == 1 else " (of the worst predicted pruner)"
+        """The origin of latencies of schedules that `pruners` rank for, and their error."""
+        models = [self.describe(pruner) for pruner in pruners]
+        worst = max(models, key=lambda model: model["prefill_error"])
+        several = "" if len(models) == 1 else " (of the worst predicted pruner)"
         return (
             f"Latency is predicted by a model fitted from {worst['points']} measured points on "
             f"{worst['device']}; cross-validated error {worst['layer_error']:.1%} per layer, "

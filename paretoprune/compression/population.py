@@ -132,7 +132,7 @@ def score_population(
         with torch.inference_mode():
             for leaf in run_population(
                 adapter, part.prefill, ratios, pruners,
-                sample=part.sample, executed=meter, answers=part.places, trunk=trunk,
+                sample=part.sample, executed=meter, answers=part.positions, trunk=trunk,
                 wanted=wanted[:, numbers], with_path=part.goes_on, per_picture=per_picture,
             ):  # fmt: skip
                 mine, theirs = part, teacher

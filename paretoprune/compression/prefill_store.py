@@ -77,7 +77,7 @@ def _tensors(batch: AnsweredBatch) -> dict[str, Tensor]:
     found = {
         "hidden": prefill.hidden, "cos": prefill.rotary[0], "sin": prefill.rotary[1],
         "visual": prefill.visual, "valid": prefill.valid, "prompt_end": prefill.prompt_end,
-        "sample": batch.sample, "places": batch.places, "labels": batch.labels,
+        "sample": batch.sample, "positions": batch.positions, "labels": batch.labels,
         **{EXTRA + name: extra for name, extra in prefill.extras.items()},
     }  # fmt: skip
     if batch.following is not None:
@@ -93,7 +93,7 @@ def _batch(found: dict[str, Tensor]) -> AnsweredBatch:
     )  # fmt: skip
     cos, sin = found.get("following_cos"), found.get("following_sin")
     following = None if cos is None or sin is None else (cos, sin)
-    return AnsweredBatch(prefill, found["sample"], found["places"], found["labels"], following)
+    return AnsweredBatch(prefill, found["sample"], found["positions"], found["labels"], following)
 
 
 def _bytes(batch: AnsweredBatch) -> int:

@@ -102,7 +102,7 @@ class QuantisedTimer:
         """How latencies come about."""
         return (
             f"Latency is predicted from {len(self._times)} measured times of linear layers on "
-            f"{self.device.type}, unpacking included, beside {self.base_ms:.2f} ms of everything "
+            f"{self.device.type}, unpacking included, plus {self.base_ms:.2f} ms of everything "
             "else."
         )
 

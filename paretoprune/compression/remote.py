@@ -36,12 +36,12 @@ def recipe_of(
     loading: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What a worker builds its model and data from, JSON-ready; paths are made absolute."""
-    places = {
+    paths = {
         "model": str(Path(model).resolve()) if Path(model).is_dir() else model,
         "data": str(Path(data).resolve()) if data is not None and Path(data).exists() else data,
     }
     return {
-        **places, "task": task, "data_seed": data_seed, "sizes": dict(sizes),
+        **paths, "task": task, "data_seed": data_seed, "sizes": dict(sizes),
         "loading": dict(loading),
     }  # fmt: skip
 

@@ -49,7 +49,7 @@ def show_schedule(
 
     The question is about `images`, or about held-out sample number `sample` of a task, whose own
     question is the default. `schedule` is written as `schedules.written` says; without a `ranking`,
-    the pruner of a schedule file is used, else FastV. `presets` are shown beside it, or alone
+    the pruner of a schedule file is used, else FastV. `presets` are shown in addition, or alone
     unless a `schedule` or a `ranking` is given, each with its own pruner. With `per_picture`, by
     default as the schedule file says, each picture keeps a token where a ratio is above 0. Raises a
     `ParetopruneError` for what does not fit.

@@ -61,7 +61,7 @@ def withdrawal_divergence(problem: Compression, chosen: NDArray[np.int64]) -> ND
     """KL(dense || withdrawn) at the first answer token, in nats: float64 `[layers]`.
 
     Entry K is the mean over samples where all visual tokens leave before layer K (VTW, arXiv
-    2405.05803). Entry 0 is the blind model's.
+    2405.05803). Entry 0 is the text-only model's.
     """
     layers = problem.adapter.spec.layers
     found = np.zeros((layers, len(problem.samples)))
@@ -72,7 +72,7 @@ def withdrawal_divergence(problem: Compression, chosen: NDArray[np.int64]) -> ND
             answers: dict[int, torch.Tensor] = {}
             for leaf in run_population(
                 problem.adapter, part.prefill, schedules, problem.tokens.pruner,
-                sample=part.sample, answers=part.places,
+                sample=part.sample, answers=part.positions,
             ):  # fmt: skip
                 first = part.log_probabilities(problem.adapter, leaf.tokens)[:, 0].double()
                 answers |= dict.fromkeys(leaf.candidates, first)

@@ -35,14 +35,14 @@ IGNORE = -100
 class AnsweredBatch:
     """B samples with answers of up to A tokens (end of sequence included).
 
-    `sample` int64 [B] numbers them in their split; `places` int64 [B, A] are the original token
-    places that predict `labels` int64 [B, A] (-100 behind shorter answers). `following` holds
-    cosines and sines [B, N, head_dim] of the places behind the prompt, where decoding has to go on.
+    `sample` int64 [B] numbers them in their split; `positions` int64 [B, A] are the original token
+    positions that predict `labels` int64 [B, A] (-100 behind shorter answers). `following` holds
+    cosines and sines [B, N, head_dim] of the positions behind the prompt, where decoding goes on.
     """
 
     prefill: Prefill
     sample: Tensor
-    places: Tensor
+    positions: Tensor
     labels: Tensor
     following: Rotary | None = None
 
@@ -53,7 +53,7 @@ class AnsweredBatch:
 
     def log_probabilities(self, adapter: Adapter, tokens: Tokens) -> Tensor:
         """Log-probabilities where answers are predicted, float [B, A, vocabulary]."""
-        return adapter.head(tokens.at(self.places)).float().log_softmax(-1)
+        return adapter.head(tokens.at(self.positions)).float().log_softmax(-1)
 
     def exact(self, log_probabilities: Tensor) -> Tensor:
         """Whether the whole answer is the arg max, bool [B]."""
@@ -72,7 +72,7 @@ class AnsweredBatch:
         """The same for some of the batch."""
         following = self.following
         return AnsweredBatch(
-            self.prefill.rows(index), self.sample[index], self.places[index], self.labels[index],
+            self.prefill.rows(index), self.sample[index], self.positions[index], self.labels[index],
             None if following is None else (following[0][index], following[1][index]),
         )  # fmt: skip
 
@@ -137,9 +137,9 @@ def answered_batch(
                 prefill = _forced(adapter, prefill, labels)
             prefill = _until(prefill, prompt_end + (labels != IGNORE).sum(1) - 1)
     offsets = torch.arange(labels.shape[1], device=labels.device)
-    places = prompt_end[:, None] + torch.where(labels == IGNORE, 0, offsets)
+    positions = prompt_end[:, None] + torch.where(labels == IGNORE, 0, offsets)
     sample = torch.tensor(list(numbers), device=labels.device)
-    return AnsweredBatch(prefill, sample, places, labels, following)
+    return AnsweredBatch(prefill, sample, positions, labels, following)
 
 
 def option_tokens(adapter: Adapter, scoring: Likelihood) -> list[list[int]]:
@@ -179,7 +179,7 @@ def _says_itself(sample: Sample) -> bool:
 
 
 def _room(adapter: Adapter, sample: Sample) -> int:
-    """Places behind the prompt that are decoded; 0 where one forward pass says everything."""
+    """Positions decoded behind the prompt; 0 where one forward pass suffices."""
     if isinstance(sample.scoring, Generation):
         return sample.scoring.new_tokens
     if isinstance(sample.scoring, Likelihood):
@@ -215,7 +215,7 @@ def _forced(adapter: Adapter, prefill: Prefill, labels: Tensor) -> Prefill:
 
 
 def _until(prefill: Prefill, last: Tensor) -> Prefill:
-    """The tokens of each row up to the places `last` int64 [B]; for padding on the right."""
+    """The tokens of each row up to the positions `last` int64 [B]; for padding on the right."""
     length = int(last.max()) + 1
     kept = torch.arange(length, device=last.device)[None] <= last[:, None]
     cos, sin = prefill.rotary

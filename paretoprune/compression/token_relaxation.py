@@ -181,8 +181,9 @@ class TokenRelaxation:
         first = self._mean[0] + ratios * self._mean[1]
         second = self._square[0] + ratios * self._square[1] + ratios**2 * self._square[2]
         flops = (self._linear * first + self._quadratic * second).sum(-1)
-        blind, dense = self.problem.cost_model.blind_flops, self.problem.cost_model.dense_flops
-        return (flops - blind) / (dense - blind)
+        costs = self.problem.cost_model
+        text_only, dense = costs.text_only_flops, costs.dense_flops
+        return (flops - text_only) / (dense - text_only)
 
     def figures(
         self, ratios: NDArray[np.float64], *, tau: float, mask: Mask = "rank"
@@ -205,12 +206,12 @@ class TokenRelaxation:
                 student = self._student(batch, rows, tau=tau, straight_through=False, mask=mask)
                 exact.append(self._right(batch, student).double())
                 divergence.append(batch.divergence(dense, student).double())
-        lost = float(1 - torch.cat(divergence).neg().exp().mean())
-        score = float(torch.cat(exact).mean()) - problem.blind_score
+        loss = float(1 - torch.cat(divergence).neg().exp().mean())
+        score = float(torch.cat(exact).mean()) - problem.text_only_score
         return RelaxedFigures(
-            score / (problem.dense_score - problem.blind_score),
+            score / (problem.dense_score - problem.text_only_score),
             float(self.sample_compute(each, np.arange(self.samples)).mean()),
-            float(torch.cat(divergence).mean()), lost,
+            float(torch.cat(divergence).mean()), loss,
         )  # fmt: skip
 
     @cached_property
@@ -243,8 +244,9 @@ class TokenRelaxation:
             kept = torch.where(ratios > 0, kept.maximum(least), kept)
         tokens = text + kept
         flops = (self._linear * tokens + self._quadratic * tokens**2).sum(-1)
-        blind, dense = self.problem.cost_model.blind_flops, self.problem.cost_model.dense_flops
-        return (flops - blind) / (dense - blind)
+        costs = self.problem.cost_model
+        text_only, dense = costs.text_only_flops, costs.dense_flops
+        return (flops - text_only) / (dense - text_only)
 
     def passes(self, flops: float) -> float:
         """FLOPs in dense-pass equivalents."""
@@ -364,12 +366,14 @@ def _joined(
             for name in batches[0].prefill.extras
         },
     )
-    padded = [b.places[:, :1].expand(-1, answers - b.places.shape[1]) for b in batches]
-    places = torch.cat([torch.cat([b.places, p], 1) for b, p in zip(batches, padded, strict=True)])
+    padded = [b.positions[:, :1].expand(-1, answers - b.positions.shape[1]) for b in batches]
+    positions = torch.cat(
+        [torch.cat([b.positions, p], 1) for b, p in zip(batches, padded, strict=True)]
+    )
     joined = AnsweredBatch(
         prefill,
         torch.cat([b.sample for b in batches])[order],
-        places[order],
+        positions[order],
         torch.cat([wide(b.labels, answers, 1, IGNORE) for b in batches])[order],
     )
     return joined, torch.cat([wide(d, answers, 1) for d in dense])[order]

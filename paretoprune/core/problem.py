@@ -28,7 +28,7 @@ class Objective:
     """What is optimised: a name, a direction, a unit and the fixed hypervolume reference.
 
     `best` and `reference` bound the values that count towards hypervolume: a value is clipped to
-    them, so that a lucky score above dense earns nothing and one below blind costs nothing.
+    them: a lucky score above dense earns nothing, and one below the text-only score costs nothing.
     """
 
     name: str
@@ -136,15 +136,15 @@ class Evaluation:
                 f"an evaluation has objectives by name, got {brief(self.objectives)}"
             )
         if self.failure is None:
-            told = (
+            message = (
                 f"objectives must be finite numbers, got {brief(dict(self.objectives))}; report a "
                 "failed evaluation with failure='...'"
             )
             values = self.objectives.values()
             if not values or not all(is_number(v) for v in values):
-                raise InvalidValueError(told)
+                raise InvalidValueError(message)
             if not all(math.isfinite(v) for v in values):
-                raise FailedEvaluationError(told)
+                raise FailedEvaluationError(message)
         elif self.objectives:
             raise InvalidValueError("a failed evaluation has no objectives")
 

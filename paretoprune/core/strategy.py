@@ -204,8 +204,8 @@ class SearchStrategy(ABC):
 class Checkpointed(Protocol):
     """A strategy that a resumed study restores from its last checkpoint.
 
-    Any other strategy is replayed: it repeats its asks, and is told the recorded evaluations. So
-    only strategies whose asks take long need this capability.
+    Any other strategy is replayed: it repeats its asks, and `tell` gets the recorded evaluations.
+    So only strategies whose asks take long need this capability.
     """
 
     def state(self) -> SearchState | None:

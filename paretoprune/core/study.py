@@ -106,20 +106,22 @@ class Recorder:
     def save(self, checkpoint: Checkpoint) -> None:
         """Keep a checkpoint instead of the one before."""
 
-    def asked(self, candidates: Sequence[Candidate], *, ask: int, spent: float) -> Recorded | None:
+    def on_ask(self, candidates: Sequence[Candidate], *, ask: int, spent: float) -> Recorded | None:
         """Write down ask number `ask` before it is evaluated; `spent` is the search cost so far.
 
-        Returns what an earlier run found of it, if it did; then it is not evaluated.
+        Returns the evaluations of an earlier run, if there are any; then nothing is evaluated.
         """
         return None
 
-    def told(self, evaluations: Sequence[Evaluation], *, seconds: float, evaluating: float) -> None:
-        """Write down what was found of the last ask's candidates, in their order.
+    def on_tell(
+        self, evaluations: Sequence[Evaluation], *, seconds: float, evaluating: float
+    ) -> None:
+        """Write down the evaluations of the last ask's candidates, in their order.
 
         `seconds` and `evaluating` are the study's so far.
         """
 
-    def ended(self, result: StudyResult) -> None:
+    def on_end(self, result: StudyResult) -> None:
         """Write down that the study came to its end."""
 
 
@@ -297,7 +299,7 @@ class _Loop:
     def _evaluate(self, candidates: list[Candidate], ask: int) -> bool:
         """Evaluate an ask and tell what was found; true if an earlier run had evaluated it."""
         context, result = self.context, self.result
-        recorded = self.recorder.asked(candidates, ask=ask, spent=context.spent)
+        recorded = self.recorder.on_ask(candidates, ask=ask, spent=context.spent)
         if recorded is not None:
             found = recorded.evaluations
             self._started = time.perf_counter() - recorded.seconds
@@ -309,7 +311,7 @@ class _Loop:
             check_samples(self.problem, result.evaluations, found)
             now = time.perf_counter()
             result.evaluating += now - started
-            self.recorder.told(found, seconds=now - self._started, evaluating=result.evaluating)
+            self.recorder.on_tell(found, seconds=now - self._started, evaluating=result.evaluating)
         result.take(found, ask=ask, spent=context.spent)
         self.strategy.tell(found)
         self._check_failures()
@@ -341,7 +343,7 @@ class _Loop:
         self.result.spent = self.context.spent
         self.result.seconds = time.perf_counter() - self._started
         if self.result.stopped != INTERRUPTED:
-            self.recorder.ended(self.result)
+            self.recorder.on_end(self.result)
 
 
 def evaluate_all(
@@ -355,7 +357,7 @@ def evaluate_all(
     """Evaluate a list that nothing is learned from, in batches; returns the seconds it took, too.
 
     Batches that `recorder` knows of an earlier run are taken from there, as in a study. `observe`
-    is told done and total before each batch.
+    is called with the counts done and in total before each batch.
     """
     keep = recorder or Recorder()
     found: list[Evaluation] = []
@@ -364,7 +366,7 @@ def evaluate_all(
         if observe is not None:
             observe(start, len(candidates))
         part = list(candidates[start : start + batch])
-        recorded = keep.asked(part, ask=ask, spent=0.0)
+        recorded = keep.on_ask(part, ask=ask, spent=0.0)
         if recorded is not None:
             started = time.perf_counter() - recorded.seconds
             found += recorded.evaluations
@@ -372,7 +374,7 @@ def evaluate_all(
         evaluations = evaluate_each(problem, part)
         check_samples(problem, found, evaluations)
         seconds = time.perf_counter() - started
-        keep.told(evaluations, seconds=seconds, evaluating=seconds)
+        keep.on_tell(evaluations, seconds=seconds, evaluating=seconds)
         found += evaluations
     return found, time.perf_counter() - started
 

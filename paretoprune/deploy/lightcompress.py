@@ -39,7 +39,7 @@ def lightcompress(content: ScheduleFile) -> str:
         )
     section = {"sparse": {"method": "TokenReduction", "special": special}}
     note = (
-        "# From a paretoprune keep schedule; put it beside your `model` and `eval` sections.\n"
+        "# From a paretoprune keep schedule; add it to your `model` and `eval` sections.\n"
         "# Where a share of the visual tokens is no whole number, LightCompress's FastV rounds\n"
         "# half to even and its PyramidDrop rounds down; paretoprune rounds half up.\n"
     )

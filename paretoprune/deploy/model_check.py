@@ -35,7 +35,7 @@ class DenseCost:
     visual_tokens: int
     text_tokens: int
     gflops: float
-    blind_gflops: float
+    text_only_gflops: float
     kv_bytes: int
 
 
@@ -131,7 +131,8 @@ def pruned_difference(adapter: Adapter) -> float | None:
         nothing = torch.zeros_like(inputs["attention_mask"], dtype=torch.bool)
         # padding of a shorter row points at a token that this row keeps or at padding: no key there
         kept = [
-            nothing.scatter_add(1, layer.places % nothing.shape[1], layer.valid) for layer in held
+            nothing.scatter_add(1, layer.positions % nothing.shape[1], layer.valid)
+            for layer in held
         ]
         own = masked_logits(adapter, inputs, kept)[kept[-1]]
         return float((out.logits[kept[-1]] - own).abs().max() / own.abs().max())

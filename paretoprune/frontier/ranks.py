@@ -19,7 +19,7 @@ class Ranks:
 
     `p_value` is Friedman's: the chance of such ranks if all strategies were equal. Two strategies
     whose mean ranks differ by less than `critical_difference` are not separated; `groups` are the
-    largest runs of such strategies, as (first, last) places in `labels`.
+    largest runs of such strategies, as (first, last) indices in `labels`.
     """
 
     labels: tuple[str, ...]

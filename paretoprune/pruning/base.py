@@ -31,7 +31,7 @@ NEEDS: dict[str, str] = {
     "attention": "attention among the visual tokens, computed in blocks",
     "attended": "what the layer before gave its MLP: its attention is run once more",
     "tower": "the class token of the vision tower",
-    "grid": "places of the visual tokens in the picture",
+    "grid": "positions of the visual tokens in the picture",
 }
 """What a pruner may declare in `needs`. Only `tower` and `grid` are asked of the adapter."""
 

@@ -25,7 +25,7 @@ class PruningContext:
     enters this layer; `valid` bool [B, T] marks those that are no padding (None: all); `visual`
     int64 [B, V] indexes the visual ones and `present` bool [B, V] is false where a sample has fewer
     than V; `keep_mask` bool [B, V] is false for tokens that a soft decoder only carries along;
-    `origin` int64 [B, T] are places in the full sequence; `query` int64 [B] is the last prompt
+    `origin` int64 [B, T] are positions in the full sequence; `query` int64 [B] is the last prompt
     token; `sample` int64 [B] numbers the samples of the split. `keys` [B, kv_heads, T, head_dim],
     `query_before` [B, hidden] and `before` [B, T, hidden], which entered it, belong to the layer
     before (None at layer 0). `extras` hold [B, T, c] each: what the pruner asked for or noted at

@@ -40,8 +40,8 @@ Drop: TypeAlias = "Callable[[NDArray[np.int64], NDArray[np.int64] | None], Token
 class Leaf:
     """The decoder's output for the candidates (indices) that share it.
 
-    `rows` int64 [b] are the places in the batch of the samples that `tokens` hold, in order, and
-    `left_out` int64 [b] how many of their pictures the last layer has no token of.
+    `rows` int64 [b] are the batch indices of the samples in `tokens`, in order. `left_out` int64
+    [b] counts their pictures without a token in the last layer.
     `path` holds the tokens behind each layer, keys and values included, where it was asked for:
     what decoding goes on from (`pruning.continuation`).
     """
@@ -72,7 +72,7 @@ def run_population(
     `pruner` ranks for all candidates, or there is one per candidate: those with equal labels share
     their rankings, and all share the layers before their first drop. `sample` int64 [B] numbers the
     batch's samples within their split (pruners may seed by it). With `answers`, int64 [B, A]
-    original places, leaves hold these tokens alone, and the last layer is run for them only.
+    original positions, leaves hold these tokens alone, and the last layer is run for them only.
     `trunk` keeps this batch's dense states for later calls, always with the same `with_path`, which
     gives leaves their path and runs every layer for all tokens. `wanted` bool [candidates, B] says
     on which samples a schedule is to be run (None: all); a branch holds the samples that any of its
@@ -106,7 +106,7 @@ def run_population(
             carried = with_saved(adapter, one, root, meter).extras
             operators[one.label] = _Operator(one, carried)
     if answers is not None and (with_path or not can_run_at(adapter)):
-        answers = None  # leaves then hold all tokens, those places included
+        answers = None  # leaves then hold all tokens, those positions included
     labels = [one.label for one in each]
     walk = _Walk(
         adapter, meter, counts, labels, operators, answers, wanted, with_path, pictures, per_picture

@@ -20,9 +20,9 @@ AnyPruner = TypeVar("AnyPruner", bound=Pruner)
 def merged(
     states: Tensor, n: int, *, weighted: bool = True, in_order: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """Merge tokens [V, c] to n: places int64 [V], and weights [n, V] of what each is a mean of.
+    """Merge tokens [V, c] to n: positions int64 [V], and weights [n, V] of what each is a mean of.
 
-    The first n places are those of the tokens that are left; behind them stand those that were
+    The first n positions are those of the tokens that are left; behind them stand those that were
     merged, the latest and least similar first.
 
     Unless `weighted`, a round takes the plain mean of what it merges. A's unmerged tokens stay in
@@ -75,7 +75,7 @@ def matching_cost(drop: DropCounts) -> NDArray[np.float64]:
 class Merge:
     """Tokens of a batch's first sample that were merged before layer `layer`.
 
-    `source` int64 [M] are original places of tokens that left, `target` [M] those of the kept
+    `source` int64 [M] are original positions of tokens that left, `target` [M] those of the kept
     tokens that took up most of each.
     """
 

@@ -269,8 +269,8 @@ def _ranks_and_places(
             order = score.argsort(dim=1, descending=True, stable=True)
     left = here.masked_fill(leads, 0.0).gather(1, context.visual).gather(1, order)
     place = torch.zeros_like(left).scatter(1, order, left.cumsum(1) - left / 2)
-    places = torch.zeros_like(here).scatter(1, context.visual, place)
-    return torch.where(tokens.visual, rank, -1), places, leads
+    positions = torch.zeros_like(here).scatter(1, context.visual, place)
+    return torch.where(tokens.visual, rank, -1), positions, leads
 
 
 def attention_mask(tokens: Tokens, weight: Tensor | None) -> Tensor:

@@ -29,15 +29,15 @@ MAX_RANKINGS = 256
 
 @dataclass(frozen=True)
 class Tokens:
-    """B sequences of T present tokens, padding (if any) at the end.
+    """B sequences of up to T tokens, padding (if any) at the end.
 
     `hidden` [B, T, hidden]; `rotary` cosines and sines [B, T, head_dim] of the original positions;
-    `origin` int64 [B, T] places in the prefill (padding: one past the end); `visual` bool [B, T];
-    `valid` bool [B, T] or None without padding; `query` int64 [B] last prompt token; `sample` int64
-    [B]; `keys` and, where asked for, `values` [B, kv_heads, T, head_dim] and `query_before`
-    [B, hidden] of the layer before, and `before` [B, T, hidden], which entered it; `keep_mask` bool
-    [B, T] is false for tokens that a soft decoder only carries along (None: all); `extras`
-    [B, T, c] each, for pruners that need them.
+    `origin` int64 [B, T] positions in the prefill (padding: one past the end); `visual` bool
+    [B, T]; `valid` bool [B, T] or None without padding; `query` int64 [B] last prompt token;
+    `sample` int64 [B]; `keys` and, where asked for, `values` [B, kv_heads, T, head_dim] and
+    `query_before` [B, hidden] of the layer before, and `before` [B, T, hidden], which entered it;
+    `keep_mask` bool [B, T] is false for tokens that a soft decoder only carries along (None: all);
+    `extras` [B, T, c] each, for pruners that need them.
     """
 
     hidden: Tensor
@@ -164,9 +164,9 @@ class Tokens:
             before=self.hidden,
         )
 
-    def at(self, places: Tensor) -> Tensor:
-        """Hidden states of original places int64 [B, A], which must be present: [B, A, hidden]."""
-        return pick(self.hidden, torch.searchsorted(self.origin, places.contiguous()))
+    def at(self, positions: Tensor) -> Tensor:
+        """Hidden states [B, A, hidden] at original positions int64 [B, A] of tokens in `self`."""
+        return pick(self.hidden, torch.searchsorted(self.origin, positions.contiguous()))
 
 
 def order_of_kept(kept: Tensor) -> tuple[Tensor, Tensor]:
@@ -254,14 +254,14 @@ def can_run_at(adapter: Adapter) -> bool:
     return full and getattr(config, "_attn_implementation", None) == "sdpa"
 
 
-def run_last_at(adapter: Adapter, tokens: Tokens, places: Tensor) -> Tokens:
-    """`tokens` after the last layer at the original places int64 [B, A] alone, sorted per row.
+def run_last_at(adapter: Adapter, tokens: Tokens, positions: Tensor) -> Tokens:
+    """`tokens` after the last layer at the original positions int64 [B, A] alone, sorted per row.
 
-    The places must be present; a place may be asked for twice. Only for adapters that `can_run_at`.
-    A layer that never asks its cache is run for all tokens.
+    The positions must be those of tokens in `tokens`; duplicates are allowed. Only for adapters
+    that `can_run_at`. A layer that never asks its cache is run for all tokens.
     """
     last = adapter.spec.layers - 1
-    asked = places.sort(1).values
+    asked = positions.sort(1).values
     index = torch.searchsorted(tokens.origin, asked)
     every = _StoppingCache()
     try:

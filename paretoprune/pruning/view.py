@@ -303,12 +303,12 @@ def _forward(
             f"{visual.shape[1]} input_ids became {length} tokens of the decoder, so a pruned model "
             "cannot tell which of them are visual"
         )
-    places = torch.arange(seen, seen + length, device=valid.device)
+    positions = torch.arange(seen, seen + length, device=valid.device)
     number = adapter.pictures(call.inputs, visual)[..., None]
     tokens = Tokens(
         hidden=entry.hidden,
         rotary=entry.rotary,
-        origin=places.expand(batch, -1).contiguous(),
+        origin=positions.expand(batch, -1).contiguous(),
         visual=visual & valid,
         valid=None,
         query=call.query(valid),

@@ -135,9 +135,9 @@ def _view(
     picture = example.views[view].picture
     width, height = sizes[picture]
     tokens = example.of_view(view)
-    boxes = example.places[tokens] * np.array([height, width, height, width])
+    boxes = example.box_array[tokens] * np.array([height, width, height, width])
     shapes: list[dict[str, Any]] = []
-    if not _covers(example.places[tokens]):
+    if not _covers(example.box_array[tokens]):
         shapes.append({"css": "unseen", "path": f"M0 0H{width}V{height}H0Z{_path(boxes)}"})
     for kind, css in CLASSES.items():
         path = _path(boxes[state[tokens] == kind])
@@ -148,7 +148,7 @@ def _view(
     ends = line_ends(example, view)
     for kind in State if len(ends) else ():
         marked = ends[state[ends] == kind]
-        bars = example.places[marked] * np.array([height, width, height, width])
+        bars = example.box_array[marked] * np.array([height, width, height, width])
         bars[:, 1], bars[:, 3] = 1.03 * width, 1.06 * width
         if len(marked):
             css = {**CLASSES, State.KEPT: "end"}[kind]

@@ -41,7 +41,7 @@ def print_scored(console: Console, scored: Scored) -> None:
     show(console, f"keep {keep} (% of visual tokens per layer{mean}{each})")
 
     rows: list[tuple[str, Sequence[float | None], int]] = [
-        (scored.measure, (metrics["accuracy"], scored.dense_score, scored.blind_score), 3)
+        (scored.measure, (metrics["accuracy"], scored.dense_score, scored.text_only_score), 3)
     ]
     for family, score in scored.family.items():
         rows.append((f"  {display.plain(family, 40)}", (score, scored.dense_family[family]), 3))
@@ -108,7 +108,7 @@ def print_fits(
 def card_markdown(content: ScheduleFile, file: str) -> str:
     """A model-card section in GitHub-flavoured Markdown: what was pruned, its cost, how to load it.
 
-    `file` is the schedule file's name beside the model. Nothing in a name acts as markup.
+    `file` is the schedule file's name in the model's folder. Nothing in a name acts as markup.
     """
     schedule = content.schedule
     settings = ", ".join(

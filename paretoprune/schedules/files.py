@@ -13,7 +13,7 @@ from paretoprune.errors import InvalidValueError, brief
 from paretoprune.files import read_stored, write_whole
 from paretoprune.schedules.schedule import KeepSchedule
 
-MOST_BYTES = 1_000_000
+MAX_SCHEDULE_BYTES = 1_000_000
 
 
 class ScheduleFile(BaseModel):
@@ -63,7 +63,7 @@ def read_schedule(file: str | Path) -> ScheduleFile:
     """Read a schedule file; raises `BrokenFileError` naming the file, the field and the reason."""
     if not isinstance(file, str | Path):
         raise InvalidValueError(f"a schedule file is named by its path, got {brief(file)}")
-    return read_stored(Path(file), "schedule file", ScheduleFile, MOST_BYTES)
+    return read_stored(Path(file), "schedule file", ScheduleFile, MAX_SCHEDULE_BYTES)
 
 
 def write_schedule(file: Path, content: ScheduleFile) -> None:

@@ -13,7 +13,7 @@ from paretoprune.schedules.files import ScheduleFile, read_schedule
 from paretoprune.schedules.schedule import KeepSchedule
 
 RULE = ("keep", "layer")
-MOST_LAYERS = 10_000
+MAX_LAYERS = 10_000
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,9 @@ def _ratios(text: str) -> list[float]:
             raise InvalidValueError(
                 f"schedule {text!r}: {part.strip()!r} is no ratio such as 0.5 or 4x0.5"
             ) from None
-        if not 1 <= count <= MOST_LAYERS:
+        if not 1 <= count <= MAX_LAYERS:
             raise InvalidValueError(
-                f"schedule {text!r}: {part.strip()!r} must repeat a ratio 1 to {MOST_LAYERS} times"
+                f"schedule {text!r}: {part.strip()!r} must repeat a ratio 1 to {MAX_LAYERS} times"
             )
         found += [value] * count
     return found

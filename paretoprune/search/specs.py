@@ -154,8 +154,8 @@ def _options_of(strategy: SearchStrategy) -> tuple[tuple[str, Any], ...]:
     """Options of an instance that are not at their default, as far as its attributes tell."""
     found = {}
     for name, default in (defaults_of(type(strategy)) or {}).items():
-        places = (strategy, getattr(strategy, "options", None))
-        for holder, key in itertools.product(places, (name, f"_{name}")):
+        holders = (strategy, getattr(strategy, "options", None))
+        for holder, key in itertools.product(holders, (name, f"_{name}")):
             value = getattr(holder, key, None)
             if isinstance(value, str | int | float) and value != default:
                 found[name] = value

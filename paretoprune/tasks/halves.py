@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from paretoprune.errors import InvalidValueError, UnknownNameError
 
 SPLITS = ("search", "heldout")
-FEW_GROUPS = 100
-"""A hash splits more groups than these evenly enough."""
+MIN_HASHED_GROUPS = 100
+"""From this number of groups on, a hash splits them evenly enough."""
 
 
 def split_of(group: str) -> str:
@@ -26,7 +26,7 @@ def even_split(groups: Sequence[str]) -> dict[str, str]:
     groups are split as `split_of` does.
     """
     sizes = Counter(groups)
-    if len(sizes) >= FEW_GROUPS:
+    if len(sizes) >= MIN_HASHED_GROUPS:
         return {group: split_of(group) for group in sizes}
     found: dict[str, str] = {}
     held = dict.fromkeys(SPLITS, 0)

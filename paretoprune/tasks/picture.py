@@ -20,7 +20,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from paretoprune.errors import BrokenFileError, InvalidValueError, plain
 from paretoprune.files import require_regular
 
-MOST_PIXELS = 50_000_000
+MAX_PIXELS = 50_000_000
 ORIENTATION = 0x0112
 """The EXIF tag that says how a picture is to be turned."""
 SIDEWAYS = (5, 6, 7, 8)
@@ -45,7 +45,7 @@ def read_picture(file: Path) -> Image.Image:
     """A picture file as RGB, turned as its EXIF data say, transparency on white; the first frame.
 
     Raises `BrokenFileError` in one sentence for a file that is missing, is no picture, ends early,
-    or has more than `MOST_PIXELS`.
+    or has more than `MAX_PIXELS`.
     """
     return _read(file, f"picture {plain(str(file))}", plain(str(file)))
 
@@ -122,9 +122,9 @@ def _opened(source: Path | IO[bytes], what: str, name: str) -> Iterator[Image.Im
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(source) as found:
                 width, height = found.size
-                if not (0 < width * height <= MOST_PIXELS):
+                if not (0 < width * height <= MAX_PIXELS):
                     raise BrokenFileError(
-                        f"{what} has {width} x {height} pixels; allowed: 1 to {MOST_PIXELS:,}"
+                        f"{what} has {width} x {height} pixels; allowed: 1 to {MAX_PIXELS:,}"
                     )
                 yield found
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

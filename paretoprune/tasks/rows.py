@@ -138,7 +138,7 @@ class Row:
                 return read_base64_picture(value, name)
             if self.folder is not None:
                 return read_picture(inside(self.folder, value, name))
-        raise self.wrong(column, value, "a picture, its bytes, base64, or a file beside the data")
+        raise self.wrong(column, value, "a picture, its bytes, base64, or a file next to the data")
 
 
 def inside(folder: Path, name: str, what: str) -> Path:

@@ -45,7 +45,7 @@ def normalised(answer: str) -> str:
 
 
 def _unpunctuated(text: str) -> str:
-    """A sign beside a blank goes, one between letters becomes a blank; stops stay in numbers."""
+    """Remove signs next to a blank, make those between letters a blank, keep stops in numbers."""
     joined = _COMMA_IN_NUMBER.search(text) is not None
     found = text
     for sign in PUNCTUATION:

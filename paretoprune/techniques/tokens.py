@@ -26,7 +26,7 @@ class Tokens(Technique):
     """How many visual tokens each decoder layer keeps, and which.
 
     `pruner` ranks the tokens; with several (`pruning.operators`), a search chooses the pruner and
-    its knobs beside the schedule. `extra_pruners` are further ones that exact candidates may name.
+    its knobs with the schedule. `extra_pruners` are further ones that exact candidates may name.
     One space per registered kernel that fits the model; `levels` is the number of steps of the
     keep-ratio lattice (None: multiples of 8 tokens). `presets` are published configurations to
     compare a front with; a model must have what their pruners need. With `per_picture` every

@@ -91,8 +91,8 @@ class AdapterContract(ABC):
         dense = self.dense(adapter, inputs)
         prefill, driven = self.keep_all(adapter, inputs)
         for row in range(len(dense)):
-            places = prefill.valid[row].nonzero()[:, 0]
-            self.agree(adapter, driven[row, : len(places)], dense[row, places])
+            positions = prefill.valid[row].nonzero()[:, 0]
+            self.agree(adapter, driven[row, : len(positions)], dense[row, positions])
         return prefill
 
     def agree(self, adapter: Adapter, one: Tensor, other: Tensor) -> None:
@@ -152,9 +152,9 @@ class AdapterContract(ABC):
         leaf = self.run(adapter, prefill, self.schedule(adapter))
         for row in range(len(prefill.valid)):
             length = int(leaf.tokens.validity[row].sum())
-            places = leaf.tokens.origin[row, :length]
+            positions = leaf.tokens.origin[row, :length]
             for mine, original in zip(leaf.tokens.rotary, prefill.rotary, strict=True):
-                assert torch.equal(mine[row, :length], original[row, places])
+                assert torch.equal(mine[row, :length], original[row, positions])
 
     @torch.no_grad()
     def test_analytic_flops_equal_the_flop_counter(self) -> None:
@@ -215,8 +215,8 @@ class AdapterContract(ABC):
         }
         prefill = adapter.prefill(whole, end)
         leaf = self.run(adapter, prefill, self.schedule(adapter))
-        places = said.shape[1] - new - 1 + torch.arange(new)
-        return adapter.head(leaf.tokens.at(places.expand(len(said), -1)))
+        positions = said.shape[1] - new - 1 + torch.arange(new)
+        return adapter.head(leaf.tokens.at(positions.expand(len(said), -1)))
 
     def no_pictures(self, adapter: Adapter) -> dict[str, Any]:
         """Options of `generate` that keep a random model from saying image tokens."""

@@ -22,7 +22,7 @@ TEXT = 1.0
 
 
 class Layered(Problem):
-    """Quality is lost where a layer keeps less than it needs; every kept token costs the same.
+    """Quality falls where a layer keeps less than it needs; every kept token costs the same.
 
     Layer 0 is dense. Quality = 1 - sum over layers of what is missing to `needs`, where keep ratios
     hold at the one before if they would rise; the best schedule that loses nothing is `needs`
@@ -43,7 +43,7 @@ class Layered(Problem):
         self.spaces = {"small": STEPPED, "free": SearchSpace(tuple(knobs))}
 
     def policy_candidate(self, name: str, **settings: Any) -> Candidate:
-        """The policy for this many layers; AutoPrune alone, which is told one sample's signal."""
+        """The policy for this many layers; AutoPrune alone, which reads one sample's signal."""
         policy = policies.load(name)(layers=len(self.needs), levels=None, **settings)
         return Candidate("policy", {}, policy=policy)
 

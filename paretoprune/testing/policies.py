@@ -91,7 +91,7 @@ class PolicyContract(ABC):
 
     @torch.no_grad()
     def test_evaluated_together_it_equals_one_by_one(self) -> None:
-        """Beside other schedules, in a batch, every sample's logits are those it has alone."""
+        """Batched with other schedules, every sample's logits are those it has alone."""
         adapter = self.adapter()
         policy, prefill = self.make(adapter.spec), self.prefill(adapter)
         (rows,) = decide_each(adapter, prefill, [(policy, self.pruner())])

@@ -52,10 +52,10 @@ class ProblemContract(ABC):
 
     def test_its_description_is_json(self, problem: Problem) -> None:
         """A description survives JSON, and a fresh problem gives the same."""
-        told = problem.describe()
-        assert json.loads(json.dumps(told, allow_nan=False)) == told
-        assert told == self.make().describe()
-        assert told["problem"] == problem.name
+        description = problem.describe()
+        assert json.loads(json.dumps(description, allow_nan=False)) == description
+        assert description == self.make().describe()
+        assert description["problem"] == problem.name
 
     def test_evaluations_are_of_the_candidates_in_order(self, problem: Problem) -> None:
         """One evaluation per candidate, in order, with every objective or a failure."""

@@ -92,9 +92,9 @@ class ToyRelaxation:
     def figures(self, ratios: NDArray[np.float64], **_: Any) -> RelaxedFigures:
         """The score is 1 - loss / loss of nothing kept, as that of a rounded configuration."""
         each = self.problem.losses(np.broadcast_to(ratios, (self.samples, self.layers)))
-        loss, lost = float(each.mean()), 1 - float(np.exp(-each).mean())
+        divergence, loss = float(each.mean()), 1 - float(np.exp(-each).mean())
         score = 1 - loss / float(WEIGHTS.sum())
-        return RelaxedFigures(score, float(ratios.mean()), loss, lost)
+        return RelaxedFigures(score, float(ratios.mean()), divergence, loss)
 
     def constant(self, budget: float) -> NDArray[np.float64]:
         """The first layer keeps all, the others equally much."""

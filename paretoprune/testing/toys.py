@@ -186,4 +186,4 @@ def drive(
 ) -> list[Evaluation]:
     """Play the study as `rounds` does; return all evaluations in order."""
     played = rounds(strategy, problem, seed=seed, asks=asks, n=n, budget=budget, space=space)
-    return [evaluation for told in played for evaluation in told]
+    return [evaluation for batch in played for evaluation in batch]

@@ -144,7 +144,7 @@ def test_pictures_are_stored_once_and_scaled_down(adapters):
     items = [noise(64, 96), Video(np.stack([noise(64, 64)] * 4)), noise(300, 200)]
     example = kept_tokens(
         adapters["qwen"], Question(items, PROMPT), [Wanted("x", FALLING, make_pruner("fastv"))],
-        new_tokens=2, most_side=100,
+        new_tokens=2, max_side_pixels=100,
     )  # fmt: skip
     assert len(example.pictures) == 4  # two pictures, two moments
     assert [view.kind for view in example.views] == ["picture", "frame", "frame", "picture"]
@@ -172,8 +172,8 @@ def test_a_family_that_knows_no_places_says_so(adapters):
 
 def test_places_of_another_number_of_tokens_are_refused(adapters):
     class Forgetful(LlavaAdapter):
-        def places(self, items, inputs):
-            return super().places(items[:1], inputs)
+        def token_boxes(self, items, inputs):
+            return super().token_boxes(items[:1], inputs)
 
     inner = adapters["llava"]
     adapter = Forgetful(inner.model, inner.tokenizer, inner.image_processor)

@@ -284,7 +284,7 @@ def test_a_deployed_file_keeps_a_token_of_each_picture(mini, samples, tmp_path):
     def smallest(schedule, **options):
         view = pruned(mini.adapter.model, schedule, **options)
         cache = view(**inputs, use_cache=True).past_key_values
-        here = torch.isin(visual, cache.layers[-1].places[0])
+        here = torch.isin(visual, cache.layers[-1].positions[0])
         return int(here.view(3, PER_PICTURE).sum(1).min())
 
     assert smallest(list(LITTLE)) == 0

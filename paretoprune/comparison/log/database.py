@@ -54,7 +54,7 @@ def may_recover(place: Place, error: Exception) -> bool:
         message = str(cause.orig)
         return isinstance(cause, OperationalError) and ("locked" in message or "busy" in message)
     state: str | None = getattr(cause.orig, "sqlstate", None)
-    if state is None:  # never reached, or lost on the way
+    if state is None:  # never reached, or disconnected
         return isinstance(cause, OperationalError | InterfaceError)
     return state.startswith(AWAY)
 

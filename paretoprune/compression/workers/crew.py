@@ -13,7 +13,7 @@ from typing import Any
 
 from paretoprune.compression.workers.transport import Transport, WorkerDied
 
-MOST_DEATHS = 3
+MAX_DEATHS = 3
 """Workers that one message may take with it before it counts as the candidates' fault."""
 REPLACE_SECONDS = 60.0
 """How long a shard waits for its worker's replacement before a living worker takes it over."""
@@ -63,7 +63,7 @@ class Traffic:
 class Crew:
     """`workers` workers and as many shards; use as a context manager or call `close`.
 
-    `told` hears one sentence for each death. `clock` is for tests.
+    `on_death` is called with one sentence for each death.
     """
 
     def __init__(
@@ -71,20 +71,20 @@ class Crew:
         transport: Transport,
         workers: int,
         *,
-        most_deaths: int = MOST_DEATHS,
+        max_deaths: int = MAX_DEATHS,
         replace_seconds: float = REPLACE_SECONDS,
-        told: Callable[[str], None] = lambda _: None,
+        on_death: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._transport = transport
         self.size = workers
-        self._most_deaths = most_deaths
+        self._most_deaths = max_deaths
         self._replace_seconds = replace_seconds
-        self._told = told
+        self._on_death = on_death
         self.traffic = Traffic()
         self._workers = [self._start() for _ in range(workers)]
         self._holder = list(self._workers)  # by shard
         self._running: list[Task] = []
-        self._waiting_told = False
+        self._warned_of_waiting = False
 
     def _start(self) -> Worker:
         worker = Worker(self._transport.start(), time.monotonic())
@@ -149,7 +149,7 @@ class Crew:
     def _replace(self, dead: Worker, why: str) -> None:
         self.traffic.deaths += 1
         place = self._workers.index(dead)
-        self._told(f"worker {place} died ({why}) and is replaced")
+        self._on_death(f"worker {place} died ({why}) and is replaced")
         self._transport.stop(dead.handle)
         fresh = self._start()
         self._workers[place] = fresh
@@ -166,7 +166,7 @@ class Crew:
             if not living:
                 continue
             taker = min(living, key=self._holder.count)
-            self._told(f"no worker started for shard {task.shard}: another one takes it over")
+            self._on_death(f"no worker started for shard {task.shard}: another one takes it over")
             self.traffic.moved += 1
             self._holder[task.shard] = taker
             task.worker, task.waited = taker, time.monotonic()
@@ -177,11 +177,11 @@ class Crew:
 
     def _tell_of_waiting(self) -> None:
         """Say once that no worker at all has started: the cluster may be full."""
-        if self._waiting_told or any(self._is_up(worker) for worker in self._workers):
+        if self._warned_of_waiting or any(self._is_up(worker) for worker in self._workers):
             return
         if time.monotonic() - self._workers[0].started > self._replace_seconds:
-            self._waiting_told = True
-            self._told(f"none of {self.size} workers has started yet; is there room for them?")
+            self._warned_of_waiting = True
+            self._on_death(f"none of {self.size} workers has started yet; is there room for them?")
 
     def _is_up(self, worker: Worker) -> bool:
         if worker.ready is None:

@@ -32,7 +32,7 @@ class RayPlacement:
     crews: list[Crew] = field(default_factory=list, init=False)
 
     def crew(self, factory: str, recipe: Mapping[str, Any]) -> Crew:
-        """Workers as Ray actors; deaths are told as warnings."""
+        """Workers as Ray actors; each death is a warning."""
         from paretoprune.compression.workers.ray_cluster import RayTransport, connect
 
         on_gpu = str(recipe.get("loading", {}).get("device", "cpu")).startswith("cuda")
@@ -45,7 +45,7 @@ class RayPlacement:
                 f"{workers or 1} workers need as many {kind}s, and the Ray cluster has {most}"
             )
         transport = RayTransport(factory, recipe, gpus=1.0 if on_gpu else 0.0)
-        crew = Crew(transport, workers, told=lambda what: warnings.warn(what, stacklevel=2))
+        crew = Crew(transport, workers, on_death=lambda what: warnings.warn(what, stacklevel=2))
         self.crews.append(crew)
         return crew
 

@@ -96,8 +96,8 @@ class Paretoprune(lmms):  # type: ignore[misc]
             key = json.dumps(request.args[1], sort_keys=True, default=str)
             groups.setdefault(key, []).append(place)
         said: dict[int, str] = {}
-        for places in groups.values():
-            for part in self._parts(places):
+        for indices in groups.values():
+            for part in self._parts(indices):
                 alike = [requests[place].args for place in part]
                 until, options = generation(alike[0][1])
                 visuals = [

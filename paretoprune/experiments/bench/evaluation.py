@@ -39,7 +39,7 @@ PLAIN_PAIRS = 600
 """Candidate-sample pairs that plain practice is timed on; its time is proportional to them."""
 AGREE_SAMPLES = 24
 LEAN_SAMPLES = 128
-MOST_TIES = 0.005
+MAX_TIE_FRACTION = 0.005
 """Share of outcomes that other kernels' rounding may turn."""
 
 
@@ -235,7 +235,7 @@ def _check_lean(console: Console, model: str, device: str) -> None:
     candidates = two_step(quick, 8)
     one, other = _outcomes(quick.evaluate(candidates)), _outcomes(own.evaluate(candidates))
     differing = int((one != other).sum())
-    if differing > MOST_TIES * one.size:
+    if differing > MAX_TIE_FRACTION * one.size:
         raise Disagreement(
             f"{differing} of {one.size} outcomes differ between lean layers and the model's own"
         )

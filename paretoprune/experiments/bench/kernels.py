@@ -135,7 +135,9 @@ def judge(
     assert heldout is not None
     judged = _evaluate(console, heldout, [e.candidate for e in front], f"{kernel}, held out")
     outcomes = np.stack([e.outcomes for e in judged if e.outcomes is not None]).astype(np.float64)
-    relative = (outcomes - heldout.blind_score) / (heldout.dense_score - heldout.blind_score)
+    relative = (outcomes - heldout.text_only_score) / (
+        heldout.dense_score - heldout.text_only_score
+    )
     score = np.array([e.objectives["score"] for e in front])
     compute = np.array([e.objectives["compute"] for e in front])
     area = frontier.heldout_front_area_samples(score, compute, relative)

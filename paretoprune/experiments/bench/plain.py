@@ -37,10 +37,10 @@ def pruned_logits(model: Any, inputs: Any, counts: Sequence[int], first: int) ->
         if count < present:
             if count:
                 scores = _attention(decoder.layers[number - 1], before, query, cos, sin)
-                places = is_visual.nonzero()[:, 0]
-                best = scores[places].argsort(descending=True, stable=True)[:count]
+                positions = is_visual.nonzero()[:, 0]
+                best = scores[positions].argsort(descending=True, stable=True)[:count]
                 kept = ~is_visual
-                kept[places[best]] = True
+                kept[positions[best]] = True
             else:
                 kept = ~is_visual
             query = int(kept[: query + 1].sum()) - 1

@@ -48,7 +48,7 @@ def draw_batch(
     *,
     size: int,
     questions: int,
-    most_things: int,
+    max_things: int,
     degraded_share: float,
     split: Split = "train",
     grid: tuple[int, int] = (GRID, GRID),
@@ -65,7 +65,7 @@ def draw_batch(
     for _ in range(size):
         scene = draw_scene(
             rng,
-            most_things=most_things,
+            max_things=max_things,
             degraded=bool(rng.random() < degraded_share),
             rows=grid[0],
             cols=grid[1],

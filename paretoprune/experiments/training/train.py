@@ -222,7 +222,7 @@ def train(
             grid=sizes[step % len(sizes)],
             size=recipe.batch,
             questions=recipe.questions,
-            most_things=things,
+            max_things=things,
             degraded_share=degraded,
         )
         for optimizer in optimizers:

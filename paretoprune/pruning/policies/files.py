@@ -1,4 +1,4 @@
-"""Policy files: JSON, with learned weights in a safetensors file beside it, named by content."""
+"""Policy files: JSON, with learned weights in a safetensors file next to it, named by content."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from paretoprune.pruning.policies.base import Policy
 from paretoprune.pruning.policies.static import Static
 from paretoprune.registry import policies as registered
 from paretoprune.schedules.files import (
-    MOST_BYTES,
+    MAX_SCHEDULE_BYTES,
     ScheduleFile,
     default_left_out,
     read_schedule,
@@ -32,9 +32,9 @@ FORMAT: Literal["paretoprune-policy/1"] = "paretoprune-policy/1"
 class PolicyFile(BaseModel):
     """A policy by name with its settings, the pruner it was found for, and what it reached.
 
-    `tensors` names the safetensors file beside it, if it has learned weights; `key` is the policy's
-    name by content, which reading checks. `per_picture`, score and compute are those of a schedule
-    file.
+    `tensors` names the file of its learned weights in the same folder, if any. `key` is the
+    policy's name by content, which reading checks. `per_picture`, score and compute are those of a
+    schedule file.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -76,7 +76,7 @@ def saved_policy(policy: Policy, pruner: str) -> SavedPolicy:
 
 
 def write_policy(file: Path, policy: Policy, *, pruner: str, **about: Any) -> PolicyFile:
-    """Write a policy file and, where it has weights, the file of its tensors beside it.
+    """Write a policy file and, where it has weights, the file of its tensors next to it.
 
     Policies that differ in their budget alone share the file of tensors. `about` are the further
     fields of `PolicyFile`.
@@ -97,7 +97,7 @@ def read_policy(file: Path) -> SavedPolicy:
     if _format_of(file) != FORMAT:
         content = read_schedule(file)
         return SavedPolicy(Static(content.schedule), content)
-    about = read_stored(file, "policy file", PolicyFile, MOST_BYTES)
+    about = read_stored(file, "policy file", PolicyFile, MAX_SCHEDULE_BYTES)
     kind = registered.load(about.policy)
     tensors = {} if about.tensors is None else _read(file.parent / about.tensors)
     try:
@@ -118,7 +118,7 @@ def read_policy(file: Path) -> SavedPolicy:
 def _format_of(file: Path) -> str | None:
     """The format that a JSON file names; None where it cannot be read as one."""
     try:  # what reads it in full says what is wrong with it
-        found = json.loads(read_text(file, "policy file", MOST_BYTES))
+        found = json.loads(read_text(file, "policy file", MAX_SCHEDULE_BYTES))
     except (BrokenFileError, ValueError, RecursionError):
         return None
     return found.get("format") if isinstance(found, dict) else None

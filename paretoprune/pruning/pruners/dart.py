@@ -57,7 +57,7 @@ class DART(RowPruner):
 
 
 def _largest(size: Tensor, index: Tensor, count: int | None) -> Tensor:
-    """Places within `index` [N] of the `count` tokens of largest `size`, largest first: int64.
+    """Positions within `index` [N] of the `count` tokens of largest `size`, largest first: int64.
 
     None counts all.
     """

@@ -34,10 +34,10 @@ class Preset:
     tokens: int = 576
 
     def __post_init__(self) -> None:
-        places = [layer for layer, _ in self.drops]
+        layers = [layer for layer, _ in self.drops]
         counts = [self.tokens, *(count for _, count in self.drops)]
-        ordered = places == sorted(set(places)) and counts == sorted(counts, reverse=True)
-        if not self.drops or not ordered or places[0] < 0 or places[-1] >= self.layers:
+        ordered = layers == sorted(set(layers)) and counts == sorted(counts, reverse=True)
+        if not self.drops or not ordered or layers[0] < 0 or layers[-1] >= self.layers:
             raise InvalidValueError(
                 f"preset {self.name!r}: drops are (layer, tokens kept from it on), with rising "
                 f"layers in 0..{self.layers - 1} and falling counts of {self.tokens} tokens, got "
@@ -58,8 +58,8 @@ class Preset:
         if [layer for layer, _ in self.drops] == [0]:
             place = "before the decoder"
         else:
-            places = ", ".join(str(layer) for layer, _ in self.drops)
-            place = f"from layer {places} of {self.layers} on"
+            layers = ", ".join(str(layer) for layer, _ in self.drops)
+            place = f"from layer {layers} of {self.layers} on"
         return f"{kept} of {self.tokens} visual tokens {place} ({self.paper}, {self.where})"
 
     def layer(self, place: int, layers: int) -> int:

@@ -55,7 +55,7 @@ JITTER = 1e-8
 class InitialDesign:
     """A schedule to evaluate: its keep ratios `[layers]`, and its loss once it is known.
 
-    `retained` is its score on each sample, where samples are told apart.
+    `retained` is its score on each sample, where samples are distinguished.
     """
 
     ratios: NDArray[np.float64]

@@ -31,13 +31,13 @@ class RelaxedFigures:
     """Means over a split of one relaxed configuration, none of it rounded.
 
     `score` is the relative score of the soft decoder, `compute` the relative compute of real-valued
-    ratios, `divergence` the KL to dense in nats, `lost` the mean of 1 - exp(-KL).
+    ratios, `divergence` the KL to dense in nats, `loss` the mean of 1 - exp(-KL).
     """
 
     score: float
     compute: float
     divergence: float
-    lost: float
+    loss: float
 
 
 class Relaxation(Protocol):

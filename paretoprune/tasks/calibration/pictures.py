@@ -19,7 +19,7 @@ class Pictures(Calibration):
     """Questions of a folder, from the first of these that is there.
 
     `metadata.csv` or `metadata.jsonl` with `file_name`, `question` and, if known, `answer`; a text
-    file beside each picture with its name; the option `question` for all.
+    file with each picture's name; the option `question` for all.
     """
 
     name = "pictures"
@@ -37,7 +37,7 @@ class Pictures(Calibration):
             rows = read_rows(listed, "list of questions")
             return [self._listed(listed, n, row) for n, row in enumerate(rows, start=1)]
         pictures = sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES)
-        return [self._beside(path, file) for file in pictures]
+        return [self._with_text_file(path, file) for file in pictures]
 
     def _listed(self, listed: Path, number: int, row: dict[str, Any]) -> Record:
         where = f"{listed}, row {number}"
@@ -59,7 +59,7 @@ class Pictures(Calibration):
             answer=_answer(row.get("answer"), where, written=listed.suffix == ".csv"),
         )
 
-    def _beside(self, folder: Path, file: Path) -> Record:
+    def _with_text_file(self, folder: Path, file: Path) -> Record:
         name = file.relative_to(folder).as_posix()
         real = inside(folder, name, self.label)  # a link may lead out
         picture = real.relative_to(folder.resolve()).as_posix()

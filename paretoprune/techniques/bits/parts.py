@@ -16,7 +16,7 @@ from paretoprune.core.space import Categorical, SearchSpace, Values
 from paretoprune.errors import InvalidValueError, UnsupportedError
 
 ATTENTION, MLP, VISION = "attention", "mlp", "vision"
-MOST_BLOCKS = 4
+MAX_BLOCKS = 4
 """Blocks of decoder layers that the default space tells apart."""
 SPACES = ("blocks", "layers", "uniform")
 
@@ -93,7 +93,7 @@ def _decoder_inside(model: Any) -> Any:
 def bit_spaces(parts: Parts, bits: Sequence[int]) -> dict[str, SearchSpace]:
     """Search spaces over bits: per block of layers, per layer, one for all.
 
-    `blocks` tells attention and MLP of up to `MOST_BLOCKS` blocks of consecutive layers apart,
+    `blocks` tells attention and MLP of up to `MAX_BLOCKS` blocks of consecutive layers apart,
     `layers` the layers themselves, both the vision tower too; `uniform` has one knob.
     """
     choices = tuple(map(str, bits))
@@ -113,7 +113,7 @@ def bit_spaces(parts: Parts, bits: Sequence[int]) -> dict[str, SearchSpace]:
 
 def blocks_of(layers: int) -> list[tuple[int, int]]:
     """First and last layer of each block: equal parts, larger ones first."""
-    count = min(MOST_BLOCKS, layers)
+    count = min(MAX_BLOCKS, layers)
     ends = [0]
     for number in range(count):
         ends.append(ends[-1] + layers // count + (number < layers % count))

@@ -63,7 +63,7 @@ def test_a_dead_worker_is_replaced_and_its_shard_done_again():
     build = Holding(1)
     transport = ThreadTransport(build)
     said = []
-    with Crew(transport, 2, told=said.append) as crew:
+    with Crew(transport, 2, on_death=said.append) as crew:
         tasks = [crew.submit(0, b"first"), crew.submit(1, b"second"), crew.submit(0, b"third")]
         assert build.held.acquire(timeout=300)
         transport.kill(transport.workers[0])
@@ -84,7 +84,7 @@ def test_what_kills_every_worker_is_the_messages_fault():
         return submit(worker, message)
 
     transport.submit = deadly
-    with Crew(transport, 2, most_deaths=3) as crew:
+    with Crew(transport, 2, max_deaths=3) as crew:
         with pytest.raises(RuntimeError, match="3 workers died of it"):
             crew.gather([crew.submit(0, b"deadly")])
         assert crew.gather([crew.submit(0, b"fine"), crew.submit(1, b"too")]) == [b"fine", b"too"]
@@ -123,7 +123,7 @@ def test_messages_carry_arrays_and_names():
 def test_a_crew_without_any_worker_says_so_once():
     said = []
     transport = ThreadTransport(echo, room=0)
-    with Crew(transport, 2, replace_seconds=0.05, told=said.append) as crew:
+    with Crew(transport, 2, replace_seconds=0.05, on_death=said.append) as crew:
         task = crew.submit(0, b"hello")
         for _ in range(2):
             crew._look([task])
