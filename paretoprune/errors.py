@@ -48,7 +48,7 @@ PROGRAMMING_ERRORS = (
     NameError, AttributeError, TypeError, LookupError, ImportError, SyntaxError, RecursionError,
     NotImplementedError,
 )  # fmt: skip
-"""What code raises because of how it is written: no candidate's fault, so it is no failed one."""
+"""Exceptions of faulty code: not a candidate's fault, so they end the study."""
 
 
 class ParetopruneError(Exception):
@@ -62,7 +62,7 @@ class InvalidValueError(ParetopruneError, ValueError):
 class FailedEvaluationError(InvalidValueError):
     """One candidate cannot be evaluated, or gave NaN: its evaluation fails, and its study goes on.
 
-    A problem may raise it. What else is a `ParetopruneError` ends the study.
+    A problem may raise it. Every other `ParetopruneError` ends the study.
     """
 
 

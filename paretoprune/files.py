@@ -26,7 +26,7 @@ Stored = TypeVar("Stored", bound=BaseModel)
 
 
 class StoredModel(BaseModel):
-    """What a file of ours holds: no other fields than these, and none changes once it is read."""
+    """Base of files that Paretoprune writes: no further fields, and frozen once read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -137,7 +137,7 @@ def _finite(text: str) -> float:
 
 
 def read_json(file: Path, kind: str, max_bytes: int | None = MAX_FILE_BYTES) -> Any:
-    """What a JSON file holds; raises `BrokenFileError` naming the file."""
+    """Content of a JSON file; raises `BrokenFileError` naming the file."""
     return parse_json(read_text(file, kind, max_bytes), f"{kind} {plain(str(file))}")
 
 
@@ -145,7 +145,7 @@ SEPARATORS = {".csv": ",", ".tsv": "\t"}
 ROWS = (*SEPARATORS, ".json", ".jsonl")
 """Files of rows as text."""
 MAX_FIELD_CHARACTERS = 2**31 - 1
-"""Of one cell, which may be a picture in base64."""
+"""Limit of one cell, which may be a picture in base64."""
 
 
 def read_rows(file: Path, kind: str) -> list[dict[str, Any]]:

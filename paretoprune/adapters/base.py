@@ -1,9 +1,9 @@
 """The adapter contract: one VLM family seen as prefill + decoder layers + head.
 
 A new family is one file with one subclass and one registry line. It must say how pictures become
-tokens (`process`); the other methods have defaults that suit decoders of the Llama shape. What no
-family has to say are functions that take an adapter: `model_access`, `vision_encoder`, `prompts`,
-`token_geometry`.
+tokens (`process`); the other methods have defaults that suit decoders of the Llama shape. Code that
+is the same for all families is functions that take an adapter, in `model_access`, `vision_encoder`,
+`prompts` and `token_geometry`.
 
 An adapter never changes the model it wraps and patches no class.
 """
@@ -118,7 +118,7 @@ class Adapter(ABC):
         self.spec = replace(decoder_spec(self.decoder), class_query=query, class_key=key)
         self.visual_token_ids = configured_tokens(model, self.token_names)
         self.note: str | None = None
-        """What the user should know of how inputs are made; None if all is as usual."""
+        """A remark for the user on how inputs are made; None if there is none."""
 
     # --- prompts
 
@@ -132,7 +132,7 @@ class Adapter(ABC):
     def inputs(
         self, visuals: Sequence[Visual], prompts: Sequence[str], *, padding_side: str = "left"
     ) -> BatchFeature:
-        """What `model.forward` and `model.generate` take."""
+        """Arguments of `model.forward` and `model.generate`."""
         return padded(self, *encode(self, visuals, prompts), padding_side)[0]
 
     # --- model access
@@ -212,7 +212,7 @@ class Adapter(ABC):
     # --- token geometry
 
     def pictures(self, inputs: Mapping[str, Any], visual: Tensor) -> Tensor:
-        """Which picture of its prompt each token belongs to: int64 [B, T], from 0; -1 at text.
+        """Index of each token's picture in its prompt: int64 [B, T], from 0; -1 at text.
 
         `inputs` are arguments of `model.forward`, `visual` bool [B, T] its visual tokens. A video
         counts as one. By default a run of visual tokens of one kind is a picture; so a family that

@@ -42,7 +42,7 @@ class InternVLAdapter(Adapter):
         return round(patches * float(config.downsample_ratio) ** 2)
 
     def class_token_layer(self) -> Any:
-        """The layer behind which the features are taken; the tower always has a class token."""
+        """The layer whose output becomes the features; InternViT always has a class token."""
         layers = self.model.model.vision_tower.encoder.layer
         state = self.model.config.vision_feature_layer
         return layers[(state if state > 0 else len(layers) + 1 + state) - 1]

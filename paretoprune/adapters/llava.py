@@ -1,7 +1,7 @@
-"""LLaVA-1.5, ViP-LLaVA, -NeXT and -OneVision: a tower, a projector, a Llama-shaped decoder.
+"""LLaVA-1.5, ViP-LLaVA, -NeXT and -OneVision: vision encoder, projector, Llama-shaped decoder.
 
 LLaVA-1.5 gives every picture the same number of tokens. NeXT and OneVision cut a picture into tiles
-of the tower's size and lay the tiles' tokens out as one grid with a token at the end of each line.
+of the vision encoder's size. The tiles' tokens form one grid with a token at the end of each line.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class LlavaAdapter(Adapter):
     def class_token_layer(self) -> Any:
         """CLIP's layer behind which the features are taken, the deepest one if there are several.
 
-        SigLIP towers have no class token.
+        SigLIP encoders have no class token.
         """
         if not self._class_tokens:
             return None
@@ -119,7 +119,7 @@ class LlavaAdapter(Adapter):
     def token_boxes(
         self, items: Sequence[Picture | Video], inputs: Mapping[str, Tensor]
     ) -> TokenBoxes:
-        """The crop that the tower sees; with tiles, the whole picture first, then their lines."""
+        """The crop that is encoded; with tiles, the whole picture first, then their lines."""
         self.grid(inputs)  # says where it does not know
         vision = self.model.config.vision_config
         high, wide = (size // vision.patch_size for size in inputs["pixel_values"].shape[-2:])
@@ -183,7 +183,7 @@ class LlavaAdapter(Adapter):
 
     @property
     def _keeps_class_token(self) -> bool:
-        """Whether the tower's class token becomes a visual token; never in ViP-LLaVA.
+        """Whether the vision encoder's class token becomes a visual token; never in ViP-LLaVA.
 
         Its configuration does not have the name.
         """
@@ -191,12 +191,12 @@ class LlavaAdapter(Adapter):
 
     @property
     def _class_tokens(self) -> int:
-        """1 if the tower has a class token in front of its patches (CLIP), 0 if not (SigLIP)."""
+        """1 if the vision encoder puts a class token first (CLIP), 0 if it has none (SigLIP)."""
         tower = self.model.model.vision_tower
         return int(any(name.endswith("class_embedding") for name, _ in tower.named_parameters()))
 
     def _tiled_tokens(self, tensors: Mapping[str, Tensor], patches: int) -> list[int]:
-        """What the model's own layout of tiles gives, run on tensors without content."""
+        """The model's own layout of tiles, run on tensors without content."""
         features = self._packed(
             torch.zeros(int(self._tiles(tensors).sum()), patches, 1), tensors, torch.zeros(1)
         )
@@ -243,7 +243,7 @@ class LlavaAdapter(Adapter):
 
 
 def crop_of(size: tuple[int, int], processor: Any) -> tuple[float, ...]:
-    """The part of a picture of `size` that CLIP's processor hands to the tower.
+    """The part of a picture of `size` that CLIP's processor hands to the vision encoder.
 
     It resizes the shorter side and crops the middle, or resizes both sides.
     """

@@ -38,7 +38,7 @@ LAYER_TYPES: Mapping[str, str] = {
     "sparse": "an indexer chooses which tokens each one attends to, and it is not run here",
     "compress": "an indexer chooses which tokens each one attends to, and it is not run here",
 }
-"""What is different in a layer, by a part of the type that the configuration gives it."""
+"""Difference of a layer, by a part of the type that the configuration gives it."""
 
 WINDOWS = ("sliding_window", "attention_chunk_size")
 
@@ -62,7 +62,7 @@ DECODER_ARGUMENTS: Mapping[str, str] = {
     "pixel_values": "merges pictures inside of its decoder, which is then more than layers; write "
     "an adapter that says where they are (docs/tutorials/plug-in-a-vlm.md)",
 }
-"""What is different in a decoder that takes an argument of this name."""
+"""Difference of a decoder that takes an argument of this name."""
 
 KNOWN = {
     "self", "args", "kwargs", "input_ids", "inputs_embeds", "attention_mask", "position_ids",

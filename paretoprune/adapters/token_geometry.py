@@ -87,7 +87,7 @@ WHOLE_PICTURE = (0.0, 0.0, 1.0, 1.0)
 
 @dataclass(frozen=True)
 class View:
-    """One way in which the vision tower sees picture or video number `item` of the prompt.
+    """One way in which the vision encoder sees picture or video number `item` of the prompt.
 
     `kind` is `picture` (the only view of it), `whole` (the small picture that goes with tiles),
     `tiles` (all tiles together), or `frame` (a moment of a video, from frame number `frame` on).

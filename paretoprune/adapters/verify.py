@@ -42,12 +42,12 @@ UNFORESEEN = (
     TypeError, ValueError, AttributeError, LookupError, RuntimeError, ArithmeticError,
     AssertionError, ImportError, OSError,
 )  # fmt: skip
-"""What a strange family's own code may raise when it is called as the others are."""
+"""Exceptions of an unknown family's own code when it is called as the others are."""
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What was compared, on `batch` noise pictures with prompts of different lengths.
+    """Deviations from the unmodified model, on `batch` noise pictures with different prompts.
 
     Differences are relative: `logits` to the largest logit (by padding side), `attention` absolute
     in a probability, `flops` to the count; None where a check does not apply. `visual_tokens` and
@@ -63,7 +63,7 @@ class Verification:
 
     @property
     def problem(self) -> str | None:
-        """What is wrong, in one clause; None if nothing."""
+        """The failed check, in one clause; None if there is none."""
         worst = max(self.logits.values())
         if not worst <= self.tolerance:
             return (
@@ -280,7 +280,7 @@ def _alone(decoder: Any, number: int | None = None) -> Any:
 
 
 def _kind(layer: nn.Module) -> tuple[object, ...]:
-    """What layers have in common that compute the same from other weights: modules and settings."""
+    """Signature of layers that differ in weights only: modules and settings."""
     return tuple(
         (
             name,

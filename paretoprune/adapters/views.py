@@ -1,7 +1,7 @@
 """Views of a model: a module tree of its own that shares every tensor with the original.
 
-What is changed in a view, a layer that records, a decoder that prunes, does not exist in the user's
-model. No class is patched and no hook is set on the original.
+A change to a view, such as a layer that records or a decoder that prunes, does not affect the
+user's model. No class is patched and no hook is set on the original.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class Scope(Generic[Value]):
 
 @dataclass(frozen=True)
 class Entry:
-    """What a decoder gives its first layer: `hidden` [B, T, hidden] and rotary tables."""
+    """Inputs of a decoder's first layer: `hidden` [B, T, hidden] and rotary tables."""
 
     hidden: Tensor
     rotary: tuple[Tensor, Tensor]

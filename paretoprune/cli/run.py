@@ -111,8 +111,8 @@ def run_sweep(
 def run_case(console: Console, study: StudyFile, folder: Path) -> tuple[bool, str | None]:
     """Run one comparison into `folder` and print it; the settings are there before it starts.
 
-    What the folder already holds is not run again. Returns whether it was interrupted, in whichever
-    phase, and what failed after the searches.
+    Studies that the folder already holds are not run again. Returns whether it was interrupted, in
+    any phase, and the failure after the searches.
     """
     with executor_of(study) as executor:
         return _run_case(console, study, folder, executor)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 DEFAULT_OUT = Path("paretoprune-results")
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
-"""How OpenMP's threads wait: in the standard, and in the words of GNU's, LLVM's and Intel's."""
+"""Variables that set how OpenMP's threads wait: the standard's, GNU's, LLVM's and Intel's."""
 
 
 def new_console() -> Console:
@@ -33,7 +33,7 @@ def new_console() -> Console:
 
 @dataclass
 class Signals:
-    """What ended the work early; `exit_code` follows the shells: 128 and the signal's number."""
+    """An interruption of the work; `exit_code` follows the shells: 128 and the signal's number."""
 
     exit_code: int = 128 + signal.SIGINT
 

@@ -58,7 +58,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Progress:
-    """What `observe` is called with: the running study and how far it is.
+    """State of the running study, as `observe` receives it.
 
     `spent` and `budget` are in dense-pass equivalents.
     `done` of `total` studies are finished; `phase` is `search`, `heldout` or `presets`.

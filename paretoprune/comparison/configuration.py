@@ -37,7 +37,7 @@ MAX_BYTES = 1_000_000
 COMPRESSION = "compression"
 TOKENS = "tokens"
 DEFAULT_OBJECTIVES = "score,compute"
-"""Of tokens alone: other techniques have defaults of their own."""
+"""Default where tokens alone are searched; other techniques have their own."""
 RISKY = ("problem", "pruner", "trust_remote_code")
 """Settings of a problem that may name code to run."""
 PLACES = ("storage", "executor", "workers", "cluster")

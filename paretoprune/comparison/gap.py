@@ -80,7 +80,7 @@ def gradients_of(
 def gap_point(problem: Problem, evaluation: Evaluation, trial: int) -> GapPoint:
     """Run one returned configuration as it was before rounding.
 
-    What a policy keeps, it is asked for anew; keep ratios are then means over the samples.
+    A policy decides anew; keep ratios are then means over the samples.
     """
     policy, relaxed = evaluation.candidate.policy, evaluation.candidate.relaxed or {}
     keep = (

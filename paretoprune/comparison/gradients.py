@@ -1,4 +1,4 @@
-"""What a comparison keeps of its gradient searches, as typed data: `gradients.json`.
+"""Records of a comparison's gradient searches, as typed data: `gradients.json`.
 
 Per study: how far each configuration of the best front is from what the search believed (the
 relaxation gap) and from an exhaustive grid, the curves of the search, and warnings with causes.

@@ -1,4 +1,4 @@
-"""From a study file to what a comparison is given: names checked, defaults chosen, places found.
+"""From a study file to a comparison's arguments: names checked, defaults chosen, paths found.
 
 Every mistake that can be seen without loading a model is found here, before anything is paid for.
 """
@@ -32,7 +32,7 @@ PASSED_ON = (
 OPTIONAL = ("per_picture", "compress", "objectives")
 """Settings that are left to the problem where they are not said."""
 LOADING = ("model", "task", "data", "pruner", "search_knobs", *OPTIONAL[:2], *PASSED_ON)
-"""What a compression problem is loaded with."""
+"""Arguments that a compression problem is loaded with."""
 
 
 def prepared(cases: Sequence[Case]) -> list[Case]:
@@ -58,7 +58,7 @@ def completed(study: StudyFile, problem: Problem) -> StudyFile:
 
 
 def loading_of(study: StudyFile) -> dict[str, Any]:
-    """What `load_named_problem` is given for a study of one model, task and pruner."""
+    """Arguments of `load_named_problem` for a study of one model, task and pruner."""
     from paretoprune.compression.named import options_for
 
     presets = presets_of(study)
@@ -80,7 +80,7 @@ def loading_of(study: StudyFile) -> dict[str, Any]:
 
 
 def stored_loading(loading: dict[str, Any]) -> dict[str, Any]:
-    """What a problem was loaded with, as a summary stores it: `batch` there is the search's."""
+    """Loading arguments of a problem, as a summary stores them: `batch` there is the search's."""
     return {"decoder_batch" if key == "batch" else key: value for key, value in loading.items()}
 
 

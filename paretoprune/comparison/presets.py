@@ -1,7 +1,7 @@
 """Published presets compared with a front: on the same data, not ranked, charged to no search.
 
-What a preset is compared with is what the search split picks of the found front at no higher cost;
-held-out data say which of the two scores higher.
+The search split picks the best point of the found front that costs no more than the preset.
+Held-out data decide which of the two scores higher.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from paretoprune.core.study import evaluate_each
 CHUNK = 8
 """Presets that are evaluated together: those of one paper share layers."""
 SLACK = 1e-9
-"""How far a cost may exceed another and still count as no higher: rounding."""
+"""Tolerance of comparisons of costs, for rounding."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def _quality(problem: Problem) -> str | None:
 
 
 def _rival(problem: Problem, preset: Evaluation, found: Sequence[FrontEntry]) -> FrontEntry | None:
-    """What the search split picks at no higher cost; of equal scores the first."""
+    """The point that the search split picks at no higher cost; of equal scores the first."""
     quality = _quality(problem)
     lowered = [o.name for o in problem.objectives if o.direction == "min"]
     affordable = [

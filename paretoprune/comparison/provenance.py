@@ -1,4 +1,4 @@
-"""What a study ran on: versions, hardware, seeds, data. Written as the study starts."""
+"""Provenance of a study: versions, hardware, seeds, data. Written as the study starts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MEASURED = ("latency_ms", "peak_memory_bytes")
 
 
 class Provenance(StoredModel):
-    """What has to be the same for a rerun to find the same.
+    """The versions, hardware and data that a rerun needs for equal results.
 
     `versions` and `plugins` by package; `hardware` by part; `data` are SHA-256 of splits and
     weights, by name.
@@ -46,7 +46,7 @@ class Provenance(StoredModel):
     data: dict[str, str]
 
     def changes(self, later: Provenance) -> Iterator[str]:
-        """What is different in a later run: `torch 2.12.0 -> 2.13.0`, one sentence each."""
+        """Differences of a later run: `torch 2.12.0 -> 2.13.0`, one sentence each."""
         for kind in ("versions", "plugins", "hardware", "data"):
             before, after = getattr(self, kind), getattr(later, kind)
             for name in sorted(before.keys() | after.keys()):
@@ -57,7 +57,7 @@ class Provenance(StoredModel):
 
 
 def provenance_of(problem: Problem, seeds: Sequence[int], device: str = "cpu") -> Provenance:
-    """What a study of `problem` runs on, here and now."""
+    """Provenance of a study of `problem` that starts now on this machine."""
     return Provenance(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         versions=dict(_versions()) | {"python": platform.python_version()},

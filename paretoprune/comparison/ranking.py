@@ -187,7 +187,7 @@ def summarise(
 
 
 def _warnings(studies: Sequence[Study]) -> list[str]:
-    """What went wrong inside gradient searches, each cause once with the studies it was in."""
+    """Warnings of gradient searches, each cause once with its studies."""
     found: dict[str, list[str]] = {}
     for study in studies:
         for cause in causes(study.trace) if study.trace is not None else ():
@@ -196,7 +196,7 @@ def _warnings(studies: Sequence[Study]) -> list[str]:
 
 
 def _failures(studies: Sequence[Study]) -> list[str]:
-    """How many evaluations failed, and how the first did; [] where none did."""
+    """Number of failed evaluations, and the failure of the first; [] where none failed."""
     everything = [e for s in studies for e in s.evaluations]
     failed = [e.failure for e in everything if e.failure is not None]
     if not failed:

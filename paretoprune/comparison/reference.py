@@ -15,7 +15,7 @@ from paretoprune.core.study import Recorder, all_failed, evaluate_all
 from paretoprune.errors import InvalidValueError, UnknownNameError
 
 GRIDS = {"fine": 1, "medium": 2, "coarse": 3}
-"""By name: every which value of a knob of more than eight is taken."""
+"""Stride by name: of a knob with more values than the limit, every n-th one is taken."""
 MAX_VALUES_TAKEN_WHOLE = 8
 CHUNK = 1024
 """Candidates per batch: the more, the more they share."""
@@ -94,7 +94,7 @@ def reference_front(
 ) -> Reference:
     """Evaluate the whole grid `text` on the search split; `observe` is called with done and total.
 
-    What `recorder` knows of an earlier run is not evaluated again.
+    Evaluations that `recorder` has from an earlier run are not repeated.
     """
     _, fineness = parse_reference(text)
     candidates = reference_candidates(problem, fineness)

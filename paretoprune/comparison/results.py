@@ -1,4 +1,4 @@
-"""What a comparison leaves behind, as typed data: `comparison.json`, `front.csv`, schedule files.
+"""Results of a comparison, as typed data: `comparison.json`, `front.csv`, schedule files.
 
 Tables, figures and the HTML report are drawn from these alone, so `paretoprune report` needs
 neither the model nor torch.
@@ -193,7 +193,7 @@ class KnobImportance(StoredModel):
 
 
 class Sensitivity(StoredModel):
-    """How much each knob of a space moves one objective: see `paretoprune.frontier.importance`.
+    """Importance of each knob of a space for one objective: see `paretoprune.frontier.importance`.
 
     `explained` is the variance (R²) of `evaluations` that a fit explains where they are left out;
     near or below 0, its importances say nothing.
@@ -235,7 +235,7 @@ class Summary(StoredModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        """What tables and figures take for granted; raises `ValueError`."""
+        """Check the assumptions of tables and figures; raises `ValueError`."""
         names = [objective.name for objective in self.objectives]
         if not names or len(set(names)) < len(names):
             raise ValueError("a comparison has one or more objectives, each with its own name")

@@ -157,7 +157,7 @@ class Trackers(Tracker):
 
     @classmethod
     def named(cls, names: Sequence[str]) -> Trackers:
-        """Those that `make_tracker` makes of each name; raises as it does."""
+        """A tracker of each name, from `make_tracker`; raises as it does."""
         return cls([make_tracker(name) for name in names])
 
     def after(self, observe: Callable[[Progress], None]) -> Callable[[Progress], None]:

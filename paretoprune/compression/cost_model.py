@@ -201,7 +201,7 @@ class CostModel:
         return self.timer.measured_again(configurations)
 
     def latency_note(self) -> str:
-        """How latencies are predicted, and how far they are off."""
+        """The origin of predicted latencies, and their error."""
         if self._times_weights:
             return self.weights_timer.note()
         return self.timer.note(self._tokens.operators.pruners)

@@ -55,7 +55,7 @@ class KnownOutcomes:
         return len(self._rows)
 
     def get(self, key: str) -> Row | None:
-        """What is known of a configuration."""
+        """Known outcomes of a configuration."""
         return self._rows.get(key)
 
     def keep(self, key: str, row: Row) -> None:
@@ -93,18 +93,18 @@ class KnownOutcomes:
 
 @dataclass(frozen=True)
 class Running:
-    """How a split is run; nothing here changes what is found.
+    """Settings for running a split, none of which changes outcomes.
 
     `batch` samples at most are prefilled together. `prefill_bytes` of prefills stay in memory, the
     rest on disk; `dense_bytes` of the dense model's hidden states and keys are kept, so that no
-    population runs those layers again. `lean_layers=False` evaluates with the model's own layers
-    alone (see `adapters.lean`), for debugging. With an `executor` its workers evaluate.
+    population runs those layers again. `fast_layers=False` evaluates with the model's own layers
+    alone (see `adapters.fast_layers`), for debugging. With an `executor` its workers evaluate.
     """
 
     batch: int = 64
     prefill_bytes: int = DEFAULT_BYTES
     dense_bytes: int = DEFAULT_DENSE_BYTES
-    lean_layers: bool = True
+    fast_layers: bool = True
     executor: Remote | None = None
 
 
@@ -133,7 +133,7 @@ class Evaluator:
         self.known: KnownOutcomes | None = None
         self._techniques = tuple(techniques)
         self._tokens = tokens
-        self._engine = with_fast_layers(adapter) if running.lean_layers else adapter
+        self._engine = with_fast_layers(adapter) if running.fast_layers else adapter
         self._order = stratified_order(self.samples)
         self._groups = batch_numbers(self._engine, self.samples, batch=running.batch)
         self._stores: dict[str, Sequence[AnsweredBatch]] = {}
@@ -224,7 +224,7 @@ class Evaluator:
     ) -> tuple[list[Row], float]:
         """Outcomes of configurations of one variant on the chosen samples; the FLOPs run.
 
-        What is known is not run again; what is run on the whole split becomes known.
+        Known outcomes are not computed again; outcomes on the whole split become known.
         """
         samples = np.flatnonzero(chosen)
         known = {} if self.known is None else {key: self.known.get(key) for key in distinct}

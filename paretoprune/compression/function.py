@@ -141,7 +141,7 @@ class FunctionProblem(Problem):
         )  # fmt: skip
 
     def _figures(self, returned: object) -> dict[str, NDArray[np.float64]]:
-        """What the function returned, as float64 `[]` or `[samples]` by name."""
+        """The function's returned values, as float64 `[]` or `[samples]` by name."""
         names = [o.name for o in self.objectives]
         if not isinstance(returned, Mapping):
             raise InvalidValueError(

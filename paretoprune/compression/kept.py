@@ -1,4 +1,4 @@
-"""What a schedule keeps of a picture, as typed data: drawings and reports are made from this alone.
+"""Kept tokens of pictures, as typed data: drawings and reports are made from this alone.
 
 A record holds one question with its pictures, where each visual token stands in them, and what each
 pruner left in every decoder layer. Nothing here needs a model or torch.
@@ -26,11 +26,11 @@ from paretoprune.files import StoredModel, read_stored, write_stored
 EXAMPLES_NAME = "examples.json"
 MAX_TOKENS = 100_000
 SIGNATURES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
-"""How files of the picture formats begin that a record may hold."""
+"""First bytes of the picture formats that a record may hold."""
 
 
 class State(IntEnum):
-    """What has become of a visual token: it is gone, lives on in another one, or is kept."""
+    """State of a visual token: dropped, merged into another one, or kept."""
 
     GONE = 0
     MERGED = 1
@@ -70,7 +70,7 @@ class Step(StoredModel):
 
 
 class Pruned(StoredModel):
-    """What one pruner and keep schedule left of one question's visual tokens, and the answer.
+    """Visual tokens of one question that one pruner and keep schedule keep, and the answer.
 
     `steps` say what changes at which layer; the first is at layer 0. `right` compares the answer
     with the known one, token by token (None: not known). `label` is how it is called in a drawing.
@@ -174,7 +174,7 @@ class Example(StoredModel):
 
 
 class Examples(StoredModel):
-    """What a results folder holds of examples; `label` and `seed` name the study they are from."""
+    """Examples of a results folder; `label` and `seed` name their study."""
 
     format: Literal["paretoprune-examples/1"] = "paretoprune-examples/1"
     label: str

@@ -132,7 +132,7 @@ def kept_examples(
     per_picture: bool,
     observe: Callable[[int, int], None] | None = None,
 ) -> list[Example]:
-    """What is kept of the first sample of each of `count` question families, for a report.
+    """Kept tokens of the first sample of each of `count` question families, for a report.
 
     [] where the model's family does not say where its visual tokens stand. `observe` is called with
     done and total.

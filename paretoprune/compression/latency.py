@@ -38,7 +38,7 @@ REPEATS = 15
 class MeasuredLatency:
     """Prefill latency and time to first token of each schedule; `refusal` says why not to use them.
 
-    Time to first token is vision tower, projector, prefill and the first arg max.
+    Time to first token is vision encoder, projector, prefill and the first arg max.
     """
 
     prefill: list[Timing]
@@ -77,7 +77,7 @@ class PrefillTimer:
 
     @property
     def device(self) -> str:
-        """What was timed on, as torch names it, with its number of CPU threads."""
+        """The timed device, as torch names it, with its number of CPU threads."""
         device = self.adapter.model.device
         if device.type == "cuda":
             return torch.cuda.get_device_name(device)
@@ -92,7 +92,7 @@ class PrefillTimer:
         return self._answer(self.prefill, ratios, pruner)
 
     def run_from_picture(self, ratios: NDArray[np.float64], pruner: Pruner) -> Tensor:
-        """The same from pixels on: vision tower and projector run, too."""
+        """The same from pixels on: vision encoder and projector run, too."""
         return self._answer(self._made(), ratios, pruner)
 
     @torch.inference_mode()

@@ -33,9 +33,9 @@ TOKENS = (Tokens.name,)
 DEFAULT_SEARCH_SIZE = 128
 DEFAULT_HELDOUT_SIZE = 192
 MIN_SAMPLES = 2
-"""Of one, there is no standard error."""
+"""One sample has no standard error."""
 MIN_RELIABLE_SAMPLES = 50
-"""Of fewer, the standard error of a mean outcome may be more than 0.07."""
+"""With fewer, the standard error of a mean outcome may be more than 0.07."""
 
 
 def load_problem(
@@ -207,7 +207,7 @@ def _runnable(adapter: Adapter, presets: Sequence[Preset]) -> tuple[list[Preset]
 
 
 def _little(samples: Sequence[Sample], heldout: Sequence[Sample] | None) -> list[str]:
-    """How little few samples say: an outcome in 0..1 deviates from its mean by a half at most."""
+    """A warning for few samples: an outcome in 0..1 deviates from its mean by a half at most."""
     least = len(samples) if heldout is None else min(len(samples), len(heldout))
     if least >= MIN_RELIABLE_SAMPLES:
         return []

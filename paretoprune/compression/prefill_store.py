@@ -23,7 +23,7 @@ EXTRA = "extra."
 class PrefillStore(Sequence[AnsweredBatch]):
     """Answered batches in order; those that do not fit `limit` bytes are read from disk when asked.
 
-    The files lie in a temporary folder that goes when the store does. Vision tower and projector
+    The files lie in a temporary folder that goes when the store does. Vision encoder and projector
     run once per sample either way. Raises `BrokenFileError` where the folder cannot be written.
     """
 

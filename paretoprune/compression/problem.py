@@ -179,10 +179,10 @@ class Compression(Problem):
         return super().space(name)
 
     def configuration(self, candidate: Candidate) -> Configuration:
-        """What a candidate stands for: its plan, its pruner with its settings, its keep ratios.
+        """The configuration of a candidate: plan, pruner with its settings, keep ratios.
 
-        What its space leaves out is dense. An adaptive policy is asked for every sample of this
-        split, once.
+        Techniques outside its space are dense. An adaptive policy decides once for every sample of
+        this split.
         """
         if candidate.policy is not None:
             return self.planner.of_policy(candidate)
@@ -260,7 +260,7 @@ class Compression(Problem):
         return found | {"model": model_fingerprint(self.adapter.model)}
 
     def notes(self) -> list[str]:
-        """What was left out, the dense model's figures, and errors of the latency model."""
+        """Notes on parts left out, the dense model's figures, and the latency model's errors."""
         remarks = [*self._remarks]
         figures = task_metrics(self.task, self.samples, self.dense_outcomes)
         if figures:
@@ -319,7 +319,7 @@ class Compression(Problem):
         *,
         observe: Callable[[int, int], None] | None = None,
     ) -> list[Example]:
-        """What candidates keep of the first sample of each of `count` question families.
+        """Tokens that candidates keep of the first sample of each of `count` question families.
 
         [] where the model's family does not say where its visual tokens stand, and with further
         techniques.

@@ -42,7 +42,7 @@ class QuantisedTimer:
         self.base_ms = max(0.0, whole.median_ms - linear)
 
     def _shapes_of_inputs(self) -> dict[str, Shape]:
-        """What each layer is given in a forward pass, and its width: input shape and outputs."""
+        """Input shape and number of outputs of each layer in a forward pass."""
         found: dict[str, Shape] = {}
 
         def noting(path: str, layer: nn.Module) -> nn.Module:
@@ -99,7 +99,7 @@ class QuantisedTimer:
         )
 
     def note(self) -> str:
-        """How latencies come about."""
+        """The origin of the latencies."""
         return (
             f"Latency is predicted from {len(self._times)} measured times of linear layers on "
             f"{self.device.type}, unpacking included, plus {self.base_ms:.2f} ms of everything "

@@ -35,7 +35,7 @@ def recipe_of(
     sizes: Mapping[str, int],
     loading: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What a worker builds its model and data from, JSON-ready; paths are made absolute."""
+    """Settings from which a worker builds its model and data, JSON-ready; paths are absolute."""
     paths = {
         "model": str(Path(model).resolve()) if Path(model).is_dir() else model,
         "data": str(Path(data).resolve()) if data is not None and Path(data).exists() else data,

@@ -1,4 +1,4 @@
-"""What is known of a split's samples before a model sees them: order, families, digests."""
+"""Properties of a split's samples without a model: order, families, digests."""
 
 from __future__ import annotations
 

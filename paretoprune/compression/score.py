@@ -140,6 +140,6 @@ def _policy(
 
 
 def measure_of(samples: Sequence[Sample]) -> str:
-    """What the mean outcome of these samples is called."""
+    """Name of the mean outcome of these samples."""
     names = {sample.scoring.measure for sample in samples}
     return names.pop() if len(names) == 1 else "mean outcome"

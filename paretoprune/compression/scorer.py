@@ -38,7 +38,7 @@ class Scorer:
     ) -> Tensor:
         """Outcomes float [B] of a batch; `predicted` are its leaf's log-probabilities [B, A, v].
 
-        What decoding further takes is added to `executed`.
+        The FLOPs of decoding further are added to `executed`.
         """
         scoring = self._scoring(part)
         if isinstance(scoring, Exact):

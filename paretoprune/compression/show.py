@@ -45,7 +45,7 @@ def show_schedule(
     trust_remote_code: bool = False,
     per_picture: bool | None = None,
 ) -> Example:
-    """What `schedule` keeps of one question's visual tokens, with each pruner of `ranking`.
+    """Visual tokens of one question that `schedule` keeps, with each pruner of `ranking`.
 
     The question is about `images`, or about held-out sample number `sample` of a task, whose own
     question is the default. `schedule` is written as `schedules.written` says; without a `ranking`,

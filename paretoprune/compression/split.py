@@ -26,7 +26,7 @@ DEFAULT_DENSE_BYTES = 1 << 30
 
 @dataclass(frozen=True)
 class Measured:
-    """What a split is measured by: token counts int64 `[samples]`, and reference outcomes.
+    """References of a split: token counts int64 `[samples]`, and dense and text-only outcomes.
 
     `pictures` int64 `[samples]` are those of each prompt that have visual tokens. `outcomes`
     float32 `[2, samples]` are the dense model's and the text-only one's.

@@ -115,7 +115,7 @@ STATISTICS: dict[str, tuple[Callable[..., Any], Callable[..., float]]] = {
     "attention": (attention_received, attention_price),
     "withdrawal": (withdrawal_divergence, withdrawal_price),
 }
-"""By name: what measures it, and what that costs."""
+"""Each statistic's function and cost, by name."""
 
 
 def statistic_of(name: str) -> tuple[Callable[..., Any], Callable[..., float]]:

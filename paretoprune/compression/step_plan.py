@@ -1,4 +1,4 @@
-"""What a gradient step needs, before a run starts: memory and seconds, for a model of any size.
+"""Memory and seconds of a gradient step, before a run starts, for a model of any size.
 
 The model is built from its configuration on the meta device, without weights. Steps through two and
 three layers of its kind (`step_trial`) say what a layer needs; the rest is arithmetic. Memory is
@@ -40,7 +40,7 @@ MIN_TIMED_TOKENS = 32
 
 
 class StepOptions(Protocol):
-    """What the settings of a gradient strategy say of its steps."""
+    """The settings of a gradient strategy that concern its steps."""
 
     @property
     def batch(self) -> int:
@@ -61,7 +61,7 @@ class StepOptions(Protocol):
 
 @dataclass(frozen=True)
 class StepPlan:
-    """What one gradient step needs. Bytes of device memory, FLOPs, and seconds on `device`.
+    """Cost of one gradient step: bytes of device memory, FLOPs, and seconds on `device`.
 
     `saved` is the memory that the backward pass keeps of one micro-batch at the dense end of the
     range of budgets, its maximum. `working` is all other memory at the peak. `measured` says
@@ -233,7 +233,7 @@ def step_flops(spec: DecoderSpec, options: StepOptions, tokens: int, average: fl
 
 
 def deciding_share(spec: DecoderSpec, policy: Policy, visual: int, text: int) -> float:
-    """What a policy costs on one sample, as a share of the dense decoder's compute."""
+    """Compute of a policy on one sample, relative to the dense decoder's."""
     total = np.array([visual + text])
     own = policy.flops(spec, total, np.array([visual]), np.array([text]))
     return float(own[0]) / (spec.layers * float(layer_cost(spec, visual + text)))
@@ -258,6 +258,6 @@ def _on_meta(model: str, dtype: torch.dtype, trust_remote_code: bool) -> Any:
 
 
 def _visual_tokens(config: Any) -> int:
-    """What the configuration says of visual tokens per picture, else LLaVA-1.5's."""
+    """Visual tokens per picture by the configuration, else LLaVA-1.5's."""
     found = getattr(config, "image_seq_length", None)
     return int(found) if isinstance(found, int) and found > 0 else TOKENS["visual"]

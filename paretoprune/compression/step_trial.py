@@ -34,7 +34,7 @@ T = TypeVar("T")
 MIN_TRIAL_LAYERS, MAX_TRIAL_LAYERS = 2, 3
 """Layers of the two trials, whose difference is what one layer needs."""
 DENSE = FastV.first_layer
-"""Of them, those that no mask reaches, and that keep nothing for the way back."""
+"""Dense layers of the trials: no mask reaches them, and they save nothing for backward."""
 TIMED = 3
 TAU = 1.0
 """Width of the masks in tokens: that of a search's last steps."""
@@ -44,7 +44,7 @@ RATIO = 0.5
 
 @dataclass(frozen=True)
 class StepTrial:
-    """What is tried: a model on the meta device, and how a strategy steps through it.
+    """The trial's model, on the meta device, and a strategy's settings of a step.
 
     `tokens_leave` says whether cheap rows are short; else masks are those of score space.
     """

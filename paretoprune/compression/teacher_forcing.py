@@ -60,7 +60,7 @@ class AnsweredBatch:
         return self.right(log_probabilities).all(1)
 
     def right(self, log_probabilities: Tensor) -> Tensor:
-        """Which answer tokens are the arg max, bool [B, A]; true behind shorter answers."""
+        """Mask of answer tokens that are the arg max, bool [B, A]; true behind shorter answers."""
         return (log_probabilities.argmax(-1) == self.labels) | (self.labels == IGNORE)
 
     def divergence(self, dense: Tensor, student: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ def answered_batches(
 
 
 def batch_numbers(adapter: Adapter, samples: Sequence[Sample], *, batch: int) -> list[list[int]]:
-    """Which samples go together: batches of at most `batch`, of equal length if possible."""
+    """Batches of at most `batch` samples, of equal length if possible."""
     if not samples:
         raise InvalidValueError("a split needs at least one sample")
     ids = adapter.tokenizer([f"{s.prompt} {_known(s)}" for s in samples])["input_ids"]
@@ -191,7 +191,7 @@ def _room(adapter: Adapter, sample: Sample) -> int:
 def _dense_answers(
     adapter: Adapter, prefill: Prefill, following: Rotary, most: Sequence[int]
 ) -> Tensor:
-    """What the dense model says, greedily, of at most `most[i]` tokens: labels int64 [B, A]."""
+    """The dense model's greedy answers of at most `most[i]` tokens: labels int64 [B, A]."""
     end = prefill.prompt_end
     dense = np.ones((1, adapter.spec.layers))
     prompts = _until(prefill, end)

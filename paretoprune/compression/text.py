@@ -188,7 +188,7 @@ class TextQuantisation(Problem):
         return self.timer.measure([self.plan(c).weight_bits for c in candidates])
 
     def notes(self) -> list[str]:
-        """How latency is predicted, where it is an objective."""
+        """The origin of predicted latencies, where latency is an objective."""
         return [self.timer.note()] if "latency_ms" in self.costs else []
 
     @cached_property

@@ -257,7 +257,7 @@ class TokenRelaxation:
         return policy_candidate(policy)
 
     def decisions(self, policy: Policy) -> NDArray[np.float64]:
-        """What a policy keeps of each sample before rounding, float64 `[samples, layers]`."""
+        """Keep ratios of a policy on each sample before rounding, float64 `[samples, layers]`."""
         return self.problem.evaluator.decisions(policy, self.problem.tokens.pruner, rounded=False)
 
     def _right(self, batch: AnsweredBatch, student: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What only some problems can do, one small protocol each.
+"""Capabilities of some problems, one small protocol each.
 
 A problem has a capability where it defines its methods; nothing is declared. Callers ask with
 `isinstance`, or call one of the functions below, which raise `UnsupportedError` without it.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Policy(Protocol):
-    """What a study needs of an adaptive policy (`pruning.policies.base`)."""
+    """The part of an adaptive policy (`pruning.policies.base`) that a study needs."""
 
     @property
     def key(self) -> str:
@@ -70,7 +70,7 @@ class HasStatistics(Protocol):
         """
 
     def probe_price(self, statistic: str, samples: int) -> float:
-        """What `probe` costs, in dense-pass equivalents."""
+        """Cost of `probe`, in dense-pass equivalents."""
 
 
 @runtime_checkable
@@ -103,7 +103,7 @@ class HasPresets(Protocol):
     """It knows published configurations, which no search sees."""
 
     def published(self) -> list[Published]:
-        """Those that its model can run."""
+        """The presets that its model can run."""
 
 
 @runtime_checkable

@@ -25,7 +25,7 @@ from paretoprune.errors import (
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """What is optimised: a name, a direction, a unit and the fixed hypervolume reference.
+    """An objective: a name, a direction, a unit and the fixed hypervolume reference.
 
     `best` and `reference` bound the values that count towards hypervolume: a value is clipped to
     them: a lucky score above dense earns nothing, and one below the text-only score costs nothing.
@@ -97,7 +97,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What evaluating one candidate found.
+    """Evaluation of one candidate.
 
     `objectives`, `standard_errors` and `metrics` (auxiliary figures, such as the KL to dense) are
     by name; `outcomes` float32 `[samples]` are the per-sample scores, and `retained`, where there

@@ -20,7 +20,7 @@ from paretoprune.errors import InvalidValueError, UnsupportedError
 
 
 class SearchState(Protocol):
-    """What a checkpoint keeps of a strategy (`search.gradient.state`)."""
+    """State of a strategy in a checkpoint (`search.gradient.state`)."""
 
     @property
     def tensors(self) -> dict[str, Any]:
@@ -36,7 +36,7 @@ class BudgetExhausted(Exception):
 
 
 class SearchContext:
-    """What a study hands to its strategy: seed, budget and the meter for search cost.
+    """Context of a strategy in a study: seed, budget and the meter for search cost.
 
     `budget` is in dense-pass equivalents: one is the FLOPs of the dense model's decoder over the
     whole search split.
@@ -114,7 +114,7 @@ class SearchStrategy(ABC):
     """Dataclass whose fields are options, too, where the constructor passes `**` on to it."""
 
     label: str | None = None
-    """How the comparison that built it names it; None where it was built by hand."""
+    """Name in the comparison that built it; None where it was built by hand."""
 
     problem: Problem
     context: SearchContext

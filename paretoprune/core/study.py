@@ -43,7 +43,7 @@ INTERRUPTED = "interrupted"
 
 @dataclass
 class StudyResult:
-    """What a study found: all evaluations in order, and what they cost.
+    """Result of a study: all evaluations in order, and their cost.
 
     `spent` is the search cost in dense-pass equivalents and `spent_at[i]` its value when evaluation
     i was done; `executed` is what was really computed of evaluations after sharing, same unit;
@@ -72,7 +72,7 @@ class StudyResult:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What an earlier run found of one ask, and the study's seconds when it had."""
+    """Evaluations of one ask by an earlier run, and the study's seconds after them."""
 
     evaluations: list[Evaluation]
     seconds: float
@@ -380,10 +380,11 @@ def evaluate_all(
 
 
 def evaluate_each(problem: Problem, candidates: list[Candidate]) -> list[Evaluation]:
-    """Evaluate a batch; where that fails, in halves, until what fails is one failed candidate.
+    """Evaluate a batch; if that fails, in halves, until single candidates fail.
 
-    So running out of memory halves the batch, too. What cannot be the candidate's fault goes on up:
-    a mistake in the code, a problem's answer that cannot be, an unreadable file, Ctrl-C.
+    So running out of memory halves the batch, too. Errors that are not a candidate's fault are
+    raised: a mistake in the code, an invalid return value of the problem, an unreadable file,
+    Ctrl-C.
     """
     try:
         return _checked(problem, candidates, problem.evaluate(candidates))
@@ -406,7 +407,7 @@ def _may_be_the_candidate(error: Exception) -> bool:
 
 
 def _checked(problem: Problem, candidates: Sequence[Candidate], found: object) -> list[Evaluation]:
-    """What a problem gave for a batch; raises where it is not an evaluation of each candidate."""
+    """A problem's evaluations of a batch; raises unless there is one of each candidate."""
     if not isinstance(found, Sequence) or not all(isinstance(e, Evaluation) for e in found):
         raise InvalidValueError(
             f"problem {problem.name!r} must give a list of paretoprune.Evaluation, one per "
@@ -450,7 +451,7 @@ def check_samples(
 def all_failed(
     problem: Problem, evaluations: Sequence[Evaluation], which: str = "all "
 ) -> InvalidValueError:
-    """What to say where nothing but failures was seen."""
+    """The error where all evaluations failed."""
     return InvalidValueError(
         f"{which}{len(evaluations)} evaluations of problem {problem.name!r} failed, so there is "
         f"nothing to search by; one of them: {evaluations[0].failure}"

@@ -1,4 +1,4 @@
-"""What `paretoprune check-model` finds out: does a model work here, and what can be searched."""
+"""Checks of `paretoprune check-model`: whether a model works here, and its search spaces."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class ModelCheck:
 
     @property
     def problem(self) -> str | None:
-        """What is wrong, in one clause; None if nothing."""
+        """The failed check, in one clause; None if there is none."""
         allowed = self.verification.tolerance
         if self.verification.problem is not None or self.pruned is None or self.pruned <= allowed:
             return self.verification.problem
@@ -113,7 +113,7 @@ def check_model(model: str, *, pruner: str = "fastv", **loading: Any) -> ModelCh
 
 
 def pruned_difference(adapter: Adapter) -> float | None:
-    """How far `paretoprune.pruned` is from the model with masked keys; see `ModelCheck.pruned`.
+    """Deviation of `paretoprune.pruned` from the model with masked keys; see `ModelCheck.pruned`.
 
     On two noise pictures with prompts of different lengths; half of the visual tokens leave before
     layer 1. None where there is no such layer.

@@ -118,7 +118,7 @@ class PrunedModel:
     schedule: ScheduleFile | SavedPolicy | None
 
     def inputs(self, visuals: Sequence[Visual], prompts: Sequence[str]) -> BatchFeature:
-        """What `model.generate` takes, padded on the left."""
+        """Arguments of `model.generate`, padded on the left."""
         return self.adapter.inputs(visuals, prompts)
 
     def answer(

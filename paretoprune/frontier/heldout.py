@@ -18,7 +18,7 @@ BUDGETS: NDArray[np.float64] = np.linspace(0.05, 1.0, 20)
 BUDGETS.setflags(write=False)
 
 SLACK = 1e-9
-"""How far a cost may exceed a budget: rounding errors of lattice points, as in a study's meter."""
+"""Tolerance of a budget for rounding errors of lattice points, as in a study's meter."""
 
 
 def picks(

@@ -20,12 +20,12 @@ from paretoprune.frontier.statistics import (
 )
 
 RESAMPLES = 10_000
-"""At least; more for many pairs, see `enough_resamples`."""
+"""Least number of resamples; more for many pairs, see `enough_resamples`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """What a paired comparison of `first` with `second` found.
+    """Result of a paired comparison of `first` with `second`.
 
     `difference` is the mean of first - second with its 95 % interval (of this pair alone);
     `p_value` is two-sided; `adjusted` is corrected for the number of pairs; `effect_size` is

@@ -1,4 +1,4 @@
-"""How well a front stands in for an exhaustive one: recovered share and mean deviation."""
+"""Recovery of an exhaustive front by another one: recovered fraction and mean deviation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which points of a front are significantly better than those that cost no more."""
+"""Points of a front that are significantly better than all points of no higher cost."""
 
 from __future__ import annotations
 

@@ -29,11 +29,11 @@ NEEDS: dict[str, str] = {
     "keys": "keys of the layer before",
     "embeddings": "hidden states of the visual tokens",
     "attention": "attention among the visual tokens, computed in blocks",
-    "attended": "what the layer before gave its MLP: its attention is run once more",
-    "tower": "the class token of the vision tower",
+    "attended": "the MLP's input in the layer before: its attention is run once more",
+    "vision_encoder": "the class token of the vision encoder",
     "grid": "positions of the visual tokens in the picture",
 }
-"""What a pruner may declare in `needs`. Only `tower` and `grid` are asked of the adapter."""
+"""Values of `needs`. The adapter provides `vision_encoder` and `grid`, the decoder the others."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Pruner(ABC):
     relaxable: bool = False
     """Whether its choice is top-k of a score, so that the soft decoder can follow it."""
     needs: ClassVar[frozenset[str]] = frozenset()
-    """What it looks at: names of `NEEDS`."""
+    """Required inputs: names of `NEEDS`."""
     merges: ClassVar[bool] = False
     """Whether kept tokens take up something of those that go."""
     withdraws: ClassVar[bool] = False
@@ -149,15 +149,15 @@ class Pruner(ABC):
     # --- what happens once, before layer 0
 
     def save(self, context: PruningContext) -> dict[str, Tensor]:
-        """What to carry along from the decoder's entry, before layer 0: [B, T, c] each."""
+        """Extras to carry along from the decoder's entry, before layer 0: [B, T, c] each."""
         return {}
 
     def entry_cost(self, drop: DropCounts) -> NDArray[np.float64]:
         """FLOPs spent once, before the decoder, however many drops follow; `drop` keeps all tokens.
 
-        By default those of asking the vision encoder's class token, where it needs `tower`.
+        The default is the cost of the class attention, if the pruner needs `vision_encoder`.
         """
-        per_token = drop.spec.class_query if "tower" in self.needs else 0.0
+        per_token = drop.spec.class_query if "vision_encoder" in self.needs else 0.0
         return np.asarray(per_token * drop.visual)
 
 
@@ -190,7 +190,7 @@ class ScorePruner(Pruner):
         return order[:, : int(counts.max())]
 
     def select(self, context: PruningContext, counts: Tensor) -> Selection:
-        """What is taken of the order."""
+        """The chosen part of the order."""
         order = self.order(context)
         return Selection(self.take(context, order, counts), order=order)
 
@@ -279,8 +279,7 @@ def choosing_cost(
     """FLOPs of all drops of a keep schedule, float64 [samples], besides the decoder's own layers.
 
     `kept` [layers, samples] of `visual` tokens [samples]. A drop to no token at all ranks nothing.
-    What is spent at the decoder's entry is counted once, for samples that drop some tokens
-    somewhere.
+    The cost at the decoder's entry is counted once, for samples that drop tokens in any layer.
     """
     total = np.zeros(len(visual))
     asked = np.zeros(len(visual), dtype=bool)

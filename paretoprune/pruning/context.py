@@ -19,7 +19,7 @@ BLOCK = 64
 
 @dataclass
 class PruningContext:
-    """What a pruner may look at, handed out lazily, before layer `layer` of a batch of B samples.
+    """Inputs of a pruner, computed lazily, before layer `layer` of a batch of B samples.
 
     Tokens are those still present, T of them, in their original order. `hidden` [B, T, hidden]
     enters this layer; `valid` bool [B, T] marks those that are no padding (None: all); `visual`
@@ -102,7 +102,7 @@ class PruningContext:
 
     @cached_property
     def attended(self) -> Tensor:
-        """What layer `layer - 1` gave its MLP, attention added and normalised: [B, T, hidden].
+        """Input of the MLP in layer `layer - 1`, attention added and normalised: [B, T, hidden].
 
         That layer's attention is run once more for it, by the model's own backend.
         """

@@ -212,7 +212,7 @@ class _Walk:
             )  # fmt: skip
 
     def _asked(self, group: list[int], rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
-        """Which of the samples `rows` any of the group wants, int64; None for all of them."""
+        """Samples of `rows` that the group's candidates are evaluated on, int64; None for all."""
         asked = self.wanted[group][:, rows].any(0)
         return None if asked.all() else np.flatnonzero(asked)
 

@@ -100,7 +100,7 @@ def watched(pruner: AnyPruner, noted: list[Merge]) -> AnyPruner:
 
 
 def _merge(context: PruningContext, selection: Selection, kept: int) -> Merge:
-    """What went into what, by the largest weight."""
+    """The kept token that each other token was merged into, by the largest weight."""
     assert selection.weights is not None
     indices, weights = selection.indices[0, :kept], selection.weights[0, :kept]
     leaves = context.present[0].clone()

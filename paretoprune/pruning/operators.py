@@ -1,4 +1,4 @@
-"""Which pruners a search may choose from, and their own knobs: names in, a search space out.
+"""The pruners that a search may choose from, and their knobs: names in, a search space out.
 
 A pruner is written as `name` or `name:knob=value,...`; several are joined by commas, and `all`
 names every registered one. The name may be the location of a class, `file.py:Class`.
@@ -54,7 +54,7 @@ class Operators:
     fixed: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Knobs by pruner that keep the value they were given."""
     optional: frozenset[str] = frozenset()
-    """Those that `all` stands for: a model that lacks what one needs goes without it."""
+    """The pruners of `all`; one whose requirement a model lacks is left out."""
 
     def __post_init__(self) -> None:
         names = [p.name for p in self.pruners]
@@ -141,7 +141,7 @@ class Operators:
 
     @property
     def needs(self) -> frozenset[str]:
-        """What any of them looks at."""
+        """Required inputs of all pruners together."""
         return frozenset().union(*(p.needs for p in self.pruners))
 
     @property

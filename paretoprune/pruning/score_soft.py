@@ -32,7 +32,7 @@ from paretoprune.pruning.soft import run_weighted
 from paretoprune.pruning.tokens import Tokens, enter
 
 VARIANCE = 2.5
-"""Of the Gaussian weights, in positions squared."""
+"""Variance of the Gaussian weights, in positions squared."""
 
 
 def score_threshold(scores: Tensor, candidates: Tensor, counts: Tensor) -> Tensor:

@@ -61,7 +61,7 @@ ROUNDING = 0.5 + 1e-9
 BAND = 4.0
 """Tokens carried along behind the edge, in mask widths tau; drawn masks are cut off there."""
 TEMPERATURE = 2 / 3
-"""Of drawn soft masks (Maddison et al., appendix C.4)."""
+"""Temperature of drawn soft masks (Maddison et al., appendix C.4)."""
 
 
 def soft_mask(counts: Tensor, ranks: int, tau: float) -> Tensor:

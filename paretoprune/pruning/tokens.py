@@ -67,7 +67,7 @@ class Tokens:
         return order, torch.arange(most, device=order.device)[None] < counts[:, None]
 
     def context(self, adapter: Adapter, layer: int) -> PruningContext:
-        """What a pruner sees of these tokens before `layer`."""
+        """The pruner's context of these tokens before `layer`."""
         visual, present = self.visual_index()
         return PruningContext(
             adapter, layer, self.hidden, self.rotary, self.valid, visual, present,
@@ -77,7 +77,7 @@ class Tokens:
         )  # fmt: skip
 
     def pictures(self) -> Tensor:
-        """How many pictures have a visual token here: int64 [B]."""
+        """Number of pictures with a visual token here: int64 [B]."""
         return pictures_among(self.extras[PICTURE][..., 0], self.visual)
 
     @property

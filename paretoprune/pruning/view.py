@@ -67,11 +67,11 @@ class Call:
 
 @dataclass
 class Pruning:
-    """What a view's decoder needs to know; `executed` counts the FLOPs of ranking and deciding.
+    """Settings of a view's decoder; `executed` counts the FLOPs of ranking and deciding.
 
     `decided` float64 [B, layers] are the keep ratios of the last call that showed pictures, None if
     it failed. `calls` has the call that is running, and `prompts` the tokens int64 [B, T] that
-    `generate` was given while it runs. `extras` answers what the pruner needs of the vision tower.
+    `generate` was given while it runs. `extras` computes the pruner's needs in the vision encoder.
     With `per_picture` every picture keeps a token where the ratio is above 0.
     """
 

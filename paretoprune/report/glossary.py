@@ -34,12 +34,12 @@ def objective_title(objective: ObjectiveInfo) -> str:
 
 
 def better(objective: ObjectiveInfo) -> str:
-    """Which way is better: `higher is better` or `lower is better`."""
+    """The better direction: `higher is better` or `lower is better`."""
     return "higher is better" if objective.direction == "max" else "lower is better"
 
 
 def subject(summary: Summary) -> str:
-    """What was searched: `mini-llava (token-pruning with fastv)`, or the problem's name."""
+    """The searched problem: `mini-llava (token-pruning with fastv)`, or the problem's name."""
     problem = summary.problem
     text = display.plain(problem.get("problem", "a problem"), 60)
     if "pruner" in problem:

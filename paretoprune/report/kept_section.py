@@ -20,7 +20,7 @@ from paretoprune.report.overlay import line_ends, stored_picture
 from paretoprune.report.page import Section, data_url, render
 
 MAX_CHARACTERS = 900_000
-"""Of the section: examples that do not fit any more are left out."""
+"""Limit of the section: examples that do not fit any more are left out."""
 CLASSES = {State.GONE: "gone", State.MERGED: "merged"}
 KINDS = {"picture": "", "whole": "whole picture, ", "tiles": "tiles, ", "frame": "frame, "}
 PIXELATED = 200

@@ -27,7 +27,7 @@ MERGED_COLOUR = (86, 180, 233)
 HATCH_COLOUR = (0, 90, 150)
 LINE_END = {State.KEPT: (27, 31, 36), State.MERGED: MERGED_COLOUR, State.GONE: (208, 212, 217)}
 GONE_SHARE, MERGED_SHARE, UNSEEN_SHARE = 0.18, 0.35, 0.15
-"""How much of the picture is left in dropped tokens, merged ones, and where no token stands."""
+"""Visible fraction of the picture in dropped tokens, merged ones, and areas without a token."""
 SIDE = 320
 """Pixels of the longer side at least; small pictures are enlarged by a whole number."""
 MAX_PIXELS = 20_000_000

@@ -18,7 +18,7 @@ MAX_LAYERS = 10_000
 
 @dataclass(frozen=True)
 class Written:
-    """What a text says of a schedule, before it is known how many layers there are.
+    """A schedule as written in a text, before the number of layers is known.
 
     Either `ratios` of all layers, or the share `keep` from layer `layer` on; `content` is the
     file's, where it is one.

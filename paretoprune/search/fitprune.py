@@ -59,7 +59,7 @@ class FitPruneSearch(StatisticStrategy):
 
 
 def kept_shares(attention: NDArray[np.float64], threshold: float) -> NDArray[np.float64]:
-    """Share of the visual tokens that each layer sees, float64 `[layers]`; the first sees all.
+    """Keep ratio of each layer, float64 `[layers]`; the first keeps all visual tokens.
 
     `attention` `[2, samples, layers, tokens]`, of two kinds, is NaN where a sample has no such
     token. Per layer and kind, the lowest tokens are marked while the others hold 1 - threshold of

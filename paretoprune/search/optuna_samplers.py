@@ -241,7 +241,7 @@ class _WholeSpaceQMC(QMCSampler):
 
 
 def _distribution(knob: Knob) -> BaseDistribution:
-    """What a knob is to Optuna; a stepped real one is the index of its value.
+    """A knob as Optuna's distribution; a stepped real one is the index of its value.
 
     An index is exact: `suggest_float(name, 0, 1, step=1 / 3)` ends at 0.9999999999999999.
     """

@@ -100,7 +100,7 @@ class PymooStrategy(SearchStrategy):
         return np.asarray(unit, dtype=np.float64).round(9).tobytes()
 
     def costs(self, found: Sequence[Evaluation]) -> NDArray[np.float64]:
-        """What the algorithm minimises, `[evaluations, objectives]`, of those that succeeded."""
+        """Minimised values `[evaluations, objectives]` of the evaluations that succeeded."""
         return costs_matrix(found, self.problem.objectives)
 
     def ask(self, n: int) -> list[Candidate]:

@@ -1,4 +1,4 @@
-"""How strategies are named: `name`, `name:option=value,...`, or a class of one's own."""
+"""Names of strategies: `name`, `name:option=value,...`, or a class of one's own."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class StrategySpec:
 
     @property
     def label(self) -> str:
-        """How tables name it: the spec as it would be written."""
+        """The name in tables: the spec as it would be written."""
         parts = [f"space={self.space}"] if self.space else []
         parts += [f"{key}={value}" for key, value in self.options]
         return self.name + (":" + ",".join(parts) if parts else "")
@@ -164,4 +164,4 @@ def _options_of(strategy: SearchStrategy) -> tuple[tuple[str, Any], ...]:
 
 
 Strategy: TypeAlias = str | StrategySpec | type[SearchStrategy] | SearchStrategy
-"""What names a strategy: see `StrategySpec.of`."""
+"""A strategy by name or class: see `StrategySpec.of`."""

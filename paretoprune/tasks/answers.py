@@ -1,4 +1,4 @@
-"""What a generated text is worth: the answer post-processing and metrics that benchmarks publish.
+"""Scores of generated texts: the answer post-processing and metrics that benchmarks publish.
 
 Pure functions of texts. Sources are named where a rule is a convention and not a matter of course.
 """
@@ -18,7 +18,7 @@ ANSWERS_FOR_FULL = 3
 
 
 def yes_or_no(said: str) -> Literal["yes", "no"] | None:
-    """Which of the two a text says: its first word, else the only one of them that occurs.
+    """The answer of two that a text gives: its first word, else the only one of them that occurs.
 
     So a yes within a sentence counts, "Yes, there is no dog" is a yes, and "maybe" is neither.
     """

@@ -1,4 +1,4 @@
-"""What a task gives: samples with something to look at, a prompt, an answer and a family."""
+"""Samples of a task: pictures or videos, a prompt, an answer and a question family."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Video:
 
 
 Visual: TypeAlias = Picture | Video | Sequence[Picture | Video]
-"""What one prompt shows: a picture, a video, or several of them in the prompt's order."""
+"""Visual input of one prompt: a picture, a video, or several of them in the prompt's order."""
 
 
 def shown(visual: Visual) -> list[Picture | Video]:

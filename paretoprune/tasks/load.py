@@ -68,7 +68,7 @@ def reads_data(task: Task) -> bool:
 
 
 def samples_there(task: Task, split: str, most: int) -> int:
-    """How many samples of a split are there, at most `most`, and at least 1 to ask for."""
+    """Number of samples of a split to load, at least 1 and at most `most`."""
     if isinstance(task, Benchmark | Calibration):
         return max(1, min(most, task.available(split)))
     return most

@@ -29,7 +29,7 @@ BITS, PHOTOMETRIC = 258, 262
 """TIFF tags: size as stored, bits per sample, and whether 0 is white (0) or black (1)."""
 ALLOWED = "a PIL picture, or uint8 of shape [height, width] or [height, width, 1, 3 or 4]"
 PNG_SCALES = {"L;2": 85, "L;4": 17}
-"""What PIL multiplies grey values of few bits by."""
+"""Factors by which PIL multiplies grey values of few bits."""
 CONVERTED = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV")
 """Modes that PIL converts to RGB with the right values."""
 TRANSPARENT = {"LA": "RGBA", "PA": "RGBA", "RGBA": "RGBA", "RGBa": "RGBA", "La": "LA"}
@@ -38,7 +38,7 @@ FOREIGN = (
     OSError, ValueError, SyntaxError, EOFError, ArithmeticError, LookupError, TypeError,
     RuntimeError, struct.error, zlib.error, MemoryError,
 )  # fmt: skip
-"""What PIL's readers raise for files that end early or lie about themselves."""
+"""Exceptions of PIL's readers for truncated or inconsistent files."""
 
 
 def read_picture(file: Path) -> Image.Image:
@@ -64,9 +64,9 @@ def picture_size(file: Path) -> tuple[int, int]:
 def as_picture(value: Any) -> Any:
     """A picture in memory as models take it: PIL in RGB, or `uint8 [height, width, 3]`.
 
-    What is so already is handed on. Grey and transparent pictures and arrays are converted as
-    `read_picture` does. Raises `InvalidValueError` for anything else, whose values or axes would
-    have to be guessed.
+    Pictures of these forms are returned unchanged. Grey and transparent pictures and arrays are
+    converted as `read_picture` does. Raises `InvalidValueError` for anything else, whose values or
+    axes would have to be guessed.
     """
     if isinstance(value, Image.Image):
         try:
@@ -138,7 +138,7 @@ def _opened(source: Path | IO[bytes], what: str, name: str) -> Iterator[Image.Im
 
 @dataclass(frozen=True)
 class _Origin:
-    """What the numbers of a picture mean: its file's format, TIFF tags, and PNG's raw mode."""
+    """The encoding of a picture's values: its file's format, TIFF tags, and PNG's raw mode."""
 
     format: str | None
     tags: Mapping[int, Any]

@@ -54,7 +54,7 @@ class Row:
         return next((column for column in columns if self.has(column)), None)
 
     def text(self, *columns: str) -> str:
-        """What the first of these columns that holds something says, without blanks around it."""
+        """The text of the first of these columns that is not empty, without surrounding blanks."""
         column = self.found(*columns)
         if column is None:
             raise self.wrong(columns[0], self.values.get(columns[0]), "a text that is not empty")
@@ -156,7 +156,7 @@ def inside(folder: Path, name: str, what: str) -> Path:
 
 
 def said_in(value: object) -> str | None:
-    """What a text or number says, whole numbers without a decimal point; None for other values."""
+    """A text or number as text, whole numbers without a decimal point; None for other values."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -165,7 +165,7 @@ def said_in(value: object) -> str | None:
 
 
 def _texts_in(values: Sequence[object]) -> list[str]:
-    """What the texts, numbers, or objects with an `answer` in a list say; [] if any says nothing.
+    """A list's texts, numbers or `answer` fields, as texts; [] if one of them is missing.
 
     An annotator's answer may be empty, but not all.
     """

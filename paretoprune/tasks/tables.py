@@ -25,7 +25,7 @@ from paretoprune.tasks.rows import BASE64_FROM, Row
 
 PARQUET = ".parquet"
 SAVED = ("state.json", "dataset_dict.json")
-"""What marks a data set that the `datasets` library saved."""
+"""Files that mark a data set saved by the `datasets` library."""
 NO_SPLITS = "data {data!r} has no splits, but split={split} was asked for"
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 

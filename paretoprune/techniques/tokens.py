@@ -23,7 +23,7 @@ DEFAULT_SPACE = "multi-step"
 
 
 class Tokens(Technique):
-    """How many visual tokens each decoder layer keeps, and which.
+    """Token pruning: the number of visual tokens per decoder layer, and the pruner.
 
     `pruner` ranks the tokens; with several (`pruning.operators`), a search chooses the pruner and
     its knobs with the schedule. `extra_pruners` are further ones that exact candidates may name.
@@ -78,7 +78,7 @@ class Tokens(Technique):
 
     @property
     def needs(self) -> frozenset[str]:
-        """What any of them looks at."""
+        """Required inputs of all pruners together."""
         return self.operators.needs.union(*(pruner.needs for pruner in self.extra_pruners))
 
     def bind(self, target: Target) -> None:

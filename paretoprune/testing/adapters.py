@@ -36,7 +36,7 @@ NEW = 5
 
 
 class AdapterContract(ABC):
-    """What every adapter must do, on a small model in float64 unless a test says otherwise."""
+    """Contract of every adapter, on a small model in float64 unless a test says otherwise."""
 
     tolerance: ClassVar[dict[torch.dtype, float]] = {
         dtype: TOLERANCE[str(dtype).removeprefix("torch.")]
@@ -51,7 +51,7 @@ class AdapterContract(ABC):
         """Build the adapter of a small model, 3 decoder layers or more; same weights always."""
 
     def visuals(self) -> list[Visual]:
-        """What three prompts show; sizes differ where the family keeps them."""
+        """Pictures of three prompts; sizes differ where the family keeps them."""
         first, second, third = random_pictures(3)
         return [first, second[:64], third]
 
@@ -82,7 +82,7 @@ class AdapterContract(ABC):
         return prefill, adapter.head(leaf.tokens.hidden)
 
     def run(self, adapter: Adapter, prefill: Prefill, schedule: KeepSchedule) -> Leaf:
-        """What the pruned decoder makes of a batch under one schedule, ranked by FastV."""
+        """The pruned decoder's output of a batch under one schedule, ranked by FastV."""
         (leaf,) = run_population(adapter, prefill, np.array([schedule.ratios]), FastV())
         return leaf
 
@@ -169,7 +169,7 @@ class AdapterContract(ABC):
         assert counter.get_total_flops() == decoder_cost(adapter.spec, tokens)
 
     def test_verification_finds_no_fault(self) -> None:
-        """What `paretoprune check-model` runs, attention scores included."""
+        """The checks of `paretoprune check-model`, attention scores included."""
         found = verify(self.make())
         assert found.problem is None
         assert found.attention is None or found.attention < 1e-5

@@ -1,4 +1,4 @@
-"""What "the same" means for results that differ in batch, population, threads, cache or kernel.
+"""Agreement of results that differ in batch, population, threads, cache or kernel.
 
 A floating-point sum depends on the order of its terms, and the order on the shape of the batch, the
 number of threads and the processor. So values agree within a tolerance. Where two tokens, or two
@@ -87,7 +87,7 @@ def assert_same(one: Evaluation, other: Evaluation, flipped: float = FLIPPED) ->
 def assert_same_logs(one: Mapping[str, Any], other: Mapping[str, Any], samples: int) -> None:
     """Assert that two projections of logs agree up to the first evaluation in which samples flip.
 
-    What a strategy asks after that may depend on it. `samples` is how many an evaluation has.
+    Later asks of a strategy may depend on it. `samples` is the number of samples of an evaluation.
     """
     assert list(one) == list(other)
     for name in one:

@@ -19,7 +19,7 @@ STEEP = 1e4
 
 
 class KernelContract(ABC):
-    """What every kernel must do, for operators that act in the decoder and before it."""
+    """Contract of every kernel, for operators that act in the decoder and before it."""
 
     @abstractmethod
     def make(self, layers: int, levels: int, first: int) -> Kernel:

@@ -18,7 +18,7 @@ from paretoprune.testing.toys import STEPPED
 
 NEEDS = (1.0, 0.75, 0.5, 0.5, 0.25, 0.0)
 TEXT = 1.0
-"""What the text costs in a layer, as a share of what all visual tokens cost there."""
+"""Cost of the text in a layer, relative to the cost of all visual tokens there."""
 
 
 class Layered(Problem):

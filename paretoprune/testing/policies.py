@@ -27,11 +27,11 @@ from paretoprune.testing.models import assert_same_without_cache, question_batch
 from paretoprune.testing.pruners import context_of
 
 ATOL = 1e-5
-"""Of logits: transformers' norms compute in float32, and other shapes add in another order."""
+"""Tolerance of logits: norms compute in float32, and other shapes add in another order."""
 
 
 class PolicyContract(ABC):
-    """What every policy must do, checked on a tiny random LLaVA in float64."""
+    """Contract of every policy, checked on a tiny random LLaVA in float64."""
 
     @abstractmethod
     def make(self, spec: DecoderSpec) -> Policy:
@@ -51,7 +51,7 @@ class PolicyContract(ABC):
             return adapter.prefill(question_batch(adapter, samples, padding_side=side))
 
     def context(self, adapter: Adapter, prefill: Prefill, policy: Policy) -> PruningContext:
-        """What the policy looks at."""
+        """The policy's inputs."""
         with torch.no_grad():
             return context_of(adapter, prefill, policy.layer)
 

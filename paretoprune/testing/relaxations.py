@@ -20,7 +20,7 @@ from paretoprune.search.gradient.relaxation import RelaxedFigures
 
 DENSE_FLOPS = 1e9
 WEIGHTS = np.array([0.0, 2.0, 1.5, 1.0])
-"""What a layer's missing tokens cost."""
+"""Loss weight of each layer's missing tokens."""
 
 
 class ToyRelaxation:
@@ -76,11 +76,11 @@ class ToyRelaxation:
         return ratios.mean(1)
 
     def decisions(self, policy: Policy) -> NDArray[np.float64]:
-        """What it is asked for, off its lattice."""
+        """Keep ratios of a policy, off its lattice."""
         return self.asked(policy, rounded=False)
 
     def asked(self, policy: Policy, *, rounded: bool) -> NDArray[np.float64]:
-        """What a policy keeps of each sample, `[samples, layers]`."""
+        """Keep ratios of a policy on each sample, `[samples, layers]`."""
         if isinstance(policy, Predicted):
             found = policy.predict(self.features)
         else:
@@ -102,7 +102,7 @@ class ToyRelaxation:
         return np.array([1.0] + [rest] * (self.layers - 1))
 
     def step_price(self, ratios: NDArray[np.float64], **_: Any) -> float:
-        """What the problem says."""
+        """The problem's price of a step."""
         return self.problem.step_cost
 
     def teacher_price(self) -> float:
@@ -143,7 +143,7 @@ class ToyPruning(Problem):
         )
 
     def factor(self, samples: NDArray[np.int64]) -> NDArray[np.float64]:
-        """What the loss of each sample is multiplied by."""
+        """Weight of each sample's loss."""
         return np.asarray(self.factors[samples % 2])
 
     def evaluate(self, candidates: Sequence[Candidate]) -> list[Evaluation]:

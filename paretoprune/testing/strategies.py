@@ -31,7 +31,7 @@ from paretoprune.testing.toys import rounds as rounds
 
 
 class StrategyContract(ABC):
-    """What every strategy must do. Subclass it as `TestX` and define `make`.
+    """Contract of every strategy. Subclass it as `TestX` and define `make`.
 
     A strategy that searches one space only, a gradient strategy among them, also defines `problem`,
     one that has this space. A strategy with limits says so in the flags; `asks` and `n` set the

@@ -1,4 +1,4 @@
-"""Which mini-models are embedded, where they lie, and how well they do."""
+"""The embedded mini-models: names, paths and accuracies."""
 
 from __future__ import annotations
 

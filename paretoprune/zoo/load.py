@@ -43,7 +43,7 @@ FOREIGN = (
     OSError, ValueError, RuntimeError, ImportError, LookupError, TypeError, AttributeError,
     AssertionError, ArithmeticError, MemoryError, SafetensorError, StrictDataclassError,
 )  # fmt: skip
-"""What the libraries that read a stranger's files raise; nothing of ours runs there."""
+"""Exceptions of the libraries that read a model's files; no code of Paretoprune runs there."""
 LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "depth")
 MAX_LAYERS = 1000
 GENERIC = "generic"
@@ -321,8 +321,8 @@ def _processor(
 ) -> tuple[Any, str | None]:
     """The family's own processor, a stand-in, or None; and what the user should know of it.
 
-    What a processor needs differs by family, and so does what it raises; `verify` judges the
-    result.
+    Processors of different families need different files and raise different exceptions; `verify`
+    checks the result.
     """
     import transformers
     from transformers import AutoProcessor, ProcessorMixin

@@ -33,7 +33,7 @@ OUTWARD = ("self_attn.out_proj", "attention.projection_layer", "attn.proj")
 
 
 def local(adapter):
-    """The same with a vision tower in which no patch attends to another."""
+    """The same with a vision encoder in which no patch attends to another."""
     changed = 0
     for name, module in adapter.model.named_modules():
         if name.endswith(OUTWARD) and isinstance(module, torch.nn.Linear):

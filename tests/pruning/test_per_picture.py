@@ -43,7 +43,7 @@ NAMES = pruners.names()
 RANKING = [name for name in NAMES if not pruners.load(name).withdraws]
 RELAXABLE = [name for name in RANKING if pruners.load(name)().relaxable]
 OTHERS = ("fastv", "vispruner", "tome", "uniform")
-"""Of a score, of the vision tower, merging, of the grid: for the families beside LLaVA."""
+"""Of a score, of the vision encoder, merging, of the grid: for the families beside LLaVA."""
 FEW = [1.0, 0.5, 0.1, 0.05]
 """Of 48 tokens 48, 24, 5 and 2: fewer than three pictures."""
 

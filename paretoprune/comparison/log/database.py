@@ -22,12 +22,12 @@ from paretoprune.comparison.log.place import Place
 from paretoprune.files import replacing
 
 SQLITE_SECONDS = 20.0
-"""How long SQLite itself waits before it says that the file is locked."""
+"""Seconds that SQLite itself waits before it reports a locked file."""
 CONNECT_SECONDS = 10
 GRACE_SECONDS = 5.0
-"""How long a new process waits for the lock of one that has just been killed."""
+"""Seconds that a new process waits for the lock of one that has just been killed."""
 LET_GO_SECONDS = 120.0
-"""How long one waits for its own old connection: longer than the server takes to drop it."""
+"""Seconds to wait for one's own old connection: longer than the server takes to drop it."""
 KEEPALIVES = {"idle": 60, "interval": 10, "count": 3}
 """Seconds, seconds, probes: how server and client notice that the other machine has vanished."""
 AWAY = ("08", "57", "40", "53300")

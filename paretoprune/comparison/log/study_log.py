@@ -48,9 +48,9 @@ from paretoprune.errors import BrokenFileError, InUseError, InvalidValueError
 
 LOCK_NAME = ".lock"
 PATIENCE_SECONDS = 600.0
-"""How long a transaction waits for a storage that is locked or out of reach."""
+"""Seconds that a transaction waits for a storage that is locked or out of reach."""
 SILENT_SECONDS = 5.0
-"""How long it waits before it says so."""
+"""Seconds that it waits before it prints a message."""
 T = TypeVar("T")
 
 
@@ -314,7 +314,7 @@ class LoggedStudy(Recorder):
         return None
 
     def _recall(self, ask: RecordedAsk, candidates: Sequence[Candidate]) -> Recorded | None:
-        """What is recorded of an ask; an unfinished one, or one without outcomes, is reopened."""
+        """The record of an ask; an unfinished one, or one without outcomes, is reopened."""
         if not ask.asks_for(candidates):
             raise BrokenFileError(
                 f"cannot resume study {self._study.study_name!r} in {self._log.folder}: ask "

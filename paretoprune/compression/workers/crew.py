@@ -16,7 +16,7 @@ from paretoprune.compression.workers.transport import Transport, WorkerDied
 MAX_DEATHS = 3
 """Workers that one message may take with it before it counts as the candidates' fault."""
 REPLACE_SECONDS = 60.0
-"""How long a shard waits for its worker's replacement before a living worker takes it over."""
+"""Seconds that a shard waits for its worker's replacement before another worker takes it."""
 LOOK_SECONDS = 1.0
 
 
@@ -50,7 +50,7 @@ class Task:
 
 @dataclass
 class Traffic:
-    """What went over the wire so far: bytes of messages and answers, messages, deaths."""
+    """Traffic so far: bytes of messages and answers, messages, deaths."""
 
     sent: int = 0
     received: int = 0

@@ -20,7 +20,7 @@ def encode(said: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> bytes
 
 
 def decode(message: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """What was said, and the arrays."""
+    """The message's JSON part, and its arrays."""
     length = int.from_bytes(message[:8], "little")
     header = json.loads(message[8 : 8 + length])
     return json.loads(header["__metadata__"][HEADER]), load(message)

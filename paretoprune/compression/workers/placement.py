@@ -1,4 +1,4 @@
-"""Where a problem's workers run: what the command line's `--executor` stands for."""
+"""Placement of a problem's workers: the values of the command line's `--executor`."""
 
 from __future__ import annotations
 

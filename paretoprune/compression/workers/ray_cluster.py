@@ -21,7 +21,7 @@ STORE_BYTES = 100 << 20
 
 
 class Host:
-    """What runs in an actor: a worker built from its recipe, which answers messages."""
+    """A Ray actor: a worker built from its recipe, which answers messages."""
 
     def __init__(self, factory: str, recipe: str) -> None:
         module, _, attribute = factory.partition(":")
@@ -67,7 +67,7 @@ class RayTransport:
         return worker.ready.remote()
 
     def wait(self, tickets: Sequence[Any], seconds: float) -> list[Any]:
-        """Those that are there, or never will be."""
+        """Tickets that are answered, or never will be."""
         done, _ = self._ray.wait(list(tickets), num_returns=len(tickets), timeout=0)
         if not done and seconds:
             done, _ = self._ray.wait(list(tickets), num_returns=1, timeout=seconds)

@@ -69,7 +69,7 @@ class ThreadTransport:
         return ticket
 
     def wait(self, tickets: Sequence[Future[bytes]], seconds: float) -> list[Future[bytes]]:
-        """Those that are there."""
+        """Tickets that are answered."""
         return list(wait(tickets, seconds, FIRST_COMPLETED).done)
 
     def result(self, ticket: Future[bytes]) -> bytes:

@@ -1,4 +1,4 @@
-"""What carries messages to workers: Ray, or anything else that starts them and gives answers."""
+"""Transport of messages to workers: Ray, or another that starts them and returns answers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class WorkerDied(Exception):
 class Transport(Protocol):
     """Starts workers and carries bytes to and from them.
 
-    A worker answers one message at a time, in order. What it raises comes out of `result`.
+    A worker answers one message at a time, in order. `result` raises the worker's exceptions.
     """
 
     def start(self) -> Any:

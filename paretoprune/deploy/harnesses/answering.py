@@ -37,7 +37,7 @@ class Answering:
         until: Sequence[str] = (),
         **options: Any,
     ) -> list[str]:
-        """What the model says, of at most `new_tokens` tokens each, up to the first of `until`.
+        """The model's answers, of at most `new_tokens` tokens each, up to the first of `until`.
 
         Greedy, unless `options` of transformers' `generate` say otherwise.
         """
@@ -103,7 +103,7 @@ DENSE = "dense"
 
 
 def _found(schedule: str) -> Any:
-    """What a file holds or a preset says; a name that is neither is said to be no preset."""
+    """The schedule of a file or preset; raises for a name that is neither."""
     if Path(schedule).is_file() or schedule.endswith(".json"):
         return read_policy(Path(schedule))
     found: Preset = find_preset(schedule)

@@ -90,7 +90,7 @@ class Paretoprune(lmms):  # type: ignore[misc]
         return found
 
     def generate_until(self, requests: Sequence[Any]) -> list[str]:
-        """What the model says to each request, by the task's generation arguments."""
+        """The model's answer to each request, by the task's generation arguments."""
         groups: dict[str, list[int]] = {}
         for place, request in enumerate(requests):
             key = json.dumps(request.args[1], sort_keys=True, default=str)

@@ -42,7 +42,7 @@ PAUSE = 0.002
 """Seconds that an evaluation takes at least, so that some kills fall into one."""
 STUDY = "study"
 PASSED_ON = ("price", "identity", "relaxation", "probe", "probe_price", "policy_candidate")
-"""What a strategy may ask of its problem, besides evaluations."""
+"""Methods of its problem that a strategy may call, except evaluations."""
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ class OperatorFigure:
 
     @property
     def place(self) -> str:
-        """How tables name the layer: K for a withdrawal, whose layer is what meets the target."""
+        """The layer in tables: K for a withdrawal, whose layer follows from the target."""
         return str(self.layer) if self.keep else "K"
 
     @property

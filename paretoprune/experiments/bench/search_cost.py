@@ -1,4 +1,4 @@
-"""What does a search cost? Gradient against black boxes against the exhaustive grid.
+"""Cost of a search: gradient against black boxes against the exhaustive grid.
 
 Per model and size of the search split, an exhaustive multi-step grid is evaluated once. Then every
 strategy searches with every seed at several budgets, and two things are asked. Quality: the
@@ -105,7 +105,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is run: models x splits x strategies x seeds x budgets (dense-pass equivalents)."""
+    """The runs: models x splits x strategies x seeds x budgets (dense-pass equivalents)."""
 
     models: tuple[str, ...]
     splits: tuple[int, ...] = (200, 500, 2000)
@@ -186,7 +186,7 @@ class Workbench:
         return self._file_of(item).exists()
 
     def read(self, item: Cell | Grid) -> dict[str, Any]:
-        """What a finished run left."""
+        """The stored result of a finished run."""
         found: dict[str, Any] = json.loads(self._file_of(item).read_text(encoding="utf-8"))
         return found
 

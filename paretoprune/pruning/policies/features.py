@@ -1,4 +1,4 @@
-"""What a policy may know of an input before the decoder: picture and question, pooled or not."""
+"""Features of an input before the decoder: picture and question, pooled or not."""
 
 from __future__ import annotations
 

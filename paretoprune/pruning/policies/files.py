@@ -54,7 +54,7 @@ class PolicyFile(BaseModel):
 
     @property
     def kept(self) -> dict[str, Any]:
-        """What does not follow from the policy itself: pruner, origin, and what it reached."""
+        """Fields that do not follow from the policy itself: pruner, origin, score and compute."""
         follows = {"format", "policy", "settings", "tensors", "key"}
         return self.model_dump(exclude=follows | default_left_out(self), exclude_none=True)
 

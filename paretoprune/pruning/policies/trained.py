@@ -1,4 +1,4 @@
-"""What trained policies have in common: a network whose output is a kernel's parameters."""
+"""Base of trained policies: a network whose output is a kernel's parameters."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class TrainedPolicy(Policy):
 
     @cached_property
     def kernel(self) -> Kernel:
-        """What the parameters mean."""
+        """The kernel whose parameters the network gives."""
         found: Kernel = kernels.load(self.kernel_name)(self._layers, self.levels or 1, self.first)
         return found
 

@@ -47,7 +47,7 @@ class SparseVLM(RowPruner):
     per_cluster: int = setting(10, Int("per_cluster", 1, 32, unit="recycled tokens"))
 
     def save(self, context: PruningContext) -> dict[str, Tensor]:
-        """Which tokens are raters: 1 or 0, [B, T, 1]."""
+        """Mask of the rater tokens: 1 or 0, [B, T, 1]."""
         index, there = context.text
         text = pick(context.hidden, index).to(context.states.dtype)
         related = torch.bmm(context.states, text.transpose(1, 2))
@@ -97,7 +97,7 @@ class SparseVLM(RowPruner):
         return asking + merging + by_pair(distances, drop)
 
     def recycled_of(self, dropped: int) -> int:
-        """How many of `dropped` tokens are recycled: the released code's rounding, at most all."""
+        """Number of `dropped` tokens to recycle: the released code's rounding, at most all."""
         return min(dropped, int(dropped * self.recycled) + 1)
 
     def split(self, n: int, visual: int) -> tuple[int, int]:

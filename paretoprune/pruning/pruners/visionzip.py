@@ -20,14 +20,15 @@ class VisionZip(RowPruner):
     """Dominant tokens by class attention; contextual ones at even steps among the others.
 
     Section 3.2 and algorithm 1: every other token joins the contextual one with the most similar
-    key of the tower's layer (head-mean); that one becomes itself plus the mean of those that
-    joined. `contextual` is their share: 10 of 64 in the paper. The paper merges before the
-    projector, this behind it. The class token, which the paper keeps as well, is in no prompt.
+    key of the vision encoder's layer (head-mean). A contextual token becomes itself plus the mean
+    of the tokens that joined it. `contextual` is their share: 10 of 64 in the paper. The paper
+    merges before the projector, this behind it. The class token, which the paper keeps as well, is
+    in no prompt.
     """
 
     name = "visionzip"
     first_layer = 0
-    needs = frozenset({"tower"})
+    needs = frozenset({"vision_encoder"})
     merges = True
     contextual: float = setting(
         10 / 64, Float("contextual", 0.0, 1.0, step=1 / 32, unit="share of kept tokens")
@@ -48,7 +49,7 @@ class VisionZip(RowPruner):
         weights = one.states.new_zeros(n, len(attention))
         weights[torch.arange(n, device=left.device), chosen] = 1.0
         if contextual:
-            keys = unit(one.extra("tower_keys"))
+            keys = unit(one.extra("vision_keys"))
             _, joined = best_match(keys[:, others], keys[:, targets])
             counts = torch.bincount(joined[0], minlength=contextual)[joined[0]]
             weights[n - contextual + joined[0], others] = 1.0 / counts.to(weights.dtype)

@@ -1,4 +1,4 @@
-"""What a preset is: a published configuration, and the rule that carries it to another model."""
+"""Presets: published configurations, and the rule that carries them to another model."""
 
 from __future__ import annotations
 

@@ -23,9 +23,9 @@ from torch import Tensor
 ROUND_STEP = 0.05
 """Final candidates are offered at multiples of this relative compute first."""
 BETWEEN_STEP = 0.025
-"""Where more can be paid, at multiples of this between them, the cheapest first."""
+"""Further budgets, where they can be paid for: multiples of this, the cheapest first."""
 FINE_STEP = 0.01
-"""Where losses are predicted, at multiples of this, too."""
+"""Further budgets where losses are predicted: multiples of this."""
 BISECTIONS = 50
 """Halvings of the range of prices of compute, to find the one at which the budget is used up."""
 SLACK = 1e-9

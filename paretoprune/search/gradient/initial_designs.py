@@ -44,7 +44,7 @@ SLACK = 1e-6
 MAX_GAP = 0.05
 """Relative compute by which a budget may exceed all designs and still start at one."""
 LENGTH = (1.0, (0.1, 10.0))
-"""Of the covariance, in roots of keep ratios: where its fit starts, and its bounds."""
+"""Length scale of the covariance, in roots of keep ratios: its initial value and bounds."""
 HEIGHT = (0.3, (1e-5, 1e5))
 NOISE = (0.01, (1e-5, 0.1))
 """Variances relative to that of the values."""

@@ -1,4 +1,4 @@
-"""What a problem must offer to gradient strategies: a differentiable loss and compute."""
+"""The relaxation that gradient strategies require of a problem: differentiable loss, compute."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 Mask: TypeAlias = Literal["rank", "score"]
-"""How top-k is relaxed: over ranks (`pruning.soft`), or over scores (`pruning.score_soft`)."""
+"""Relaxations of top-k: over ranks (`pruning.soft`), or over scores (`pruning.score_soft`)."""
 
 
 @dataclass(frozen=True)
@@ -123,10 +123,10 @@ class AdaptiveRelaxation(Relaxation, Protocol):
 
     @property
     def features(self) -> Tensor:
-        """What is known of each sample before the decoder, float64 `[samples, features]`."""
+        """Features of each sample before the decoder, float64 `[samples, features]`."""
 
     def embeddings(self, samples: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """What the decoder is given of picture and question, `[rows, tokens, features]`.
+        """The decoder's inputs of picture and question, `[rows, tokens, features]`.
 
         And which tokens exist, bool `[rows, tokens]`. The width is half that of `features`.
         """
@@ -150,7 +150,7 @@ class AdaptiveRelaxation(Relaxation, Protocol):
         """The candidate that a policy is."""
 
     def decisions(self, policy: Policy) -> NDArray[np.float64]:
-        """What a policy keeps of each sample before rounding, float64 `[samples, layers]`."""
+        """Keep ratios of a policy on each sample before rounding, float64 `[samples, layers]`."""
 
 
 def adaptive(problem: Problem, *, checkpoint: bool = False) -> AdaptiveRelaxation:

@@ -1,4 +1,4 @@
-"""What calibration data have in common: records to samples, two parts, areas, missing answers.
+"""Base of calibration data: records to samples, two parts, areas, missing answers.
 
 A search needs no benchmark: it may compare a compressed model with the dense one on any pictures
 and questions. Answers are sentences, so an outcome is the share of their tokens that a model
@@ -94,7 +94,7 @@ class Calibration(ABC):
 
     @cached_property
     def shown_sizes(self) -> list[Size]:
-        """What samples show: the same, or with uniform areas."""
+        """Pictures of the samples: unchanged, or with uniform areas."""
         if self.areas == "as-is":
             return self.sizes
         return equalised(self.sizes, low=self.low, high=self.high)

@@ -12,7 +12,7 @@ from paretoprune.tasks.rows import ANSWERS, accepted_answers, inside
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 LISTS = ("metadata.csv", "metadata.jsonl")
-"""As the datasets library's image folders have them: columns `file_name`, `question`, `answer`."""
+"""Tables of the datasets library's image folders: columns `file_name`, `question`, `answer`."""
 
 
 class Pictures(Calibration):

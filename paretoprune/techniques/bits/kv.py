@@ -46,7 +46,7 @@ def coded(heads: Tensor, bits: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def decoded(codes: Tensor, scale: Tensor, zero: Tensor, dtype: torch.dtype) -> Tensor:
-    """What the codes stand for, of `dtype`."""
+    """The dequantised values, of `dtype`."""
     found: Tensor = codes.float() * scale.float() + zero.float()
     return found.to(dtype)
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 from paretoprune.errors import InvalidValueError, UnsupportedError, not_installed
 
 BITS = (3, 4, 8, 16)
-"""What a group of weights may have; 16 is half precision, not quantised."""
+"""Possible bits of a group of weights; 16 is half precision, not quantised."""
 GROUP_SIZES = (64, 32, 16, 8)
 """Weights that share a scale and a zero point: the first of these that divides a row."""
 SCALE = torch.float16
@@ -89,7 +89,7 @@ class PackedLinear(nn.Module):
 
 
 def group_size_of(linear: nn.Linear) -> int:
-    """How many weights share a scale; raises `UnsupportedError` where a row has no fitting number.
+    """Number of weights that share a scale; raises `UnsupportedError` where none fits a row.
 
     Four bits are packed in pairs of groups, so there is an even number of them.
     """

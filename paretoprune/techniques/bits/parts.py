@@ -25,7 +25,7 @@ SPACES = ("blocks", "layers", "uniform")
 class Parts:
     """Paths of linear layers: per decoder layer of attention and MLP, and of all that sees.
 
-    `attention[i]` and `mlp[i]` belong to decoder layer i; `vision` is the vision tower with its
+    `attention[i]` and `mlp[i]` belong to decoder layer i; `vision` is the vision encoder with its
     projector, empty in a language model.
     """
 
@@ -94,7 +94,7 @@ def bit_spaces(parts: Parts, bits: Sequence[int]) -> dict[str, SearchSpace]:
     """Search spaces over bits: per block of layers, per layer, one for all.
 
     `blocks` tells attention and MLP of up to `MAX_BLOCKS` blocks of consecutive layers apart,
-    `layers` the layers themselves, both the vision tower too; `uniform` has one knob.
+    `layers` the layers themselves, both the vision encoder too; `uniform` has one knob.
     """
     choices = tuple(map(str, bits))
     vision = [Categorical(VISION, choices, "bits")] if parts.vision else []
