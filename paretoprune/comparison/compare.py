@@ -197,15 +197,15 @@ def _seeds(seeds: object) -> tuple[int, ...]:
 
 def _check_found(problem: Problem, studies: Sequence[Study], budget: float) -> None:
     """Raise where no study evaluated anything, or every evaluation failed."""
-    found = [e for study in studies for e in study.evaluations]
-    if not found:
+    evaluations = [e for study in studies for e in study.evaluations]
+    if not evaluations:
         middle = problem.candidate(problem.space().decode([0.5] * len(problem.space())))
         raise InvalidValueError(
             f"the budget of {budget:g} pays for no evaluation of problem {problem.name!r}: one "
             f"costs about {problem.checked_price(middle):.3g}"
         )
-    if all(e.failure is not None for e in found):
-        raise all_failed(problem, found)
+    if all(e.failure is not None for e in evaluations):
+        raise all_failed(problem, evaluations)
 
 
 def check(
@@ -272,9 +272,9 @@ def _hold_out(
         raise  # of the log
     except ParetopruneError as error:
         return f"the held-out data could not be evaluated: {error}"
-    found = dict(zip(wanted, evaluations, strict=True))
+    heldout_of = dict(zip(wanted, evaluations, strict=True))
     for study in studies:
-        study.heldout = [found[heldout.identity(c)] for c in study.front_candidates()]
+        study.heldout = [heldout_of[heldout.identity(c)] for c in study.front_candidates()]
     failed = [e.failure for e in evaluations if e.failure is not None]
     if not failed:
         return None

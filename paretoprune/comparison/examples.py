@@ -41,8 +41,8 @@ def examples_of(
     candidates: dict[str, Candidate] = {
         label: study.evaluations[point.trial].candidate for label, point in chosen
     }
-    found = heldout.examples(candidates, count, observe=observe)
-    return Examples(label=first.label, seed=first.seed, examples=found) if found else None
+    examples = heldout.examples(candidates, count, observe=observe)
+    return Examples(label=first.label, seed=first.seed, examples=examples) if examples else None
 
 
 def points_to_show(

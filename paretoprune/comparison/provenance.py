@@ -91,15 +91,15 @@ def begin(folder: Path, problem: Problem, study: StudyFile) -> None:
 
 def hardware(device: str) -> dict[str, str]:
     """Processor, cores, threads and accelerator by name; torch is asked only if it is loaded."""
-    found = {"machine": platform.machine(), "cores": str(os.cpu_count())}
-    found["system"] = f"{platform.system()} {platform.release()}"
-    found["processor"] = _processor()
+    parts = {"machine": platform.machine(), "cores": str(os.cpu_count())}
+    parts["system"] = f"{platform.system()} {platform.release()}"
+    parts["processor"] = _processor()
     torch = sys.modules.get("torch")
     if torch is not None:
-        found["threads"] = str(torch.get_num_threads())
+        parts["threads"] = str(torch.get_num_threads())
         if torch.device(device).type == "cuda":
-            found["accelerator"] = torch.cuda.get_device_name(device)
-    return found
+            parts["accelerator"] = torch.cuda.get_device_name(device)
+    return parts
 
 
 def compared(
@@ -144,10 +144,10 @@ def changed_fronts(before: Summary, after: Summary) -> Iterator[str]:
 
 
 def _fronts(summary: Summary) -> dict[tuple[str, int], set[str]]:
-    found: dict[tuple[str, int], set[str]] = {(s.label, s.seed): set() for s in summary.studies}
+    fronts: dict[tuple[str, int], set[str]] = {(s.label, s.seed): set() for s in summary.studies}
     for point in summary.front:
-        found.setdefault((point.label, point.seed), set()).add(_identity(point))
-    return found
+        fronts.setdefault((point.label, point.seed), set()).add(_identity(point))
+    return fronts
 
 
 def _identity(point: FrontPoint) -> str:

@@ -187,11 +187,11 @@ class Evaluator:
     @cached_property
     def question_tokens(self) -> NDArray[np.int64]:
         """Tokens of each sample's question, int64 `[samples]`."""
-        found = np.zeros(len(self.samples), dtype=np.int64)
+        counts = np.zeros(len(self.samples), dtype=np.int64)
         for part in self.batches:
             _, there = enter(part.prefill, part.sample).context(self.adapter, 0).text
-            found[part.sample.cpu().numpy()] = there.sum(1).cpu().numpy()
-        return found
+            counts[part.sample.cpu().numpy()] = there.sum(1).cpu().numpy()
+        return counts
 
     def decisions(
         self, policy: Policy, pruner: Pruner, *, rounded: bool = True
@@ -200,15 +200,15 @@ class Evaluator:
 
         On its lattice, if `rounded`, and such that `pruner` can follow.
         """
-        found = np.ones((len(self.samples), policy.layers))
+        ratios = np.ones((len(self.samples), policy.layers))
         with torch.inference_mode():
             for part, trunk in zip(self.batches, self._split.trunks, strict=True):
                 (rows,) = decide_each(
                     self._engine, part.prefill, [(policy, pruner)],
                     sample=part.sample, trunk=trunk, rounded=rounded,
                 )  # fmt: skip
-                found[part.sample.cpu().numpy()] = rows
-        return found
+                ratios[part.sample.cpu().numpy()] = rows
+        return ratios
 
     # --- running
 

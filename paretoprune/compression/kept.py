@@ -160,7 +160,7 @@ class Example(StoredModel):
     def states(self, pruned: Pruned) -> NDArray[np.int8]:
         """`State` of every token from each of the steps on: int8 [steps, tokens]."""
         carrier = np.arange(self.tokens)  # the token that holds what token i was; -1: none
-        found = np.zeros((len(pruned.steps), self.tokens), dtype=np.int8)
+        states = np.zeros((len(pruned.steps), self.tokens), dtype=np.int8)
         for number, step in enumerate(pruned.steps):
             present = np.zeros(self.tokens, dtype=bool)
             present[step.kept] = True
@@ -168,9 +168,9 @@ class Example(StoredModel):
             for source, target in step.merged:
                 onward[source] = target if present[target] else -1
             carrier = np.where(carrier >= 0, onward[carrier], -1)
-            found[number] = np.where(carrier >= 0, State.MERGED, State.GONE)
-            found[number, present] = State.KEPT
-        return found
+            states[number] = np.where(carrier >= 0, State.MERGED, State.GONE)
+            states[number, present] = State.KEPT
+        return states
 
 
 class Examples(StoredModel):

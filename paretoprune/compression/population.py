@@ -64,7 +64,7 @@ def tabulate(configurations: Sequence[Configuration], samples: int) -> Table:
     of = np.zeros((len(configurations), samples), dtype=np.int64)
     for place, one in enumerate(configurations):
         distinct, which = np.unique(np.atleast_2d(one.ratios), axis=0, return_inverse=True)
-        mine = []
+        rows = []
         for row in distinct:
             ranks = bool(((row > 0) & (row < 1)).any())
             key = (one.pruner.label if ranks else "", row.tobytes())
@@ -72,8 +72,8 @@ def tabulate(configurations: Sequence[Configuration], samples: int) -> Table:
                 numbers[key] = len(ratios)
                 pruners.append(one.pruner)
                 ratios.append(row)
-            mine.append(numbers[key])
-        of[place] = np.asarray(mine)[which.reshape(-1)]
+            rows.append(numbers[key])
+        of[place] = np.asarray(rows)[which.reshape(-1)]
     wanted = np.zeros((len(ratios), samples), dtype=np.bool_)
     wanted[of, np.arange(samples)] = True
     return Table(pruners, np.stack(ratios), wanted, of)

@@ -43,14 +43,14 @@ class QuantisedTimer:
 
     def _shapes_of_inputs(self) -> dict[str, Shape]:
         """Input shape and number of outputs of each layer in a forward pass."""
-        found: dict[str, Shape] = {}
+        shapes: dict[str, Shape] = {}
 
         def noting(path: str, layer: nn.Module) -> nn.Module:
-            return _Noting(path, layer, found)
+            return _Noting(path, layer, shapes)
 
         bits = dict.fromkeys(self.quantiser.parts.paths, 16)
         self._forward(self.quantiser.view(bits, noting))
-        return found
+        return shapes
 
     def _layer_times(self, bits: Sequence[int]) -> dict[tuple[Shape, int], float]:
         """Median milliseconds by shape and bits."""

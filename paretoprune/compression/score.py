@@ -128,12 +128,12 @@ def _policy(
     schedule: KeepSchedule | Policy | Preset, ranking: Pruner, layers: int, model: str
 ) -> Policy:
     """The policy to evaluate; raises where it does not fit the decoder or its pruner."""
-    found = schedule.schedule(layers) if isinstance(schedule, Preset) else schedule
-    if found.layers != layers:
+    keep = schedule.schedule(layers) if isinstance(schedule, Preset) else schedule
+    if keep.layers != layers:
         raise InvalidValueError(
-            f"the schedule has {found.layers} layers, model {model!r} has {layers}"
+            f"the schedule has {keep.layers} layers, model {model!r} has {layers}"
         )
-    policy = Static(found) if isinstance(found, KeepSchedule) else found
+    policy = Static(keep) if isinstance(keep, KeepSchedule) else keep
     if isinstance(policy, Static):
         ranking.check(np.asarray(policy.schedule.ratios))
     return policy

@@ -64,7 +64,7 @@ def withdrawal_divergence(problem: Compression, chosen: NDArray[np.int64]) -> ND
     2405.05803). Entry 0 is the text-only model's.
     """
     layers = problem.adapter.spec.layers
-    found = np.zeros((layers, len(problem.samples)))
+    divergence = np.zeros((layers, len(problem.samples)))
     with torch.inference_mode():
         for part in _parts(problem, chosen):
             rows = part.sample.cpu().numpy()
@@ -79,8 +79,8 @@ def withdrawal_divergence(problem: Compression, chosen: NDArray[np.int64]) -> ND
             dense = answers[layers]
             for layer in range(layers):
                 apart = (dense.exp() * (dense - answers[layer])).sum(-1)
-                found[layer, rows] = apart.cpu().numpy()
-    return np.asarray(found[:, chosen].mean(1))
+                divergence[layer, rows] = apart.cpu().numpy()
+    return np.asarray(divergence[:, chosen].mean(1))
 
 
 def withdrawal_price(problem: Compression, chosen: NDArray[np.int64]) -> float:

@@ -121,8 +121,8 @@ def answered_batch(
     """
     chosen = [samples[i] for i in numbers]
     room = max(_room(adapter, s) for s in chosen)
-    inputs, prompt_end, labels = teacher_forced(adapter, 
-        [s.image for s in chosen], [s.prompt for s in chosen], [_known(s) for s in chosen],
+    inputs, prompt_end, labels = teacher_forced(
+        adapter, [s.image for s in chosen], [s.prompt for s in chosen], [_known(s) for s in chosen],
         room=room,
     )  # fmt: skip
     following = None
@@ -144,20 +144,20 @@ def answered_batch(
 
 def option_tokens(adapter: Adapter, scoring: Likelihood) -> list[list[int]]:
     """The tokens of each option; raises `InvalidValueError` where they do not tell it apart."""
-    found = [
+    tokens = [
         adapter.tokenizer(option, add_special_tokens=False)["input_ids"]
         for option in scoring.options
     ]
-    for number, ids in enumerate(found):
-        if not ids or ids in found[:number]:
+    for number, ids in enumerate(tokens):
+        if not ids or ids in tokens[:number]:
             what = (
-                "no tokens" if not ids else f"the tokens of {scoring.options[found.index(ids)]!r}"
+                "no tokens" if not ids else f"the tokens of {scoring.options[tokens.index(ids)]!r}"
             )
             raise InvalidValueError(
                 f"option {scoring.options[number]!r} has {what} in this model's tokenizer, so "
                 "its likelihood cannot be compared"
             )
-    return found
+    return tokens
 
 
 def stop_tokens(adapter: Adapter) -> frozenset[int]:
@@ -165,8 +165,8 @@ def stop_tokens(adapter: Adapter) -> frozenset[int]:
     config = getattr(adapter.model, "generation_config", None)
     more = getattr(config, "eos_token_id", None)
     listed = more if isinstance(more, list) else [more]
-    found = [adapter.tokenizer.eos_token_id, *listed]
-    return frozenset(int(token) for token in found if token is not None)
+    tokens = [adapter.tokenizer.eos_token_id, *listed]
+    return frozenset(int(token) for token in tokens if token is not None)
 
 
 def _known(sample: Sample) -> str:
@@ -207,9 +207,9 @@ def _dense_answers(
 
 def _forced(adapter: Adapter, prefill: Prefill, labels: Tensor) -> Prefill:
     """The prefill with answers [B, A] but their last tokens behind the prompts."""
-    given = labels[:, :-1]
-    place = prefill.prompt_end[:, None] + 1 + torch.arange(given.shape[1], device=labels.device)
-    words = embed(adapter, given.clamp(min=0)).to(prefill.hidden.dtype)
+    inputs = labels[:, :-1]
+    place = prefill.prompt_end[:, None] + 1 + torch.arange(inputs.shape[1], device=labels.device)
+    words = embed(adapter, inputs.clamp(min=0)).to(prefill.hidden.dtype)
     place = place[..., None].expand_as(words)
     return replace(prefill, hidden=prefill.hidden.scatter(1, place, words))
 

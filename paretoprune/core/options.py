@@ -19,13 +19,13 @@ def split_specs(text: str) -> list[str]:
 
     An item with `=` and no colon before it is a further option of the item before.
     """
-    found: list[str] = []
+    specs: list[str] = []
     for item in (part.strip() for part in text.split(",")):
-        if found and "=" in item and ":" not in item.partition("=")[0]:
-            found[-1] += f",{item}"
+        if specs and "=" in item and ":" not in item.partition("=")[0]:
+            specs[-1] += f",{item}"
         else:
-            found.append(item)
-    return found
+            specs.append(item)
+    return specs
 
 
 def split_spec(text: str) -> tuple[str, str | None]:
@@ -55,10 +55,10 @@ def read_option(owner: str, text: str) -> tuple[str, float | int | str | bool]:
 
 def read_options(owner: str, text: str) -> dict[str, float | int | str | bool]:
     """Read `option=value,option=value` of `owner`; raises where one is malformed or given twice."""
-    found: dict[str, float | int | str | bool] = {}
+    options: dict[str, float | int | str | bool] = {}
     for part in text.split(","):
-        add_option(found, owner, part.strip())
-    return found
+        add_option(options, owner, part.strip())
+    return options
 
 
 def add_option(options: dict[str, Any], owner: str, text: str) -> None:
@@ -89,15 +89,15 @@ def defaults_of(factory: Callable[..., Any]) -> dict[str, Any] | None:
     Those behind `**` are the fields of the dataclass that the attribute `options_class` names.
     """
     behind = getattr(factory, "options_class", None)
-    found: dict[str, Any] = {}
+    defaults: dict[str, Any] = {}
     for name, parameter in inspect.signature(factory).parameters.items():
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
             if behind is None:
                 return None
-            found |= {field.name: field.default for field in dataclasses.fields(behind)}
+            defaults |= {field.name: field.default for field in dataclasses.fields(behind)}
         elif parameter.kind is not inspect.Parameter.VAR_POSITIONAL and name != "options":
-            found[name] = parameter.default
-    return found
+            defaults[name] = parameter.default
+    return defaults
 
 
 def check_options(

@@ -60,12 +60,12 @@ def write_lightcompress(file: Path, content: ScheduleFile) -> None:
 def _drops(keep: list[float]) -> list[tuple[int, float]]:
     """(layer, share kept from it on) of every drop."""
     before = 1.0
-    found = []
+    drops = []
     for layer, ratio in enumerate(keep):
         if ratio < before:
-            found.append((layer, ratio))
+            drops.append((layer, ratio))
         before = ratio
-    return found
+    return drops
 
 
 def _fastv(drops: list[tuple[int, float]]) -> dict[str, Any]:

@@ -65,26 +65,26 @@ def compare_pairs(
 
     Raises `InvalidValueError` for different numbers of samples, NaN or infinity.
     """
-    given = {
+    matrices = {
         label: finite_array(a, name=f"areas of {label}", axes=("seeds", "samples"))
         for label, a in areas.items()
     }
-    if len(given) < 2:
+    if len(matrices) < 2:
         return []
-    samples = sorted({matrix.shape[1] for matrix in given.values()})
+    samples = sorted({matrix.shape[1] for matrix in matrices.values()})
     if len(samples) > 1:
         raise InvalidValueError(f"all strategies must share the samples, got {samples}")
-    resamples = resamples or enough_resamples(len(given), level)
-    seeds = max(len(matrix) for matrix in given.values())
-    stack = np.stack([np.resize(matrix, (seeds, samples[0])) for matrix in given.values()])
+    resamples = resamples or enough_resamples(len(matrices), level)
+    seeds = max(len(matrix) for matrix in matrices.values())
+    stack = np.stack([np.resize(matrix, (seeds, samples[0])) for matrix in matrices.values()])
     means = resampled_means(stack, rng=rng, resamples=resamples)
-    found: list[tuple[int, int, NDArray[np.float64], float]] = []
+    tested: list[tuple[int, int, NDArray[np.float64], float]] = []
     for i, j in combinations(range(len(stack)), 2):
         draws = means[i] - means[j]
         tail = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
-        found.append((i, j, draws, min(1.0, 2.0 * (1 + tail) / (1 + resamples))))
-    labels = list(given)
-    adjusted = holm([p for *_, p in found])
+        tested.append((i, j, draws, min(1.0, 2.0 * (1 + tail) / (1 + resamples))))
+    labels = list(matrices)
+    adjusted = holm([p for *_, p in tested])
     return [
         Pair(
             labels[i],
@@ -94,7 +94,7 @@ def compare_pairs(
             corrected,
             cohens_d((stack[i] - stack[j]).mean(axis=0)),
         )
-        for (i, j, draws, p), corrected in zip(found, adjusted, strict=True)
+        for (i, j, draws, p), corrected in zip(tested, adjusted, strict=True)
     ]
 
 

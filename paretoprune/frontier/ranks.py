@@ -82,9 +82,9 @@ def _friedman(ranks: np.ndarray) -> float:
 
 
 def _groups(means: Sequence[float], difference: float) -> tuple[tuple[int, int], ...]:
-    found: list[tuple[int, int]] = []
+    groups: list[tuple[int, int]] = []
     for first, mean in enumerate(means):
         last = max(i for i, other in enumerate(means) if other - mean < difference)
-        if last > first and (not found or last > found[-1][1]):
-            found.append((first, last))
-    return tuple(found)
+        if last > first and (not groups or last > groups[-1][1]):
+            groups.append((first, last))
+    return tuple(groups)

@@ -68,8 +68,8 @@ def read_schedule(file: str | Path) -> ScheduleFile:
 
 def write_schedule(file: Path, content: ScheduleFile) -> None:
     """Write a schedule file, whole or not at all."""
-    found = content.model_dump(exclude_none=True, exclude=default_left_out(content))
-    text = json.dumps(found, indent=1)
+    stored = content.model_dump(exclude_none=True, exclude=default_left_out(content))
+    text = json.dumps(stored, indent=1)
     write_whole(file, f"{text}\n".encode())
 
 

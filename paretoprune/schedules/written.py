@@ -67,7 +67,7 @@ def parse_schedule(text: str) -> Written:
 
 
 def _ratios(text: str) -> list[float]:
-    found: list[float] = []
+    ratios: list[float] = []
     for part in text.split(","):
         times, cross, ratio = part.strip().rpartition("x")
         try:
@@ -81,24 +81,24 @@ def _ratios(text: str) -> list[float]:
             raise InvalidValueError(
                 f"schedule {text!r}: {part.strip()!r} must repeat a ratio 1 to {MAX_LAYERS} times"
             )
-        found += [value] * count
-    return found
+        ratios += [value] * count
+    return ratios
 
 
 def _rule(text: str) -> Written:
-    given: dict[str, str] = {}
+    values: dict[str, str] = {}
     for part in text.split(","):
         name, _, value = (side.strip() for side in part.partition("="))
         if name not in RULE:
             raise UnknownNameError(f"part of the schedule rule {text!r}:", name, RULE)
-        if name in given:
+        if name in values:
             raise InvalidValueError(f"schedule {text!r} gives {name} twice")
-        given[name] = value
-    missing = [name for name in RULE if name not in given]
+        values[name] = value
+    missing = [name for name in RULE if name not in values]
     if missing:
         raise InvalidValueError(f"schedule {text!r} needs {missing[0]}=..., too")
     try:
-        keep, layer = float(given["keep"]), int(given["layer"])
+        keep, layer = float(values["keep"]), int(values["layer"])
     except ValueError:
         raise InvalidValueError(
             f"schedule {text!r}: keep is a ratio and layer a whole number, as in 'keep=0.5,layer=2'"

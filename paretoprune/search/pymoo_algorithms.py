@@ -187,8 +187,8 @@ class ByDirections(PymooStrategy):
         """Das-Dennis directions `[directions, objectives]`, which sum to 1."""
         objectives = len(self.problem.objectives)
         divisions = max_divisions(objectives, self.population)
-        found = get_reference_directions("uniform", objectives, n_partitions=divisions)
-        return np.asarray(found, dtype=np.float64)
+        directions = get_reference_directions("uniform", objectives, n_partitions=divisions)
+        return np.asarray(directions, dtype=np.float64)
 
 
 class PymooNSGA3(ByDirections):

@@ -152,15 +152,15 @@ class StrategySpec:
 
 def _options_of(strategy: SearchStrategy) -> tuple[tuple[str, Any], ...]:
     """Options of an instance that are not at their default, as far as its attributes tell."""
-    found = {}
+    options = {}
     for name, default in (defaults_of(type(strategy)) or {}).items():
         holders = (strategy, getattr(strategy, "options", None))
         for holder, key in itertools.product(holders, (name, f"_{name}")):
             value = getattr(holder, key, None)
             if isinstance(value, str | int | float) and value != default:
-                found[name] = value
+                options[name] = value
                 break
-    return tuple(sorted(found.items()))
+    return tuple(sorted(options.items()))
 
 
 Strategy: TypeAlias = str | StrategySpec | type[SearchStrategy] | SearchStrategy

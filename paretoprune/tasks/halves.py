@@ -28,13 +28,13 @@ def even_split(groups: Sequence[str]) -> dict[str, str]:
     sizes = Counter(groups)
     if len(sizes) >= MIN_HASHED_GROUPS:
         return {group: split_of(group) for group in sizes}
-    found: dict[str, str] = {}
-    held = dict.fromkeys(SPLITS, 0)
+    splits: dict[str, str] = {}
+    counts = dict.fromkeys(SPLITS, 0)
     for group in sorted(sizes, key=lambda name: (-sizes[name], _hash("deal", name))):
-        part = min(SPLITS, key=held.__getitem__)
-        found[group] = part
-        held[part] += sizes[group]
-    return found
+        part = min(SPLITS, key=counts.__getitem__)
+        splits[group] = part
+        counts[part] += sizes[group]
+    return splits
 
 
 def choose(

@@ -53,11 +53,11 @@ def read_picture(file: Path) -> Image.Image:
 def picture_size(file: Path) -> tuple[int, int]:
     """Width and height as `read_picture` gives them, read from the file's header alone."""
     what, name = f"picture {plain(str(file))}", plain(str(file))
-    with _opened(file, what, name) as found:
-        width, height = found.size
-        turned = found.getexif().get(ORIENTATION, 1) in SIDEWAYS
-        if found.format == "TIFF":  # PIL turns these itself, from some version on their size too
-            width, height = (found.tag_v2[tag] for tag in WIDTH_AND_HEIGHT)  # type: ignore[attr-defined]
+    with _opened(file, what, name) as picture:
+        width, height = picture.size
+        turned = picture.getexif().get(ORIENTATION, 1) in SIDEWAYS
+        if picture.format == "TIFF":  # PIL turns these itself, from some version on their size too
+            width, height = (picture.tag_v2[tag] for tag in WIDTH_AND_HEIGHT)  # type: ignore[attr-defined]
         return (height, width) if turned else (width, height)
 
 
@@ -107,9 +107,9 @@ def read_base64_picture(text: str, name: str) -> Image.Image:
 
 
 def _read(source: Path | IO[bytes], what: str, name: str) -> Image.Image:
-    with _opened(source, what, name) as found:
-        origin = _Origin.of(found)  # before it is loaded
-        return _as_rgb(ImageOps.exif_transpose(found), what, origin)
+    with _opened(source, what, name) as picture:
+        origin = _Origin.of(picture)  # before it is loaded
+        return _as_rgb(ImageOps.exif_transpose(picture), what, origin)
 
 
 @contextlib.contextmanager
@@ -120,13 +120,13 @@ def _opened(source: Path | IO[bytes], what: str, name: str) -> Iterator[Image.Im
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(source) as found:
-                width, height = found.size
+            with Image.open(source) as picture:
+                width, height = picture.size
                 if not (0 < width * height <= MAX_PIXELS):
                     raise BrokenFileError(
                         f"{what} has {width} x {height} pixels; allowed: 1 to {MAX_PIXELS:,}"
                     )
-                yield found
+                yield picture
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BrokenFileError(f"{what} is too large: {error}") from error
     except UnidentifiedImageError as error:

@@ -52,10 +52,10 @@ class Tokens(Technique):
         self.per_picture = per_picture
         self.presets = tuple(presets)
         named = {p.name for p in (*self.operators.pruners, *extra_pruners)}
-        theirs = {preset.pruner: pruner_of(preset) for preset in presets}
+        pruners_of_presets = {preset.pruner: pruner_of(preset) for preset in presets}
         self.extra_pruners = (
             *extra_pruners,
-            *(pruner for name, pruner in theirs.items() if name not in named),
+            *(pruner for name, pruner in pruners_of_presets.items() if name not in named),
         )
         self.searched = searched
         self.layers = 0
@@ -138,12 +138,12 @@ class Tokens(Technique):
     def describe(self) -> dict[str, Any]:
         """Pruners, their settings that are not searched, and the lattice."""
         settings = {p.name: dict(p.settings) for p in self.operators.pruners if p.knobs}
-        found: dict[str, Any] = {"pruner": ",".join(self.operators.names)}
+        description: dict[str, Any] = {"pruner": ",".join(self.operators.names)}
         if settings:
             one = len(self.operators.pruners) == 1
-            found["pruner_settings"] = settings[self.pruner.name] if one else settings
+            description["pruner_settings"] = settings[self.pruner.name] if one else settings
         if self.operators.knobs:
-            found["searched_with"] = [knob.name for knob in self.operators.knobs]
+            description["searched_with"] = [knob.name for knob in self.operators.knobs]
         if self.per_picture:
-            found["per_picture"] = True
-        return {**found, "layers": self.layers, "levels": self.levels}
+            description["per_picture"] = True
+        return {**description, "layers": self.layers, "levels": self.levels}

@@ -80,10 +80,10 @@ class Layered(Problem):
             return np.asarray(10.0 ** -np.arange(layers))
         if statistic != "attention":
             raise UnknownNameError("statistic", statistic, ("attention", "withdrawal"))
-        found = np.full((2, min(samples, 2), layers, 8), np.nan)
+        statistics = np.full((2, min(samples, 2), layers, 8), np.nan)
         for sample, tokens in enumerate((8, 4)[:samples]):
-            found[:, sample, :, :tokens] = np.arange(tokens, 0, -1)
-        return found
+            statistics[:, sample, :, :tokens] = np.arange(tokens, 0, -1)
+        return statistics
 
     def probe_price(self, statistic: str, samples: int) -> float:
         """A quarter of a dense pass."""

@@ -82,12 +82,12 @@ class ToyRelaxation:
     def asked(self, policy: Policy, *, rounded: bool) -> NDArray[np.float64]:
         """Keep ratios of a policy on each sample, `[samples, layers]`."""
         if isinstance(policy, Predicted):
-            found = policy.predict(self.features)
+            ratios = policy.predict(self.features)
         else:
             assert isinstance(policy, VispcoPolicy)
             with torch.no_grad():
-                found = policy.predict(*self.embeddings(np.arange(self.samples)))
-        return checked(policy, found.double().numpy(), self.samples, rounded=rounded)
+                ratios = policy.predict(*self.embeddings(np.arange(self.samples)))
+        return checked(policy, ratios.double().numpy(), self.samples, rounded=rounded)
 
     def figures(self, ratios: NDArray[np.float64], **_: Any) -> RelaxedFigures:
         """The score is 1 - loss / loss of nothing kept, as that of a rounded configuration."""

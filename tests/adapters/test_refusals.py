@@ -327,7 +327,7 @@ def test_an_evaluation_does_not_decode_across_a_window():
 
 
 def test_a_window_shorter_than_any_prompt_is_refused():
-    with pytest.raises(UnsupportedError, match="sliding window of .*, 4 places"):
+    with pytest.raises(UnsupportedError, match="sliding window of .*, 4 positions"):
         pruned(windowed(4).model, KEEP)
 
 

@@ -106,8 +106,8 @@ def _found(schedule: str) -> Any:
     """The schedule of a file or preset; raises for a name that is neither."""
     if Path(schedule).is_file() or schedule.endswith(".json"):
         return read_policy(Path(schedule))
-    found: Preset = find_preset(schedule)
-    return found
+    preset: Preset = find_preset(schedule)
+    return preset
 
 
 def _up_to(text: str, until: Sequence[str]) -> str:

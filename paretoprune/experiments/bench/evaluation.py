@@ -113,11 +113,11 @@ def run(
 def two_step(problem: Compression, count: int) -> list[Candidate]:
     """Random two-step candidates on the lattice, each a schedule of its own."""
     rng = np.random.default_rng(0)
-    found: dict[str, Candidate] = {}
-    while len(found) < count:
+    candidates: dict[str, Candidate] = {}
+    while len(candidates) < count:
         candidate = problem.candidate(problem.space("multi-step").sample(rng), "multi-step")
-        found.setdefault(problem.identity(candidate), candidate)
-    return list(found.values())
+        candidates.setdefault(problem.identity(candidate), candidate)
+    return list(candidates.values())
 
 
 def _pairs(candidates: int, samples: int, most: int) -> list[tuple[int, int]]:

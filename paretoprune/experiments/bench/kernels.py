@@ -120,10 +120,10 @@ def _double(problem: Compression) -> list[Candidate]:
 def _evaluate(
     console: Console, problem: Compression, candidates: Sequence[Candidate], what: str
 ) -> list[Evaluation]:
-    found: list[Evaluation] = []
+    evaluations: list[Evaluation] = []
     for start in track(range(0, len(candidates), CHUNK), description=what, console=console):
-        found += problem.evaluate(candidates[start : start + CHUNK])
-    return found
+        evaluations += problem.evaluate(candidates[start : start + CHUNK])
+    return evaluations
 
 
 def judge(

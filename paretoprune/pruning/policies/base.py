@@ -101,8 +101,8 @@ class Policy(ABC):
 
         Raises `InvalidValueError` for ratios that are no keep schedules.
         """
-        found = np.asarray(self.ratios(context).detach().cpu().double().numpy())
-        return checked(self, found, len(context.hidden), rounded=rounded)
+        ratios = np.asarray(self.ratios(context).detach().cpu().double().numpy())
+        return checked(self, ratios, len(context.hidden), rounded=rounded)
 
     @cached_property
     def key(self) -> str:

@@ -86,8 +86,8 @@ def write_policy(file: Path, policy: Policy, *, pruner: str, **about: Any) -> Po
         policy=policy.name, settings=dict(policy.settings), tensors=tensors, key=policy.key,
         pruner=pruner, **about,
     )  # fmt: skip
-    found = content.model_dump(exclude_none=True, exclude=default_left_out(content))
-    text = json.dumps(found, indent=1)
+    stored = content.model_dump(exclude_none=True, exclude=default_left_out(content))
+    text = json.dumps(stored, indent=1)
     write_whole(file, (text + "\n").encode())
     return content
 
@@ -118,10 +118,10 @@ def read_policy(file: Path) -> SavedPolicy:
 def _format_of(file: Path) -> str | None:
     """The format that a JSON file names; None where it cannot be read as one."""
     try:  # what reads it in full says what is wrong with it
-        found = json.loads(read_text(file, "policy file", MAX_SCHEDULE_BYTES))
+        content = json.loads(read_text(file, "policy file", MAX_SCHEDULE_BYTES))
     except (BrokenFileError, ValueError, RecursionError):
         return None
-    return found.get("format") if isinstance(found, dict) else None
+    return content.get("format") if isinstance(content, dict) else None
 
 
 def _store(folder: Path, tensors: Mapping[str, Tensor]) -> str:

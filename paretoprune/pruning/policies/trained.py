@@ -71,8 +71,8 @@ class TrainedPolicy(Policy):
     @cached_property
     def kernel(self) -> Kernel:
         """The kernel whose parameters the network gives."""
-        found: Kernel = kernels.load(self.kernel_name)(self._layers, self.levels or 1, self.first)
-        return found
+        kernel: Kernel = kernels.load(self.kernel_name)(self._layers, self.levels or 1, self.first)
+        return kernel
 
     @property
     def settings(self) -> Mapping[str, Any]:

@@ -50,13 +50,13 @@ def fitting_kernels(layers: int, levels: int, first: int = 1) -> FittingKernels:
     """
     from paretoprune.registry import kernels as registered
 
-    found: dict[str, Kernel] = {}
+    fitting: dict[str, Kernel] = {}
     left_out: dict[str, str] = {}
     for name in registered.usable():
         try:
-            found[name] = registered.build(name, layers, levels, first)
+            fitting[name] = registered.build(name, layers, levels, first)
         except (InvalidValueError, BrokenPluginError) as error:
             left_out[name] = str(error)
-    if not found:
+    if not fitting:
         raise InvalidValueError(next(iter(left_out.values()), "no kernel is registered"))
-    return FittingKernels(found, left_out)
+    return FittingKernels(fitting, left_out)

@@ -159,10 +159,10 @@ def by_group(
     samples: Sequence[Sample], outcomes: NDArray[np.float32]
 ) -> dict[str, NDArray[np.float32]]:
     """Outcomes of each group, in order."""
-    found: dict[str, list[float]] = {}
+    outcomes_of: dict[str, list[float]] = {}
     for sample, outcome in zip(samples, outcomes, strict=True):
-        found.setdefault(sample.together, []).append(float(outcome))
-    return {group: np.array(values, dtype=np.float32) for group, values in found.items()}
+        outcomes_of.setdefault(sample.together, []).append(float(outcome))
+    return {group: np.array(values, dtype=np.float32) for group, values in outcomes_of.items()}
 
 
 def all_right(samples: Sequence[Sample], outcomes: NDArray[np.float32]) -> float:

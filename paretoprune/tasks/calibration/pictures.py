@@ -77,8 +77,8 @@ def _answer(value: object, where: str, *, written: bool) -> str | None:
     """The one answer that a value gives; None for an empty one."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
-    found = accepted_answers(value, written=written)
-    if len(found) != 1:
-        allowed = "one answer: its tokens are what outcomes count" if found else ANSWERS
+    answers = accepted_answers(value, written=written)
+    if len(answers) != 1:
+        allowed = "one answer: its tokens are what outcomes count" if answers else ANSWERS
         raise BrokenFileError(f"{where}: column 'answer' is {brief(value)}; allowed: {allowed}")
-    return found[0]
+    return answers[0]

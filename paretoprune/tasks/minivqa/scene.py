@@ -58,10 +58,10 @@ class Scene:
     @property
     def colours_of(self) -> dict[str, list[str]]:
         """The colours in which each kind of loose thing occurs."""
-        found: dict[str, list[str]] = {}
+        colours: dict[str, list[str]] = {}
         for thing in self.things:
-            found.setdefault(thing.kind, []).append(thing.colour)
-        return found
+            colours.setdefault(thing.kind, []).append(thing.colour)
+        return colours
 
 
 def draw_scene(

@@ -70,8 +70,8 @@ class PackedLinear(nn.Module):
             "scale": self.scale.to(self.dtype),
             "zero": self.zero.to(self.dtype),
         }
-        found: Tensor = quantizer().dequantize(self.packed, meta)
-        return found
+        weight: Tensor = quantizer().dequantize(self.packed, meta)
+        return weight
 
     @property
     def weight_bytes(self) -> int:

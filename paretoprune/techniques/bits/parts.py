@@ -122,14 +122,14 @@ def blocks_of(layers: int) -> list[tuple[int, int]]:
 
 def bits_by_path(parts: Parts, space: str, values: Values) -> dict[str, int]:
     """Bits of every quantisable linear layer, for a valid point of one of `bit_spaces`."""
-    found: dict[str, int] = {}
+    bits: dict[str, int] = {}
 
     def put(paths: Sequence[str], knob: str) -> None:
-        found.update(dict.fromkeys(paths, int(values[knob])))
+        bits.update(dict.fromkeys(paths, int(values[knob])))
 
     if space == "uniform":
         put(parts.paths, "all")
-        return found
+        return bits
     if space == "layers":
         for i in range(parts.layers):
             put((*parts.attention[i], *parts.mlp[i]), f"layer_{i}")
@@ -140,7 +140,7 @@ def bits_by_path(parts: Parts, space: str, values: Values) -> dict[str, int]:
                     put(paths[i], f"{kind}_{first}-{last}")
     if parts.vision:
         put(parts.vision, VISION)
-    return found
+    return bits
 
 
 def mean_bits(bits: Mapping[str, int], model: nn.Module) -> float:
