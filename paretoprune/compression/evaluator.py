@@ -173,7 +173,7 @@ class Evaluator:
     # --- samples
 
     def chosen(self, share: float) -> NDArray[np.bool_]:
-        """The samples that a candidate of this share is evaluated on: bool `[samples]`."""
+        """The samples of a candidate with this sample fraction: bool `[samples]`."""
         return chosen_samples(self._order, share)
 
     def part(self, share: float) -> NDArray[np.int64]:

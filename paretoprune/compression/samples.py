@@ -35,9 +35,9 @@ def stratified_order(samples: Sequence[Sample]) -> NDArray[np.int64]:
 
 
 def chosen_samples(order: NDArray[np.int64], share: float) -> NDArray[np.bool_]:
-    """The first `share` (over 0, at most 1) of the order, at least two samples: bool `[samples]`.
+    """The samples of a fraction `share` in 0..1, at least two: bool `[samples]`.
 
-    Larger shares contain smaller ones, so what differs between candidates is never the samples.
+    They are the first of the order, so larger fractions contain smaller ones.
     """
     count = min(len(order), max(2, math.ceil(share * len(order) - 1e-9)))
     chosen = np.zeros(len(order), dtype=np.bool_)

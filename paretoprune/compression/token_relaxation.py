@@ -231,7 +231,7 @@ class TokenRelaxation:
         return found.cpu().double(), there.cpu()
 
     def part(self, share: float) -> NDArray[np.int64]:
-        """The samples that a candidate of this share is evaluated on, in order."""
+        """The samples of a candidate with this sample fraction, in order."""
         return self.problem.evaluator.part(share)
 
     def sample_compute(self, ratios: Tensor, samples: NDArray[np.int64]) -> Tensor:

@@ -64,11 +64,12 @@ class Candidate:
     `policy` holds a policy (`policies.base`) where a strategy proposes one instead of a fixed
     point; `values` then names its budget, if it has one. Both are evaluated the same way.
 
-    `share` asks for an evaluation on part of the samples, over 0 and at most 1: the same part for
-    every candidate. Such an evaluation is cheaper, and never on a front.
+    `share` is the sample fraction (fidelity) of the evaluation, over 0 and at most 1. Equal
+    fractions are the same samples for every candidate. An evaluation on a part is cheaper, and
+    never on a front.
 
-    `relaxed` is what a gradient strategy had before it rounded: JSON-ready, such as real-valued
-    keep ratios `keep` and the mask's width `tau`. It is carried along and no part of the identity.
+    `relaxed` is a gradient strategy's point before rounding: JSON-ready, such as real-valued keep
+    ratios `keep` and the mask's width `tau`. It is carried along and no part of the identity.
     """
 
     space: str
@@ -100,11 +101,11 @@ class Evaluation:
     """Evaluation of one candidate.
 
     `objectives`, `standard_errors` and `metrics` (auxiliary figures, such as the KL to dense) are
-    by name; `outcomes` float32 `[samples]` are the per-sample scores, and `retained`, where there
-    is a dense model, exp(-KL(dense || pruned)) in 0..1 of the same samples, which says more of few;
-    `cost` is the nominal price in dense-pass equivalents, `executed` what was really computed after
-    sharing, same unit; `seconds` is this candidate's share of the wall time; `detail` is JSON-ready
-    extra knowledge such as the keep schedule. With `failure` set the objectives are empty.
+    by name. `outcomes` float32 `[samples]` are the per-sample scores. `retained`, where there is a
+    dense model, is exp(-KL(dense || pruned)) in 0..1 of the same samples, which is less noisy.
+    `cost` is the nominal price in dense-pass equivalents, `executed` the price computed after
+    sharing, same unit. `seconds` is this candidate's part of the wall time. `detail` is further
+    JSON-ready information such as the keep schedule. With `failure` set the objectives are empty.
     """
 
     candidate: Candidate
@@ -166,7 +167,7 @@ class Problem(ABC):
     spaces: Mapping[str, SearchSpace]
     objectives: tuple[Objective, ...]
     has_shares: bool = False
-    """Whether candidates may be evaluated on a share of the samples."""
+    """Whether candidates may be evaluated on a sample fraction below 1."""
 
     @abstractmethod
     def evaluate(self, candidates: Sequence[Candidate]) -> list[Evaluation]:

@@ -98,7 +98,7 @@ class SearchStrategy(ABC):
     requires_gradient: ClassVar[bool] = False
     """Whether the problem must offer a relaxation."""
     requires_shares: ClassVar[bool] = False
-    """Whether it asks for evaluations on a share of the samples."""
+    """Whether it asks for evaluations on a sample fraction below 1."""
     min_objectives: ClassVar[int] = 1
     """The smallest number of objectives it handles."""
     max_objectives: ClassVar[int | None] = None

@@ -433,7 +433,7 @@ def check_samples(
 ) -> None:
     """Refuse evaluations on other numbers of samples than before: they cannot be compared.
 
-    Those on a share of the samples and failed ones count for nothing.
+    Failed evaluations and those on a part of the samples are ignored.
     """
     known = next((e for e in (*before, *found) if e.complete), None)
     for evaluation in found:

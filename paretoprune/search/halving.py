@@ -45,7 +45,7 @@ class SuccessiveHalving(SearchStrategy):
         self.rungs = rungs
 
     def start(self, problem: Problem, context: SearchContext) -> None:
-        """Bind to a problem, which must evaluate on shares of its samples."""
+        """Bind to a problem, which must evaluate on fractions of its samples."""
         super().start(problem, context)
         self._rung = 0
         self._waiting: list[Candidate] = []
@@ -53,7 +53,7 @@ class SuccessiveHalving(SearchStrategy):
         self._open = 0
 
     def share(self, rung: int) -> float:
-        """Share of the samples that rung number `rung` sees; the last one sees all."""
+        """Sample fraction (fidelity) of rung number `rung`; 1 in the last one."""
         return float(self.eta) ** (rung - self.rungs + 1)
 
     def ask(self, n: int) -> list[Candidate]:

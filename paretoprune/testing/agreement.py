@@ -24,7 +24,7 @@ TOLERANCE = {"float64": 1e-6, "float32": 1e-4, "bfloat16": 0.1}
 """Largest difference by dtype, as a share of the largest value. The norms of transformers round to
 float32 in a float64 model, too."""
 FLIPPED = 0.02
-"""Largest share of samples, rounded up, whose outcome may be another one."""
+"""Largest sample fraction, rounded up, whose outcome may be another one."""
 OUTCOME = 1e-3
 """Difference in a sample's outcome, or in what it retains of the dense model, that counts."""
 SCALE = 4.0

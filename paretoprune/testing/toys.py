@@ -33,7 +33,7 @@ class Toy(Problem):
     """Squared distances in the unit cube to two or three points: quality up, the others down.
 
     The Pareto set is the segment (triangle) between the points. A second space, `small`, is there
-    to be asked for by name. A share of the samples costs that share and finds the same.
+    to be asked for by name. A sample fraction costs that fraction and gives the same values.
     """
 
     name = "toy"
@@ -52,7 +52,7 @@ class Toy(Problem):
         return [self._one(c) for c in candidates]
 
     def price(self, candidate: Candidate) -> float:
-        """The share of the samples."""
+        """The candidate's sample fraction."""
         return candidate.share
 
     def _one(self, candidate: Candidate) -> Evaluation:

@@ -151,7 +151,7 @@ def split_budget(passes: float, samples: int, samples_per_design: float) -> tupl
 
 
 def designs_at(coordinates: Coordinates, points: Tensor, share: float) -> list[InitialDesign]:
-    """Points `[n, coordinates]`, to be evaluated on a share of the samples."""
+    """Points `[n, coordinates]`, to be evaluated on the sample fraction `share`."""
     with torch.no_grad():
         ratios = coordinates.ratios(points).numpy()
     share = min(1.0, share)

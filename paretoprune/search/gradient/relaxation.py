@@ -132,7 +132,7 @@ class AdaptiveRelaxation(Relaxation, Protocol):
         """
 
     def part(self, share: float) -> NDArray[np.int64]:
-        """The samples that a candidate of this share is evaluated on, in order."""
+        """The samples of a candidate with this sample fraction, in order."""
 
     def checkpointed(self) -> AdaptiveRelaxation:
         """The same with less memory: layers are run once more in the backward pass."""
