@@ -64,7 +64,7 @@ class CostModel:
             float(self.flops(np.full(layers, keep)).mean()) for keep in (1.0, 0.0)
         )
 
-    def kept(self, ratios: NDArray[np.float64]) -> NDArray[np.int64]:
+    def kept_counts(self, ratios: NDArray[np.float64]) -> NDArray[np.int64]:
         """Visual tokens kept under ratios `[layers]`, or each sample's: int64 `[layers, samples]`.
 
         The one place where a problem counts them.
@@ -85,10 +85,10 @@ class CostModel:
         `policy` gave each sample its ratios, `[samples, layers]`.
         """
         spec = self._adapter.spec
-        kept = self.kept(ratios)
-        total = layer_cost(spec, kept + self._text_tokens).sum(0)
+        kept_counts = self.kept_counts(ratios)
+        total = layer_cost(spec, kept_counts + self._text_tokens).sum(0)
         ranking = pruner or self._tokens.pruner
-        total += choosing_cost(ranking, spec, self._text_tokens, self._visual_tokens, kept)
+        total += choosing_cost(ranking, spec, self._text_tokens, self._visual_tokens, kept_counts)
         if policy is not None:
             total = total + self.deciding_flops(policy)
         return np.asarray(total)
@@ -135,7 +135,7 @@ class CostModel:
             return self._each(self.weight_bytes(one))
         if name == "memory_bytes":
             return self.weight_bytes(one) + self.sequences * self.of("kv_bytes", one)
-        kept = self.kept(one.ratios)
+        kept = self.kept_counts(one.ratios)
         if name == "kv_bytes":
             each = token_bytes(self._adapter.spec, one.plan.kv_bits)
             return np.asarray(each * (kept + self._text_tokens).sum(0))
@@ -213,7 +213,7 @@ class CostModel:
 
     def _peak_bytes(self, ratios: NDArray[np.float64], pruner: Pruner) -> int:
         timer = self.timer
-        path = pruner.label, timer.kept(ratios).tobytes()
+        path = pruner.label, timer.kept_counts(ratios).tobytes()
         if path not in self._peaks:
             self._peaks[path] = peak_prefill_bytes(
                 self._adapter, timer.prefill, ratios, pruner, per_picture=timer.per_picture

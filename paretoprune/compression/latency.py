@@ -208,7 +208,7 @@ class PrefillTimer:
                 rows.append(row)
         return np.stack([pruner.fitted(row) for row in rows])
 
-    def kept(self, ratios: NDArray[np.float64]) -> NDArray[np.int64]:
+    def kept_counts(self, ratios: NDArray[np.float64]) -> NDArray[np.int64]:
         """Visual tokens that the sample keeps under ratios `[layers]`: int64 `[layers]`."""
         pictures = self._pictures if self.per_picture else None
         return keep_counts(ratios, np.array([self.visual]), pictures)[:, 0]
@@ -217,7 +217,7 @@ class PrefillTimer:
         self, rows: NDArray[np.float64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Tokens of each layer, int64 [schedules, layers], and rankings run, int64 [schedules]."""
-        kept = np.stack([self.kept(row) for row in rows])
+        kept = np.stack([self.kept_counts(row) for row in rows])
         before = np.concatenate([np.full((len(kept), 1), self.visual), kept[:, :-1]], axis=1)
         return kept + self.text, ((kept < before) & (kept > 0)).sum(1)
 

@@ -130,9 +130,9 @@ def pruned_difference(adapter: Adapter) -> float | None:
         held = out.past_key_values.layers
         nothing = torch.zeros_like(inputs["attention_mask"], dtype=torch.bool)
         # padding of a shorter row points at a token that this row keeps or at padding: no key there
-        kept = [
+        keep_masks = [
             nothing.scatter_add(1, layer.positions % nothing.shape[1], layer.valid)
             for layer in held
         ]
-        own = masked_logits(adapter, inputs, kept)[kept[-1]]
-        return float((out.logits[kept[-1]] - own).abs().max() / own.abs().max())
+        own = masked_logits(adapter, inputs, keep_masks)[keep_masks[-1]]
+        return float((out.logits[keep_masks[-1]] - own).abs().max() / own.abs().max())

@@ -53,14 +53,14 @@ class Selection:
 class DropCounts:
     """Token counts of a drop before `layer`, by which it is priced: int64 arrays of one shape.
 
-    Of `tokens`, `visual` are visual, and `kept` of these stay.
+    Of `tokens`, `visual` are visual, and `kept_counts` of these stay.
     """
 
     spec: DecoderSpec
     layer: int
     tokens: NDArray[np.int64]
     visual: NDArray[np.int64]
-    kept: NDArray[np.int64]
+    kept_counts: NDArray[np.int64]
 
 
 def setting(default: T, knob: Knob) -> T:
@@ -178,7 +178,7 @@ class ScorePruner(Pruner):
         score = self.score(context)
         order = score.argsort(dim=1, descending=True, stable=True)
         active = context.keep_mask.long() + context.present.long()
-        # two stable sorts: by score, then alive before carried along before absent
+        # two stable sorts: by score; then kept tokens, tokens only carried along, padding
         again = active.gather(1, order).argsort(dim=1, descending=True, stable=True)
         return order.gather(1, again)
 
@@ -252,11 +252,11 @@ def with_others(chosen: Tensor, order: Tensor) -> Tensor:
 
 
 def by_pair(cost: Callable[[int, int], float], drop: DropCounts) -> NDArray[np.float64]:
-    """`cost(visual, kept)` of each entry, float64 `[...]`; equal pairs are asked once.
+    """`cost(visual, kept_counts)` of each entry, float64 `[...]`; equal pairs are asked once.
 
     0 where nothing is chosen: no token kept, or every one.
     """
-    pairs = np.stack([np.ravel(drop.visual), np.ravel(drop.kept)], 1)
+    pairs = np.stack([np.ravel(drop.visual), np.ravel(drop.kept_counts)], 1)
     distinct, which = np.unique(pairs, axis=0, return_inverse=True)
     costs = [cost(v, n) if 0 < n < v else 0.0 for v, n in distinct.tolist()]
     return np.asarray(costs)[which.reshape(-1)].reshape(np.shape(drop.visual))
@@ -282,13 +282,13 @@ def choosing_cost(
     The cost at the decoder's entry is counted once, for samples that drop tokens in any layer.
     """
     total = np.zeros(len(visual))
-    asked = np.zeros(len(visual), dtype=bool)
+    is_ranked = np.zeros(len(visual), dtype=bool)
     before = visual
     for layer, now in enumerate(kept):
         ranked = (now < before) & (now > 0)
         drop = DropCounts(spec, layer, text + before, before, now)
         total += np.where(ranked, pruner.cost(drop), 0.0)
-        asked |= ranked
+        is_ranked |= ranked
         before = now
     entry = DropCounts(spec, 0, text + visual, visual, visual)
-    return total + np.where(asked, pruner.entry_cost(entry), 0.0)
+    return total + np.where(is_ranked, pruner.entry_cost(entry), 0.0)

@@ -190,22 +190,24 @@ class _Walk:
             if label:
                 if label not in drops:
                     drops[label] = self._dropper(label, tokens, layer, trunk, whole)
-                kept = drops[label](now, asked)
+                remaining = drops[label](now, asked)
             else:
                 group_tokens = tokens if asked is None else tokens.rows(_index(asked, tokens))
-                kept = group_tokens if same else without_visual(group_tokens)
+                remaining = group_tokens if same else without_visual(group_tokens)
             if dense is not None and layer in dense.after:
                 # extras are this call's, the kept states another's
                 after = replace(dense.after[layer], extras=tokens.extras)
             else:
-                after = self._run(kept, layer, group_rows)
+                after = self._run(remaining, layer, group_rows)
                 if dense is not None and not last:
                     dense.after[layer] = after
             behind: tuple[Tokens, ...] = ()
             if self.with_path:
                 taken = path if asked is None else tuple(t.rows(_index(asked, t)) for t in path)
                 behind = (*taken, after)
-            missing = self.pictures[group_rows] - kept.pictures().cpu().numpy() if last else None
+            missing = (
+                self.pictures[group_rows] - remaining.pictures().cpu().numpy() if last else None
+            )
             yield from self.below(
                 after, layer + 1, group, dense, group_rows, whole=same and whole, path=behind,
                 left_out=missing,
@@ -291,13 +293,13 @@ def dropper(
         weights = selection.weights
         chosen = context.visual.gather(1, selection.indices)
         stays = torch.arange(most, device=chosen.device)[None] < wanted[:, None]
-        kept = staying.validity & ~staying.visual
+        keep_mask = staying.validity & ~staying.visual
         # rows that keep fewer than `most` write their surplus where a kept token is anyway
-        text = kept.long().argmax(1, keepdim=True).expand_as(chosen)
+        text = keep_mask.long().argmax(1, keepdim=True).expand_as(chosen)
         chosen = torch.where(stays, chosen, text)
         if weights is not None:
             staying = _merged(staying, context.visual, chosen, weights)
-        return staying.keep(kept.scatter(1, chosen, True))
+        return staying.keep(keep_mask.scatter(1, chosen, True))
 
     return drop
 
@@ -341,8 +343,8 @@ def choosing_flops(
 
 
 def _drop_counts(
-    adapter: Adapter, tokens: Tokens, layer: int, kept: NDArray[np.int64] | None = None
+    adapter: Adapter, tokens: Tokens, layer: int, counts: NDArray[np.int64] | None = None
 ) -> DropCounts:
     visual = tokens.visual.sum(1).cpu().numpy()
     lengths = np.full_like(visual, tokens.length)
-    return DropCounts(adapter.spec, layer, lengths, visual, visual if kept is None else kept)
+    return DropCounts(adapter.spec, layer, lengths, visual, visual if counts is None else counts)

@@ -52,7 +52,7 @@ from paretoprune.cost import layer_cost
 from paretoprune.pruning.base import Pruner, ScorePruner, require_score
 from paretoprune.pruning.decoder import Executed, choosing_flops, with_saved
 from paretoprune.pruning.pictures import led_by_each
-from paretoprune.pruning.tokens import Tokens, enter, order_of_kept
+from paretoprune.pruning.tokens import Tokens, enter, kept_indices
 
 FLOOR = 1e-16
 """Weight of a masked token in the softmax numerator: small, but its logarithm is finite."""
@@ -171,7 +171,7 @@ def run_soft(
             reach = counts.detach().ceil().maximum(fewest)[:, None] + math.ceil(BAND * tau)
             behind = first.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
             near = tokens.validity & (~tokens.visual | (behind < reach))
-            index, _ = order_of_kept(near)
+            index, _ = kept_indices(near)
             here, kept = here.gather(1, index), kept.gather(1, index)
             tokens = tokens.keep(near)
             keep_mask = ~tokens.visual | kept

@@ -85,9 +85,9 @@ class Tokens:
         """`valid` as a tensor in every case, bool [B, T]."""
         return torch.ones_like(self.visual) if self.valid is None else self.valid
 
-    def keep(self, kept: Tensor) -> Tokens:
-        """Only the tokens marked in `kept`, bool [B, T], in order; shorter rows end in padding."""
-        index, full = order_of_kept(kept)
+    def keep(self, mask: Tensor) -> Tokens:
+        """Only the tokens of `mask`, bool [B, T], in order; shorter rows end in padding."""
+        index, full = kept_indices(mask)
         valid = None if bool(full.all()) else full
         cos, sin = self.rotary
         past = self.origin.max() + 1
@@ -99,7 +99,7 @@ class Tokens:
             origin=origin if valid is None else torch.where(full, origin, past),
             visual=self.visual.gather(1, index) & full,
             valid=valid,
-            query=(kept.long().cumsum(1) - 1).gather(1, self.query[:, None])[:, 0],
+            query=(mask.long().cumsum(1) - 1).gather(1, self.query[:, None])[:, 0],
             keys=None,
             values=None,
             query_before=None,
@@ -169,11 +169,11 @@ class Tokens:
         return pick(self.hidden, torch.searchsorted(self.origin, positions.contiguous()))
 
 
-def order_of_kept(kept: Tensor) -> tuple[Tensor, Tensor]:
-    """Places of tokens marked in `kept` [B, T]: int64 [B, n], and which are no padding."""
-    counts = kept.sum(1)
+def kept_indices(mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Indices int64 [B, n] of the tokens of `mask` [B, T], and a mask of those not padding."""
+    counts = mask.sum(1)
     longest = int(counts.max())
-    index = (~kept).long().argsort(dim=1, stable=True)[:, :longest]
+    index = (~mask).long().argsort(dim=1, stable=True)[:, :longest]
     return index, torch.arange(longest, device=index.device)[None] < counts[:, None]
 
 

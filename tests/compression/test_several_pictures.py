@@ -102,7 +102,7 @@ def test_evaluations_say_how_many_samples_and_pictures_are_left_with_none(
     assert found.metrics["samples_left_out"] == sum(not any(pictures) for pictures in left)
     assert found.metrics["pictures_left_out"] == sum(pictures.count(0) for pictures in left)
     kept = [sum(pictures) for pictures in left]
-    last = problem.cost_model.kept(np.array(ratios))[-1]
+    last = problem.cost_model.kept_counts(np.array(ratios))[-1]
     assert last.tolist() == kept
     if per_picture and ratios[-1]:
         assert found.metrics["pictures_left_out"] == 0
@@ -160,7 +160,7 @@ def test_memory_and_latency_are_those_of_what_is_kept(mini, samples):
         tokens, drops = timer.tokens_and_drops(ratios[None])
         assert (tokens[0, 1:] - timer.text).tolist() == [3 if option else 1] * 7
         assert drops.tolist() == [1]
-        found.append(timer.kept(ratios)[-1])
+        found.append(timer.kept_counts(ratios)[-1])
         assert problem.cost_model.mean("peak_memory_bytes", ratios) > 0
     assert found == [1, 3]
 
@@ -173,7 +173,7 @@ def test_the_relaxation_keeps_a_token_of_each_picture(problems, mask):
     losses = relaxed.loss(ratios, np.arange(3), tau=1.0, mask=mask)
     assert torch.isfinite(torch.autograd.grad(losses.sum(), ratios)[0]).all()
     # what is priced is what is kept: the layers alone, without ranking
-    kept = problems[True].cost_model.kept(row[0].numpy())
+    kept = problems[True].cost_model.kept_counts(row[0].numpy())
     assert (kept[-1] == np.maximum([1, 1, 2] * 2, [1, 2, 3] * 2)).all()
     problem = problems[True]
     exact = relaxed.rounded_compute(exact_candidate(KeepSchedule(tuple(row[0].tolist()))))

@@ -141,13 +141,13 @@ def mutual_information(context: PruningContext) -> Tensor:
     """
     import torch
 
-    text, there = context.text
+    text, is_valid = context.text
     columns = context.visual[:, None, None]
     sums: list[Tensor] = []
     for part, weights in context.attention_blocks(text):
         heads, asked = weights.shape[1], weights.shape[2]
         a = weights.gather(3, columns.expand(-1, heads, asked, -1))
-        a = a * there[:, part][:, None, :, None] * context.present[:, None, None]
+        a = a * is_valid[:, part][:, None, :, None] * context.present[:, None, None]
         r = a.sum(3)
         parts = (a.xlogy(a).sum((2, 3)), r.xlogy(r).sum(2), r.sum(2), a.sum(2))
         sums = [one + other for one, other in zip(sums, parts, strict=True)] if sums else [*parts]

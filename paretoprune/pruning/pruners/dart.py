@@ -35,10 +35,10 @@ class DART(RowPruner):
             raise ValueError("layer 0 has no keys before it; declare first_layer = 1")
         size = one.keys[0].abs().sum((0, 2))
         pivots = _largest(size, one.visual[0], min(self.visual_pivots, n))
-        text, there = one.text
-        asked = _largest(size, text[0][there[0]], self.text_pivots)
+        text, is_valid = one.text
+        asked = _largest(size, text[0][is_valid[0]], self.text_pivots)
         states = unit(one.states[0])
-        text_states = unit(one.hidden[0][text[0][there[0]][asked]].to(states.dtype))
+        text_states = unit(one.hidden[0][text[0][is_valid[0]][asked]].to(states.dtype))
         chosen = pivots
         every = torch.cat([states[pivots], text_states])
         base, more = divmod(n - len(pivots), len(every))
@@ -52,7 +52,7 @@ class DART(RowPruner):
     def cost(self, drop: DropCounts) -> NDArray[np.float64]:
         """Every visual token against every pivot."""
         text = np.minimum(drop.tokens - drop.visual, self.text_pivots)
-        pivots = np.minimum(self.visual_pivots, drop.kept) + text
+        pivots = np.minimum(self.visual_pivots, drop.kept_counts) + text
         return np.asarray(2.0 * drop.spec.hidden * drop.visual * pivots)
 
 

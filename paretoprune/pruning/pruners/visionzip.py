@@ -61,6 +61,6 @@ class VisionZip(RowPruner):
 
     def cost(self, drop: DropCounts) -> NDArray[np.float64]:
         """Keys of those that go against keys of the contextual ones, and merging."""
-        pairs = (drop.visual - drop.kept) * self._contextual(drop.kept)
-        merging = merging_flops(drop.spec, drop.visual, drop.kept)
+        pairs = (drop.visual - drop.kept_counts) * self._contextual(drop.kept_counts)
+        merging = merging_flops(drop.spec, drop.visual, drop.kept_counts)
         return merging + 2.0 * drop.spec.class_key * pairs
