@@ -12,7 +12,7 @@ from paretoprune.compression.evaluator import Running
 from paretoprune.compression.objectives import parse_objectives
 from paretoprune.compression.prefill_store import DEFAULT_BYTES
 from paretoprune.compression.problem import DEFAULT_SEQUENCES, Compression
-from paretoprune.compression.remote import WORKER, Remote, recipe_of
+from paretoprune.compression.remote import WORKER, Remote, worker_config_of
 from paretoprune.compression.text import load_text, takes_pictures
 from paretoprune.compression.workers import Placement
 from paretoprune.core.options import listed, whole_number
@@ -128,8 +128,8 @@ def load_problem(
     remote = None
     if executor is not None:
         sizes = {split: search_size, "heldout": heldout_size}
-        recipe = recipe_of(model, task, data, data_seed, sizes, loading)
-        remote = Remote(executor.crew(WORKER, recipe))
+        worker_config = worker_config_of(model, task, data, data_seed, sizes, loading)
+        remote = Remote(executor.pool(WORKER, worker_config))
     runnable, without = _runnable(adapter, named)
     samples = load_split(split, search_size, seed=data_seed)
     heldout = load_split("heldout", heldout_size, seed=data_seed) if heldout_size else None

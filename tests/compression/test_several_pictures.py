@@ -17,9 +17,9 @@ from paretoprune.compression.configuration import exact_candidate
 from paretoprune.compression.evaluator import KnownOutcomes, Running
 from paretoprune.compression.kept_tokens import Question, Wanted, kept_tokens
 from paretoprune.compression.problem import Compression
-from paretoprune.compression.remote import Remote, recipe_of
+from paretoprune.compression.remote import Remote, worker_config_of
 from paretoprune.compression.worker import SplitWorker
-from paretoprune.compression.workers import Crew
+from paretoprune.compression.workers import WorkerPool
 from paretoprune.compression.workers.threads import ThreadTransport
 from paretoprune.deploy.lightcompress import lightcompress
 from paretoprune.deploy.views import pruned
@@ -203,17 +203,17 @@ def test_known_outcomes_know_it_too(mini, samples, tmp_path):
 def test_workers_keep_what_this_process_keeps(problems, samples):
     class TwoPictures(SplitWorker):
         def __init__(self):
-            super().__init__(recipe_of("mini-llava", "minivqa", None, 0, {}, {}))
+            super().__init__(worker_config_of("mini-llava", "minivqa", None, 0, {}, {}))
             self._samples = {"search": samples}
 
-    with Crew(ThreadTransport(TwoPictures), 2) as crew:
+    with WorkerPool(ThreadTransport(TwoPictures), 2) as pool:
         for option, here in problems.items():
             there = Compression(
                 here.adapter,
                 samples,
                 Tokens(make_pruner("fastv"), per_picture=option),
                 allow_no_tradeoff=True,
-                running=Running(batch=4, executor=Remote(crew)),
+                running=Running(batch=4, executor=Remote(pool)),
             )
             assert there.evaluator.pictures.tolist() == here.evaluator.pictures.tolist()
             assert there.describe() == here.describe()

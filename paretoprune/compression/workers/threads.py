@@ -1,4 +1,4 @@
-"""Workers as threads of this process: for tests of what a crew does, and for simulations."""
+"""Workers as threads of this process: for tests of what a pool does, and for simulations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A crew of workers: each holds a shard of the samples; a dead one is replaced, its work redone.
+"""A pool of workers: each holds a shard of the samples; a dead one is replaced, its work redone.
 
 A message is for a shard, not for a worker, and says all that is needed to answer it. So it can be
 sent again: to the replacement, or, while there is no room for one, to a worker that lives.
@@ -60,7 +60,7 @@ class Traffic:
     """Shards that a living worker took over."""
 
 
-class Crew:
+class WorkerPool:
     """`workers` workers and as many shards; use as a context manager or call `close`.
 
     `on_death` is called with one sentence for each death.
@@ -199,7 +199,7 @@ class Crew:
         """End all workers."""
         self._transport.close()
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> WorkerPool:
         return self
 
     def __exit__(self, *_: object) -> None:
