@@ -141,7 +141,9 @@ def summarise(
     apart = [
         verdict
         for s in useful
-        for verdict in frontier.separated([s.evaluations[i] for i in s.front], problem.objectives)
+        for verdict in frontier.significantly_better(
+            [s.evaluations[i] for i in s.front], problem.objectives
+        )
     ]
     points = [
         _front_point(problem, s, place, number in union, apart[number])

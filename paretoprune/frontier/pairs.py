@@ -60,8 +60,8 @@ def compare_pairs(
     resampled (see `bootstrap_area`), with the same draws for every strategy. The p-value inverts
     the percentile interval: twice the smaller tail of the differences at 0, the observed one
     counted (Davison and Hinkley 1997, section 4.4 and 5.6). Holm's step-down method (1979,
-    Scandinavian Journal of Statistics 6(2)) keeps the chance of any false separation below
-    1 - level. `resamples` is `enough_resamples` where not given.
+    Scandinavian Journal of Statistics 6(2)) keeps the chance of any false positive below 1 - level.
+    `resamples` is `enough_resamples` where not given.
 
     Raises `InvalidValueError` for different numbers of samples, NaN or infinity.
     """

@@ -15,10 +15,10 @@ from paretoprune.errors import BrokenFileError, InvalidValueError, UnknownNameEr
 from paretoprune.schedules import KeepSchedule
 from paretoprune.tasks.areas import areas_of, equalised, unevenness
 from paretoprune.tasks.base import Sample
-from paretoprune.tasks.halves import MIN_HASHED_GROUPS, SPLITS, even_split, split_of
 from paretoprune.tasks.load import load_task, nth_sample, samples_there
 from paretoprune.tasks.minivqa.dataset import load_split
 from paretoprune.tasks.scoring import TokenShare
+from paretoprune.tasks.splits import MIN_HASHED_GROUPS, SPLITS, even_split, split_of
 
 from .files import picture
 

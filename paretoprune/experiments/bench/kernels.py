@@ -89,7 +89,7 @@ def run(
         "HV: hypervolume on the search split. Cost, and what was run of it after sharing: "
         "dense-pass equivalents."
     )
-    verdict = "holds" if interval.low > 0 else "is not separated from zero"
+    verdict = "holds" if interval.low > 0 else "is not supported: the interval contains 0"
     console.print(
         f"multi-step minus single-step held-out area: {gain.mean():+.3f} "
         f"[{interval.low:+.3f}, {interval.high:+.3f}] - the claim {verdict}."

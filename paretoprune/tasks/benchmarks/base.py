@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from paretoprune.errors import BrokenFileError, InvalidValueError, UnknownNameError
 from paretoprune.tasks.base import Sample
-from paretoprune.tasks.halves import choose, split_of
 from paretoprune.tasks.rows import Row
 from paretoprune.tasks.scoring import Generation, Judge, Likelihood, Scoring
+from paretoprune.tasks.splits import choose, split_of
 from paretoprune.tasks.tables import Table, open_table
 
 SHORT = "Answer the question using a single word or phrase."

@@ -18,9 +18,9 @@ from PIL import Image
 from paretoprune.errors import BrokenFileError, InvalidValueError, UnknownNameError
 from paretoprune.tasks.areas import Size, equalised
 from paretoprune.tasks.base import Sample
-from paretoprune.tasks.halves import choose, even_split
 from paretoprune.tasks.picture import picture_size, read_picture
 from paretoprune.tasks.scoring import TokenShare
+from paretoprune.tasks.splits import choose, even_split
 
 ANSWERS = ("given", "dense")
 AREAS = ("as-is", "uniform")

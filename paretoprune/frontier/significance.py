@@ -14,7 +14,9 @@ SIGMAS = 1.96
 """Standard errors that a difference must exceed: 95 %, two-sided, one comparison."""
 
 
-def separated(front: Sequence[Evaluation], objectives: Sequence[Objective]) -> list[bool | None]:
+def significantly_better(
+    front: Sequence[Evaluation], objectives: Sequence[Objective]
+) -> list[bool | None]:
     """Whether each point's quality exceeds that of all points that cost no more, beyond its error.
 
     Quality is the maximised objective; with per-sample outcomes of the same samples the error is
