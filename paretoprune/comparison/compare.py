@@ -42,7 +42,7 @@ from paretoprune.errors import (
 from paretoprune.search.specs import DEFAULT_STRATEGIES, Strategy, StrategySpec
 
 HELDOUT = "held-out"
-"""Begins the name of the study that holds what held-out data say of these fronts."""
+"""Prefix of the study with the held-out evaluations of these fronts."""
 HELDOUT_BATCH = 16
 """Small enough to tell the time left, and to lose little by an interruption."""
 
@@ -97,10 +97,10 @@ def compare(
     Ranking is by held-out front area where the problem has held-out data, else by hypervolume.
     IGD+, epsilon and Hausdorff refer to `reference`, an exhaustive front, or to the union front.
     Presets that the problem was loaded with are evaluated in the end, and compared with the front.
-    After Ctrl-C the comparison covers what was finished, marked `interrupted`.
+    After Ctrl-C the comparison covers the finished studies, marked `interrupted`.
     With `resume`, what `log` holds of an earlier run is taken from there and the rest is done; the
     result is that of a run left alone. Other strategies may be compared than before, but with the
-    same problem, budget and batch: raises `InvalidValueError` naming what differs.
+    same problem, budget and batch: raises `InvalidValueError` naming the difference.
     Where nothing can be evaluated, or everything fails, it raises `InvalidValueError`; where
     held-out data cannot, `failure` says why and the ranking is by hypervolume.
     """
@@ -211,7 +211,7 @@ def _check_found(problem: Problem, studies: Sequence[Study], budget: float) -> N
 def check(
     problem: Problem, specs: Sequence[StrategySpec], seeds: Sequence[int], budget: float
 ) -> None:
-    """Find every mistake before the first evaluation is paid for; raises what names it."""
+    """Raise an error for every mistake before the first evaluation is paid for."""
     if not isinstance(problem, Problem):
         raise InvalidValueError(
             f"a comparison searches a paretoprune.Problem, got {brief(problem)}; "

@@ -1,4 +1,4 @@
-"""Example pictures of a comparison: what the best front's schedules keep of held-out samples.
+"""Example pictures of a comparison: held-out tokens that the best front's schedules keep.
 
 Chosen by rule, not by hand: at each of two budgets the configuration that the search split picks
 there, and the first held-out sample of each of a few question families.
@@ -48,7 +48,7 @@ def examples_of(
 def points_to_show(
     summary: Summary, budgets: Sequence[float] = BUDGETS
 ) -> list[tuple[str, FrontPoint]]:
-    """Points of the best front with a label each: what the search split picks at each budget.
+    """Points of the best front, picked by the search split at each budget, with a label each.
 
     Where all points cost more than every budget, the cheapest one.
     """

@@ -1,4 +1,4 @@
-"""The relaxation gap: what a gradient search believed of its configurations, and what they are.
+"""The relaxation gap: a gradient search's predicted and measured values of its configurations.
 
 Every configuration of a strategy's best front is run once more as the search saw it: real-valued
 keep ratios, soft masks, nothing rounded. The difference to its evaluation is the gap. It is a
@@ -43,7 +43,7 @@ def gradients_of(
 
     The best seed of a strategy is that of highest hypervolume: running every seed's points again
     would take as long as the searches. `observe` is called with done and total.
-    After Ctrl-C the gap covers what was measured, marked `interrupted`.
+    After Ctrl-C the gap covers the measured points, marked `interrupted`.
     """
     traced = [study for study in studies if study.trace is not None]
     if not traced:

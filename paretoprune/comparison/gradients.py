@@ -64,7 +64,7 @@ class GapPoint(StoredModel):
 
     @property
     def compute_gap(self) -> float:
-        """Hard minus soft compute: rounding, and what ranking costs."""
+        """Hard minus soft compute: the effect of rounding, and the cost of ranking."""
         return self.hard.compute - self.soft.compute
 
 
@@ -110,7 +110,7 @@ def write_gradients(folder: Path, found: Gradients) -> None:
 def read_gradients(folder: Path) -> Gradients | None:
     """Read `gradients.json` of a results folder; None without one.
 
-    Raises `BrokenFileError` naming what is wrong.
+    Raises `BrokenFileError` naming the fault.
     """
     file = folder / GRADIENTS_NAME
     return read_stored(file, "results file", Gradients) if file.exists() else None

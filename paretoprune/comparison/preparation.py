@@ -46,7 +46,7 @@ def prepared(cases: Sequence[Case]) -> list[Case]:
 
 
 def completed(study: StudyFile, problem: Problem) -> StudyFile:
-    """The study with what the loaded problem decides: its strategies and its task."""
+    """The study with settings from the loaded problem: its strategies and its task."""
     from paretoprune.search.specs import fitting_strategies
     from paretoprune.zoo.catalogue import default_task
 
@@ -85,7 +85,7 @@ def stored_loading(loading: dict[str, Any]) -> dict[str, Any]:
 
 
 def loading_again(summary: Summary, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The name of the problem that a results folder is about, and what it was loaded with.
+    """The problem's name in a results folder, and its loading arguments.
 
     Raises `InvalidValueError` where that would run code that the `given` options do not repeat.
     """
@@ -133,7 +133,7 @@ def executor_of(study: StudyFile) -> AbstractContextManager[Placement | None]:
 
 
 def check_places(study: StudyFile) -> None:
-    """Raise what is wrong with the storage's address or with the executor's options."""
+    """Raise an error for a wrong storage address or wrong executor options."""
     if study.storage is not None:
         from paretoprune.comparison.log.place import parse_storage
 

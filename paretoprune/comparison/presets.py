@@ -46,7 +46,7 @@ class FrontEntry:
 def evaluate_presets(
     problem: Problem, observe: Callable[[int, int], None] | None = None
 ) -> list[EvaluatedPreset]:
-    """Evaluate what a problem offers as published presets; equal configurations once.
+    """Evaluate a problem's published presets; equal configurations once.
 
     One that fails on either split is left out. `observe` is called with done and total.
     """

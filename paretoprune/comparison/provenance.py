@@ -105,7 +105,7 @@ def hardware(device: str) -> dict[str, str]:
 def compared(
     old: Path, new: Path, before: Summary | None, after: Summary | None
 ) -> tuple[bool, list[str]]:
-    """Whether two comparisons found the same fronts, and lines that say so or name what differs.
+    """Whether two comparisons found the same fronts, and lines that name the differences.
 
     `old` and `new` are their folders. Where fronts differ, changed versions, hardware and data
     follow.
@@ -156,7 +156,7 @@ def _identity(point: FrontPoint) -> str:
 
 
 def write_provenance(folder: Path, content: Provenance) -> None:
-    """Write `provenance.json`; raises `BrokenFileError` naming what cannot be written."""
+    """Write `provenance.json`; raises `BrokenFileError` naming the file."""
     write_stored(folder / PROVENANCE_NAME, content)
 
 

@@ -36,7 +36,7 @@ PACKAGES = ("paretoprune", "torch", "transformers", "optuna", "pymoo", "moocore"
 
 @dataclass
 class Study:
-    """One study of a comparison, with its front and what held-out data say of it.
+    """One study of a comparison, with its front and the front's held-out evaluations.
 
     `front` indexes `result.evaluations`; `heldout` are the evaluations of those candidates on the
     held-out problem, in the same order (None where there is none); `trace` is what a gradient
@@ -70,7 +70,7 @@ def _costs(problem: Problem, evaluations: Sequence[Evaluation]) -> NDArray[np.fl
 
 
 def hypervolume_of(problem: Problem, evaluations: Sequence[Evaluation]) -> float:
-    """Hypervolume of what was found so far; nothing found has none."""
+    """Hypervolume of the evaluations so far; 0 without any."""
     if not any(e.complete for e in evaluations):
         return 0.0
     return frontier.hypervolume(_costs(problem, evaluations))
@@ -218,7 +218,7 @@ def _measured(
     points: Sequence[FrontPoint],
     notes: list[str],
 ) -> list[FrontPoint]:
-    """The points, those of the union front with what the problem measures of them again."""
+    """The points; those of the union front with the problem's repeated measurements."""
     indices = [i for i, point in enumerate(points) if point.on_union]
     candidates = [s.evaluations[trial].candidate for s, trial in (pooled[i] for i in indices)]
     found = problem.measure(candidates) if isinstance(problem, CanMeasure) else None

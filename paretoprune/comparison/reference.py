@@ -1,4 +1,4 @@
-"""Exhaustive reference fronts: what a search is measured against, found without searching."""
+"""Exhaustive reference fronts, to measure searches against."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class ObjectiveInfo(StoredModel):
 
 
 class FrontPoint(StoredModel):
-    """One non-dominated configuration of one study, with what held-out data say of it.
+    """One non-dominated configuration of one study, with its held-out values.
 
     `search` and `heldout` hold the objectives by name on each split, `*_error` their standard
     errors; `heldout` is None where no held-out data were evaluated. `on_union` marks points of the
@@ -292,7 +292,7 @@ def write_results(folder: Path, summary: Summary) -> None:
 
 
 def read_summary(folder: Path) -> Summary:
-    """Read `comparison.json` of a results folder; raises `BrokenFileError` naming what is wrong."""
+    """Read `comparison.json` of a results folder; raises `BrokenFileError` naming the fault."""
     file = folder / SUMMARY_NAME
     if not file.exists():
         raise BrokenFileError(f"{folder} is not a results folder: it has no {file.name}")

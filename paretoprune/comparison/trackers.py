@@ -57,7 +57,7 @@ class Tracker(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Write what is pending and let go."""
+        """Write pending values and close."""
 
     def __enter__(self) -> Tracker:
         return self
@@ -92,7 +92,7 @@ class TensorBoardTracker(Tracker):
             raise BrokenFileError(f"cannot write {self.folder}: {error.strerror}") from error
 
     def log(self, run: str, figures: dict[str, float], step: int) -> None:
-        """Write scalars; a run's folder is its name without what file systems dislike."""
+        """Write scalars; a run's folder is its name without characters that file systems refuse."""
         if run not in self._writers:
             name = re.sub(r"[^\w=,.+-]+", "_", run)
             self._writers[run] = self._make(log_dir=str(self.folder / name))

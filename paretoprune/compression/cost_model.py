@@ -229,7 +229,7 @@ def peak_prefill_bytes(
     *,
     per_picture: bool = False,
 ) -> int:
-    """Most bytes that a prefill under ratios `[layers]` holds at once, beyond what it starts with.
+    """Peak bytes of a prefill under ratios `[layers]`, beyond its inputs.
 
     Measured by `peak_bytes`, arguments as in `run_population`. Includes the cache of keys and
     values.

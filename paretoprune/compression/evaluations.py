@@ -1,4 +1,4 @@
-"""Makes evaluations of what running configurations on a split found."""
+"""Evaluations of candidates from the outcomes of their configurations on a split."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def evaluation_of(
 ) -> Evaluation:
     """The evaluation of a candidate that stands for the configuration `one`.
 
-    `row` is what was found on the `chosen` samples, bool `[samples]`.
+    `row` are the outcomes on the `chosen` samples, bool `[samples]`.
     """
     outcomes, divergence, left_out = row
     span = problem.dense_score - problem.text_only_score
@@ -53,7 +53,7 @@ def evaluation_of(
             SCORE: float(outcomes.std(ddof=1) / np.sqrt(len(outcomes)) / span)
             if len(outcomes) > 1
             else 0.0,
-            # what a fixed schedule costs on other samples differs by their lengths alone
+            # the cost of a fixed schedule on other samples differs by their lengths alone
             **{
                 name: float(values.std() / np.sqrt(count))
                 if configuration.policy is not None
@@ -99,7 +99,7 @@ def _further_costs(problem: Compression, configuration: Configuration) -> dict[s
 def _policy_metrics(
     problem: Compression, policy: Policy, configuration: Configuration
 ) -> dict[str, float]:
-    """Whether an adaptive policy keeps its budget: what it aims at, and how samples differ."""
+    """Budget of an adaptive policy, and the distribution of its compute over samples."""
     compute = problem.cost_model.of("compute", configuration)
     deciding = problem.cost_model.deciding_flops(policy).mean() / problem.cost_model.dense_flops
     return ({} if policy.budget is None else {"budget": policy.budget}) | {

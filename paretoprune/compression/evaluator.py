@@ -76,7 +76,7 @@ class KnownOutcomes:
             )
 
     def load(self, file: Path, samples: int) -> None:
-        """Add what `save` wrote; raises `BrokenFileError` for another file or number of samples."""
+        """Add outcomes that `save` wrote; raises `BrokenFileError` for another file or size."""
         try:
             with np.load(file, allow_pickle=False) as stored:
                 keys = stored["keys"]
@@ -152,7 +152,7 @@ class Evaluator:
 
     @cached_property
     def _split(self) -> Split:
-        """The split in this process: with an executor, only for what workers cannot do."""
+        """The split in this process: with an executor, only for work that workers cannot do."""
         running, tokens = self.running, self._tokens
         return Split(
             self._engine, self.samples, self._groups, tokens.pruner, needs=tokens.needs,
@@ -196,7 +196,7 @@ class Evaluator:
     def decisions(
         self, policy: Policy, pruner: Pruner, *, rounded: bool = True
     ) -> NDArray[np.float64]:
-        """Ask a policy what to keep of each sample: float64 `[samples, layers]`.
+        """Keep ratios of a policy on each sample: float64 `[samples, layers]`.
 
         On its lattice, if `rounded`, and such that `pruner` can follow.
         """

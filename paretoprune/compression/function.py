@@ -33,7 +33,7 @@ def as_problem(
 ) -> Callable[[Callable[..., Mapping[str, Any]]], FunctionProblem]:
     """Decorator: turn a function of the knobs into a problem, called `name` or as the function.
 
-    See `FunctionProblem` for what the function takes and returns.
+    See `FunctionProblem` for the function's arguments and return value.
     """
 
     def decorate(function: Callable[..., Mapping[str, Any]]) -> FunctionProblem:

@@ -61,7 +61,7 @@ class SeenAs(StoredModel):
 class Step(StoredModel):
     """From decoder layer `layer` on, the visual tokens `kept` are present, by number.
 
-    `merged` are pairs: what left at this layer, and the kept token that took it up.
+    `merged` are pairs: a token dropped at this layer, and the kept token it was merged into.
     """
 
     layer: int = Field(ge=0)
@@ -103,7 +103,7 @@ class Pruned(StoredModel):
 
 
 class Example(StoredModel):
-    """One question about some pictures, and what each of `pruned` keeps of their visual tokens.
+    """One question about some pictures, and the visual tokens that each of `pruned` keeps.
 
     `pictures` are PNG or JPEG files. Token i is seen in `views[view[i]]`, at `boxes[i]`: top, left,
     bottom, right in 0..1 of that picture; boxes without width are tokens that end a line of tiles.
@@ -190,7 +190,7 @@ def write_examples(folder: Path, examples: Examples) -> None:
 def read_examples(folder: Path) -> Examples | None:
     """Read `examples.json` of a results folder; None without one.
 
-    Raises `BrokenFileError` naming what is wrong.
+    Raises `BrokenFileError` naming the fault.
     """
     file = folder / EXAMPLES_NAME
     return read_stored(file, "results file", Examples) if file.exists() else None

@@ -1,4 +1,4 @@
-"""Finds out what schedules keep of one question's visual tokens: a record for drawings.
+"""Records the visual tokens of one question that schedules keep, for drawings.
 
 The pruned view itself answers the question; its KV cache says which tokens each layer held. So
 what is shown is what was run.
@@ -52,7 +52,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Question:
-    """A prompt with what it shows and, where they are known, its answer, family and sample id.
+    """A prompt with its pictures and, where they are known, its answer, family and sample id.
 
     With a `judge`, a generated answer is right from 0.5 on; else it must be the answer itself.
     """
@@ -82,7 +82,7 @@ def kept_tokens(
     max_side_pixels: int = MAX_SIDE_PIXELS,
     per_picture: bool = False,
 ) -> Example:
-    """Answer one question densely and with each schedule, greedily, and record what was kept.
+    """Answer one question densely and with each schedule, greedily, and record the kept tokens.
 
     Pictures of the record are at most `max_side_pixels` pixels long. With `per_picture` each of the
     question's pictures keeps a token where a ratio is above 0. Raises `InvalidValueError` for

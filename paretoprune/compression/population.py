@@ -57,7 +57,7 @@ class Table:
 
 
 def tabulate(configurations: Sequence[Configuration], samples: int) -> Table:
-    """Every distinct schedule once: what policies and schedules have in common is shared."""
+    """Every distinct schedule once, so that policies and schedules share common rows."""
     numbers: dict[tuple[str, bytes], int] = {}
     pruners: list[Pruner] = []
     ratios: list[NDArray[np.float64]] = []
@@ -166,7 +166,7 @@ def score_population(
 
 
 def _in_threads(run: Callable[[int], float], sizes: Mapping[int, int], threads: int) -> float:
-    """Run batches by number, the largest first, one per thread; the sum of what they return."""
+    """Run batches by number, the largest first, one per thread; the sum of their results."""
     order = sorted(sizes, key=lambda i: -sizes[i])
     pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
     try:

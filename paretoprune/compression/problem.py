@@ -82,7 +82,7 @@ class Compression(Problem):
     samples: list[Sample]
     techniques: tuple[Technique, ...]
     tokens: Tokens
-    """The technique, searched or not: what is not searched keeps all visual tokens."""
+    """Token pruning; it keeps all visual tokens if it is not searched."""
     evaluator: Evaluator
     planner: Planner
     cost_model: CostModel
@@ -169,7 +169,7 @@ class Compression(Problem):
             best = 0.0  # fewer bits are not always faster
         return cost_objective(name, dense=reference, smallest=best)
 
-    # --- what a candidate stands for
+    # --- configurations of candidates
 
     def space(self, name: str | None = None) -> SearchSpace:
         """A space by name; says why one is missing that the model has no room for."""

@@ -157,13 +157,13 @@ class RemoteSplit:
         return Outcomes(score, divergence, left_out, flops)
 
     def begin(self, table: Table, chosen: NDArray[np.bool_]) -> None:
-        """Send what `score` will be asked for next, so that no worker waits for the others."""
+        """Send the work of the next `score` call, so that no worker waits for the others."""
         messages = self._messages(table, chosen)
         if tuple(messages) not in self._begun:
             self._begun[tuple(messages)] = self._sent(messages)
 
     def _forget(self) -> None:
-        """Of what was begun, only the latest may still be asked for."""
+        """Only the latest work that was begun may still be asked for."""
         for key in list(self._begun)[:-1]:
             self._pool.forget(self._begun.pop(key))
 

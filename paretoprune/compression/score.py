@@ -1,4 +1,4 @@
-"""Scores one keep schedule on one split: what `paretoprune evaluate` prints."""
+"""Scores of one keep schedule on one split, for `paretoprune evaluate`."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def show_schedule(
     the pruner of a schedule file is used, else FastV. `presets` are shown in addition, or alone
     unless a `schedule` or a `ranking` is given, each with its own pruner. With `per_picture`, by
     default as the schedule file says, each picture keeps a token where a ratio is above 0. Raises a
-    `ParetopruneError` for what does not fit.
+    `ParetopruneError` for arguments that do not fit.
     """
     published = find_presets(presets) if presets else []
     rankers = {preset.name: pruner_of(preset) for preset in published}
@@ -96,7 +96,7 @@ def show_schedule(
 
 
 def _follows(pruner: Pruner, keep: KeepSchedule) -> bool:
-    """Whether this pruner can keep what the schedule says."""
+    """Whether this pruner can follow the schedule."""
     try:
         pruner.check(np.asarray(keep.ratios))
     except InvalidValueError:

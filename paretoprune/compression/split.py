@@ -49,7 +49,7 @@ class Scoring(Protocol):
         """Outcomes of a table's schedules on the chosen samples, bool `[samples]`."""
 
     def begin(self, table: Table, chosen: NDArray[np.bool_]) -> None:
-        """Start on what `score` will be asked for next, where something can run meanwhile."""
+        """Start the work of the next `score` call, where something can run meanwhile."""
 
 
 class Split:

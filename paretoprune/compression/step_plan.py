@@ -95,7 +95,7 @@ class StepPlan:
 
     @property
     def peak(self) -> int:
-        """Weights, what the backward pass keeps, and what else a step holds at its peak."""
+        """Bytes of weights, tensors saved for backward, and other memory at the peak of a step."""
         return self.weights + self.saved + self.working
 
     @property
@@ -212,7 +212,7 @@ def _seconds(
 def _timed(
     trial: StepTrial, device: torch.device, rows: int, visual: int, text: int
 ) -> tuple[float, float, int]:
-    """Seconds through a few layers, of each further one, and of how many rows: those that fit."""
+    """Seconds of a few layers and of each further one, and the number of rows, which fit."""
     while True:
         try:
             return *trial.seconds(device, rows, visual, text), rows

@@ -1,4 +1,4 @@
-"""A gradient step through a few layers of a model's own kind, to see what all of them will need.
+"""A gradient step through a few layers of a model's own kind, to predict the cost of all.
 
 The layers come from the model's configuration, with random weights; the soft decoder that runs them
 is the one that a search runs. On the meta device nothing is computed, and memory is counted from
@@ -32,7 +32,7 @@ from paretoprune.zoo.load import adapter_class
 T = TypeVar("T")
 
 MIN_TRIAL_LAYERS, MAX_TRIAL_LAYERS = 2, 3
-"""Layers of the two trials, whose difference is what one layer needs."""
+"""Layers of the two trials; their difference is the cost of one layer."""
 DENSE = FastV.first_layer
 """Dense layers of the trials: no mask reaches them, and they save nothing for backward."""
 TIMED = 3

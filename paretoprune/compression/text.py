@@ -248,7 +248,7 @@ def load_text(
 
 
 def read_windows(file: Path, tokenizer: Any, *, window: int = WINDOW) -> Tensor:
-    """A text file as windows of tokens, int64 [samples, window]; what is left over is dropped.
+    """A text file as windows of tokens, int64 [samples, window]; an incomplete one is dropped.
 
     Raises `BrokenFileError` for a file that cannot be read, `InvalidValueError` for a short one.
     """

@@ -40,7 +40,7 @@ GROUP = 8
 class TokenRelaxation:
     """Implements `search.relaxation.Relaxation` for a `Compression` problem of tokens alone.
 
-    With `checkpoint` the backward pass runs each layer once more instead of keeping what it did.
+    With `checkpoint` the backward pass runs each layer once more instead of saving its tensors.
     Raises `UnsupportedError` with further techniques, for costs other than FLOPs, which are the
     only one that is differentiated, and for pruners that are searched or no top-k of a score.
     """
@@ -93,7 +93,7 @@ class TokenRelaxation:
 
     @property
     def _quotas(self) -> bool:
-        """Whether some sample shows several pictures, each of which keeps a token."""
+        """Whether some sample shows several pictures that each keep a token."""
         return self.problem.tokens.per_picture and bool((self.problem.evaluator.pictures > 1).any())
 
     @property

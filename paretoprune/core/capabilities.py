@@ -83,7 +83,7 @@ class HasPolicies(Protocol):
 
 @runtime_checkable
 class HasExamples(Protocol):
-    """It shows what candidates keep of samples."""
+    """It shows the tokens that candidates keep of samples."""
 
     def examples(
         self,
@@ -153,7 +153,7 @@ class HasFingerprints(Protocol):
     """A rerun checks its data and weights."""
 
     def fingerprints(self) -> Mapping[str, str]:
-        """SHA-256 by name of what a rerun must find unchanged, settings apart."""
+        """SHA-256 by name of the data that a rerun must find unchanged, without settings."""
 
 
 def relaxation_of(problem: Problem) -> Any:

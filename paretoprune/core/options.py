@@ -41,7 +41,7 @@ def split_spec(text: str) -> tuple[str, str | None]:
 
 
 def is_location(name: str) -> bool:
-    """Whether `name` says where code is, rather than what something registered is called."""
+    """Whether `name` is a location of code, not a registered name."""
     return ":" in name or name.endswith(".py")
 
 
@@ -125,7 +125,7 @@ def check_options(
 
 
 def whole_number(name: str, value: object, least: int = 0) -> int:
-    """`value` as an int; raises `InvalidValueError` for what is none, or below `least`."""
+    """`value` as an int; raises `InvalidValueError` for other values, or below `least`."""
     whole = not isinstance(value, bool) and isinstance(value, Integral)
     if not whole or value < least:  # type: ignore[operator]
         raise InvalidValueError(f"{name} must be a whole number, {least} or more, got {value!r}")
@@ -133,7 +133,7 @@ def whole_number(name: str, value: object, least: int = 0) -> int:
 
 
 def listed(what: str, value: object) -> list[Any]:
-    """`value` as a list; raises `InvalidValueError` for a text, and for what has no parts."""
+    """`value` as a list; raises `InvalidValueError` for texts and values without parts."""
     if not has_parts(value):
         raise InvalidValueError(f"{what} are a list, got {brief(value)}")
     return list(value)

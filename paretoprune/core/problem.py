@@ -1,4 +1,4 @@
-"""Problems: what is searched, what it is judged by, and how candidates are evaluated."""
+"""Problems: search spaces, objectives, and the evaluation of candidates."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ class Evaluation:
 
     @property
     def complete(self) -> bool:
-        """Whether it succeeded on all samples: what fronts are made of."""
+        """Whether it succeeded on all samples: fronts consist of such evaluations."""
         return self.failure is None and self.candidate.share == 1
 
 
@@ -200,7 +200,7 @@ class Problem(ABC):
         return None
 
     def describe(self) -> dict[str, Any]:
-        """JSON-ready description: what a resumed study must find unchanged."""
+        """JSON-ready description, which must be unchanged when a study is resumed."""
         return {"problem": self.name}
 
     def space(self, name: str | None = None) -> SearchSpace:

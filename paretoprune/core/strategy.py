@@ -32,7 +32,7 @@ class SearchState(Protocol):
 
 
 class BudgetExhausted(Exception):
-    """Raised by `SearchContext.charge` when the work asked for does not fit what is left."""
+    """Raised by `SearchContext.charge` when the work costs more than the remaining budget."""
 
 
 class SearchContext:

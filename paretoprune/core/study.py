@@ -46,7 +46,7 @@ class StudyResult:
     """Result of a study: all evaluations in order, and their cost.
 
     `spent` is the search cost in dense-pass equivalents and `spent_at[i]` its value when evaluation
-    i was done; `executed` is what was really computed of evaluations after sharing, same unit;
+    i was done; `executed` is the compute of evaluations after sharing, in the same unit;
     `seconds` is wall time, of which `evaluating` was spent in `Problem.evaluate`; `stopped` says
     why: `budget`, `finished`, `stale` or `interrupted`; it is `running` until then. Seconds before
     an interruption count, those between it and the next start do not.
@@ -63,7 +63,7 @@ class StudyResult:
     stopped: str = RUNNING
 
     def take(self, evaluations: Sequence[Evaluation], *, ask: int, spent: float) -> None:
-        """Add what ask number `ask` found, when the search cost was `spent`."""
+        """Add the evaluations of ask number `ask`, when the search cost was `spent`."""
         self.evaluations += evaluations
         self.spent_at += [spent] * len(evaluations)
         self.asks += [ask] * len(evaluations)
@@ -81,7 +81,7 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a study was after ask number `asks`: what it had found, and its strategy's state."""
+    """State of a study after ask number `asks`: its result so far, and its strategy's state."""
 
     result: StudyResult
     asks: int
@@ -90,7 +90,7 @@ class Checkpoint:
 
 
 class Recorder:
-    """Where a study writes what it asks and finds, and reads it after an interruption.
+    """Record of a study's asks and evaluations, which is read after an interruption.
 
     This one keeps nothing; `log.LoggedStudy` is the one of comparisons.
     """
@@ -181,7 +181,7 @@ def run_study(
 
 
 def check_observer(observe: object) -> None:
-    """Refuse what cannot be called, before anything is computed."""
+    """Refuse a callback that cannot be called, before anything is computed."""
     if observe is not None and not callable(observe):
         raise InvalidValueError(f"observe is a function of the progress, got {brief(observe)}")
 
@@ -213,7 +213,7 @@ class _Loop:
         self._ahead: list[Candidate] | None = None
 
     def resume(self) -> None:
-        """Take over what an earlier run left: its end, or its last checkpoint."""
+        """Take over the state of an earlier run: its result, or its last checkpoint."""
         finished = self.recorder.finished()
         checkpoint: Checkpoint | None = None
         if isinstance(self.strategy, Checkpointed):
@@ -297,7 +297,7 @@ class _Loop:
             problem.begin(fits)
 
     def _evaluate(self, candidates: list[Candidate], ask: int) -> bool:
-        """Evaluate an ask and tell what was found; true if an earlier run had evaluated it."""
+        """Evaluate an ask and tell the strategy; true if an earlier run had evaluated it."""
         context, result = self.context, self.result
         recorded = self.recorder.on_ask(candidates, ask=ask, spent=context.spent)
         if recorded is not None:

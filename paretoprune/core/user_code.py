@@ -183,7 +183,7 @@ def mistake(what: str, error: BaseException) -> InvalidValueError:
 
 
 def where_raised(error: BaseException) -> str:
-    """One line: what was raised and in which line, such as `ValueError: no (mine.py, line 7)`.
+    """An exception and its line of code, such as `ValueError: no (mine.py, line 7)`.
 
     Where a library raised it, the line is that of the user's code that called it.
     """

@@ -106,7 +106,7 @@ class Hybrid(SearchStrategy):
         return self._black_box.ask(n)
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
-        """Let the gradient search learn and remember what it returned, or let the polish learn."""
+        """Let the gradient search learn and keep the evaluations, or let the polish learn."""
         if self._polishing:
             self._black_box.tell(evaluations)
             return

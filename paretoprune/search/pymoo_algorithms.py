@@ -165,7 +165,7 @@ class PymooNSGA2(PymooStrategy):
 
 
 class PymooSMSEMOA(PymooStrategy):
-    """Pymoo's SMS-EMOA (doi:10.1016/j.ejor.2006.08.008): drops what adds least hypervolume.
+    """Pymoo's SMS-EMOA (doi:10.1016/j.ejor.2006.08.008): drops points of least hypervolume.
 
     Survivors of a whole generation are chosen at once, which is pymoo's default; the paper replaces
     one at a time.

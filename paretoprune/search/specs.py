@@ -27,7 +27,7 @@ from paretoprune.search import DEFAULT_STRATEGIES as DEFAULT_STRATEGIES
 def default_strategies(
     costs: Sequence[str] = ("compute",), *, gradient: bool = True
 ) -> tuple[str, ...]:
-    """Strategies that are compared unless others are named: those that handle these costs.
+    """Default strategies of a comparison: all that handle these costs.
 
     Without `gradient`, where there is nothing to differentiate, such as the choice of a pruner.
     """

@@ -109,7 +109,7 @@ def _read_url(text: str) -> URL:
 
 
 def without_password(url: URL | str) -> str:
-    """An address as it may be shown and stored; raises `InvalidValueError` for what is none."""
+    """An address as it may be shown and stored; raises `InvalidValueError` for other texts."""
     url = _read_url(url) if isinstance(url, str) else url
     query = {key: value for key, value in url.query.items() if key != "password"}
     plain = url.set(drivername=url.get_backend_name(), query=query)
@@ -202,7 +202,7 @@ def study_names(place: Place) -> list[str]:
 
 
 def cannot_use(place: Place, error: BaseException) -> BrokenFileError:
-    """One sentence for what a database's client said."""
+    """One sentence for an exception of a database's client."""
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
     lines = str(getattr(cause, "orig", None) or cause or error).strip().splitlines()
     where = place.url.database if place.is_sqlite else place.shown

@@ -246,7 +246,7 @@ class LoggedStudy(Recorder):
         self._numbers: Sequence[int] = ()
         self._running: list[Row[Any]] = []
 
-    # --- what an earlier run left
+    # --- the state of an earlier run
 
     def finished(self) -> StudyResult | None:
         """The result, where an earlier run came to the end and evaluated no policy."""
@@ -286,14 +286,14 @@ class LoggedStudy(Recorder):
             for trial, candidate in zip(ask.trials, candidates, strict=True)
         ]
 
-    # --- what this run does
+    # --- the recording of this run
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Keep a checkpoint instead of the one before."""
         write_checkpoint(self._file, checkpoint)
 
     def on_ask(self, candidates: Sequence[Candidate], *, ask: int, spent: float) -> Recorded | None:
-        """Write down what is about to be evaluated, or return what is recorded of it.
+        """Write down the candidates of an ask, or return their recorded evaluations.
 
         Raises `BrokenFileError` where something else is recorded.
         """

@@ -102,7 +102,7 @@ def insert_running(
 def finish(
     connection: Connection, trials: Sequence[Row[Any]], finished: Sequence[Finished]
 ) -> None:
-    """Complete running trials with what was found of them."""
+    """Complete running trials with their evaluations."""
     now = datetime.datetime.now()
     connection.execute(
         update(TRIALS)

@@ -14,7 +14,7 @@ HEADER = "message"
 
 
 def encode(said: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """One message; what is `said` is JSON-ready, and equal content gives equal bytes."""
+    """One message; `said` is JSON-ready, and equal content gives equal bytes."""
     whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     return save(whole, metadata={HEADER: json.dumps(said, sort_keys=True)})
 

@@ -104,7 +104,7 @@ class WorkerPool:
         return self._transport.submit(worker.handle, message)
 
     def gather(self, tasks: Sequence[Task]) -> list[bytes]:
-        """The answers, in order, once all are there; raises what the first failed one raised."""
+        """The answers, in order, once all are there; raises the first failed one's exception."""
         while open_tasks := [task for task in tasks if not task.done]:
             self._look(open_tasks)
         for task in tasks:
@@ -126,7 +126,7 @@ class WorkerPool:
         self._tell_of_waiting()
 
     def _settle(self, task: Task) -> None:
-        """Take an answer, or do what a death asks for."""
+        """Take an answer, or handle a death."""
         try:
             task.answer = self._transport.result(task.ticket)
         except WorkerDied as death:
@@ -154,7 +154,7 @@ class WorkerPool:
         fresh = self._start()
         self._workers[place] = fresh
         self._holder = [fresh if holder is dead else holder for holder in self._holder]
-        self._holder[place] = fresh  # what others held for it comes back
+        self._holder[place] = fresh  # its shards return from the others
 
     def _hand_over(self) -> None:
         """Give the shards of workers that do not start to the living one with the fewest."""

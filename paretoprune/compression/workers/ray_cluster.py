@@ -78,7 +78,7 @@ class RayTransport:
         return list(done)
 
     def result(self, ticket: Any) -> bytes:
-        """The answer; raises `WorkerDied`, or what the worker raised."""
+        """The answer; raises `WorkerDied`, or the worker's exception."""
         failures = self._ray.exceptions
         try:
             answer: bytes = self._ray.get(ticket)

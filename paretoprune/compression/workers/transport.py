@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 
 class WorkerDied(Exception):
-    """A worker, or the machine it ran on, is gone; the message says what is known of it."""
+    """A worker, or the machine it ran on, is gone; the message has the known details."""
 
 
 class Transport(Protocol):
@@ -29,7 +29,7 @@ class Transport(Protocol):
         """Those of the tickets that have been answered, or never will be: [] after `seconds`."""
 
     def result(self, ticket: Any) -> bytes:
-        """The answer; raises `WorkerDied` where there will be none, else what the worker raised."""
+        """The answer; raises `WorkerDied` where there will be none, else the worker's exception."""
 
     def stop(self, worker: Any) -> None:
         """End a worker, if it is still there."""

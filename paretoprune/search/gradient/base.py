@@ -227,7 +227,7 @@ class BudgetGridStrategy(GradientStrategy):
     options: BudgetGridOptions
     grid: BudgetGrid
     designs: InitialDesigns | None = None
-    """Schedules all over the space, some of which are evaluated before the first step."""
+    """Schedules all over the space; some are evaluated before the first step."""
 
     @property
     def _evaluated(self) -> Sequence[InitialDesign]:

@@ -140,7 +140,7 @@ class AdaptiveRelaxation(Relaxation, Protocol):
     def sample_compute(self, ratios: Tensor, samples: NDArray[np.int64]) -> Tensor:
         """Relative compute of sample `samples[i]` under row i, `[rows]`, differentiable.
 
-        Relative to the mean sample's, so that the mean is what a policy costs.
+        Relative to the mean sample's, so that the mean is the cost of a policy.
         """
 
     def passes(self, flops: float) -> float:
