@@ -64,12 +64,12 @@ def write_json(file: Path, content: Any) -> None:
 
 
 def write_stored(file: Path, content: BaseModel, indent: int | None = 1) -> None:
-    """Write what `read_stored` reads; raises `BrokenFileError` naming the file."""
+    """Write a file for `read_stored`; raises `BrokenFileError` naming the file."""
     write_whole(file, (content.model_dump_json(indent=indent) + "\n").encode("utf-8"))
 
 
 def require_regular(file: Path, kind: str, max_bytes: int | None = None) -> None:
-    """Raise `BrokenFileError` for what is no file of at most `max_bytes`, before it is opened.
+    """Raise `BrokenFileError` unless it is a file of at most `max_bytes`, before it is opened.
 
     To open a pipe waits for its writer, and a device may never end.
     """

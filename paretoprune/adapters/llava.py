@@ -62,7 +62,7 @@ class LlavaAdapter(Adapter):
         )
 
     def pictures(self, inputs: Mapping[str, Any], visual: Tensor) -> Tensor:
-        """By what each picture became: placeholders of two pictures may stand side by side."""
+        """Split by each picture's tokens: placeholders of two pictures may be adjacent."""
         made = (inputs.get("mm_encoder_outputs") or {}).get("image")
         if made is not None:  # `generate` makes features first, and hands on nothing else
             sizes = [len(features) for features in made.pooler_output]
@@ -85,7 +85,7 @@ class LlavaAdapter(Adapter):
         chosen = getattr(config, "vision_feature_layer", None)
         chosen = config.vision_feature_layers if chosen is None else chosen
         states = [chosen] if isinstance(chosen, int) else chosen
-        # hidden state 0 is what enters layer 0, so state i leaves layer i - 1
+        # hidden state 0 is the input of layer 0, so state i is the output of layer i - 1
         deepest = max(1, *(i if i >= 0 else len(layers) + 1 + i for i in states))
         return layers[min(deepest, len(layers)) - 1]
 

@@ -83,7 +83,7 @@ class QwenVLAdapter(Adapter):
         names = [name for name in ("image_grid_thw", "video_grid_thw") if name in inputs]
         tokens = sum(int(inputs[name].prod(1).sum()) for name in names) // merge**2
         kinds = inputs["mm_token_type_ids"]
-        # beams repeat rows of tokens, but not what the vision encoder ran on
+        # beams repeat rows of tokens, but not the inputs of the vision encoder
         kinds = kinds[:: max(1, int((kinds != TEXT).sum()) // max(1, tokens))]
         kinds = kinds[kinds != TEXT]
         joined = torch.zeros(len(kinds), 3, device=kinds.device)

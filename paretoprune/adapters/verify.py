@@ -306,7 +306,7 @@ def _pick(x: Tensor, index: Tensor) -> Tensor:
 def in_one_sentence(
     family: type[Adapter], model: PreTrainedModel, what: str = "it cannot be driven"
 ) -> Iterator[None]:
-    """Turn what a strange family's own code raises, where `what` fails, into `UnsupportedError`."""
+    """Turn exceptions of an unknown family's own code, in `what`, into `UnsupportedError`."""
     try:
         yield
     except ParetopruneError:
@@ -338,7 +338,7 @@ def _all_layers(adapter: Adapter, prefill: Prefill) -> Tensor:
 
 
 def _flops(adapter: Adapter, prefill: Prefill) -> float:
-    """Relative difference between the cost model and what PyTorch counts, one sequence."""
+    """Relative difference between the cost model and PyTorch's count, for one sequence."""
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         _all_layers(adapter, prefill)
     length = prefill.hidden.shape[1]

@@ -50,7 +50,7 @@ def view_of(module: Module) -> Module:
         for name, value in list(vars(twin).items()):
             if isinstance(value, dict):  # parameters, buffers, hooks: containers of their own
                 twin.__dict__[name] = copy.copy(value)
-        if "generation_config" in vars(twin):  # what is set on the view stays there
+        if "generation_config" in vars(twin):  # settings of the view stay in the view
             twin.__dict__["generation_config"] = copy.deepcopy(vars(twin)["generation_config"])
         twin.__dict__["_modules"] = {
             name: None if child is None else again(child)
@@ -95,7 +95,7 @@ class Scope(Generic[Value]):
 
     @contextmanager
     def holding(self, value: Value) -> Iterator[Value]:
-        """Hold `value` within a `with` block, and then again what was held before."""
+        """Hold `value` within a `with` block, and then the previous value again."""
         before = self.now
         self._by_thread[get_ident()] = value
         try:
@@ -116,9 +116,9 @@ class Entry:
 
 
 class Recorder:
-    """A view of a model whose decoder layers do nothing but note what they are given.
+    """A view of a model whose decoder layers do nothing but record their inputs.
 
-    `root` is what is called: the whole model, or the decoder alone.
+    `root` is the module to call: the whole model, or the decoder alone.
     """
 
     def __init__(self, root: nn.Module, decoder: nn.Module) -> None:
@@ -133,7 +133,7 @@ class Recorder:
             become(layer, _note, "Noting")
 
     def entry(self, *args: Any, **kwargs: Any) -> Entry:
-        """Call the view and return what its first layer would have been given.
+        """Call the view and return the inputs of its first layer.
 
         Raises `UnsupportedError` where layers are given what the pruned decoder cannot follow.
         """

@@ -155,7 +155,7 @@ def _run_case(
             )  # fmt: skip
             trackers.finish(comparison.summary)
         write_results(folder, comparison.summary)
-        print_summary(console, comparison.summary)  # before what may take as long as the search
+        print_summary(console, comparison.summary)  # before the gap, which may take long
         console.print()
         interrupted = _report(console, comparison, reference, folder)
     print_written(console, folder)

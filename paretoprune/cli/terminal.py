@@ -40,7 +40,7 @@ class Signals:
 
 @contextmanager
 def interrupted_by_signals() -> Iterator[Signals]:
-    """Treat SIGTERM, as schedulers send it, like Ctrl-C: stop, and write what there is."""
+    """Treat SIGTERM, as schedulers send it, like Ctrl-C: stop, and write the results so far."""
     seen = Signals()
 
     def stop(number: int, _: object) -> None:
@@ -101,7 +101,7 @@ def free_folder(out: str | Path | None, default: Path = DEFAULT_OUT) -> Path:
 
 
 def resumed_folder(folder: Path) -> Path:
-    """The folder to go on with; processes that only compute replay a copy of what is in it."""
+    """The folder to go on with; processes that only compute replay a copy of its content."""
     own = folder
     if processes()[0] > 0:
         own = Path(tempfile.mkdtemp(prefix="paretoprune-")) / folder.name

@@ -1,4 +1,4 @@
-"""Using what a search found: `pick`, `evaluate`, `export`."""
+"""Using the results of a search: `pick`, `evaluate`, `export`."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def _storage(x: Tensor) -> torch.UntypedStorage:
 
 
 def peak_bytes(device: torch.device, call: Callable[[], object]) -> int:
-    """Most bytes that a call holds on the device at once, beyond what was there before.
+    """Peak bytes that a call adds on the device.
 
     Measured: on CUDA by the allocator's own meter, elsewhere from every tensor that an operation
     makes, for as long as it lives (buffers inside an operation are not seen).

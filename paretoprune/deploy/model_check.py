@@ -41,7 +41,7 @@ class DenseCost:
 
 @dataclass(frozen=True)
 class ModelCheck:
-    """A loaded model: what was verified, its dimensions, its search spaces and its dense cost.
+    """A loaded model: its verification, dimensions, search spaces and dense cost.
 
     `pruned` is how far a pruned forward pass is from the model with the dropped tokens' keys
     masked, in parts of the largest logit; None for a decoder of one layer.

@@ -92,7 +92,7 @@ def pruned(
 
 
 def _ratios(schedule: object) -> list[Any]:
-    """The parts of what is no other form of a schedule; raises `InvalidValueError` for none."""
+    """The parts of a sequence of keep ratios; raises `InvalidValueError` for other objects."""
     return listed("the keep ratios of a schedule, unless it is named by its file,", schedule)
 
 
@@ -193,7 +193,7 @@ def save_with_checkpoint(folder: Path, schedule: Schedule, pruner: str = "fastv"
             f"the schedule has {policy.layers} layers, the checkpoint in {folder} has {layers}"
         )
     about = content.about if isinstance(content, SavedPolicy) else content
-    pruner_of(about)  # says what is wrong with it
+    pruner_of(about)  # raises if it is wrong
     file = folder / SCHEDULE_FILE_NAME
     try:
         if isinstance(about, ScheduleFile):

@@ -17,7 +17,7 @@ from paretoprune.errors import InvalidValueError
 from paretoprune.frontier.dominance import finite_array
 
 BATCH = 256
-"""Resamples held in memory at once; part of what a seed reproduces."""
+"""Resamples held in memory at once; results for a seed depend on it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ class Pruner(ABC):
     needs: ClassVar[frozenset[str]] = frozenset()
     """Required inputs: names of `NEEDS`."""
     merges: ClassVar[bool] = False
-    """Whether kept tokens take up something of those that go."""
+    """Whether dropped tokens are merged into kept ones."""
     withdraws: ClassVar[bool] = False
     """Whether it keeps all visual tokens or none, and so ranks nothing."""
     knobs: ClassVar[tuple[Knob, ...]] = ()
@@ -146,7 +146,7 @@ class Pruner(ABC):
         """FLOPs of choosing, and of merging, for one drop: float64 of the shape of its counts."""
         return np.zeros(np.shape(drop.tokens))
 
-    # --- what happens once, before layer 0
+    # --- once, before layer 0
 
     def save(self, context: PruningContext) -> dict[str, Tensor]:
         """Extras to carry along from the decoder's entry, before layer 0: [B, T, c] each."""
@@ -206,7 +206,7 @@ def require_score(pruner: Pruner) -> ScorePruner:
 
 
 class RowPruner(Pruner):
-    """A pruner that says, for one sample and one n, which tokens stay and what they take up.
+    """A pruner that chooses, for one sample and one n, the kept tokens and their merge weights.
 
     For those whose best n tokens are no part of their best n + 1. It has no soft form, so gradient
     strategies cannot search it.

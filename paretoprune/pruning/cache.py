@@ -1,4 +1,4 @@
-"""A KV cache whose layers hold only what they kept, and still answer with logical lengths.
+"""A KV cache whose layers hold their kept tokens only, and still answer with logical lengths.
 
 `generate` asks a cache how many tokens were *seen*, to slice its inputs and number positions. Each
 layer of this one *holds* fewer: the keys and values of the tokens that it processed, with their
@@ -138,7 +138,7 @@ class PrunedCache(Cache):  # type: ignore[misc]
 
     @contextmanager
     def unless_completed(self) -> Iterator[None]:
-        """Take back what a `with` block adds where it ends with an exception."""
+        """Remove the tokens that a `with` block added where it ends with an exception."""
         seen, deltas = self.get_seq_length(), self.rope_deltas
         try:
             yield

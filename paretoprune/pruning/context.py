@@ -1,4 +1,4 @@
-"""The context of a pruner: what it may look at before a layer, handed out lazily."""
+"""The context of a pruner: its inputs before a layer, computed lazily."""
 
 from __future__ import annotations
 

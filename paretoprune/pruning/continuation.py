@@ -82,7 +82,7 @@ class Continuation:
         return adapter.head(tokens.hidden).float().log_softmax(-1)
 
     def greedy(self, first: Tensor, most: Sequence[int], stop: Collection[int]) -> list[list[int]]:
-        """Greedy decoding from the tokens `first` int64 [R], which are part of what is returned.
+        """Greedy decoding from the tokens `first` int64 [R], which are part of the result.
 
         Row i ends with a token of `stop`, or at `most[i]` tokens.
         """

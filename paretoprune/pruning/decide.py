@@ -1,4 +1,4 @@
-"""Asks adaptive policies what to keep of each sample of a batch, with as few layers as it takes."""
+"""Keep ratios of adaptive policies on each sample of a batch, with as few layers as possible."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def run_population(
 
 
 def with_saved(adapter: Adapter, pruner: Pruner, tokens: Tokens, meter: Executed) -> Tokens:
-    """These tokens, before layer 0, with what the pruner saves of them."""
+    """These tokens, before layer 0, with the extras that the pruner saves."""
     counts = _drop_counts(adapter, tokens, 0)
     meter.flops += float(pruner.entry_cost(counts).sum())
     saved = pruner.save(tokens.context(adapter, 0))
@@ -125,7 +125,7 @@ def with_saved(adapter: Adapter, pruner: Pruner, tokens: Tokens, meter: Executed
 
 @dataclass(frozen=True)
 class _Operator:
-    """A pruner, and what it carries along from the decoder's entry, [B, T, c] each."""
+    """A pruner, and its extras from the decoder's entry, [B, T, c] each."""
 
     pruner: Pruner
     extras: Mapping[str, Tensor]
@@ -222,7 +222,7 @@ class _Walk:
         self, label: str, tokens: Tokens, layer: int, trunk: Trunk | None, whole: bool
     ) -> Drop:
         operator = self.operators[label]
-        if whole:  # from here on its tokens carry what it noted, and nobody else's
+        if whole:  # from here on its tokens carry its own extras alone
             tokens = replace(tokens, extras=operator.extras)
         return dropper(
             self.adapter, operator.pruner, self.meter, tokens, layer, trunk if whole else None,

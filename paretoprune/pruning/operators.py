@@ -103,7 +103,7 @@ class Operators:
         return cls(tuple(chosen), frozenset(free if search else ()), fixed, frozenset(optional))
 
     def available(self, adapter: Adapter) -> tuple[Operators, dict[str, str]]:
-        """Without the optional ones that this model has not what they need for, and the reasons.
+        """Without the optional pruners whose requirements this model lacks, and the reasons.
 
         Raises `UnsupportedError` where one that was named is among them.
         """
@@ -176,7 +176,7 @@ class Operators:
 
 
 def with_settings(pruner: Pruner, settings: Mapping[str, Value]) -> Pruner:
-    """A pruner like this one with other settings; what is not named stays."""
+    """A pruner like this one with other settings; the rest stays."""
     return type(pruner)(**{**pruner.settings, **settings})
 
 

@@ -334,7 +334,7 @@ def _forward(
 
 
 def _run(pruning: Pruning, tokens: Tokens, cache: PrunedCache) -> Tokens:
-    """All layers, dropping before each what the policy says, against the cached keys."""
+    """All layers, with the policy's drops before each, against the cached keys."""
     adapter, policy = pruning.adapter, pruning.policy
     present = tokens.visual.sum(1).cpu().numpy()
     anything = bool(present.any())

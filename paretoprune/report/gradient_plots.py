@@ -80,7 +80,7 @@ def _gap_parts(study: GradientStudy) -> list[GapPart]:
 
 
 def _gap_plot(study: GradientStudy) -> Spec:
-    """Each returned configuration twice: as the search saw it, joined to what it is."""
+    """Each returned configuration twice: as the search predicted it, joined to its evaluation."""
     xs: list[float | None] = []
     ys: list[float | None] = []
     for point in study.points:

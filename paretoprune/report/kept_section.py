@@ -131,7 +131,7 @@ def _view(
     example: Example, view: int, state: NDArray[np.int8], sizes: Sequence[tuple[int, int]],
     outlined: bool,
 ) -> dict[str, Any]:  # fmt: skip
-    """Shapes over one picture: what no token sees, dropped and merged tokens, line ends."""
+    """Shapes over one picture: areas without a token, dropped and merged tokens, line ends."""
     picture = example.views[view].picture
     width, height = sizes[picture]
     tokens = example.of_view(view)

@@ -17,7 +17,7 @@ MAX_SCHEDULE_BYTES = 1_000_000
 
 
 class ScheduleFile(BaseModel):
-    """A keep schedule with the pruner it was found for, and what it reached.
+    """A keep schedule with the pruner it was found for, and its score and compute.
 
     `score` is the held-out one, with its standard error. `pruner_settings` are the values of the
     pruner's knobs; what is not there has its default. With `per_picture` every picture of a prompt

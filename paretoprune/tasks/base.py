@@ -48,7 +48,7 @@ def shown(visual: Visual) -> list[Picture | Video]:
 
 
 def size_of(visual: Visual) -> tuple[tuple[int, ...], ...]:
-    """Array shapes of what one prompt shows: prompts of equal sizes need no padding together."""
+    """Array shapes of one prompt's pictures: prompts of equal sizes need no padding together."""
     return tuple(
         np.shape(item.frames if isinstance(item, Video) else item) for item in shown(visual)
     )

@@ -33,7 +33,7 @@ PNG_SCALES = {"L;2": 85, "L;4": 17}
 CONVERTED = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV")
 """Modes that PIL converts to RGB with the right values."""
 TRANSPARENT = {"LA": "RGBA", "PA": "RGBA", "RGBA": "RGBA", "RGBa": "RGBA", "La": "LA"}
-"""Modes with transparency, and what each is converted to first."""
+"""Modes with transparency, and the mode that each is converted to first."""
 FOREIGN = (
     OSError, ValueError, SyntaxError, EOFError, ArithmeticError, LookupError, TypeError,
     RuntimeError, struct.error, zlib.error, MemoryError,

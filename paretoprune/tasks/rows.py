@@ -1,4 +1,4 @@
-"""One row of a data set, read as what its columns should hold; what is wrong is one sentence."""
+"""One row of a data set, read by the types of its columns; a fault is one sentence."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Row:
     folder: Path | None = None
 
     def wrong(self, column: str, value: object, allowed: str) -> BrokenFileError:
-        """The error for a cell: which one, what it holds, and what is allowed."""
+        """The error for a cell: its place, its content, and the allowed content."""
         return BrokenFileError(
             f"{self.data}, row {self.number}: column {plain(column)!r} is {brief(value)}; "
             f"allowed: {plain(allowed)}"

@@ -123,7 +123,7 @@ def _load(data: str, path: Path, config: str | None) -> Any:
         TypeError,
         AttributeError,
         datasets.exceptions.DatasetsError,
-    ) as error:  # what the library raises for other people's files
+    ) as error:  # the library's exceptions for other people's files
         cause = error.__cause__ or error
         reason = (str(cause).strip() or type(cause).__name__).splitlines()[0]
         raise BrokenFileError(f"cannot read data {data!r}: {reason}") from error

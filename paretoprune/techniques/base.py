@@ -1,4 +1,4 @@
-"""The technique contract: knob values become a plan of what a candidate runs.
+"""The technique contract: knob values become the plan of a candidate.
 
 A technique is one file with one subclass of `Technique` and one line in the registry. It never
 prices anything: `compression.cost_model` does, from the plan.
@@ -97,7 +97,7 @@ class Technique(ABC):
         return {}
 
     def describe(self) -> dict[str, Any]:
-        """JSON-ready settings: what a resumed study must find unchanged."""
+        """JSON-ready settings, which must be unchanged when a study is resumed."""
         return {}
 
     def own_space(self) -> str:

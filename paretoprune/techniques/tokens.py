@@ -68,7 +68,7 @@ class Tokens(Technique):
 
     @property
     def pruner(self) -> Pruner:
-        """The pruner, or the first of those that a search chooses from."""
+        """The pruner, or the first one of several that a search chooses from."""
         return self.operators.pruners[0]
 
     @property

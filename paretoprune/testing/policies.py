@@ -42,7 +42,7 @@ class PolicyContract(ABC):
         return tiny_llava()
 
     def pruner(self) -> Pruner:
-        """Build what ranks the tokens."""
+        """Build the pruner."""
         return FastV()
 
     def prefill(self, adapter: Adapter, samples: int = 3, side: str = "right") -> Prefill:
@@ -71,7 +71,7 @@ class PolicyContract(ABC):
 
     @torch.no_grad()
     def test_what_stands_behind_the_prompt_plays_no_part(self) -> None:
-        """An answer that is appended for scoring does not change what is kept."""
+        """An answer that is appended for scoring does not change the kept tokens."""
         adapter = self.adapter()
         policy = self.make(adapter.spec)
         prefill = self.prefill(adapter)
@@ -108,7 +108,7 @@ class PolicyContract(ABC):
 
     @torch.no_grad()
     def test_its_flops_equal_the_flop_counter(self) -> None:
-        """Deciding, ranking and layers: what is stated is what is run, matrix products counted."""
+        """Deciding, ranking and layers: stated FLOPs equal the counted ones of matrix products."""
         adapter, pruner = self.adapter(), self.pruner()
         policy, prefill = self.make(adapter.spec), self.prefill(adapter, 1)
         asked = self.context(adapter, prefill, policy).text[1].sum(1).numpy()
@@ -139,7 +139,7 @@ class PolicyContract(ABC):
 
     @torch.no_grad()
     def test_a_pruned_model_decides_alike(self) -> None:
-        """`pruned(model, policy)` keeps what evaluation keeps, and answers alike."""
+        """`pruned(model, policy)` keeps the same tokens as evaluation, and answers alike."""
         adapter = self.adapter()
         policy = self.make(adapter.spec)
         inputs = question_batch(adapter, padding_side="left")

@@ -71,7 +71,7 @@ class ProblemContract(ABC):
             assert evaluation.seconds >= 0
 
     def test_the_price_is_known_before_and_charged(self, problem: Problem) -> None:
-        """`price` is positive, and what an evaluation says it cost."""
+        """`price` is positive, and equals the cost of an evaluation."""
         for candidate in self.candidates(problem):
             price = problem.price(candidate)
             assert math.isfinite(price)

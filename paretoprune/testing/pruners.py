@@ -311,7 +311,7 @@ class PrunerContract(ABC):
 
     @torch.no_grad()
     def test_what_choosing_executes_is_paid_for(self) -> None:
-        """The price of a drop and of the entry is at least what matrix products really cost."""
+        """The price of a drop and of the entry is at least the FLOPs of its matrix products."""
         adapter, pruner = self.adapter(), self.ranking()
         prefill = self.prefill(adapter)
         longest = prefill.valid.sum(1).argmax()[None]

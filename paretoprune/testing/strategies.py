@@ -313,7 +313,7 @@ def _check(problem: Problem, space: str, candidate: Candidate) -> None:
 
 
 def _values(candidates: Sequence[Candidate]) -> list[tuple[str, dict[str, Value]]]:
-    """Return what can be compared between instances: policies by the name of their content."""
+    """Return values to compare between instances: policies by the name of their content."""
     return [
         (c.space, dict(c.values) | ({} if c.policy is None else {"policy": c.policy.key}))
         for c in candidates

@@ -1,4 +1,4 @@
-"""Toy problems and a driver that plays the study: what strategies are tried on, without pytest."""
+"""Toy problems for trying strategies, and a driver that plays the study, without pytest."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class Killed(BaseException):
 
 
 class Mortal(Flaky):
-    """Another problem, evaluations of which end the process after `lives` more (None: never).
+    """Another problem whose evaluations end the process after `lives` more (None: never).
 
     `evaluated` counts candidates over all runs.
     """

@@ -124,7 +124,7 @@ class Paretoprune(lmms):  # type: ignore[misc]
 
 
 def generation(arguments: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
-    """A task's `generation_kwargs` as what ends an answer, and options of `Answering.generate`.
+    """A task's `generation_kwargs` as texts that end an answer, and options for `Answering`.
 
     A temperature above 0 samples, unless `do_sample` is false, as in lmms-eval's own models.
     """
@@ -149,7 +149,7 @@ def _handed_on(likelihood: tuple[float, bool]) -> Any:
 
 
 def _pictures(found: Any) -> list[Image]:
-    """The pictures of a document; raises `UnsupportedError` for what is none."""
+    """The pictures of a document; raises `UnsupportedError` for other objects."""
     items = [] if found is None else list(found)
     for item in items:
         if not isinstance(item, Image):

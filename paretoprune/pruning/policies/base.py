@@ -62,7 +62,7 @@ class Policy(ABC):
 
     @property
     def tensors(self) -> Mapping[str, Tensor]:
-        """Learned weights by name; what is not in `settings`."""
+        """Learned weights by name, which `settings` do not hold."""
         return {}
 
     @classmethod
@@ -128,7 +128,7 @@ def checked(
 ) -> NDArray[np.float64]:
     """Ratios `[samples, layers]` of a policy as schedules, if `rounded` on its lattice.
 
-    Raises `InvalidValueError` for what is wrong with them.
+    Raises `InvalidValueError` naming the fault.
     """
     shape = (samples, policy.layers)
     if ratios.shape != shape:

@@ -30,7 +30,7 @@ FORMAT: Literal["paretoprune-policy/1"] = "paretoprune-policy/1"
 
 
 class PolicyFile(BaseModel):
-    """A policy by name with its settings, the pruner it was found for, and what it reached.
+    """A policy by name with its settings, its pruner, and its score and compute in the search.
 
     `tensors` names the file of its learned weights in the same folder, if any. `key` is the
     policy's name by content, which reading checks. `per_picture`, score and compute are those of a
@@ -61,7 +61,7 @@ class PolicyFile(BaseModel):
 
 @dataclass(frozen=True)
 class SavedPolicy:
-    """A policy and what its file says about it; of a schedule file, the static policy."""
+    """A policy and the other content of its file; of a schedule file, the static policy."""
 
     policy: Policy
     about: PolicyFile | ScheduleFile
@@ -93,7 +93,7 @@ def write_policy(file: Path, policy: Policy, *, pruner: str, **about: Any) -> Po
 
 
 def read_policy(file: Path) -> SavedPolicy:
-    """Read a policy file or a schedule file; raises `BrokenFileError` naming what is wrong."""
+    """Read a policy file or a schedule file; raises `BrokenFileError` naming the fault."""
     if _format_of(file) != FORMAT:
         content = read_schedule(file)
         return SavedPolicy(Static(content.schedule), content)
@@ -117,7 +117,7 @@ def read_policy(file: Path) -> SavedPolicy:
 
 def _format_of(file: Path) -> str | None:
     """The format that a JSON file names; None where it cannot be read as one."""
-    try:  # what reads it in full says what is wrong with it
+    try:  # a fault is reported when the file is read in full
         content = json.loads(read_text(file, "policy file", MAX_SCHEDULE_BYTES))
     except (BrokenFileError, ValueError, RecursionError):
         return None

@@ -36,9 +36,9 @@ class FiLMBlock(nn.Module):
 
 
 class TrainedPolicy(Policy):
-    """A network at one budget; what it gives, in 0..1, are the parameters of the kernel.
+    """A network at one budget; its outputs in 0..1 are the parameters of the kernel.
 
-    `kernel` names what they mean, with the `slope` of its steps; `first` is the first layer that
+    `kernel` is the kernel's name, with the `slope` of its steps; `first` is the first layer that
     it prunes; `width` is the network's own. Raises `InvalidValueError` for a budget outside 0..1.
     """
 

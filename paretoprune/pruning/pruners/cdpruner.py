@@ -12,7 +12,7 @@ from paretoprune.pruning.context import pick
 from paretoprune.pruning.similarity import unit
 
 NOTHING_NEW = 1e-6
-"""Share of the first token's gain below which a token adds nothing to those that are kept."""
+"""Share of the first token's gain below which a token adds nothing to the kept tokens."""
 
 
 class CDPruner(ScorePruner):
@@ -62,7 +62,7 @@ def greedy_map(relevance: Tensor, states: Tensor, candidates: Tensor) -> Tensor:
     batch, most = relevance.shape
     row = torch.arange(batch, device=states.device)
     counts = candidates.sum(1)
-    gain = relevance.square()  # the diagonal of L; then what is left of it beyond the kept tokens
+    gain = relevance.square()  # the diagonal of L; then its residual beyond the kept tokens
     tiny = NOTHING_NEW * gain.masked_fill(~candidates, 0.0).amax(1, keepdim=True)
     factors = states.new_zeros(batch, most, most)  # rows of the Cholesky factor, transposed
     score = torch.full_like(relevance, -float(most))

@@ -1,4 +1,4 @@
-"""DART (arXiv 2502.11494): keep what duplicates a few pivot tokens least."""
+"""DART (arXiv 2502.11494): keep the tokens that duplicate a few pivot tokens least."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from paretoprune.pruning.similarity import unit
 
 @dataclass(eq=False)
 class DART(RowPruner):
-    """Pivots are the visual and text tokens with the largest keys; each keeps what is unlike it.
+    """Pivots are the visual and text tokens with the largest keys; each keeps tokens unlike it.
 
     Section 4: pivots by the L1 norm of their keys in the layer before; then, pivot by pivot, the
     visual tokens of least cosine similarity to it that are still free, equally many for each (the

@@ -1,4 +1,4 @@
-"""FitPrune (arXiv 2409.10197): keep what the picture itself and the question both attend to."""
+"""FitPrune (arXiv 2409.10197): keep tokens that both picture and question attend to."""
 
 from __future__ import annotations
 

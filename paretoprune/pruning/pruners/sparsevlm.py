@@ -1,4 +1,4 @@
-"""SparseVLM (arXiv 2410.04417): words that see the picture vote; some of what goes is recycled."""
+"""SparseVLM (arXiv 2410.04417): words that see the picture vote; dropped tokens are recycled."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class VisionZip(RowPruner):
     )
 
     def select_row(self, one: PruningContext, n: int) -> tuple[Tensor, Tensor | None]:
-        """Dominant tokens, then contextual ones with what joined them."""
+        """Dominant tokens, then contextual ones with their merge weights."""
         attention = one.extra("class_attention")[0, :, 0]
         contextual = int(self._contextual(n))
         order = attention.argsort(descending=True, stable=True)
@@ -60,7 +60,7 @@ class VisionZip(RowPruner):
         return np.floor(np.asarray(n) * self.contextual + 0.5).astype(np.int64)
 
     def cost(self, drop: DropCounts) -> NDArray[np.float64]:
-        """Keys of those that go against keys of the contextual ones, and merging."""
+        """Products of the other tokens' keys with the contextual ones', and merging."""
         pairs = (drop.visual - drop.kept_counts) * self._contextual(drop.kept_counts)
         merging = merging_flops(drop.spec, drop.visual, drop.kept_counts)
         return merging + 2.0 * drop.spec.class_key * pairs

@@ -54,7 +54,7 @@ class VisPruner(RowPruner):
         return with_others(torch.cat([chosen, left[: n - important]]), order), None
 
     def cost(self, drop: DropCounts) -> NDArray[np.float64]:
-        """Half against half of what is left, each round."""
+        """Products of one half of the remaining tokens with the other, each round."""
 
         def matching(v: int, n: int) -> float:
             important = int(n * self.important)

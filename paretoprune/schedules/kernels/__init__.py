@@ -44,7 +44,7 @@ class FittingKernels:
 
 
 def fitting_kernels(layers: int, levels: int, first: int = 1) -> FittingKernels:
-    """Every registered kernel for a decoder, those that do not fit left out with the reason.
+    """Every registered kernel that fits a decoder, and the reasons of the others.
 
     Raises `InvalidValueError` where no kernel fits.
     """

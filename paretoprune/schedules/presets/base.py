@@ -53,7 +53,7 @@ class Preset:
 
     @property
     def summary(self) -> str:
-        """One line: what is kept, and who published it."""
+        """One line: the kept tokens, and the publication."""
         kept = ", ".join(f"{count:g}" for _, count in self.drops)
         if [layer for layer, _ in self.drops] == [0]:
             place = "before the decoder"

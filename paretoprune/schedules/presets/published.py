@@ -80,7 +80,7 @@ def fastervlm() -> list[Preset]:
 
 
 def vispruner() -> list[Preset]:
-    """One drop before the decoder; half of what stays by class attention."""
+    """One drop before the decoder; half of the kept tokens by class attention."""
     paper = "VisPruner (arXiv 2412.01818, version 2)"
     settings = {"important": 0.5}
     return [

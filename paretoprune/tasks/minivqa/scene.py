@@ -1,4 +1,4 @@
-"""Scenes: what is in a MiniVQA picture, before it is drawn."""
+"""Scenes: the content of a MiniVQA picture, before it is drawn."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class PackedLinear(nn.Module):
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of what is held for the weights: packed values, scales and zero points."""
+        """Bytes of the packed weights: values, scales and zero points."""
         held = (self.packed, self.scale, self.zero)
         return sum(x.numel() * x.element_size() for x in held if x is not None)
 

@@ -1,4 +1,4 @@
-"""The quantisable parts of a model: linear layers by what they belong to.
+"""The quantisable parts of a model: linear layers by their block.
 
 Embeddings and the output head stay as they are, as is usual for weight-only quantisation.
 """
