@@ -93,7 +93,7 @@ class ToyRelaxation:
         """The score is 1 - loss / loss of nothing kept, as that of a rounded configuration."""
         each = self.problem.losses(np.broadcast_to(ratios, (self.samples, self.layers)))
         divergence, loss = float(each.mean()), 1 - float(np.exp(-each).mean())
-        score = 1 - loss / float(WEIGHTS.sum())
+        score = 1 - divergence / float(WEIGHTS.sum())
         return RelaxedFigures(score, float(ratios.mean()), divergence, loss)
 
     def constant(self, budget: float) -> NDArray[np.float64]:
