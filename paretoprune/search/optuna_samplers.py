@@ -83,7 +83,7 @@ class OptunaStrategy(SearchStrategy):
         for evaluation in evaluations:
             if not self._open or self._open[0][0].key != evaluation.candidate.key:
                 raise InvalidValueError(
-                    "evaluations must come to tell in the order of their candidates' asks, got "
+                    "tell takes evaluations in the order in which their candidates were asked, got "
                     f"{dict(evaluation.candidate.values)!r}"
                 )
             _, trial = self._open.popleft()
