@@ -25,7 +25,7 @@ PACKAGES = (
     "paretoprune", "torch", "transformers", "tokenizers", "optuna", "pymoo", "moocore",
     "scikit-learn", "scipy", "numpy", "pillow",
 )  # fmt: skip
-"""Those whose version can change a result."""
+"""Packages whose version can change a result."""
 MEASURED = ("latency_ms", "peak_memory_bytes")
 """Costs that come from measurements: no two runs find exactly the same."""
 

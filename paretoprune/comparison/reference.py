@@ -15,8 +15,8 @@ from paretoprune.core.study import Recorder, all_failed, evaluate_all
 from paretoprune.errors import InvalidValueError, UnknownNameError
 
 GRIDS = {"fine": 1, "medium": 2, "coarse": 3}
-"""Stride by name: of a knob with more values than the limit, every n-th one is taken."""
-MAX_VALUES_TAKEN_WHOLE = 8
+"""Stride by name: every n-th value of a knob with many values is taken."""
+MAX_VALUES_WITHOUT_STRIDE = 8
 CHUNK = 1024
 """Candidates per batch: the more, the more they share."""
 
@@ -73,7 +73,7 @@ def _distinct(problem: Problem, stride: int) -> Iterator[Candidate]:
                 f"a reference grid needs knobs with steps, but {knob.name!r} has none"
             )
         every = knob.values()
-        taken[knob.name] = set(every[::stride] if len(every) > MAX_VALUES_TAKEN_WHOLE else every)
+        taken[knob.name] = set(every[::stride] if len(every) > MAX_VALUES_WITHOUT_STRIDE else every)
     seen: set[str] = set()
     for values in space.grid():
         if any(value not in taken[name] for name, value in values.items()):

@@ -99,7 +99,7 @@ class ReferenceFront(StoredModel):
     """An exhaustive front that the studies are measured against.
 
     `costs` are its points normalised to 0..1, `[points][objectives]`; `evaluations` were needed to
-    find it, at a nominal `cost` in dense-pass equivalents of which `executed` were really run.
+    find it. `cost` is their nominal price in dense-pass equivalents, `executed` the compute.
     """
 
     name: str

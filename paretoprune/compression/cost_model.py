@@ -81,8 +81,8 @@ class CostModel:
     ) -> NDArray[np.float64]:
         """Decoder FLOPs of a keep schedule `[layers]` on each sample alone: float64 `[samples]`.
 
-        Those of choosing included, by `pruner` or the first of all, and those of deciding, where a
-        `policy` gave each sample its ratios, `[samples, layers]`.
+        The FLOPs of choosing tokens are included, by `pruner` or the first of all. So are those of
+        deciding, where a `policy` gave each sample its ratios, `[samples, layers]`.
         """
         spec = self._adapter.spec
         kept_counts = self.kept_counts(ratios)

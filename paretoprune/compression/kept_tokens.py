@@ -1,7 +1,7 @@
 """Records the visual tokens of one question that schedules keep, for drawings.
 
 The pruned view itself answers the question; its KV cache says which tokens each layer held. So
-what is shown is what was run.
+a drawing shows the tokens that were processed.
 """
 
 from __future__ import annotations

@@ -188,10 +188,9 @@ class TokenRelaxation:
     def figures(
         self, ratios: NDArray[np.float64], *, tau: float, mask: Mask = "rank"
     ) -> RelaxedFigures:
-        """The split under the soft masks of ratios `[layers]`, or of each sample's own.
+        """The split under the soft masks of ratios `[layers]`, or `[samples, layers]`.
 
-        Those are `[samples, layers]`. Raises `UnsupportedError` where the task decodes answers
-        freely: soft masks have no cache.
+        Raises `UnsupportedError` where the task decodes answers freely: soft masks have no cache.
         """
         problem = self.problem
         if any(not isinstance(s.scoring, Exact | TokenShare) for s in problem.samples):

@@ -86,7 +86,7 @@ def read_value(text: str) -> float | int | str | bool:
 def defaults_of(factory: Callable[..., Any]) -> dict[str, Any] | None:
     """Options that a constructor takes by name, and their defaults; None if it takes any.
 
-    Those behind `**` are the fields of the dataclass that the attribute `options_class` names.
+    Options behind `**` are the fields of the dataclass in the attribute `options_class`.
     """
     behind = getattr(factory, "options_class", None)
     defaults: dict[str, Any] = {}
@@ -160,8 +160,8 @@ def check_ranges(
 ) -> None:
     """Refuse attributes of `options` below the least, not above 0, or not inside (0, 1).
 
-    Those with a bound must be finite, too. Raises `InvalidValueError`, which names the option, what
-    is allowed and what it got.
+    Attributes with a bound must be finite, too. Raises `InvalidValueError`, which names the option,
+    its allowed values and its value.
     """
     shares = tuple(shares)
 

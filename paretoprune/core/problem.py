@@ -159,8 +159,8 @@ class Problem(ABC):
     """A search space with objectives, and the means to evaluate candidates.
 
     Subclasses set `name`, `spaces` (by name; the first is the default) and `objectives`, and
-    define `evaluate`. `price` must be known before evaluating: it is what a study charges. What
-    only some problems can do is in `core.capabilities`.
+    define `evaluate`. `price` must be known before evaluating, because a study charges it first.
+    Methods of some problems only are in `core.capabilities`.
     """
 
     name: str

@@ -48,7 +48,7 @@ class StudyResult:
     `spent` is the search cost in dense-pass equivalents and `spent_at[i]` its value when evaluation
     i was done; `executed` is the compute of evaluations after sharing, in the same unit;
     `seconds` is wall time, of which `evaluating` was spent in `Problem.evaluate`; `stopped` says
-    why: `budget`, `finished`, `stale` or `interrupted`; it is `running` until then. Seconds before
+    the reason: `budget`, `finished`, `stale` or `interrupted`; `running` until then. Seconds before
     an interruption count, those between it and the next start do not.
     """
 

@@ -1,4 +1,4 @@
-"""Toy problems for trying strategies, and a driver that plays the study, without pytest."""
+"""Toy problems to try strategies on, and a driver that plays the study, without pytest."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class Transport(Protocol):
         """A ticket that is answered as soon as the worker has started."""
 
     def wait(self, tickets: Sequence[Any], seconds: float) -> list[Any]:
-        """Those of the tickets that have been answered, or never will be: [] after `seconds`."""
+        """Tickets that are answered, or never will be; [] after `seconds`."""
 
     def result(self, ticket: Any) -> bytes:
         """The answer; raises `WorkerDied` where there will be none, else the worker's exception."""

@@ -96,7 +96,7 @@ class AdaptiveSearch(BudgetGridStrategy):
     """One predictor for all inputs and budgets; then policies at round budgets.
 
     The first `ask`s return initial designs. Each further one runs one round and returns nothing.
-    Once the budget left is what the final evaluations cost, it offers policies, cheapest first.
+    Once the budget left is needed for the final evaluations, it offers policies, cheapest first.
     Every evaluation pays for the predictor that decides in it.
     """
 

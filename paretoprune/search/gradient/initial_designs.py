@@ -1,8 +1,8 @@
 """Initial designs of a gradient search: schedules evaluated before the first step.
 
-A gradient only sees what one more token changes. Whether a budget is better spent by dropping many
-tokens late or few early is a choice between valleys, and a search that starts from the constant
-schedule stays in its own. So schedules that are spread over the space are evaluated on a few
+A gradient only measures the effect of one more token. Dropping many tokens late and dropping few
+early are different valleys of the loss. A search that starts from the constant schedule stays in
+its own valley. So schedules that are spread over the space are evaluated on a few
 samples first, really pruned and paid for like any evaluation. A surrogate fitted on their losses
 predicts those of all schedules of the space, and each grid point starts at the best predicted
 schedule that fits its budget, evaluated or not.

@@ -88,7 +88,7 @@ class LagrangianSearch(BudgetGridStrategy):
     """Static schedules of one kernel, for all budgets at once, by gradient descent.
 
     The first `ask`s return initial designs. Each further one runs one round and returns nothing.
-    Once the budget left is what the rest costs, the grid points are evaluated as the designs were,
+    Once the budget left is needed for the rest, the grid points are evaluated as the designs were,
     and then rounded configurations within round budgets come out. The kernel is the option
     `kernel`, or the space that the study names.
     """
