@@ -121,8 +121,8 @@ def table() -> str:
         "",
         f"q: held-out score of the configuration that the search split picks within that share "
         f"of the dense memory, of the seed with the best hypervolume; 1 is the dense model, 0 the "
-        f"blind one, - means that the front has nothing so small. NSGA-II (of the cache, all four "
-        f"settings), {found['settings']['seeds']} seeds, "
+        f"text-only one, - means that the front has nothing so small. NSGA-II (of the cache, all "
+        f"four settings), {found['settings']['seeds']} seeds, "
         f"{found['budget']:g} dense passes each; {found['settings']['search_size']} samples of the "
         f"search split and {found['settings']['heldout_size']} held out; "
         f"{found['machine']['device']}, torch {found['machine']['torch']}, transformers "

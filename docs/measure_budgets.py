@@ -51,10 +51,10 @@ def measure(model: str) -> None:
     compute = np.array([e.objectives["compute"] for e in found])
     scores = np.array([e.objectives["score"] for e in found])
     costs = np.stack([1 - scores, compute], axis=1).clip(0, 1)
-    blind = problem.cost_model.blind_flops / problem.cost_model.dense_flops
+    text_only = problem.cost_model.text_only_flops / problem.cost_model.dense_flops
 
     def price(budget: float) -> float:
-        return blind + budget * (1 - blind)
+        return text_only + budget * (1 - text_only)
 
     def part(budgets: NDArray[np.float64]) -> float:
         chosen = costs[best_in_interval(compute, costs[:, 0], budgets)]

@@ -10,11 +10,11 @@ LONGEST_NAME = 200
 
 
 LONGEST_SHOWN = 1000
-"""More of what a file says is not repeated in a message."""
+"""Characters of a file's content that a message repeats, at most."""
 
 
 LONGEST_VALUE = 80
-"""More of a value's repr is not repeated in a message."""
+"""Characters of a value's repr that a message repeats, at most."""
 
 
 def plain(text: str) -> str:
@@ -48,7 +48,7 @@ PROGRAMMING_ERRORS = (
     NameError, AttributeError, TypeError, LookupError, ImportError, SyntaxError, RecursionError,
     NotImplementedError,
 )  # fmt: skip
-"""What code raises because of how it is written: no candidate's fault, so it is no failed one."""
+"""Exceptions of faulty code: not a candidate's fault, so they end the study."""
 
 
 class ParetopruneError(Exception):
@@ -56,13 +56,13 @@ class ParetopruneError(Exception):
 
 
 class InvalidValueError(ParetopruneError, ValueError):
-    """A value is outside what is allowed; the message names both."""
+    """A value is not allowed; the message names it and the allowed values."""
 
 
 class FailedEvaluationError(InvalidValueError):
-    """One candidate cannot be evaluated, or gave NaN: it is told as failed, and its study goes on.
+    """One candidate cannot be evaluated, or gave NaN: its evaluation fails, and its study goes on.
 
-    A problem may raise it. What else is a `ParetopruneError` ends the study.
+    A problem may raise it. Every other `ParetopruneError` ends the study.
     """
 
 
@@ -85,10 +85,10 @@ class MissingDependencyError(ParetopruneError, ImportError):
 
 
 def not_installed(need: str, package: str) -> MissingDependencyError:
-    """The error for what `need` says, where `package` is missing.
+    """The error for a `need` whose `package` is missing.
 
-    The command names the package itself: unlike an extra of ours, it can be installed beside a
-    checkout that pip knows nothing of.
+    The command names the package itself: unlike an extra of ours, it can be installed where
+    Paretoprune runs from a checkout that pip does not know.
     """
     return MissingDependencyError(f"{need}; install it with: pip install {package}")
 
@@ -98,7 +98,7 @@ class UnsupportedError(ParetopruneError, TypeError):
 
 
 class BrokenFileError(ParetopruneError):
-    """A file that is missing, unreadable or not what it should be; the message names it."""
+    """A file that is missing, unreadable or malformed; the message names it."""
 
 
 class InUseError(ParetopruneError):

@@ -19,14 +19,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from paretoprune.errors import BrokenFileError, ParetopruneError, brief, plain
 
-MOST_BYTES = 1_000_000_000
+MAX_FILE_BYTES = 1_000_000_000
 """No file of ours is larger: a larger one is not ours. Data may be."""
 
 Stored = TypeVar("Stored", bound=BaseModel)
 
 
 class StoredModel(BaseModel):
-    """What a file of ours holds: no other fields than these, and none changes once it is read."""
+    """Base of files that Paretoprune writes: no further fields, and frozen once read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -64,12 +64,12 @@ def write_json(file: Path, content: Any) -> None:
 
 
 def write_stored(file: Path, content: BaseModel, indent: int | None = 1) -> None:
-    """Write what `read_stored` reads; raises `BrokenFileError` naming the file."""
+    """Write a file for `read_stored`; raises `BrokenFileError` naming the file."""
     write_whole(file, (content.model_dump_json(indent=indent) + "\n").encode("utf-8"))
 
 
-def require_regular(file: Path, kind: str, most_bytes: int | None = None) -> None:
-    """Raise `BrokenFileError` for what is no file of at most `most_bytes`, before it is opened.
+def require_regular(file: Path, kind: str, max_bytes: int | None = None) -> None:
+    """Raise `BrokenFileError` unless it is a file of at most `max_bytes`, before it is opened.
 
     To open a pipe waits for its writer, and a device may never end.
     """
@@ -81,16 +81,16 @@ def require_regular(file: Path, kind: str, most_bytes: int | None = None) -> Non
     if not stat.S_ISREG(found.st_mode):
         what = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe or device"
         raise BrokenFileError(f"{kind} {plain(str(file))} is {what}; allowed: a file")
-    if most_bytes is not None and found.st_size > most_bytes:
-        raise BrokenFileError(f"{kind} {plain(str(file))} is larger than {most_bytes:,} bytes")
+    if max_bytes is not None and found.st_size > max_bytes:
+        raise BrokenFileError(f"{kind} {plain(str(file))} is larger than {max_bytes:,} bytes")
 
 
-def read_text(file: Path, kind: str, most_bytes: int | None = MOST_BYTES) -> str:
+def read_text(file: Path, kind: str, max_bytes: int | None = MAX_FILE_BYTES) -> str:
     """Text of a `kind` of file, such as `study file`; raises `BrokenFileError` naming the file.
 
     A byte order mark in front, which editors on Windows write, is no part of it.
     """
-    require_regular(file, kind, most_bytes)
+    require_regular(file, kind, max_bytes)
     try:
         return file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -136,16 +136,16 @@ def _finite(text: str) -> float:
     return value
 
 
-def read_json(file: Path, kind: str, most_bytes: int | None = MOST_BYTES) -> Any:
-    """What a JSON file holds; raises `BrokenFileError` naming the file."""
-    return parse_json(read_text(file, kind, most_bytes), f"{kind} {plain(str(file))}")
+def read_json(file: Path, kind: str, max_bytes: int | None = MAX_FILE_BYTES) -> Any:
+    """Content of a JSON file; raises `BrokenFileError` naming the file."""
+    return parse_json(read_text(file, kind, max_bytes), f"{kind} {plain(str(file))}")
 
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 ROWS = (*SEPARATORS, ".json", ".jsonl")
 """Files of rows as text."""
-MOST_CHARACTERS = 2**31 - 1
-"""Of one cell, which may be a picture in base64."""
+MAX_FIELD_CHARACTERS = 2**31 - 1
+"""Limit of one cell, which may be a picture in base64."""
 
 
 def read_rows(file: Path, kind: str) -> list[dict[str, Any]]:
@@ -171,7 +171,7 @@ def read_rows(file: Path, kind: str) -> list[dict[str, Any]]:
 
 
 def _cells(text: str, separator: str, where: str) -> list[dict[str, Any]]:
-    usual = csv.field_size_limit(MOST_CHARACTERS)
+    usual = csv.field_size_limit(MAX_FIELD_CHARACTERS)
     try:
         lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
         header, *rows = [line for line in lines if line] or [[]]
@@ -190,7 +190,7 @@ def _cells(text: str, separator: str, where: str) -> list[dict[str, Any]]:
     return [dict(itertools.zip_longest(header, row)) for row in rows]
 
 
-def read_stored(file: Path, kind: str, model: type[Stored], most: int = MOST_BYTES) -> Stored:
+def read_stored(file: Path, kind: str, model: type[Stored], most: int = MAX_FILE_BYTES) -> Stored:
     """A JSON file as `model`; raises `BrokenFileError` naming file, field and reason."""
     text = read_text(file, kind, most)
     try:

@@ -64,7 +64,7 @@ pruners = Registry("pruner", [
     Entry("dart", f"{_pruning}.dart:DART", "least similar to a few pivot tokens (arXiv 2502.11494)"),
     Entry("divprune", f"{_pruning}.divprune:DivPrune", "farthest from each other, greedily (arXiv 2503.02175)"),
     Entry("cdpruner", f"{_pruning}.cdpruner:CDPruner", "determinantal point process conditioned on the question (arXiv 2506.10967)"),
-    Entry("fastervlm", f"{_pruning}.fastervlm:FasterVLM", "attention of the vision tower's class token (arXiv 2412.01818v1)"),
+    Entry("fastervlm", f"{_pruning}.fastervlm:FasterVLM", "attention of the vision encoder's class token (arXiv 2412.01818v1)"),
     Entry("vispruner", f"{_pruning}.vispruner:VisPruner", "class attention for some, de-duplication for the others (arXiv 2412.01818v2)"),
     Entry("visionzip", f"{_pruning}.visionzip:VisionZip", "class attention; the others merge into contextual tokens (arXiv 2412.04467)"),
     Entry("topv", f"{_pruning}.topv:TopV", "what the layer's output is made of, by optimal transport (arXiv 2503.18278)"),

@@ -1,9 +1,9 @@
 """The adapter contract: one VLM family seen as prefill + decoder layers + head.
 
 A new family is one file with one subclass and one registry line. It must say how pictures become
-tokens (`process`); the other methods have defaults that suit decoders of the Llama shape. What no
-family has to say are functions that take an adapter: `model_access`, `vision_encoder`, `prompts`,
-`token_geometry`.
+tokens (`process`); the other methods have defaults that suit decoders of the Llama shape. Code that
+is the same for all families is functions that take an adapter, in `model_access`, `vision_encoder`,
+`prompts` and `token_geometry`.
 
 An adapter never changes the model it wraps and patches no class.
 """
@@ -38,7 +38,7 @@ from paretoprune.adapters.refusals import (
     require_window,
     window_of,
 )
-from paretoprune.adapters.token_geometry import PICTURE, Places, View, around, picture_runs
+from paretoprune.adapters.token_geometry import PICTURE, TokenBoxes, View, around, picture_runs
 from paretoprune.adapters.vision_encoder import class_query, visual_features
 from paretoprune.errors import UnsupportedError
 from paretoprune.tasks.base import Picture, Video, Visual
@@ -96,7 +96,7 @@ class Adapter(ABC):
     """`config.model_type` values that this adapter takes."""
     takes_videos: ClassVar[bool] = False
     token_names: ClassVar[tuple[str, ...]] = ("image_token_id", "image_token_index")
-    """Names in the configuration of the tokens whose places visual features take; videos' last."""
+    """Names in the configuration of the tokens that visual features replace; videos' last."""
     decoder_path: ClassVar[str] = ""
     """Where in the model its decoder is, if it is not found by itself."""
 
@@ -118,7 +118,7 @@ class Adapter(ABC):
         self.spec = replace(decoder_spec(self.decoder), class_query=query, class_key=key)
         self.visual_token_ids = configured_tokens(model, self.token_names)
         self.note: str | None = None
-        """What the user should know of how inputs are made; None if all is as usual."""
+        """A remark for the user on how inputs are made; None if there is none."""
 
     # --- prompts
 
@@ -132,13 +132,13 @@ class Adapter(ABC):
     def inputs(
         self, visuals: Sequence[Visual], prompts: Sequence[str], *, padding_side: str = "left"
     ) -> BatchFeature:
-        """What `model.forward` and `model.generate` take."""
+        """Arguments of `model.forward` and `model.generate`."""
         return padded(self, *encode(self, visuals, prompts), padding_side)[0]
 
     # --- model access
 
     def prefill(self, inputs: Mapping[str, Tensor], prompt_end: Tensor | None = None) -> Prefill:
-        """Embed the text, put visual features in their places; `prompt_end`: the last token."""
+        """Embed text and visual features in prompt order; `prompt_end` is the last token."""
         ids, valid = inputs["input_ids"], inputs["attention_mask"].bool()
         require_window(self, valid)
         visual = visual_mask(self, ids)
@@ -212,7 +212,7 @@ class Adapter(ABC):
     # --- token geometry
 
     def pictures(self, inputs: Mapping[str, Any], visual: Tensor) -> Tensor:
-        """Which picture of its prompt each token belongs to: int64 [B, T], from 0; -1 at text.
+        """Index of each token's picture in its prompt: int64 [B, T], from 0; -1 at text.
 
         `inputs` are arguments of `model.forward`, `visual` bool [B, T] its visual tokens. A video
         counts as one. By default a run of visual tokens of one kind is a picture; so a family that
@@ -223,7 +223,7 @@ class Adapter(ABC):
         return picture_runs(visual, kinds if same else None)
 
     def grid(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Places of the batch's visual tokens: float [visual tokens, 3], in order.
+        """TokenBoxes of the batch's visual tokens: float [visual tokens, 3], in order.
 
         Picture (or tile) number, row and column; the latter are centres of cells, in 0..1.
         """
@@ -232,7 +232,9 @@ class Adapter(ABC):
             "which this pruner needs; choose another, such as 'fastv'"
         )
 
-    def places(self, items: Sequence[Picture | Video], inputs: Mapping[str, Tensor]) -> Places:
+    def token_boxes(
+        self, items: Sequence[Picture | Video], inputs: Mapping[str, Tensor]
+    ) -> TokenBoxes:
         """Where the visual tokens of one prompt stand in the pictures `items` that it shows.
 
         `inputs` are those of this prompt alone. By default from `grid`, where every picture is one
@@ -243,13 +245,13 @@ class Adapter(ABC):
         if len(numbers) != len(items) or any(isinstance(item, Video) for item in items):
             raise UnsupportedError(
                 f"adapter {self.family!r} does not say where its tiles or frames stand in the "
-                "picture; it must define places"
+                "picture; it must define token_boxes"
             )
         parts = [
             (View(item), around(*grid[grid[:, 0] == number, 1:].T))
             for item, number in enumerate(numbers)
         ]
-        return Places.of(parts)
+        return TokenBoxes.of(parts)
 
 
 Family = TypeVar("Family", bound=Adapter)

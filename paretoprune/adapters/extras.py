@@ -2,8 +2,8 @@
 
     prefill = prefill_for(adapter, inputs, needs=pruner.needs)
 
-`class_attention` [B, T, 1] and `tower_keys` [B, T, d] come with the need `tower`, `grid` [B, T, 3]
-(picture, row, column) with the need `grid`.
+`class_attention` [B, T, 1] and `vision_keys` [B, T, d] come with the need `vision_encoder`, `grid`
+[B, T, 3] (picture, row, column) with the need `grid`.
 """
 
 from __future__ import annotations
@@ -58,15 +58,15 @@ class Extras:
 
     def __init__(self, adapter: Adapter, needs: frozenset[str]) -> None:
         self.adapter = adapter
-        self.wants_grid, self.wants_tower = "grid" in needs, "tower" in needs
+        self.wants_grid, self.wants_vision_encoder = "grid" in needs, "vision_encoder" in needs
         self.runs: Scope[EncoderRun] = Scope()
         if self.wants_grid and type(adapter).grid is Adapter.grid:
             adapter.grid({})  # says that this family has none, before anything is run
-        if self.wants_tower:
+        if self.wants_vision_encoder:
             layer = adapter.class_token_layer()
             if layer is None:
                 raise UnsupportedError(
-                    f"the vision tower of {type(adapter.model).__name__} has no class token (or "
+                    f"the vision encoder of {type(adapter.model).__name__} has no class token (or "
                     f"adapter {adapter.family!r} does not know it), which this pruner ranks by; "
                     "choose another, such as 'fastv'"
                 )
@@ -80,7 +80,7 @@ class Extras:
 
     def listen(self) -> None:
         """Let features carry how they were made: `generate` makes them and hands on only them."""
-        if not (self.wants_grid or self.wants_tower):
+        if not (self.wants_grid or self.wants_vision_encoder):
             return
         base = self.adapter.model.base_model
         kind = type(base)
@@ -94,7 +94,7 @@ class Extras:
         `run` holds what was noted during the call; features that were made before it bring their
         own.
         """
-        if not (self.wants_grid or self.wants_tower) or not bool(visual.any()):
+        if not (self.wants_grid or self.wants_vision_encoder) or not bool(visual.any()):
             return {}
         every = EncoderRun({k: v for k, v in inputs.items() if isinstance(v, Tensor)})
         every.add(run)
@@ -103,7 +103,11 @@ class Extras:
         for one in made_here:
             every.add(one)
         pictures = any(name.startswith("pixel_values") for name in every.inputs)
-        if not pictures or len(made_here) < len(features) or (self.wants_tower and not every.asked):
+        if (
+            not pictures
+            or len(made_here) < len(features)
+            or (self.wants_vision_encoder and not every.asked)
+        ):
             raise UnsupportedError(
                 "this pruner looks at how the pictures went through the vision encoder, and "
                 "features that were made elsewhere do not say: give the pictures themselves, or "
@@ -112,10 +116,10 @@ class Extras:
         extras: dict[str, Tensor] = {}
         if self.wants_grid:
             extras["grid"] = placed(self.adapter.grid(every.inputs), visual)
-        if self.wants_tower:
+        if self.wants_vision_encoder:
             both = self.adapter.laid_out(torch.cat(every.asked), every.inputs)
             extras["class_attention"] = placed(both[:, :1], visual)
-            extras["tower_keys"] = placed(both[:, 1:], visual)
+            extras["vision_keys"] = placed(both[:, 1:], visual)
         return extras
 
 
@@ -144,7 +148,7 @@ def lacking(adapter: Adapter, needs: frozenset[str]) -> str | None:
     """Reason a model lacks a pruner's requirement, in one sentence, or None. Runs nothing."""
     twin = copy.copy(adapter)
     try:
-        if "tower" in needs:
+        if "vision_encoder" in needs:
             twin.model = view_of(adapter.model)
         Extras(twin, needs)
     except UnsupportedError as error:
@@ -178,10 +182,10 @@ def prefill_for(
     needs: frozenset[str] = frozenset(),
 ) -> Prefill:
     """`adapter.prefill`, with extras for a pruner's `needs`; the model itself gets no hook."""
-    if not needs & {"tower", "grid"}:
+    if not needs & {"vision_encoder", "grid"}:
         return _numbered(adapter, inputs, adapter.prefill(inputs, prompt_end))
     twin = copy.copy(adapter)
-    if "tower" in needs:
+    if "vision_encoder" in needs:
         twin.model = view_of(adapter.model)
     extras = Extras(twin, needs)
     with extras.runs.holding(EncoderRun()) as run:

@@ -75,7 +75,7 @@ class FastLayer:
         self.parts = parts
         self._proven: dict[torch.dtype, bool] = {}
         modules = dict(layer.named_modules())
-        # what `holds` looks at: that every module is still where and what it was
+        # for `holds`, which checks that every module is still the same
         self._places = [
             (modules[name.rpartition(".")[0]]._modules, name.rpartition(".")[2], module)
             for name, module in modules.items()

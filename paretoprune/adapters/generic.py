@@ -53,7 +53,7 @@ class GenericAdapter(Adapter):
         return {k: torch.as_tensor(v) for k, v in made.items() if k in self.forward_arguments}
 
     def _features(self, tensors: Mapping[str, Tensor]) -> int:
-        """How many features the model makes of one picture, all its tiles together."""
+        """Number of features of one picture, all its tiles together."""
         takes = inspect.signature(self.model.get_image_features).parameters
         inputs = {
             k: v.to(self.model.device, self.model.dtype if v.is_floating_point() else None)
@@ -72,7 +72,7 @@ class GenericAdapter(Adapter):
         return super().positions(inputs)
 
     def prefill(self, inputs: Mapping[str, Tensor], prompt_end: Tensor | None = None) -> Prefill:
-        """What the family's own forward pass gives its first decoder layer."""
+        """Inputs of the first decoder layer in the family's own forward pass."""
         ids, valid = inputs["input_ids"], inputs["attention_mask"].bool()
         require_window(self, valid)
         arguments: dict[str, Any] = {k: v for k, v in inputs.items() if k in self.forward_arguments}

@@ -17,7 +17,7 @@ from paretoprune.adapters.base import Adapter, Processed
 from paretoprune.adapters.prompts import placeholder
 from paretoprune.adapters.token_geometry import (
     Boxes,
-    Places,
+    TokenBoxes,
     View,
     cells,
     height_and_width,
@@ -42,7 +42,7 @@ class InternVLAdapter(Adapter):
         return round(patches * float(config.downsample_ratio) ** 2)
 
     def class_token_layer(self) -> Any:
-        """The layer behind which the features are taken; the tower always has a class token."""
+        """The layer whose output becomes the features; InternViT always has a class token."""
         layers = self.model.model.vision_tower.encoder.layer
         state = self.model.config.vision_feature_layer
         return layers[(state if state > 0 else len(layers) + 1 + state) - 1]
@@ -63,7 +63,9 @@ class InternVLAdapter(Adapter):
         tiles = [cells(number, side, side) for number in range(len(inputs["pixel_values"]))]
         return torch.cat(tiles).to(inputs["pixel_values"].device)
 
-    def places(self, items: Sequence[Picture | Video], inputs: Mapping[str, Tensor]) -> Places:
+    def token_boxes(
+        self, items: Sequence[Picture | Video], inputs: Mapping[str, Tensor]
+    ) -> TokenBoxes:
         """Tiles in the processor's rows and columns; the whole picture, its thumbnail, is last."""
         from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import (
             get_optimal_tiled_canvas,
@@ -87,7 +89,7 @@ class InternVLAdapter(Adapter):
             for tile_box in lattice(rows, columns):
                 parts.append((View(number, "tiles"), lattice(side, side, tile_box)))
             parts.append((View(number, "whole"), lattice(side, side)))
-        return Places.of(parts)
+        return TokenBoxes.of(parts)
 
     def process(self, items: Sequence[Picture | Video], counts: Sequence[int]) -> Processed:
         """`pixel_values` [tiles, 3, side, side] of all pictures and frames."""

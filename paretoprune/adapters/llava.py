@@ -1,7 +1,7 @@
-"""LLaVA-1.5, ViP-LLaVA, -NeXT and -OneVision: a tower, a projector, a Llama-shaped decoder.
+"""LLaVA-1.5, ViP-LLaVA, -NeXT and -OneVision: vision encoder, projector, Llama-shaped decoder.
 
 LLaVA-1.5 gives every picture the same number of tokens. NeXT and OneVision cut a picture into tiles
-of the tower's size and lay the tiles' tokens out as one grid with a token at the end of each line.
+of the vision encoder's size. The tiles' tokens form one grid with a token at the end of each line.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from paretoprune.adapters.prompts import placeholder
 from paretoprune.adapters.token_geometry import (
     WHOLE_PICTURE,
     Boxes,
-    Places,
+    TokenBoxes,
     View,
     cells,
     clipped,
@@ -62,7 +62,7 @@ class LlavaAdapter(Adapter):
         )
 
     def pictures(self, inputs: Mapping[str, Any], visual: Tensor) -> Tensor:
-        """By what each picture became: placeholders of two pictures may stand side by side."""
+        """Split by each picture's tokens: placeholders of two pictures may be adjacent."""
         made = (inputs.get("mm_encoder_outputs") or {}).get("image")
         if made is not None:  # `generate` makes features first, and hands on nothing else
             sizes = [len(features) for features in made.pooler_output]
@@ -76,7 +76,7 @@ class LlavaAdapter(Adapter):
     def class_token_layer(self) -> Any:
         """CLIP's layer behind which the features are taken, the deepest one if there are several.
 
-        SigLIP towers have no class token.
+        SigLIP encoders have no class token.
         """
         if not self._class_tokens:
             return None
@@ -85,7 +85,7 @@ class LlavaAdapter(Adapter):
         chosen = getattr(config, "vision_feature_layer", None)
         chosen = config.vision_feature_layers if chosen is None else chosen
         states = [chosen] if isinstance(chosen, int) else chosen
-        # hidden state 0 is what enters layer 0, so state i leaves layer i - 1
+        # hidden state 0 is the input of layer 0, so state i is the output of layer i - 1
         deepest = max(1, *(i if i >= 0 else len(layers) + 1 + i for i in states))
         return layers[min(deepest, len(layers)) - 1]
 
@@ -116,14 +116,16 @@ class LlavaAdapter(Adapter):
                 parts.append(rows_of_lines(number + 1, lines[whole:, 0] > 0))
         return torch.cat(parts).to(device)
 
-    def places(self, items: Sequence[Picture | Video], inputs: Mapping[str, Tensor]) -> Places:
-        """The crop that the tower sees; with tiles, the whole picture first, then their lines."""
+    def token_boxes(
+        self, items: Sequence[Picture | Video], inputs: Mapping[str, Tensor]
+    ) -> TokenBoxes:
+        """The crop that is encoded; with tiles, the whole picture first, then their lines."""
         self.grid(inputs)  # says where it does not know
         vision = self.model.config.vision_config
         high, wide = (size // vision.patch_size for size in inputs["pixel_values"].shape[-2:])
         if not self.tiled:
             seen = [crop_of(height_and_width(item), self.image_processor) for item in items]
-            return Places.of([(View(i), lattice(high, wide, s)) for i, s in enumerate(seen)])
+            return TokenBoxes.of([(View(i), lattice(high, wide, s)) for i, s in enumerate(seen)])
         tiles = torch.zeros(int(self._tiles(inputs).sum()), high * wide, 1)
         parts: list[tuple[View, Boxes]] = []
         lines_of = self._packed(tiles, inputs, torch.ones(1))
@@ -141,7 +143,7 @@ class LlavaAdapter(Adapter):
                 square = (-margins[0], -margins[1], 1 + margins[0], 1 + margins[1])
                 parts.append((View(number), clipped(lattice(high, wide, square))))
                 parts.append((View(number), np.array([[0.0, 1.0, 1.0, 1.0]] * len(lines))))
-        return Places.of(parts)
+        return TokenBoxes.of(parts)
 
     def _tiled_region(self, size: tuple[int, int]) -> NDArray[np.float64]:
         """The part of a picture of `size` that its tiles' tokens cover, float64 [4].
@@ -181,7 +183,7 @@ class LlavaAdapter(Adapter):
 
     @property
     def _keeps_class_token(self) -> bool:
-        """Whether the tower's class token becomes a visual token; never in ViP-LLaVA.
+        """Whether the vision encoder's class token becomes a visual token; never in ViP-LLaVA.
 
         Its configuration does not have the name.
         """
@@ -189,12 +191,12 @@ class LlavaAdapter(Adapter):
 
     @property
     def _class_tokens(self) -> int:
-        """1 if the tower has a class token in front of its patches (CLIP), 0 if not (SigLIP)."""
+        """1 if the vision encoder puts a class token first (CLIP), 0 if it has none (SigLIP)."""
         tower = self.model.model.vision_tower
         return int(any(name.endswith("class_embedding") for name, _ in tower.named_parameters()))
 
     def _tiled_tokens(self, tensors: Mapping[str, Tensor], patches: int) -> list[int]:
-        """What the model's own layout of tiles gives, run on tensors without content."""
+        """The model's own layout of tiles, run on tensors without content."""
         features = self._packed(
             torch.zeros(int(self._tiles(tensors).sum()), patches, 1), tensors, torch.zeros(1)
         )
@@ -241,7 +243,7 @@ class LlavaAdapter(Adapter):
 
 
 def crop_of(size: tuple[int, int], processor: Any) -> tuple[float, ...]:
-    """The part of a picture of `size` that CLIP's processor hands to the tower.
+    """The part of a picture of `size` that CLIP's processor hands to the vision encoder.
 
     It resizes the shorter side and crops the middle, or resizes both sides.
     """

@@ -26,7 +26,7 @@ Rotary: TypeAlias = tuple[Tensor, Tensor]
 """Cosines and sines, each [B, T, head_dim]."""
 
 NEW, OLD = "cache", "past_key_values"
-"""What models call the cache that they take and return: transformers renamed it in 5.24."""
+"""Names of the cache that models take and return: transformers renamed it in 5.24."""
 CACHE = NEW if NEW in {field.name for field in fields(BaseModelOutputWithPast)} else OLD
 """The keyword of `forward` and the field of outputs in the transformers that is installed."""
 
@@ -167,7 +167,7 @@ def attention_logits(
 def mlp_input(
     adapter: Adapter, index: int, hidden: Tensor, rotary: Rotary, mask: Tensor | None
 ) -> Tensor:
-    """What layer `index` gives its MLP: attention added and normalised, [B, T, hidden].
+    """Input of the MLP in layer `index`: attention added and normalised, [B, T, hidden].
 
     Arguments as in `Adapter.run_layer`; the attention runs by the model's own backend. Raises
     `UnsupportedError` for a layer that has no norm between attention and MLP.
@@ -199,7 +199,7 @@ class RecordingCache:
     def update(
         self, keys: Tensor, values: Tensor, layer: int, *args: object, **further: object
     ) -> tuple[Tensor, Tensor]:
-        """What attention calls with its keys and values, each [B, kv_heads, T, head_dim]."""
+        """Take keys and values from attention, each [B, kv_heads, T, head_dim]."""
         self.keys, self.values = keys, values
         if self._behind is None:
             return keys, values

@@ -37,7 +37,7 @@ def configured_tokens(model: Any, names: Sequence[str]) -> tuple[int, ...]:
 
 
 def visual_mask(adapter: Adapter, ids: Tensor) -> Tensor:
-    """Which of the tokens int64 [B, T] are visual: bool [B, T]."""
+    """Mask of the visual tokens among token ids int64 [B, T]: bool [B, T]."""
     return torch.isin(ids, ids.new_tensor(adapter.visual_token_ids))
 
 
@@ -47,7 +47,7 @@ def token_text(adapter: Adapter, token_id: int) -> str:
 
 
 def placeholder(adapter: Adapter, item: Picture | Video) -> str:
-    """What stands for this picture or video in an unexpanded prompt.
+    """Placeholder of this picture or video in an unexpanded prompt.
 
     The word of the family's processor where it is used, else the text of its token.
     """
@@ -59,7 +59,7 @@ def placeholder(adapter: Adapter, item: Picture | Video) -> str:
 
 
 def opening(adapter: Adapter, items: Sequence[Picture | Video]) -> str:
-    """What is put before a prompt that names no picture and is not in a chat template.
+    """Prefix of a prompt that names no picture and is not in a chat template.
 
     A placeholder each, between the start and end tokens that the configuration names, if any.
     """

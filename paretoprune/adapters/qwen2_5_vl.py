@@ -13,7 +13,7 @@ from torch import Tensor
 
 from paretoprune.adapters.base import Adapter, Processed
 from paretoprune.adapters.prompts import placeholder
-from paretoprune.adapters.token_geometry import Places, View, cells, lattice
+from paretoprune.adapters.token_geometry import TokenBoxes, View, cells, lattice
 from paretoprune.tasks.base import Picture, Video
 
 TEXT, IMAGE, VIDEO = 0, 1, 2
@@ -83,7 +83,7 @@ class QwenVLAdapter(Adapter):
         names = [name for name in ("image_grid_thw", "video_grid_thw") if name in inputs]
         tokens = sum(int(inputs[name].prod(1).sum()) for name in names) // merge**2
         kinds = inputs["mm_token_type_ids"]
-        # beams repeat rows of tokens, but not what the tower ran on
+        # beams repeat rows of tokens, but not the inputs of the vision encoder
         kinds = kinds[:: max(1, int((kinds != TEXT).sum()) // max(1, tokens))]
         kinds = kinds[kinds != TEXT]
         joined = torch.zeros(len(kinds), 3, device=kinds.device)
@@ -98,7 +98,9 @@ class QwenVLAdapter(Adapter):
                 joined[kinds == kind] = torch.cat(parts).to(joined.device)
         return joined
 
-    def places(self, items: Sequence[Picture | Video], inputs: Mapping[str, Tensor]) -> Places:
+    def token_boxes(
+        self, items: Sequence[Picture | Video], inputs: Mapping[str, Tensor]
+    ) -> TokenBoxes:
         """The merged grid of each picture, which is resized as a whole, and of each time step."""
         merge = self.model.config.vision_config.spatial_merge_size
         depth = self.model.config.vision_config.temporal_patch_size
@@ -113,7 +115,7 @@ class QwenVLAdapter(Adapter):
             for step in range(time):
                 view = View(number, "frame", step * depth) if moving else View(number)
                 parts.append((view, lattice(high // merge, wide // merge)))
-        return Places.of(parts)
+        return TokenBoxes.of(parts)
 
     def positions(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Time, height and width of every token: int64 [3, B, T]."""

@@ -24,10 +24,10 @@ RANKING = "write an adapter that defines attention_states"
 FULL = "choose a model whose decoder layers all attend to every earlier token"
 
 LAYER_TYPES: Mapping[str, str] = {
-    "sliding": "a token attends only to the places in a window ({window}), and places of dropped "
-    "tokens are not counted here",
-    "chunk": "a token attends only to its own chunk of places ({window}), and places of dropped "
-    "tokens are not counted here",
+    "sliding": "a token attends only to the positions in a window ({window}), and positions of "
+    "dropped tokens are not counted here",
+    "chunk": "a token attends only to its own chunk of positions ({window}), and positions of "
+    "dropped tokens are not counted here",
     "linear": "each token changes a state that all later ones read, so that no key could be left "
     "out to drop it",
     "mamba": "each token changes a state that all later ones read, so that no key could be left "
@@ -38,7 +38,7 @@ LAYER_TYPES: Mapping[str, str] = {
     "sparse": "an indexer chooses which tokens each one attends to, and it is not run here",
     "compress": "an indexer chooses which tokens each one attends to, and it is not run here",
 }
-"""What is different in a layer, by a part of the type that the configuration gives it."""
+"""Difference of a layer, by a part of the type that the configuration gives it."""
 
 WINDOWS = ("sliding_window", "attention_chunk_size")
 
@@ -62,7 +62,7 @@ DECODER_ARGUMENTS: Mapping[str, str] = {
     "pixel_values": "merges pictures inside of its decoder, which is then more than layers; write "
     "an adapter that says where they are (docs/tutorials/plug-in-a-vlm.md)",
 }
-"""What is different in a decoder that takes an argument of this name."""
+"""Difference of a decoder that takes an argument of this name."""
 
 KNOWN = {
     "self", "args", "kwargs", "input_ids", "inputs_embeds", "attention_mask", "position_ids",
@@ -179,7 +179,7 @@ def refuse_attention(model: Any, decoder: Any) -> None:
 
 
 def window_of(decoder: Any) -> int | None:
-    """Places that a token attends to at most in a layer; None: all of them.
+    """Positions that a token attends to at most in a layer; None: all of them.
 
     By what each layer's attention says of itself, else by the configuration: a Mistral's has a
     window for all layers, whatever it says of their types.
@@ -196,7 +196,7 @@ def require_window(adapter: Adapter, valid: Tensor, ahead: int = 0) -> None:
 
     `valid` bool [B, T] marks what is no padding; `ahead` tokens are to follow. Up to the window's
     length every token attends to every earlier one, and dropping is exact; behind it the pruned
-    decoder, which does not count dropped tokens, would attend to other places than the model.
+    decoder, which does not count dropped tokens, would attend to other positions than the model.
     """
     if adapter.window is None:
         return
@@ -211,8 +211,9 @@ def require_length(adapter: Adapter, longest: int) -> None:
     if adapter.window is not None and longest > adapter.window:
         raise UnsupportedError(
             f"a sequence of {longest} tokens is longer than the sliding window of "
-            f"{type(adapter.model).__name__}, {adapter.window} places, and a pruned decoder does "
-            "not count the places of dropped tokens; make prompt, pictures and answer shorter"
+            f"{type(adapter.model).__name__}, {adapter.window} positions, and a pruned decoder "
+            "does not count the positions of dropped tokens; make prompt, pictures and answer "
+            "shorter"
         )
 
 

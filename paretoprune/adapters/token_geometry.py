@@ -1,7 +1,7 @@
 """Token geometry: which picture a visual token belongs to, and where it stands in it.
 
 `Adapter.grid` numbers pictures or tiles for pruners, from the vision encoder's inputs alone.
-`Places` also knows the pictures themselves, so that tiles, crops and padding are mapped back to
+`TokenBoxes` also knows the pictures themselves, so that tiles, crops and padding are mapped back to
 what a reader sees.
 """
 
@@ -87,7 +87,7 @@ WHOLE_PICTURE = (0.0, 0.0, 1.0, 1.0)
 
 @dataclass(frozen=True)
 class View:
-    """One way in which the vision tower sees picture or video number `item` of the prompt.
+    """One way in which the vision encoder sees picture or video number `item` of the prompt.
 
     `kind` is `picture` (the only view of it), `whole` (the small picture that goes with tiles),
     `tiles` (all tiles together), or `frame` (a moment of a video, from frame number `frame` on).
@@ -99,8 +99,8 @@ class View:
 
 
 @dataclass(frozen=True)
-class Places:
-    """Where N visual tokens stand, in the order in which they stand in the prompt.
+class TokenBoxes:
+    """Boxes of N visual tokens in their pictures, in the order of the prompt.
 
     `view` int64 [N] indexes `views`; `boxes` float64 [N, 4] are top, left, bottom and right in 0..1
     of the whole picture. A token that ends a line of tiles has no width and stands at the right
@@ -112,7 +112,7 @@ class Places:
     boxes: Boxes
 
     @classmethod
-    def of(cls, parts: Sequence[tuple[View, Boxes]]) -> Places:
+    def of(cls, parts: Sequence[tuple[View, Boxes]]) -> TokenBoxes:
         """From runs of tokens in order; parts of equal views are one view."""
         views = tuple(dict.fromkeys(view for view, _ in parts))
         numbers = [np.full(len(boxes), views.index(view)) for view, boxes in parts]

@@ -42,12 +42,12 @@ UNFORESEEN = (
     TypeError, ValueError, AttributeError, LookupError, RuntimeError, ArithmeticError,
     AssertionError, ImportError, OSError,
 )  # fmt: skip
-"""What a strange family's own code may raise when it is called as the others are."""
+"""Exceptions of an unknown family's own code when it is called as the others are."""
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What was compared, on `batch` noise pictures with prompts of different lengths.
+    """Deviations from the unmodified model, on `batch` noise pictures with different prompts.
 
     Differences are relative: `logits` to the largest logit (by padding side), `attention` absolute
     in a probability, `flops` to the count; None where a check does not apply. `visual_tokens` and
@@ -63,7 +63,7 @@ class Verification:
 
     @property
     def problem(self) -> str | None:
-        """What is wrong, in one clause; None if nothing."""
+        """The failed check, in one clause; None if there is none."""
         worst = max(self.logits.values())
         if not worst <= self.tolerance:
             return (
@@ -280,7 +280,7 @@ def _alone(decoder: Any, number: int | None = None) -> Any:
 
 
 def _kind(layer: nn.Module) -> tuple[object, ...]:
-    """What layers have in common that compute the same from other weights: modules and settings."""
+    """Signature of layers that differ in weights only: modules and settings."""
     return tuple(
         (
             name,
@@ -306,7 +306,7 @@ def _pick(x: Tensor, index: Tensor) -> Tensor:
 def in_one_sentence(
     family: type[Adapter], model: PreTrainedModel, what: str = "it cannot be driven"
 ) -> Iterator[None]:
-    """Turn what a strange family's own code raises, where `what` fails, into `UnsupportedError`."""
+    """Turn exceptions of an unknown family's own code, in `what`, into `UnsupportedError`."""
     try:
         yield
     except ParetopruneError:
@@ -338,7 +338,7 @@ def _all_layers(adapter: Adapter, prefill: Prefill) -> Tensor:
 
 
 def _flops(adapter: Adapter, prefill: Prefill) -> float:
-    """Relative difference between the cost model and what PyTorch counts, one sequence."""
+    """Relative difference between the cost model and PyTorch's count, for one sequence."""
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         _all_layers(adapter, prefill)
     length = prefill.hidden.shape[1]

@@ -1,7 +1,7 @@
 """Views of a model: a module tree of its own that shares every tensor with the original.
 
-What is changed in a view, a layer that records, a decoder that prunes, does not exist in the user's
-model. No class is patched and no hook is set on the original.
+A change to a view, such as a layer that records or a decoder that prunes, does not affect the
+user's model. No class is patched and no hook is set on the original.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def view_of(module: Module) -> Module:
         for name, value in list(vars(twin).items()):
             if isinstance(value, dict):  # parameters, buffers, hooks: containers of their own
                 twin.__dict__[name] = copy.copy(value)
-        if "generation_config" in vars(twin):  # what is set on the view stays there
+        if "generation_config" in vars(twin):  # settings of the view stay in the view
             twin.__dict__["generation_config"] = copy.deepcopy(vars(twin)["generation_config"])
         twin.__dict__["_modules"] = {
             name: None if child is None else again(child)
@@ -95,7 +95,7 @@ class Scope(Generic[Value]):
 
     @contextmanager
     def holding(self, value: Value) -> Iterator[Value]:
-        """Hold `value` within a `with` block, and then again what was held before."""
+        """Hold `value` within a `with` block, and then the previous value again."""
         before = self.now
         self._by_thread[get_ident()] = value
         try:
@@ -109,16 +109,16 @@ class Scope(Generic[Value]):
 
 @dataclass(frozen=True)
 class Entry:
-    """What a decoder gives its first layer: `hidden` [B, T, hidden] and rotary tables."""
+    """Inputs of a decoder's first layer: `hidden` [B, T, hidden] and rotary tables."""
 
     hidden: Tensor
     rotary: tuple[Tensor, Tensor]
 
 
 class Recorder:
-    """A view of a model whose decoder layers do nothing but note what they are given.
+    """A view of a model whose decoder layers do nothing but record their inputs.
 
-    `root` is what is called: the whole model, or the decoder alone.
+    `root` is the module to call: the whole model, or the decoder alone.
     """
 
     def __init__(self, root: nn.Module, decoder: nn.Module) -> None:
@@ -133,7 +133,7 @@ class Recorder:
             become(layer, _note, "Noting")
 
     def entry(self, *args: Any, **kwargs: Any) -> Entry:
-        """Call the view and return what its first layer would have been given.
+        """Call the view and return the inputs of its first layer.
 
         Raises `UnsupportedError` where layers are given what the pruned decoder cannot follow.
         """
@@ -210,7 +210,7 @@ def _require_causal(mask: Any, name: str, layer: int) -> None:
         "the picture or prompt): the pruned decoder is causal"
         if later
         else f"{name} hides earlier tokens from later ones in layer {layer} (a sliding window), "
-        "and places of dropped tokens are not counted here"
+        "and positions of dropped tokens are not counted here"
     )
 
 

@@ -1,4 +1,4 @@
-"""Vision-encoder access: the features of pictures, and what the encoder's class token attends to.
+"""Vision-encoder access: the features of pictures, and the attention of its class token.
 
 The encoder runs once, as ever, with whatever attention backend it has. A hook on a *view* of the
 model sees what enters one layer; that layer's keys, and the query of the class token alone, are

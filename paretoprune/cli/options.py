@@ -64,7 +64,7 @@ def given_options(context: typer.Context) -> dict[str, Any]:
 
 
 def given_settings(context: typer.Context) -> dict[str, Any]:
-    """Those of the given options that are settings of a study file."""
+    """The given options that are settings of a study file."""
     return {n: value for n, value in given_options(context).items() if n in SETTINGS}
 
 

@@ -1,4 +1,4 @@
-"""Reading what was found: `report`, `rank`, `show`, `fit`."""
+"""Reading results: `report`, `rank`, `show`, `fit`."""
 
 from __future__ import annotations
 

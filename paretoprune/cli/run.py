@@ -111,8 +111,8 @@ def run_sweep(
 def run_case(console: Console, study: StudyFile, folder: Path) -> tuple[bool, str | None]:
     """Run one comparison into `folder` and print it; the settings are there before it starts.
 
-    What the folder already holds is not run again. Returns whether it was interrupted, in whichever
-    phase, and what failed after the searches.
+    Studies that the folder already holds are not run again. Returns whether it was interrupted, in
+    any phase, and the failure after the searches.
     """
     with executor_of(study) as executor:
         return _run_case(console, study, folder, executor)
@@ -155,7 +155,7 @@ def _run_case(
             )  # fmt: skip
             trackers.finish(comparison.summary)
         write_results(folder, comparison.summary)
-        print_summary(console, comparison.summary)  # before what may take as long as the search
+        print_summary(console, comparison.summary)  # before the gap, which may take long
         console.print()
         interrupted = _report(console, comparison, reference, folder)
     print_written(console, folder)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 DEFAULT_OUT = Path("paretoprune-results")
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
-"""How OpenMP's threads wait: in the standard, and in the words of GNU's, LLVM's and Intel's."""
+"""Variables that set how OpenMP's threads wait: the standard's, GNU's, LLVM's and Intel's."""
 
 
 def new_console() -> Console:
@@ -33,14 +33,14 @@ def new_console() -> Console:
 
 @dataclass
 class Signals:
-    """What ended the work early; `exit_code` follows the shells: 128 and the signal's number."""
+    """An interruption of the work; `exit_code` follows the shells: 128 and the signal's number."""
 
     exit_code: int = 128 + signal.SIGINT
 
 
 @contextmanager
 def interrupted_by_signals() -> Iterator[Signals]:
-    """Treat SIGTERM, as schedulers send it, like Ctrl-C: stop, and write what there is."""
+    """Treat SIGTERM, as schedulers send it, like Ctrl-C: stop, and write the results so far."""
     seen = Signals()
 
     def stop(number: int, _: object) -> None:
@@ -101,7 +101,7 @@ def free_folder(out: str | Path | None, default: Path = DEFAULT_OUT) -> Path:
 
 
 def resumed_folder(folder: Path) -> Path:
-    """The folder to go on with; processes that only compute replay a copy of what is in it."""
+    """The folder to go on with; processes that only compute replay a copy of its content."""
     own = folder
     if processes()[0] > 0:
         own = Path(tempfile.mkdtemp(prefix="paretoprune-")) / folder.name

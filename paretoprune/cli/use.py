@@ -1,4 +1,4 @@
-"""Using what a search found: `pick`, `evaluate`, `export`."""
+"""Using the results of a search: `pick`, `evaluate`, `export`."""
 
 from __future__ import annotations
 
@@ -188,9 +188,9 @@ def export(
     content = _file_or_preset(schedule, preset, read_schedule)
     if to == "checkpoint":
         without_library_bars()
-        from paretoprune.deploy.views import save_beside
+        from paretoprune.deploy.views import save_with_checkpoint
 
-        typer.echo(f"written to {save_beside(_needed(out, to), content)}")
+        typer.echo(f"written to {save_with_checkpoint(_needed(out, to), content)}")
         return
     if isinstance(content, Preset):
         content = content.content(content.layers)

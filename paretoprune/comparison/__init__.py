@@ -1,1 +1,1 @@
-"""Strategies x seeds: run, recorded, ranked, and what a comparison leaves behind."""
+"""Strategies x seeds: run, recorded and ranked, and the files of a comparison."""

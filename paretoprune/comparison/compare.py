@@ -42,7 +42,7 @@ from paretoprune.errors import (
 from paretoprune.search.specs import DEFAULT_STRATEGIES, Strategy, StrategySpec
 
 HELDOUT = "held-out"
-"""Begins the name of the study that holds what held-out data say of these fronts."""
+"""Prefix of the study with the held-out evaluations of these fronts."""
 HELDOUT_BATCH = 16
 """Small enough to tell the time left, and to lose little by an interruption."""
 
@@ -58,7 +58,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Progress:
-    """What `observe` is called with: the running study and how far it is.
+    """State of the running study, as `observe` receives it.
 
     `spent` and `budget` are in dense-pass equivalents.
     `done` of `total` studies are finished; `phase` is `search`, `heldout` or `presets`.
@@ -97,10 +97,10 @@ def compare(
     Ranking is by held-out front area where the problem has held-out data, else by hypervolume.
     IGD+, epsilon and Hausdorff refer to `reference`, an exhaustive front, or to the union front.
     Presets that the problem was loaded with are evaluated in the end, and compared with the front.
-    After Ctrl-C the comparison covers what was finished, marked `interrupted`.
+    After Ctrl-C the comparison covers the finished studies, marked `interrupted`.
     With `resume`, what `log` holds of an earlier run is taken from there and the rest is done; the
     result is that of a run left alone. Other strategies may be compared than before, but with the
-    same problem, budget and batch: raises `InvalidValueError` naming what differs.
+    same problem, budget and batch: raises `InvalidValueError` naming the difference.
     Where nothing can be evaluated, or everything fails, it raises `InvalidValueError`; where
     held-out data cannot, `failure` says why and the ranking is by hypervolume.
     """
@@ -197,21 +197,21 @@ def _seeds(seeds: object) -> tuple[int, ...]:
 
 def _check_found(problem: Problem, studies: Sequence[Study], budget: float) -> None:
     """Raise where no study evaluated anything, or every evaluation failed."""
-    found = [e for study in studies for e in study.evaluations]
-    if not found:
+    evaluations = [e for study in studies for e in study.evaluations]
+    if not evaluations:
         middle = problem.candidate(problem.space().decode([0.5] * len(problem.space())))
         raise InvalidValueError(
             f"the budget of {budget:g} pays for no evaluation of problem {problem.name!r}: one "
             f"costs about {problem.checked_price(middle):.3g}"
         )
-    if all(e.failure is not None for e in found):
-        raise all_failed(problem, found)
+    if all(e.failure is not None for e in evaluations):
+        raise all_failed(problem, evaluations)
 
 
 def check(
     problem: Problem, specs: Sequence[StrategySpec], seeds: Sequence[int], budget: float
 ) -> None:
-    """Find every mistake before the first evaluation is paid for; raises what names it."""
+    """Raise an error for every mistake before the first evaluation is paid for."""
     if not isinstance(problem, Problem):
         raise InvalidValueError(
             f"a comparison searches a paretoprune.Problem, got {brief(problem)}; "
@@ -272,9 +272,9 @@ def _hold_out(
         raise  # of the log
     except ParetopruneError as error:
         return f"the held-out data could not be evaluated: {error}"
-    found = dict(zip(wanted, evaluations, strict=True))
+    heldout_of = dict(zip(wanted, evaluations, strict=True))
     for study in studies:
-        study.heldout = [found[heldout.identity(c)] for c in study.front_candidates()]
+        study.heldout = [heldout_of[heldout.identity(c)] for c in study.front_candidates()]
     failed = [e.failure for e in evaluations if e.failure is not None]
     if not failed:
         return None

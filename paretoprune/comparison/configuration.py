@@ -1,4 +1,4 @@
-"""Study files: one typed description of what `paretoprune compare` does, read from TOML.
+"""Study files: one typed description of a `paretoprune compare`, read from TOML.
 
 The command line builds the same `StudyFile` from its flags, so there is one path. Each setting is
 declared here alone: `settings` makes the command line's options, the commented file and the
@@ -37,11 +37,11 @@ MAX_BYTES = 1_000_000
 COMPRESSION = "compression"
 TOKENS = "tokens"
 DEFAULT_OBJECTIVES = "score,compute"
-"""Of tokens alone: other techniques have defaults of their own."""
+"""Default where tokens alone are searched; other techniques have their own."""
 RISKY = ("problem", "pruner", "trust_remote_code")
 """Settings of a problem that may name code to run."""
 PLACES = ("storage", "executor", "workers", "cluster")
-"""Settings that say where a study runs, not what it finds: they may differ when it is resumed."""
+"""Settings that do not change a study's results: they may differ when it is resumed."""
 
 
 def _listed(value: Any) -> Any:
@@ -293,7 +293,7 @@ class StudyFile(BaseModel):
         return _validated(self.model_dump(exclude_unset=True) | dict(values), by)
 
     def flags_to_confirm(self) -> dict[str, str]:
-        """Flags, by setting, for what a file alone may not do.
+        """Flags, by setting, for actions that a file alone may not ask for.
 
         That is to run code that comes with it, to write anywhere but in the results folder, and to
         send data elsewhere.
@@ -333,7 +333,7 @@ class StudyFile(BaseModel):
         return set(own) <= set(repeated) if isinstance(own, tuple) else bool(own == repeated)
 
     def specs(self) -> list[StrategySpec]:
-        """The strategies; raises what names an unknown one or a malformed option."""
+        """The strategies; raises an error for an unknown name or a malformed option."""
         from paretoprune.search.specs import StrategySpec
 
         return [StrategySpec.parse(text) for text in self.strategy]

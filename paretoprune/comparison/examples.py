@@ -1,4 +1,4 @@
-"""Example pictures of a comparison: what the best front's schedules keep of held-out samples.
+"""Example pictures of a comparison: held-out tokens that the best front's schedules keep.
 
 Chosen by rule, not by hand: at each of two budgets the configuration that the search split picks
 there, and the first held-out sample of each of a few question families.
@@ -27,7 +27,7 @@ def examples_of(
 ) -> Examples | None:
     """Run a few configurations of the best front on `count` held-out samples, and record it.
 
-    None where nothing can be shown: without held-out data, keep schedules or places of tokens.
+    None where nothing can be shown: without held-out data, keep schedules or token boxes.
     `observe` is called with done and total, in samples.
     """
     heldout = comparison.problem.heldout
@@ -41,14 +41,14 @@ def examples_of(
     candidates: dict[str, Candidate] = {
         label: study.evaluations[point.trial].candidate for label, point in chosen
     }
-    found = heldout.examples(candidates, count, observe=observe)
-    return Examples(label=first.label, seed=first.seed, examples=found) if found else None
+    examples = heldout.examples(candidates, count, observe=observe)
+    return Examples(label=first.label, seed=first.seed, examples=examples) if examples else None
 
 
 def points_to_show(
     summary: Summary, budgets: Sequence[float] = BUDGETS
 ) -> list[tuple[str, FrontPoint]]:
-    """Points of the best front with a label each: what the search split picks at each budget.
+    """Points of the best front, picked by the search split at each budget, with a label each.
 
     Where all points cost more than every budget, the cheapest one.
     """

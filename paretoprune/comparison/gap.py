@@ -1,4 +1,4 @@
-"""The relaxation gap: what a gradient search believed of its configurations, and what they are.
+"""The relaxation gap: a gradient search's predicted and measured values of its configurations.
 
 Every configuration of a strategy's best front is run once more as the search saw it: real-valued
 keep ratios, soft masks, nothing rounded. The difference to its evaluation is the gap. It is a
@@ -43,7 +43,7 @@ def gradients_of(
 
     The best seed of a strategy is that of highest hypervolume: running every seed's points again
     would take as long as the searches. `observe` is called with done and total.
-    After Ctrl-C the gap covers what was measured, marked `interrupted`.
+    After Ctrl-C the gap covers the measured points, marked `interrupted`.
     """
     traced = [study for study in studies if study.trace is not None]
     if not traced:
@@ -80,7 +80,7 @@ def gradients_of(
 def gap_point(problem: Problem, evaluation: Evaluation, trial: int) -> GapPoint:
     """Run one returned configuration as it was before rounding.
 
-    What a policy keeps, it is asked for anew; keep ratios are then means over the samples.
+    A policy decides anew; keep ratios are then means over the samples.
     """
     policy, relaxed = evaluation.candidate.policy, evaluation.candidate.relaxed or {}
     keep = (
@@ -96,7 +96,7 @@ def gap_point(problem: Problem, evaluation: Evaluation, trial: int) -> GapPoint:
         relaxed_keep=np.atleast_2d(keep).mean(0).tolist(),
         keep=list(evaluation.detail.get("keep", [])),
         soft=SplitFigures(
-            score=soft.score, compute=soft.compute, kl=soft.divergence, lost=soft.lost
+            score=soft.score, compute=soft.compute, kl=soft.divergence, lost=soft.loss
         ),
         hard=SplitFigures(
             score=evaluation.objectives["score"],

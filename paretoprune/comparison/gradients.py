@@ -1,4 +1,4 @@
-"""What a comparison keeps of its gradient searches, as typed data: `gradients.json`.
+"""Records of a comparison's gradient searches, as typed data: `gradients.json`.
 
 Per study: how far each configuration of the best front is from what the search believed (the
 relaxation gap) and from an exhaustive grid, the curves of the search, and warnings with causes.
@@ -64,7 +64,7 @@ class GapPoint(StoredModel):
 
     @property
     def compute_gap(self) -> float:
-        """Hard minus soft compute: rounding, and what ranking costs."""
+        """Hard minus soft compute: the effect of rounding, and the cost of ranking."""
         return self.hard.compute - self.soft.compute
 
 
@@ -110,7 +110,7 @@ def write_gradients(folder: Path, found: Gradients) -> None:
 def read_gradients(folder: Path) -> Gradients | None:
     """Read `gradients.json` of a results folder; None without one.
 
-    Raises `BrokenFileError` naming what is wrong.
+    Raises `BrokenFileError` naming the fault.
     """
     file = folder / GRADIENTS_NAME
     return read_stored(file, "results file", Gradients) if file.exists() else None

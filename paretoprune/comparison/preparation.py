@@ -1,4 +1,4 @@
-"""From a study file to what a comparison is given: names checked, defaults chosen, places found.
+"""From a study file to a comparison's arguments: names checked, defaults chosen, paths found.
 
 Every mistake that can be seen without loading a model is found here, before anything is paid for.
 """
@@ -33,7 +33,7 @@ PASSED_ON = (
 OPTIONAL = ("per_picture", "compress", "objectives")
 """Settings that are left to the problem where they are not said."""
 LOADING = ("model", "task", "data", "pruner", "search_knobs", *OPTIONAL[:2], *PASSED_ON)
-"""What a compression problem is loaded with."""
+"""Arguments that a compression problem is loaded with."""
 OF_TOKENS = ("pruner", "pruner_knobs", "per_picture", "levels")
 """Settings of the technique `tokens`."""
 
@@ -49,7 +49,7 @@ def prepared(cases: Sequence[Case]) -> list[Case]:
 
 
 def completed(study: StudyFile, problem: Problem) -> StudyFile:
-    """The study with what the loaded problem decides: its strategies and its task."""
+    """The study with settings from the loaded problem: its strategies and its task."""
     from paretoprune.search.specs import fitting_strategies
     from paretoprune.zoo.catalogue import default_task
 
@@ -61,7 +61,7 @@ def completed(study: StudyFile, problem: Problem) -> StudyFile:
 
 
 def loading_of(study: StudyFile) -> dict[str, Any]:
-    """What `load_named_problem` is given for a study of one model, task and pruner."""
+    """Arguments of `load_named_problem` for a study of one model, task and pruner."""
     from paretoprune.compression.named import options_for
 
     presets = presets_of(study)
@@ -83,12 +83,12 @@ def loading_of(study: StudyFile) -> dict[str, Any]:
 
 
 def stored_loading(loading: dict[str, Any]) -> dict[str, Any]:
-    """What a problem was loaded with, as a summary stores it: `batch` there is the search's."""
+    """Loading arguments of a problem, as a summary stores them: `batch` there is the search's."""
     return {"decoder_batch" if key == "batch" else key: value for key, value in loading.items()}
 
 
 def loading_again(summary: Summary, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The name of the problem that a results folder is about, and what it was loaded with.
+    """The problem's name in a results folder, and its loading arguments.
 
     Raises `InvalidValueError` where that would run code that the `given` options do not repeat.
     """
@@ -136,7 +136,7 @@ def executor_of(study: StudyFile) -> AbstractContextManager[Placement | None]:
 
 
 def check_places(study: StudyFile) -> None:
-    """Raise what is wrong with the storage's address or with the executor's options."""
+    """Raise an error for a wrong storage address or wrong executor options."""
     if study.storage is not None:
         from paretoprune.comparison.log.place import parse_storage
 

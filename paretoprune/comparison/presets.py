@@ -1,7 +1,7 @@
 """Published presets compared with a front: on the same data, not ranked, charged to no search.
 
-What a preset is compared with is what the search split picks of the found front at no higher cost;
-held-out data say which of the two scores higher.
+The search split picks the best point of the found front that costs no more than the preset.
+Held-out data decide which of the two scores higher.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from paretoprune.core.study import evaluate_each
 CHUNK = 8
 """Presets that are evaluated together: those of one paper share layers."""
 SLACK = 1e-9
-"""How far a cost may exceed another and still count as no higher: rounding."""
+"""Tolerance of comparisons of costs, for rounding."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,14 @@ class FrontEntry:
 def evaluate_presets(
     problem: Problem, observe: Callable[[int, int], None] | None = None
 ) -> list[EvaluatedPreset]:
-    """Evaluate what a problem offers as published presets; equal configurations once.
+    """Evaluate a problem's published presets; equal configurations once.
 
     One that fails on either split is left out. `observe` is called with done and total.
     """
     groups: dict[str, list[int]] = {}
     published = problem.published() if isinstance(problem, HasPresets) else []
-    for number, one in enumerate(published):
-        groups.setdefault(problem.identity(one.candidate), []).append(number)
+    for number, preset in enumerate(published):
+        groups.setdefault(problem.identity(preset.candidate), []).append(number)
     candidates = [published[numbers[0]].candidate for numbers in groups.values()]
     if not candidates:
         return []
@@ -69,26 +69,26 @@ def evaluate_presets(
     return [
         EvaluatedPreset(
             tuple(published[i].name for i in numbers), tuple(published[i].about for i in numbers),
-            found, judged,
+            on_search, on_heldout,
         )
-        for numbers, found, judged in zip(groups.values(), search, held, strict=True)
-        if found.complete and (judged is None or judged.complete)
+        for numbers, on_search, on_heldout in zip(groups.values(), search, held, strict=True)
+        if on_search.complete and (on_heldout is None or on_heldout.complete)
     ]  # fmt: skip
 
 
 def compare_presets(
-    problem: Problem, presets: Sequence[EvaluatedPreset], found: Sequence[FrontEntry]
+    problem: Problem, presets: Sequence[EvaluatedPreset], entries: Sequence[FrontEntry]
 ) -> list[PresetPoint]:
     """Set each preset against the found front, the union of all studies; cheapest first."""
     lowered = [o.name for o in problem.objectives if o.direction == "min"]
-    points = [_compared(problem, preset, found) for preset in presets]
+    points = [_compared(problem, preset, entries) for preset in presets]
     return sorted(points, key=lambda p: [p.search[name] for name in lowered])
 
 
 def _compared(
-    problem: Problem, preset: EvaluatedPreset, found: Sequence[FrontEntry]
+    problem: Problem, preset: EvaluatedPreset, entries: Sequence[FrontEntry]
 ) -> PresetPoint:
-    rival = _rival(problem, preset.search, found)
+    rival = _rival(problem, preset.search, entries)
     judged = preset.heldout or preset.search
     gain, low, high = _gain(problem, rival, preset)
     detail = preset.search.detail
@@ -103,12 +103,12 @@ def _compared(
         heldout=dict(preset.heldout.objectives) if preset.heldout else None,
         heldout_error=dict(preset.heldout.standard_errors) if preset.heldout else {},
         metrics=dict(judged.metrics),
-        dominated=_is_dominated(problem, preset.search, found),
+        dominated=_is_dominated(problem, preset.search, entries),
         rival=None if rival is None else rival.number,
         gain=gain,
         gain_low=low,
         gain_high=high,
-        saved=_saved(problem, preset.search, found),
+        saved=_saved(problem, preset.search, entries),
     )
 
 
@@ -116,11 +116,11 @@ def _costs(problem: Problem, evaluations: Sequence[Evaluation]) -> NDArray[np.fl
     return costs_matrix(evaluations, problem.objectives)
 
 
-def _is_dominated(problem: Problem, preset: Evaluation, found: Sequence[FrontEntry]) -> bool:
+def _is_dominated(problem: Problem, preset: Evaluation, entries: Sequence[FrontEntry]) -> bool:
     """Whether a found point is no worse in any objective and better in one, on the search split."""
-    mine = _costs(problem, [preset])[0]
-    others = _costs(problem, [f.search for f in found])
-    return bool(((others <= mine).all(1) & (others < mine).any(1)).any())
+    preset_costs = _costs(problem, [preset])[0]
+    front_costs = _costs(problem, [f.search for f in entries])
+    return bool(((front_costs <= preset_costs).all(1) & (front_costs < preset_costs).any(1)).any())
 
 
 def _quality(problem: Problem) -> str | None:
@@ -129,13 +129,15 @@ def _quality(problem: Problem) -> str | None:
     return raised[0] if len(raised) == 1 else None
 
 
-def _rival(problem: Problem, preset: Evaluation, found: Sequence[FrontEntry]) -> FrontEntry | None:
-    """What the search split picks at no higher cost; of equal scores the first."""
+def _rival(
+    problem: Problem, preset: Evaluation, entries: Sequence[FrontEntry]
+) -> FrontEntry | None:
+    """The point that the search split picks at no higher cost; of equal scores the first."""
     quality = _quality(problem)
     lowered = [o.name for o in problem.objectives if o.direction == "min"]
     affordable = [
         f
-        for f in found
+        for f in entries
         if all(f.search.objectives[n] <= preset.objectives[n] + SLACK for n in lowered)
     ]
     if quality is None or not affordable:
@@ -158,15 +160,17 @@ def _gain(
         gain = rival.search.objectives[quality] - preset.search.objectives[quality]
         return gain, None, None
     gain = rival.heldout.objectives[quality] - preset.heldout.objectives[quality]
-    mine, theirs = preset.heldout.outcomes, rival.heldout.outcomes
-    if mine is None or theirs is None or len(mine) < 2:
+    preset_outcomes, rival_outcomes = preset.heldout.outcomes, rival.heldout.outcomes
+    if preset_outcomes is None or rival_outcomes is None or len(preset_outcomes) < 2:
         return gain, None, None
-    relative = relative_outcomes(problem.heldout, theirs) - relative_outcomes(problem.heldout, mine)
+    relative = relative_outcomes(problem.heldout, rival_outcomes) - relative_outcomes(
+        problem.heldout, preset_outcomes
+    )
     interval = frontier.bootstrap_mean(relative, rng=np.random.default_rng(0))
     return gain, interval.low, interval.high
 
 
-def _saved(problem: Problem, preset: Evaluation, found: Sequence[FrontEntry]) -> float | None:
+def _saved(problem: Problem, preset: Evaluation, entries: Sequence[FrontEntry]) -> float | None:
     """Cost saved by the cheapest found point that scores no lower, on the search split.
 
     In the first cost; negative where it costs more, None where no found point scores as high.
@@ -177,7 +181,7 @@ def _saved(problem: Problem, preset: Evaluation, found: Sequence[FrontEntry]) ->
         return None
     as_good = [
         f.search.objectives[cost]
-        for f in found
+        for f in entries
         if f.search.objectives[quality] >= preset.objectives[quality]
     ]
     return preset.objectives[cost] - min(as_good) if as_good else None

@@ -1,4 +1,4 @@
-"""What a study ran on: versions, hardware, seeds, data. Written as the study starts."""
+"""Provenance of a study: versions, hardware, seeds, data. Written as the study starts."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ PACKAGES = (
     "paretoprune", "torch", "transformers", "tokenizers", "optuna", "pymoo", "moocore",
     "scikit-learn", "scipy", "numpy", "pillow",
 )  # fmt: skip
-"""Those whose version can change a result."""
+"""Packages whose version can change a result."""
 MEASURED = ("latency_ms", "peak_memory_bytes")
 """Costs that come from measurements: no two runs find exactly the same."""
 
 
 class Provenance(StoredModel):
-    """What has to be the same for a rerun to find the same.
+    """The versions, hardware and data that a rerun needs for equal results.
 
     `versions` and `plugins` by package; `hardware` by part; `data` are SHA-256 of splits and
     weights, by name.
@@ -46,7 +46,7 @@ class Provenance(StoredModel):
     data: dict[str, str]
 
     def changes(self, later: Provenance) -> Iterator[str]:
-        """What is different in a later run: `torch 2.12.0 -> 2.13.0`, one sentence each."""
+        """Differences of a later run: `torch 2.12.0 -> 2.13.0`, one sentence each."""
         for kind in ("versions", "plugins", "hardware", "data"):
             before, after = getattr(self, kind), getattr(later, kind)
             for name in sorted(before.keys() | after.keys()):
@@ -57,7 +57,7 @@ class Provenance(StoredModel):
 
 
 def provenance_of(problem: Problem, seeds: Sequence[int], device: str = "cpu") -> Provenance:
-    """What a study of `problem` runs on, here and now."""
+    """Provenance of a study of `problem` that starts now on this machine."""
     return Provenance(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         versions=dict(_versions()) | {"python": platform.python_version()},
@@ -91,21 +91,21 @@ def begin(folder: Path, problem: Problem, study: StudyFile) -> None:
 
 def hardware(device: str) -> dict[str, str]:
     """Processor, cores, threads and accelerator by name; torch is asked only if it is loaded."""
-    found = {"machine": platform.machine(), "cores": str(os.cpu_count())}
-    found["system"] = f"{platform.system()} {platform.release()}"
-    found["processor"] = _processor()
+    parts = {"machine": platform.machine(), "cores": str(os.cpu_count())}
+    parts["system"] = f"{platform.system()} {platform.release()}"
+    parts["processor"] = _processor()
     torch = sys.modules.get("torch")
     if torch is not None:
-        found["threads"] = str(torch.get_num_threads())
+        parts["threads"] = str(torch.get_num_threads())
         if torch.device(device).type == "cuda":
-            found["accelerator"] = torch.cuda.get_device_name(device)
-    return found
+            parts["accelerator"] = torch.cuda.get_device_name(device)
+    return parts
 
 
 def compared(
     old: Path, new: Path, before: Summary | None, after: Summary | None
 ) -> tuple[bool, list[str]]:
-    """Whether two comparisons found the same fronts, and lines that say so or name what differs.
+    """Whether two comparisons found the same fronts, and lines that name the differences.
 
     `old` and `new` are their folders. Where fronts differ, changed versions, hardware and data
     follow.
@@ -144,10 +144,10 @@ def changed_fronts(before: Summary, after: Summary) -> Iterator[str]:
 
 
 def _fronts(summary: Summary) -> dict[tuple[str, int], set[str]]:
-    found: dict[tuple[str, int], set[str]] = {(s.label, s.seed): set() for s in summary.studies}
+    fronts: dict[tuple[str, int], set[str]] = {(s.label, s.seed): set() for s in summary.studies}
     for point in summary.front:
-        found.setdefault((point.label, point.seed), set()).add(_identity(point))
-    return found
+        fronts.setdefault((point.label, point.seed), set()).add(_identity(point))
+    return fronts
 
 
 def _identity(point: FrontPoint) -> str:
@@ -156,7 +156,7 @@ def _identity(point: FrontPoint) -> str:
 
 
 def write_provenance(folder: Path, content: Provenance) -> None:
-    """Write `provenance.json`; raises `BrokenFileError` naming what cannot be written."""
+    """Write `provenance.json`; raises `BrokenFileError` naming the file."""
     write_stored(folder / PROVENANCE_NAME, content)
 
 

@@ -36,7 +36,7 @@ PACKAGES = ("paretoprune", "torch", "transformers", "optuna", "pymoo", "moocore"
 
 @dataclass
 class Study:
-    """One study of a comparison, with its front and what held-out data say of it.
+    """One study of a comparison, with its front and the front's held-out evaluations.
 
     `front` indexes `result.evaluations`; `heldout` are the evaluations of those candidates on the
     held-out problem, in the same order (None where there is none); `trace` is what a gradient
@@ -70,7 +70,7 @@ def _costs(problem: Problem, evaluations: Sequence[Evaluation]) -> NDArray[np.fl
 
 
 def hypervolume_of(problem: Problem, evaluations: Sequence[Evaluation]) -> float:
-    """Hypervolume of what was found so far; nothing found has none."""
+    """Hypervolume of the evaluations so far; 0 without any."""
     if not any(e.complete for e in evaluations):
         return 0.0
     return frontier.hypervolume(_costs(problem, evaluations))
@@ -141,7 +141,9 @@ def summarise(
     apart = [
         verdict
         for s in useful
-        for verdict in frontier.separated([s.evaluations[i] for i in s.front], problem.objectives)
+        for verdict in frontier.significantly_better(
+            [s.evaluations[i] for i in s.front], problem.objectives
+        )
     ]
     points = [
         _front_point(problem, s, place, number in union, apart[number])
@@ -187,7 +189,7 @@ def summarise(
 
 
 def _warnings(studies: Sequence[Study]) -> list[str]:
-    """What went wrong inside gradient searches, each cause once with the studies it was in."""
+    """Warnings of gradient searches, each cause once with its studies."""
     found: dict[str, list[str]] = {}
     for study in studies:
         for cause in causes(study.trace) if study.trace is not None else ():
@@ -196,7 +198,7 @@ def _warnings(studies: Sequence[Study]) -> list[str]:
 
 
 def _failures(studies: Sequence[Study]) -> list[str]:
-    """How many evaluations failed, and how the first did; [] where none did."""
+    """Number of failed evaluations, and the failure of the first; [] where none failed."""
     everything = [e for s in studies for e in s.evaluations]
     failed = [e.failure for e in everything if e.failure is not None]
     if not failed:
@@ -216,14 +218,14 @@ def _measured(
     points: Sequence[FrontPoint],
     notes: list[str],
 ) -> list[FrontPoint]:
-    """The points, those of the union front with what the problem measures of them again."""
-    places = [i for i, point in enumerate(points) if point.on_union]
-    candidates = [s.evaluations[trial].candidate for s, trial in (pooled[i] for i in places)]
+    """The points; those of the union front with the problem's repeated measurements."""
+    indices = [i for i, point in enumerate(points) if point.on_union]
+    candidates = [s.evaluations[trial].candidate for s, trial in (pooled[i] for i in indices)]
     found = problem.measure(candidates) if isinstance(problem, CanMeasure) else None
     changed = list(points)
     if found is not None:
         notes.append(found.note)
-        for i, values in zip(places, found.values, strict=False):  # a refusal has no values
+        for i, values in zip(indices, found.values, strict=False):  # a refusal has no values
             metrics = {**points[i].metrics, **values}
             changed[i] = points[i].model_copy(update={"metrics": metrics})
     return changed

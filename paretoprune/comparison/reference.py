@@ -1,4 +1,4 @@
-"""Exhaustive reference fronts: what a search is measured against, found without searching."""
+"""Exhaustive reference fronts, to measure searches against."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from paretoprune.core.study import Recorder, all_failed, evaluate_all
 from paretoprune.errors import InvalidValueError, UnknownNameError
 
 GRIDS = {"fine": 1, "medium": 2, "coarse": 3}
-"""By name: every which value of a knob of more than eight is taken."""
-FEW = 8
+"""Stride by name: every n-th value of a knob with many values is taken."""
+MAX_VALUES_WITHOUT_STRIDE = 8
 CHUNK = 1024
 """Candidates per batch: the more, the more they share."""
 
@@ -73,7 +73,7 @@ def _distinct(problem: Problem, stride: int) -> Iterator[Candidate]:
                 f"a reference grid needs knobs with steps, but {knob.name!r} has none"
             )
         every = knob.values()
-        taken[knob.name] = set(every[::stride] if len(every) > FEW else every)
+        taken[knob.name] = set(every[::stride] if len(every) > MAX_VALUES_WITHOUT_STRIDE else every)
     seen: set[str] = set()
     for values in space.grid():
         if any(value not in taken[name] for name, value in values.items()):
@@ -94,7 +94,7 @@ def reference_front(
 ) -> Reference:
     """Evaluate the whole grid `text` on the search split; `observe` is called with done and total.
 
-    What `recorder` knows of an earlier run is not evaluated again.
+    Evaluations that `recorder` has from an earlier run are not repeated.
     """
     _, fineness = parse_reference(text)
     candidates = reference_candidates(problem, fineness)

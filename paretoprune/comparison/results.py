@@ -1,4 +1,4 @@
-"""What a comparison leaves behind, as typed data: `comparison.json`, `front.csv`, schedule files.
+"""Results of a comparison, as typed data: `comparison.json`, `front.csv`, schedule files.
 
 Tables, figures and the HTML report are drawn from these alone, so `paretoprune report` needs
 neither the model nor torch.
@@ -34,7 +34,7 @@ class ObjectiveInfo(StoredModel):
 
 
 class FrontPoint(StoredModel):
-    """One non-dominated configuration of one study, with what held-out data say of it.
+    """One non-dominated configuration of one study, with its held-out values.
 
     `search` and `heldout` hold the objectives by name on each split, `*_error` their standard
     errors; `heldout` is None where no held-out data were evaluated. `on_union` marks points of the
@@ -67,7 +67,7 @@ class FrontPoint(StoredModel):
 
 
 class PresetPoint(StoredModel):
-    """A published configuration beside the found front; `names` are all that it goes by here.
+    """A published configuration, compared with the found front; `names` are all its names here.
 
     The found front is the union front. `dominated` says whether one of its points is no worse in
     any objective and better in one, on the search split. `rival` is the place in `front` of what
@@ -99,7 +99,7 @@ class ReferenceFront(StoredModel):
     """An exhaustive front that the studies are measured against.
 
     `costs` are its points normalised to 0..1, `[points][objectives]`; `evaluations` were needed to
-    find it, at a nominal `cost` in dense-pass equivalents of which `executed` were really run.
+    find it. `cost` is their nominal price in dense-pass equivalents, `executed` the compute.
     """
 
     name: str
@@ -193,7 +193,7 @@ class KnobImportance(StoredModel):
 
 
 class Sensitivity(StoredModel):
-    """How much each knob of a space moves one objective: see `paretoprune.frontier.importance`.
+    """Importance of each knob of a space for one objective: see `paretoprune.frontier.importance`.
 
     `explained` is the variance (R²) of `evaluations` that a fit explains where they are left out;
     near or below 0, its importances say nothing.
@@ -210,7 +210,7 @@ class Summary(StoredModel):
     """Everything about one comparison; `problem`, `heldout_problem`: their own descriptions.
 
     `reference` is the exhaustive front that IGD+, epsilon and Hausdorff refer to; None: they refer
-    to the union front. `presets` are published configurations beside the front, never ranked.
+    to the union front. `presets` are published configurations, shown with the front, never ranked.
     `pairs` compares every strategy with every other, where there are held-out data. `failure` says
     why held-out data could not be evaluated. `notes` are printed with the figures.
     """
@@ -235,7 +235,7 @@ class Summary(StoredModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        """What tables and figures take for granted; raises `ValueError`."""
+        """Check the assumptions of tables and figures; raises `ValueError`."""
         names = [objective.name for objective in self.objectives]
         if not names or len(set(names)) < len(names):
             raise ValueError("a comparison has one or more objectives, each with its own name")
@@ -292,7 +292,7 @@ def write_results(folder: Path, summary: Summary) -> None:
 
 
 def read_summary(folder: Path) -> Summary:
-    """Read `comparison.json` of a results folder; raises `BrokenFileError` naming what is wrong."""
+    """Read `comparison.json` of a results folder; raises `BrokenFileError` naming the fault."""
     file = folder / SUMMARY_NAME
     if not file.exists():
         raise BrokenFileError(f"{folder} is not a results folder: it has no {file.name}")

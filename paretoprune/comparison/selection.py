@@ -23,9 +23,9 @@ class Pick:
 
 
 def pick(summary: Summary, bounds: Sequence[Bound] = (), *, knee: bool = False) -> Pick:
-    """Choose one configuration of the union front, by what the search split says of it.
+    """Choose one configuration of the union front by its search-split values.
 
-    `frontier.choose` says which, and what it raises. Held-out data choose nothing.
+    `frontier.choose` has the rules and the errors. Held-out data choose nothing.
     """
     points = [p for p in summary.front if p.on_union]
     if not points:

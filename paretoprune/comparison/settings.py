@@ -19,7 +19,7 @@ from paretoprune.comparison.configuration import StudyFile
 WIDTH = 96
 FILE_HEAD = (
     "A study, run by: paretoprune compare --config FILE",
-    "Flags on the command line come before what is written here.",
+    "Flags on the command line take precedence over this file.",
 )
 
 

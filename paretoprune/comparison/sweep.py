@@ -68,7 +68,7 @@ def cases_of(study: StudyFile) -> list[Case]:
 
 
 def _folders(cases: list[StudyFile], whole: StudyFile) -> Iterator[str]:
-    """Names of sub-folders: what differs between the cases, in letters that every disk takes."""
+    """Names of sub-folders: settings that differ between the cases, in portable characters."""
     taken: set[str] = set()
     for case in cases:
         parts = [
@@ -88,7 +88,7 @@ def _folders(cases: list[StudyFile], whole: StudyFile) -> Iterator[str]:
 
 
 class CaseRecord(StoredModel):
-    """One comparison: its sub-folder and what it is of; `failure` says why it was not run."""
+    """One comparison: its sub-folder and its settings; `failure` says why it was not run."""
 
     folder: Annotated[str, Field(pattern=r"^[A-Za-z0-9=+-][A-Za-z0-9.=+_-]{0,150}$")]
     model: str
@@ -114,7 +114,7 @@ class Matrix(StoredModel):
 
 
 def write_matrix(folder: Path, matrix: Matrix) -> None:
-    """Write `matrix.json`; raises `BrokenFileError` naming what cannot be written."""
+    """Write `matrix.json`; raises `BrokenFileError` naming the file."""
     write_stored(folder / MATRIX_NAME, matrix)
 
 
@@ -178,7 +178,7 @@ def started_again(folder: Path, given: Mapping[str, Any]) -> tuple[StudyFile, li
 def _placed(
     study: StudyFile, cases: list[Case], given: Mapping[str, Any], place: Mapping[str, Any]
 ) -> tuple[StudyFile, list[Case]]:
-    """A study and its cases at a place, once `given` confirms what a file alone may not do."""
+    """A study and its cases at a place, once `given` confirms actions that need a flag."""
     study = study.changed(place)
     cases = [Case(case.folder, case.study.changed(place)) for case in cases]
     for one in (study, *(case.study for case in cases)):

@@ -57,7 +57,7 @@ class Tracker(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Write what is pending and let go."""
+        """Write pending values and close."""
 
     def __enter__(self) -> Tracker:
         return self
@@ -92,7 +92,7 @@ class TensorBoardTracker(Tracker):
             raise BrokenFileError(f"cannot write {self.folder}: {error.strerror}") from error
 
     def log(self, run: str, figures: dict[str, float], step: int) -> None:
-        """Write scalars; a run's folder is its name without what file systems dislike."""
+        """Write scalars; a run's folder is its name without characters that file systems refuse."""
         if run not in self._writers:
             name = re.sub(r"[^\w=,.+-]+", "_", run)
             self._writers[run] = self._make(log_dir=str(self.folder / name))
@@ -157,7 +157,7 @@ class Trackers(Tracker):
 
     @classmethod
     def named(cls, names: Sequence[str]) -> Trackers:
-        """Those that `make_tracker` makes of each name; raises as it does."""
+        """A tracker of each name, from `make_tracker`; raises as it does."""
         return cls([make_tracker(name) for name in names])
 
     def after(self, observe: Callable[[Progress], None]) -> Callable[[Progress], None]:

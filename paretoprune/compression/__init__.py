@@ -1,1 +1,1 @@
-"""Problems: what strategies search. Token pruning, and analytic ones with known fronts."""
+"""Problems that strategies search: compression, and analytic ones with known fronts."""

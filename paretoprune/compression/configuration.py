@@ -1,4 +1,4 @@
-"""What one candidate really runs on a split: its plan, a pruner, and keep ratios."""
+"""The configuration that a candidate stands for: its plan, a pruner, and keep ratios."""
 
 from __future__ import annotations
 

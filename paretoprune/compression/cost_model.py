@@ -60,11 +60,11 @@ class CostModel:
         self._peaks: dict[tuple[str, bytes], int] = {}
         self._weight_bytes: dict[str, int] = {}
         layers = self._adapter.spec.layers
-        self.dense_flops, self.blind_flops = (
+        self.dense_flops, self.text_only_flops = (
             float(self.flops(np.full(layers, keep)).mean()) for keep in (1.0, 0.0)
         )
 
-    def kept(self, ratios: NDArray[np.float64]) -> NDArray[np.int64]:
+    def kept_counts(self, ratios: NDArray[np.float64]) -> NDArray[np.int64]:
         """Visual tokens kept under ratios `[layers]`, or each sample's: int64 `[layers, samples]`.
 
         The one place where a problem counts them.
@@ -81,14 +81,14 @@ class CostModel:
     ) -> NDArray[np.float64]:
         """Decoder FLOPs of a keep schedule `[layers]` on each sample alone: float64 `[samples]`.
 
-        Those of choosing included, by `pruner` or the first of all, and those of deciding, where a
-        `policy` gave each sample its ratios, `[samples, layers]`.
+        The FLOPs of choosing tokens are included, by `pruner` or the first of all. So are those of
+        deciding, where a `policy` gave each sample its ratios, `[samples, layers]`.
         """
         spec = self._adapter.spec
-        kept = self.kept(ratios)
-        total = layer_cost(spec, kept + self._text_tokens).sum(0)
+        kept_counts = self.kept_counts(ratios)
+        total = layer_cost(spec, kept_counts + self._text_tokens).sum(0)
         ranking = pruner or self._tokens.pruner
-        total += choosing_cost(ranking, spec, self._text_tokens, self._visual_tokens, kept)
+        total += choosing_cost(ranking, spec, self._text_tokens, self._visual_tokens, kept_counts)
         if policy is not None:
             total = total + self.deciding_flops(policy)
         return np.asarray(total)
@@ -101,8 +101,8 @@ class CostModel:
 
     def relative_compute(self, ratios: NDArray[np.float64], pruner: Pruner | None = None) -> float:
         """Relative compute u of a keep schedule, mean over the split."""
-        span = self.dense_flops - self.blind_flops
-        return float((self.flops(ratios, pruner).mean() - self.blind_flops) / span)
+        span = self.dense_flops - self.text_only_flops
+        return float((self.flops(ratios, pruner).mean() - self.text_only_flops) / span)
 
     def flops_of(self, one: Configuration) -> NDArray[np.float64]:
         """Decoder FLOPs of a configuration on each sample: float64 `[samples]`."""
@@ -123,8 +123,8 @@ class CostModel:
         Latency and peak memory are those of the typical sample under each sample's schedule.
         """
         if name == "compute":
-            span = self.dense_flops - self.blind_flops
-            return np.asarray((self.flops_of(one) - self.blind_flops) / span)
+            span = self.dense_flops - self.text_only_flops
+            return np.asarray((self.flops_of(one) - self.text_only_flops) / span)
         if name == "latency_ms" and self._times_weights:
             return self._each(self.weights_timer.predict_ms(one.plan.weight_bits))
         if name in ("latency_ms", "peak_memory_bytes"):
@@ -135,7 +135,7 @@ class CostModel:
             return self._each(self.weight_bytes(one))
         if name == "memory_bytes":
             return self.weight_bytes(one) + self.sequences * self.of("kv_bytes", one)
-        kept = self.kept(one.ratios)
+        kept = self.kept_counts(one.ratios)
         if name == "kv_bytes":
             each = token_bytes(self._adapter.spec, one.plan.kv_bits)
             return np.asarray(each * (kept + self._text_tokens).sum(0))
@@ -201,7 +201,7 @@ class CostModel:
         return self.timer.measured_again(configurations)
 
     def latency_note(self) -> str:
-        """How latencies are predicted, and how far they are off."""
+        """The origin of predicted latencies, and their error."""
         if self._times_weights:
             return self.weights_timer.note()
         return self.timer.note(self._tokens.operators.pruners)
@@ -213,7 +213,7 @@ class CostModel:
 
     def _peak_bytes(self, ratios: NDArray[np.float64], pruner: Pruner) -> int:
         timer = self.timer
-        path = pruner.label, timer.kept(ratios).tobytes()
+        path = pruner.label, timer.kept_counts(ratios).tobytes()
         if path not in self._peaks:
             self._peaks[path] = peak_prefill_bytes(
                 self._adapter, timer.prefill, ratios, pruner, per_picture=timer.per_picture
@@ -229,7 +229,7 @@ def peak_prefill_bytes(
     *,
     per_picture: bool = False,
 ) -> int:
-    """Most bytes that a prefill under ratios `[layers]` holds at once, beyond what it starts with.
+    """Peak bytes of a prefill under ratios `[layers]`, beyond its inputs.
 
     Measured by `peak_bytes`, arguments as in `run_population`. Includes the cache of keys and
     values.

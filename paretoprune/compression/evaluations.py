@@ -1,4 +1,4 @@
-"""Makes evaluations of what running configurations on a split found."""
+"""Evaluations of candidates from the outcomes of their configurations on a split."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def evaluation_of(
     problem: Compression,
     candidate: Candidate,
-    one: Configuration,
+    configuration: Configuration,
     chosen: NDArray[np.bool_],
     row: Row,
     *,
@@ -32,18 +32,18 @@ def evaluation_of(
 ) -> Evaluation:
     """The evaluation of a candidate that stands for the configuration `one`.
 
-    `row` is what was found on the `chosen` samples, bool `[samples]`.
+    `row` are the outcomes on the `chosen` samples, bool `[samples]`.
     """
     outcomes, divergence, left_out = row
-    span = problem.dense_score - problem.blind_score
-    # what is lost against dense on the same samples: exact on all, least noisy on a part
-    lost = float(problem.dense_outcomes[chosen].mean() - outcomes.mean())
-    costs = {name: problem.cost_model.of(name, one) for name in problem.costs}
+    span = problem.dense_score - problem.text_only_score
+    # the drop from dense on the same samples: exact on all, least noisy on a part
+    drop = float(problem.dense_outcomes[chosen].mean() - outcomes.mean())
+    costs = {name: problem.cost_model.of(name, configuration) for name in problem.costs}
     count = len(problem.samples)
     return Evaluation(
         candidate,
         objectives={
-            SCORE: (problem.dense_score - lost - problem.blind_score) / span,
+            SCORE: (problem.dense_score - drop - problem.text_only_score) / span,
             **{name: float(values.mean()) for name, values in costs.items()},
         },
         cost=cost,
@@ -53,9 +53,11 @@ def evaluation_of(
             SCORE: float(outcomes.std(ddof=1) / np.sqrt(len(outcomes)) / span)
             if len(outcomes) > 1
             else 0.0,
-            # what a fixed schedule costs on other samples differs by their lengths alone
+            # the cost of a fixed schedule on other samples differs by their lengths alone
             **{
-                name: float(values.std() / np.sqrt(count)) if one.policy is not None else 0.0
+                name: float(values.std() / np.sqrt(count))
+                if configuration.policy is not None
+                else 0.0
                 for name, values in costs.items()
             },
         },
@@ -63,34 +65,42 @@ def evaluation_of(
             "accuracy": float(outcomes.mean()),
             "kl_to_dense": float(divergence.mean()),
             "lost_to_dense": float((1 - np.exp(-divergence)).mean()),
-            "gflops": float(problem.cost_model.flops_of(one).mean() / 1e9),
+            "gflops": float(problem.cost_model.flops_of(configuration).mean() / 1e9),
             **left_out_metrics(left_out, problem.evaluator.pictures[chosen]),
-            **_further_costs(problem, one),
-            **({} if one.policy is None else _policy_metrics(problem, one.policy, one)),
+            **_further_costs(problem, configuration),
+            **(
+                {}
+                if configuration.policy is None
+                else _policy_metrics(problem, configuration.policy, configuration)
+            ),
             **(task_metrics(problem.task, problem.samples, outcomes) if chosen.all() else {}),
         },
         outcomes=outcomes,
         retained=np.exp(-divergence.clip(min=0)),
-        detail=_detail(problem, one),
+        detail=_detail(problem, configuration),
     )
 
 
-def _further_costs(problem: Compression, one: Configuration) -> dict[str, float]:
+def _further_costs(problem: Compression, configuration: Configuration) -> dict[str, float]:
     """Costs that are no objectives, and figures of the techniques."""
     names = ["kv_bytes", "visual_tokens", "compute"]
-    found: dict[str, float] = {}
+    figures: dict[str, float] = {}
     if not problem.tokens_alone:
         names += ["weight_bytes", "memory_bytes"]
         for technique in problem.techniques:
-            found |= technique.metrics(one.plan)
+            figures |= technique.metrics(configuration.plan)
     always = ("kv_bytes", "visual_tokens") if problem.tokens_alone else ()
     wanted = [name for name in names if name in always or name not in problem.costs]
-    return found | {name: float(problem.cost_model.of(name, one).mean()) for name in wanted}
+    return figures | {
+        name: float(problem.cost_model.of(name, configuration).mean()) for name in wanted
+    }
 
 
-def _policy_metrics(problem: Compression, policy: Policy, one: Configuration) -> dict[str, float]:
-    """Whether an adaptive policy keeps its budget: what it aims at, and how samples differ."""
-    compute = problem.cost_model.of("compute", one)
+def _policy_metrics(
+    problem: Compression, policy: Policy, configuration: Configuration
+) -> dict[str, float]:
+    """Budget of an adaptive policy, and the distribution of its compute over samples."""
+    compute = problem.cost_model.of("compute", configuration)
     deciding = problem.cost_model.deciding_flops(policy).mean() / problem.cost_model.dense_flops
     return ({} if policy.budget is None else {"budget": policy.budget}) | {
         "compute_spread": float(compute.std()),
@@ -100,19 +110,19 @@ def _policy_metrics(problem: Compression, policy: Policy, one: Configuration) ->
     }
 
 
-def _detail(problem: Compression, one: Configuration) -> dict[str, Any]:
-    keep = list(one.schedule.ratios)
+def _detail(problem: Compression, configuration: Configuration) -> dict[str, Any]:
+    keep = list(configuration.schedule.ratios)
     if not problem.tokens_alone:  # not `keep`: a schedule file alone would leave the bits out
         return {
             "schedule": keep,
-            "ranked_by": one.pruner.label,
-            "bits": dict(one.plan.weight_bits),
-            "kv_bits": one.plan.kv_bits,
+            "ranked_by": configuration.pruner.label,
+            "bits": dict(configuration.plan.weight_bits),
+            "kv_bits": configuration.plan.kv_bits,
         }
     return {
         "keep": keep,
-        "pruner": one.pruner.name,
-        "pruner_settings": dict(one.pruner.settings),
+        "pruner": configuration.pruner.name,
+        "pruner_settings": dict(configuration.pruner.settings),
         **({"per_picture": True} if problem.tokens.per_picture else {}),
-        **({} if one.policy is None else {"policy": one.policy.key}),
+        **({} if configuration.policy is None else {"policy": configuration.policy.key}),
     }

@@ -55,7 +55,7 @@ class KnownOutcomes:
         return len(self._rows)
 
     def get(self, key: str) -> Row | None:
-        """What is known of a configuration."""
+        """Known outcomes of a configuration."""
         return self._rows.get(key)
 
     def keep(self, key: str, row: Row) -> None:
@@ -76,7 +76,7 @@ class KnownOutcomes:
             )
 
     def load(self, file: Path, samples: int) -> None:
-        """Add what `save` wrote; raises `BrokenFileError` for another file or number of samples."""
+        """Add outcomes that `save` wrote; raises `BrokenFileError` for another file or size."""
         try:
             with np.load(file, allow_pickle=False) as stored:
                 keys = stored["keys"]
@@ -93,18 +93,18 @@ class KnownOutcomes:
 
 @dataclass(frozen=True)
 class Running:
-    """How a split is run; nothing here changes what is found.
+    """Settings for running a split, none of which changes outcomes.
 
     `batch` samples at most are prefilled together. `prefill_bytes` of prefills stay in memory, the
     rest on disk; `dense_bytes` of the dense model's hidden states and keys are kept, so that no
-    population runs those layers again. `lean_layers=False` evaluates with the model's own layers
-    alone (see `adapters.lean`), for debugging. With an `executor` its workers evaluate.
+    population runs those layers again. `fast_layers=False` evaluates with the model's own layers
+    alone (see `adapters.fast_layers`), for debugging. With an `executor` its workers evaluate.
     """
 
     batch: int = 64
     prefill_bytes: int = DEFAULT_BYTES
     dense_bytes: int = DEFAULT_DENSE_BYTES
-    lean_layers: bool = True
+    fast_layers: bool = True
     executor: Remote | None = None
 
 
@@ -112,9 +112,9 @@ class Evaluator:
     """One split of samples on one model.
 
     `visual_tokens`, `text_tokens` and `pictures` int64 `[samples]` count each sample's;
-    `dense_outcomes` and `blind_outcomes` float32 `[samples]` are those of the model as loaded, with
-    all visual tokens and with none. `split` is how workers know the samples. With `known` set, no
-    configuration is run twice (see `KnownOutcomes`).
+    `dense_outcomes` and `text_only_outcomes` float32 `[samples]` are those of the model as loaded,
+    with all visual tokens and with none. `split` is how workers know the samples. With `known` set,
+    no configuration is run twice (see `KnownOutcomes`).
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class Evaluator:
         self.known: KnownOutcomes | None = None
         self._techniques = tuple(techniques)
         self._tokens = tokens
-        self._engine = with_fast_layers(adapter) if running.lean_layers else adapter
+        self._engine = with_fast_layers(adapter) if running.fast_layers else adapter
         self._order = stratified_order(self.samples)
         self._groups = batch_numbers(self._engine, self.samples, batch=running.batch)
         self._stores: dict[str, Sequence[AnsweredBatch]] = {}
@@ -148,11 +148,11 @@ class Evaluator:
         measured = self._scoring.measured
         self.visual_tokens, self.text_tokens = measured.visual_tokens, measured.text_tokens
         self.pictures = measured.pictures
-        self.dense_outcomes, self.blind_outcomes = measured.outcomes
+        self.dense_outcomes, self.text_only_outcomes = measured.outcomes
 
     @cached_property
     def _split(self) -> Split:
-        """The split in this process: with an executor, only for what workers cannot do."""
+        """The split in this process: with an executor, only for work that workers cannot do."""
         running, tokens = self.running, self._tokens
         return Split(
             self._engine, self.samples, self._groups, tokens.pruner, needs=tokens.needs,
@@ -173,7 +173,7 @@ class Evaluator:
     # --- samples
 
     def chosen(self, share: float) -> NDArray[np.bool_]:
-        """The samples that a candidate of this share is evaluated on: bool `[samples]`."""
+        """The samples of a candidate with this sample fraction: bool `[samples]`."""
         return chosen_samples(self._order, share)
 
     def part(self, share: float) -> NDArray[np.int64]:
@@ -187,28 +187,28 @@ class Evaluator:
     @cached_property
     def question_tokens(self) -> NDArray[np.int64]:
         """Tokens of each sample's question, int64 `[samples]`."""
-        found = np.zeros(len(self.samples), dtype=np.int64)
+        counts = np.zeros(len(self.samples), dtype=np.int64)
         for part in self.batches:
             _, there = enter(part.prefill, part.sample).context(self.adapter, 0).text
-            found[part.sample.cpu().numpy()] = there.sum(1).cpu().numpy()
-        return found
+            counts[part.sample.cpu().numpy()] = there.sum(1).cpu().numpy()
+        return counts
 
     def decisions(
         self, policy: Policy, pruner: Pruner, *, rounded: bool = True
     ) -> NDArray[np.float64]:
-        """Ask a policy what to keep of each sample: float64 `[samples, layers]`.
+        """Keep ratios of a policy on each sample: float64 `[samples, layers]`.
 
         On its lattice, if `rounded`, and such that `pruner` can follow.
         """
-        found = np.ones((len(self.samples), policy.layers))
+        ratios = np.ones((len(self.samples), policy.layers))
         with torch.inference_mode():
             for part, trunk in zip(self.batches, self._split.trunks, strict=True):
                 (rows,) = decide_each(
                     self._engine, part.prefill, [(policy, pruner)],
                     sample=part.sample, trunk=trunk, rounded=rounded,
                 )  # fmt: skip
-                found[part.sample.cpu().numpy()] = rows
-        return found
+                ratios[part.sample.cpu().numpy()] = rows
+        return ratios
 
     # --- running
 
@@ -224,7 +224,7 @@ class Evaluator:
     ) -> tuple[list[Row], float]:
         """Outcomes of configurations of one variant on the chosen samples; the FLOPs run.
 
-        What is known is not run again; what is run on the whole split becomes known.
+        Known outcomes are not computed again; outcomes on the whole split become known.
         """
         samples = np.flatnonzero(chosen)
         known = {} if self.known is None else {key: self.known.get(key) for key in distinct}
@@ -258,8 +258,8 @@ class Evaluator:
                 chosen=chosen, wanted=table.wanted, per_picture=self._tokens.per_picture,
             )  # fmt: skip
         samples = np.flatnonzero(chosen)
-        places = [(of[samples], samples) for of in table.of]
-        rows = [(scored.score[p], scored.divergence[p], scored.left_out[p]) for p in places]
+        indices = [(of[samples], samples) for of in table.of]
+        rows = [(scored.score[i], scored.divergence[i], scored.left_out[i]) for i in indices]
         return rows, scored.flops
 
     def _batches_of(self, adapter: Adapter, plan: Plan) -> Sequence[AnsweredBatch]:

@@ -33,7 +33,7 @@ def as_problem(
 ) -> Callable[[Callable[..., Mapping[str, Any]]], FunctionProblem]:
     """Decorator: turn a function of the knobs into a problem, called `name` or as the function.
 
-    See `FunctionProblem` for what the function takes and returns.
+    See `FunctionProblem` for the function's arguments and return value.
     """
 
     def decorate(function: Callable[..., Mapping[str, Any]]) -> FunctionProblem:
@@ -141,7 +141,7 @@ class FunctionProblem(Problem):
         )  # fmt: skip
 
     def _figures(self, returned: object) -> dict[str, NDArray[np.float64]]:
-        """What the function returned, as float64 `[]` or `[samples]` by name."""
+        """The function's returned values, as float64 `[]` or `[samples]` by name."""
         names = [o.name for o in self.objectives]
         if not isinstance(returned, Mapping):
             raise InvalidValueError(
@@ -207,7 +207,7 @@ def _standard_error(values: NDArray[np.float64]) -> float:
 
 
 def _listed(given: object, kind: Any) -> list[Any]:
-    """Several of a kind, or one that stands for itself; what is neither is told by who checks."""
+    """A list of several values, or of the single value given; the caller checks their types."""
     if isinstance(given, kind) or not has_parts(given):
         return [given]
     return list(given)

@@ -1,4 +1,4 @@
-"""What a schedule keeps of a picture, as typed data: drawings and reports are made from this alone.
+"""Kept tokens of pictures, as typed data: drawings and reports are made from this alone.
 
 A record holds one question with its pictures, where each visual token stands in them, and what each
 pruner left in every decoder layer. Nothing here needs a model or torch.
@@ -24,13 +24,13 @@ from pydantic import (
 from paretoprune.files import StoredModel, read_stored, write_stored
 
 EXAMPLES_NAME = "examples.json"
-MOST_TOKENS = 100_000
+MAX_TOKENS = 100_000
 SIGNATURES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
-"""How files of the picture formats begin that a record may hold."""
+"""First bytes of the picture formats that a record may hold."""
 
 
 class State(IntEnum):
-    """What has become of a visual token: it is gone, lives on in another one, or is kept."""
+    """State of a visual token: dropped, merged into another one, or kept."""
 
     GONE = 0
     MERGED = 1
@@ -45,11 +45,11 @@ def _is_picture(content: bytes) -> bytes:
 
 PictureFile = Annotated[Base64Bytes, AfterValidator(_is_picture)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Token = Annotated[int, Field(ge=0, lt=MOST_TOKENS)]
+Token = Annotated[int, Field(ge=0, lt=MAX_TOKENS)]
 
 
 class SeenAs(StoredModel):
-    """One way in which the model sees a picture: see `adapters.places.View`.
+    """One way in which the model sees a picture: see `adapters.token_geometry.View`.
 
     `picture` indexes the record's pictures.
     """
@@ -61,7 +61,7 @@ class SeenAs(StoredModel):
 class Step(StoredModel):
     """From decoder layer `layer` on, the visual tokens `kept` are present, by number.
 
-    `merged` are pairs: what left at this layer, and the kept token that took it up.
+    `merged` are pairs: a token dropped at this layer, and the kept token it was merged into.
     """
 
     layer: int = Field(ge=0)
@@ -70,7 +70,7 @@ class Step(StoredModel):
 
 
 class Pruned(StoredModel):
-    """What one pruner and keep schedule left of one question's visual tokens, and the answer.
+    """Visual tokens of one question that one pruner and keep schedule keep, and the answer.
 
     `steps` say what changes at which layer; the first is at layer 0. `right` compares the answer
     with the known one, token by token (None: not known). `label` is how it is called in a drawing.
@@ -103,7 +103,7 @@ class Pruned(StoredModel):
 
 
 class Example(StoredModel):
-    """One question about some pictures, and what each of `pruned` keeps of their visual tokens.
+    """One question about some pictures, and the visual tokens that each of `pruned` keeps.
 
     `pictures` are PNG or JPEG files. Token i is seen in `views[view[i]]`, at `boxes[i]`: top, left,
     bottom, right in 0..1 of that picture; boxes without width are tokens that end a line of tiles.
@@ -117,8 +117,8 @@ class Example(StoredModel):
     model: str
     pictures: list[PictureFile] = Field(min_length=1)
     views: list[SeenAs] = Field(min_length=1)
-    view: list[int] = Field(max_length=MOST_TOKENS)
-    boxes: list[tuple[Share, Share, Share, Share]] = Field(max_length=MOST_TOKENS)
+    view: list[int] = Field(max_length=MAX_TOKENS)
+    boxes: list[tuple[Share, Share, Share, Share]] = Field(max_length=MAX_TOKENS)
     dense_answer: str
     dense_right: bool | None = None
     pruned: list[Pruned]
@@ -149,7 +149,7 @@ class Example(StoredModel):
         return len(self.view)
 
     @cached_property
-    def places(self) -> NDArray[np.float64]:
+    def box_array(self) -> NDArray[np.float64]:
         """The boxes as an array, float64 [tokens, 4]."""
         return np.asarray(self.boxes, dtype=np.float64).reshape(-1, 4)
 
@@ -160,7 +160,7 @@ class Example(StoredModel):
     def states(self, pruned: Pruned) -> NDArray[np.int8]:
         """`State` of every token from each of the steps on: int8 [steps, tokens]."""
         carrier = np.arange(self.tokens)  # the token that holds what token i was; -1: none
-        found = np.zeros((len(pruned.steps), self.tokens), dtype=np.int8)
+        states = np.zeros((len(pruned.steps), self.tokens), dtype=np.int8)
         for number, step in enumerate(pruned.steps):
             present = np.zeros(self.tokens, dtype=bool)
             present[step.kept] = True
@@ -168,13 +168,13 @@ class Example(StoredModel):
             for source, target in step.merged:
                 onward[source] = target if present[target] else -1
             carrier = np.where(carrier >= 0, onward[carrier], -1)
-            found[number] = np.where(carrier >= 0, State.MERGED, State.GONE)
-            found[number, present] = State.KEPT
-        return found
+            states[number] = np.where(carrier >= 0, State.MERGED, State.GONE)
+            states[number, present] = State.KEPT
+        return states
 
 
 class Examples(StoredModel):
-    """What a results folder holds of examples; `label` and `seed` name the study they are from."""
+    """Examples of a results folder; `label` and `seed` name their study."""
 
     format: Literal["paretoprune-examples/1"] = "paretoprune-examples/1"
     label: str
@@ -190,7 +190,7 @@ def write_examples(folder: Path, examples: Examples) -> None:
 def read_examples(folder: Path) -> Examples | None:
     """Read `examples.json` of a results folder; None without one.
 
-    Raises `BrokenFileError` naming what is wrong.
+    Raises `BrokenFileError` naming the fault.
     """
     file = folder / EXAMPLES_NAME
     return read_stored(file, "results file", Examples) if file.exists() else None

@@ -1,7 +1,7 @@
-"""Finds out what schedules keep of one question's visual tokens: a record for drawings.
+"""Records the visual tokens of one question that schedules keep, for drawings.
 
 The pruned view itself answers the question; its KV cache says which tokens each layer held. So
-what is shown is what was run.
+a drawing shows the tokens that were processed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from transformers import BatchFeature, PreTrainedModel
 from paretoprune.adapters.base import Adapter
 from paretoprune.adapters.model_access import CACHE
 from paretoprune.adapters.prompts import visual_mask
-from paretoprune.adapters.token_geometry import Places
+from paretoprune.adapters.token_geometry import TokenBoxes
 from paretoprune.compression.kept import Example, Pruned, SeenAs, Step
 from paretoprune.errors import InvalidValueError, UnsupportedError
 from paretoprune.pruning.base import Pruner
@@ -33,7 +33,7 @@ from paretoprune.tasks.base import Picture, Sample, Video, Visual, shown
 from paretoprune.tasks.scoring import Generation, Judge
 
 DEFAULT_NEW_TOKENS = 32
-MOST_SIDE = 1024
+MAX_SIDE_PIXELS = 1024
 """Pixels of a record's pictures, along the longer side."""
 EXAMPLE_SIDE = 336
 """The same of example pictures in a report."""
@@ -52,7 +52,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Question:
-    """A prompt with what it shows and, where they are known, its answer, family and sample id.
+    """A prompt with its pictures and, where they are known, its answer, family and sample id.
 
     With a `judge`, a generated answer is right from 0.5 on; else it must be the answer itself.
     """
@@ -79,12 +79,12 @@ def kept_tokens(
     *,
     model_name: str = "model",
     new_tokens: int = DEFAULT_NEW_TOKENS,
-    most_side: int = MOST_SIDE,
+    max_side_pixels: int = MAX_SIDE_PIXELS,
     per_picture: bool = False,
 ) -> Example:
-    """Answer one question densely and with each schedule, greedily, and record what was kept.
+    """Answer one question densely and with each schedule, greedily, and record the kept tokens.
 
-    Pictures of the record are at most `most_side` pixels long. With `per_picture` each of the
+    Pictures of the record are at most `max_side_pixels` pixels long. With `per_picture` each of the
     question's pictures keeps a token where a ratio is above 0. Raises `InvalidValueError` for
     schedules that do not fit, and `UnsupportedError` where the family does not say where its visual
     tokens stand.
@@ -94,10 +94,10 @@ def kept_tokens(
         raise InvalidValueError(f"the prompt {question.prompt[:60]!r} shows no picture")
     inputs = adapter.inputs([question.visual], [question.prompt])
     visual = visual_mask(adapter, inputs["input_ids"])[0].nonzero()[:, 0]
-    places = adapter.places(items, inputs)
-    if len(places.boxes) != len(visual):
+    boxes = adapter.token_boxes(items, inputs)
+    if len(boxes.boxes) != len(visual):
         raise InvalidValueError(
-            f"adapter {adapter.family!r} gives places of {len(places.boxes)} visual tokens, but "
+            f"adapter {adapter.family!r} gives boxes of {len(boxes.boxes)} visual tokens, but "
             f"the prompt has {len(visual)}"
         )
     known = _known(adapter, question.answer)
@@ -105,7 +105,7 @@ def kept_tokens(
     right = partial(_right, adapter, known, question.judge)
     said, _ = _generate(adapter.model, inputs, longest)
     pruned = [_pruned(adapter, inputs, visual, one, right, longest, per_picture) for one in wanted]
-    pictures, views = _pictures(items, places, most_side)
+    pictures, views = _pictures(items, boxes, max_side_pixels)
     return Example(
         question=question.prompt,
         answer=question.answer,
@@ -114,8 +114,8 @@ def kept_tokens(
         model=model_name,
         pictures=pictures,
         views=views,
-        view=places.view.tolist(),
-        boxes=places.boxes.clip(0.0, 1.0).round(5).tolist(),
+        view=boxes.view.tolist(),
+        boxes=boxes.boxes.clip(0.0, 1.0).round(5).tolist(),
         dense_answer=_text(adapter, said),
         dense_right=right(said),
         pruned=pruned,
@@ -132,7 +132,7 @@ def kept_examples(
     per_picture: bool,
     observe: Callable[[int, int], None] | None = None,
 ) -> list[Example]:
-    """What is kept of the first sample of each of `count` question families, for a report.
+    """Kept tokens of the first sample of each of `count` question families, for a report.
 
     [] where the model's family does not say where its visual tokens stand. `observe` is called with
     done and total.
@@ -146,7 +146,7 @@ def kept_examples(
         try:
             kept = kept_tokens(
                 adapter, Question.of(sample), wanted,
-                model_name=model_name, most_side=EXAMPLE_SIDE, per_picture=per_picture,
+                model_name=model_name, max_side_pixels=EXAMPLE_SIDE, per_picture=per_picture,
             )  # fmt: skip
         except UnsupportedError:
             return []
@@ -171,8 +171,8 @@ def _pruned(
     said, cache = _generate(view, inputs, longest)
     assert isinstance(cache, PrunedCache)
     decided = view.pruning.decided
-    number = {place: i for i, place in enumerate(visual.tolist())}
-    held = [set(layer.places[0].tolist()) for layer in cache.layers]
+    number = {position: i for i, position in enumerate(visual.tolist())}
+    held = [set(layer.positions[0].tolist()) for layer in cache.layers]
     merged = {
         m.layer: [
             (number[source], number[target])
@@ -184,9 +184,9 @@ def _pruned(
     }
     steps: list[Step] = []
     for index, layer in enumerate(cache.layers):
-        present = [number[place] for place in layer.places[0].tolist() if place in number]
-        if not steps or present != steps[-1].kept or index in merged:
-            steps.append(Step(layer=index, kept=present, merged=merged.get(index, [])))
+        kept = [number[p] for p in layer.positions[0].tolist() if p in number]
+        if not steps or kept != steps[-1].kept or index in merged:
+            steps.append(Step(layer=index, kept=kept, merged=merged.get(index, [])))
     return Pruned(
         label=one.label,
         pruner=one.pruner.label,
@@ -231,25 +231,25 @@ def _right(
 
 
 def _pictures(
-    items: Sequence[Picture | Video], places: Places, most_side: int
+    items: Sequence[Picture | Video], boxes: TokenBoxes, max_side_pixels: int
 ) -> tuple[list[bytes], list[SeenAs]]:
     """The pictures of all views as base64 of files, each once, and which view shows which."""
     numbers: dict[tuple[int, int], int] = {}
     views = []
-    for view in places.views:
+    for view in boxes.views:
         number = numbers.setdefault((view.item, view.frame), len(numbers))
         views.append(SeenAs(picture=number, kind=view.kind))
-    files = [_file(items[item], frame, most_side) for item, frame in numbers]
+    files = [_file(items[item], frame, max_side_pixels) for item, frame in numbers]
     return files, views
 
 
-def _file(item: Picture | Video, frame: int, most_side: int) -> bytes:
+def _file(item: Picture | Video, frame: int, max_side_pixels: int) -> bytes:
     import base64
 
     still = item.frames[frame] if isinstance(item, Video) else item
     picture = still if isinstance(still, Image.Image) else Image.fromarray(np.asarray(still))
     picture = picture.convert("RGB")
-    picture.thumbnail((most_side, most_side), Image.Resampling.LANCZOS)
+    picture.thumbnail((max_side_pixels, max_side_pixels), Image.Resampling.LANCZOS)
     stream = io.BytesIO()
     picture.save(stream, "PNG", optimize=True)
     if stream.tell() > LOSSLESS_BYTES:

@@ -38,7 +38,7 @@ REPEATS = 15
 class MeasuredLatency:
     """Prefill latency and time to first token of each schedule; `refusal` says why not to use them.
 
-    Time to first token is vision tower, projector, prefill and the first arg max.
+    Time to first token is vision encoder, projector, prefill and the first arg max.
     """
 
     prefill: list[Timing]
@@ -77,7 +77,7 @@ class PrefillTimer:
 
     @property
     def device(self) -> str:
-        """What was timed on, as torch names it, with its number of CPU threads."""
+        """The timed device, as torch names it, with its number of CPU threads."""
         device = self.adapter.model.device
         if device.type == "cuda":
             return torch.cuda.get_device_name(device)
@@ -92,7 +92,7 @@ class PrefillTimer:
         return self._answer(self.prefill, ratios, pruner)
 
     def run_from_picture(self, ratios: NDArray[np.float64], pruner: Pruner) -> Tensor:
-        """The same from pixels on: vision tower and projector run, too."""
+        """The same from pixels on: vision encoder and projector run, too."""
         return self._answer(self._made(), ratios, pruner)
 
     @torch.inference_mode()
@@ -173,17 +173,17 @@ class PrefillTimer:
         layers = self.adapter.spec.layers
         chosen = sorted({round(x) for x in np.linspace(0, layers - 1, TIMED_LAYERS)})
         visual = sorted({round(x) for x in np.linspace(0, self.visual, TOKEN_COUNTS)})
-        places = [(n, layer) for n in visual for layer in chosen]
+        cases = [(n, layer) for n in visual for layer in chosen]
         with torch.inference_mode():
             states = {n: self._tokens(n) for n in visual}
             runs: list[Callable[[], object]] = [
                 lambda n=n, layer=layer: states[n].run(self.adapter, layer)  # type: ignore[misc]
-                for n, layer in places
+                for n, layer in cases
             ]
             timed = interleaved(runs, repeats=9, warmup=2, synchronize=self.synchronize)
         return [
             LayerPoint(self.text + n, layer, t.median_ms)
-            for (n, layer), t in zip(places, timed, strict=True)
+            for (n, layer), t in zip(cases, timed, strict=True)
         ]
 
     def _tokens(self, visual: int) -> Tokens:
@@ -208,7 +208,7 @@ class PrefillTimer:
                 rows.append(row)
         return np.stack([pruner.fitted(row) for row in rows])
 
-    def kept(self, ratios: NDArray[np.float64]) -> NDArray[np.int64]:
+    def kept_counts(self, ratios: NDArray[np.float64]) -> NDArray[np.int64]:
         """Visual tokens that the sample keeps under ratios `[layers]`: int64 `[layers]`."""
         pictures = self._pictures if self.per_picture else None
         return keep_counts(ratios, np.array([self.visual]), pictures)[:, 0]
@@ -217,7 +217,7 @@ class PrefillTimer:
         self, rows: NDArray[np.float64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Tokens of each layer, int64 [schedules, layers], and rankings run, int64 [schedules]."""
-        kept = np.stack([self.kept(row) for row in rows])
+        kept = np.stack([self.kept_counts(row) for row in rows])
         before = np.concatenate([np.full((len(kept), 1), self.visual), kept[:, :-1]], axis=1)
         return kept + self.text, ((kept < before) & (kept > 0)).sum(1)
 
@@ -238,10 +238,10 @@ class PrefillTimer:
         }
 
     def note(self, pruners: Sequence[Pruner]) -> str:
-        """How latencies of schedules that these rank for come about, and how far they are off."""
-        told = [self.describe(pruner) for pruner in pruners]
-        worst = max(told, key=lambda one: one["prefill_error"])
-        several = "" if len(told) == 1 else " (of the worst predicted pruner)"
+        """The origin of latencies of schedules that `pruners` rank for, and their error."""
+        models = [self.describe(pruner) for pruner in pruners]
+        worst = max(models, key=lambda model: model["prefill_error"])
+        several = "" if len(models) == 1 else " (of the worst predicted pruner)"
         return (
             f"Latency is predicted by a model fitted from {worst['points']} measured points on "
             f"{worst['device']}; cross-validated error {worst['layer_error']:.1%} per layer, "

@@ -12,7 +12,7 @@ from paretoprune.compression.evaluator import Running
 from paretoprune.compression.objectives import parse_objectives
 from paretoprune.compression.prefill_store import DEFAULT_BYTES
 from paretoprune.compression.problem import DEFAULT_SEQUENCES, Compression
-from paretoprune.compression.remote import WORKER, Remote, recipe_of
+from paretoprune.compression.remote import WORKER, Remote, worker_config_of
 from paretoprune.compression.text import load_text, takes_pictures
 from paretoprune.compression.workers import Placement
 from paretoprune.core.options import listed, whole_number
@@ -33,9 +33,9 @@ TOKENS = (Tokens.name,)
 DEFAULT_SEARCH_SIZE = 128
 DEFAULT_HELDOUT_SIZE = 192
 MIN_SAMPLES = 2
-"""Of one, there is no standard error."""
-FEW_SAMPLES = 50
-"""Of fewer, the standard error of a mean outcome may be more than 0.07."""
+"""One sample has no standard error."""
+MIN_RELIABLE_SAMPLES = 50
+"""With fewer, the standard error of a mean outcome may be more than 0.07."""
 
 
 def load_problem(
@@ -128,8 +128,8 @@ def load_problem(
     remote = None
     if executor is not None:
         sizes = {split: search_size, "heldout": heldout_size}
-        recipe = recipe_of(model, task, data, data_seed, sizes, loading)
-        remote = Remote(executor.crew(WORKER, recipe))
+        worker_config = worker_config_of(model, task, data, data_seed, sizes, loading)
+        remote = Remote(executor.pool(WORKER, worker_config))
     runnable, without = _runnable(adapter, named)
     samples = load_split(split, search_size, seed=data_seed)
     heldout = load_split("heldout", heldout_size, seed=data_seed) if heldout_size else None
@@ -207,9 +207,9 @@ def _runnable(adapter: Adapter, presets: Sequence[Preset]) -> tuple[list[Preset]
 
 
 def _little(samples: Sequence[Sample], heldout: Sequence[Sample] | None) -> list[str]:
-    """How little few samples say: an outcome in 0..1 deviates from its mean by a half at most."""
+    """A warning for few samples: an outcome in 0..1 deviates from its mean by a half at most."""
     least = len(samples) if heldout is None else min(len(samples), len(heldout))
-    if least >= FEW_SAMPLES:
+    if least >= MIN_RELIABLE_SAMPLES:
         return []
     sizes = f"{len(samples)} search samples"
     sizes += "" if heldout is None else f" and {len(heldout)} held-out samples"

@@ -14,7 +14,7 @@ DEFAULT_PROBLEM = "compression"
 
 
 def options_for(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of a command's options that the problem `name` takes: all, or none."""
+    """A command's options that the problem `name` takes: all, or none."""
     return dict(given) if name == DEFAULT_PROBLEM else {}
 
 

@@ -23,7 +23,7 @@ DEFAULT_COSTS: dict[tuple[str, ...], str] = {
     ("tokens",): "compute",
     ("weight_bits",): "weight_bytes",
 }
-"""By technique; of others, memory."""
+"""Default cost by technique; memory for others."""
 
 
 def parse_objectives(

@@ -24,7 +24,7 @@ JOINT = "joint"
 
 
 class Planner:
-    """Applies techniques, in their order, to an empty plan; what is not searched is dense.
+    """Applies techniques, in their order, to an empty plan; techniques not searched are dense.
 
     `tokens` is among the techniques, or keeps all visual tokens. `decide` asks a policy with a
     pruner what to keep of every sample, float64 `[samples, layers]`; it is asked once of each.

@@ -57,14 +57,14 @@ class Table:
 
 
 def tabulate(configurations: Sequence[Configuration], samples: int) -> Table:
-    """Every distinct schedule once: what policies and schedules have in common is shared."""
+    """Every distinct schedule once, so that policies and schedules share common rows."""
     numbers: dict[tuple[str, bytes], int] = {}
     pruners: list[Pruner] = []
     ratios: list[NDArray[np.float64]] = []
     of = np.zeros((len(configurations), samples), dtype=np.int64)
     for place, one in enumerate(configurations):
         distinct, which = np.unique(np.atleast_2d(one.ratios), axis=0, return_inverse=True)
-        mine = []
+        rows = []
         for row in distinct:
             ranks = bool(((row > 0) & (row < 1)).any())
             key = (one.pruner.label if ranks else "", row.tobytes())
@@ -72,8 +72,8 @@ def tabulate(configurations: Sequence[Configuration], samples: int) -> Table:
                 numbers[key] = len(ratios)
                 pruners.append(one.pruner)
                 ratios.append(row)
-            mine.append(numbers[key])
-        of[place] = np.asarray(mine)[which.reshape(-1)]
+            rows.append(numbers[key])
+        of[place] = np.asarray(rows)[which.reshape(-1)]
     wanted = np.zeros((len(ratios), samples), dtype=np.bool_)
     wanted[of, np.arange(samples)] = True
     return Table(pruners, np.stack(ratios), wanted, of)
@@ -132,7 +132,7 @@ def score_population(
         with torch.inference_mode():
             for leaf in run_population(
                 adapter, part.prefill, ratios, pruners,
-                sample=part.sample, executed=meter, answers=part.places, trunk=trunk,
+                sample=part.sample, executed=meter, answers=part.positions, trunk=trunk,
                 wanted=wanted[:, numbers], with_path=part.goes_on, per_picture=per_picture,
             ):  # fmt: skip
                 mine, theirs = part, teacher
@@ -166,7 +166,7 @@ def score_population(
 
 
 def _in_threads(run: Callable[[int], float], sizes: Mapping[int, int], threads: int) -> float:
-    """Run batches by number, the largest first, one per thread; the sum of what they return."""
+    """Run batches by number, the largest first, one per thread; the sum of their results."""
     order = sorted(sizes, key=lambda i: -sizes[i])
     pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
     try:

@@ -23,7 +23,7 @@ EXTRA = "extra."
 class PrefillStore(Sequence[AnsweredBatch]):
     """Answered batches in order; those that do not fit `limit` bytes are read from disk when asked.
 
-    The files lie in a temporary folder that goes when the store does. Vision tower and projector
+    The files lie in a temporary folder that goes when the store does. Vision encoder and projector
     run once per sample either way. Raises `BrokenFileError` where the folder cannot be written.
     """
 
@@ -74,26 +74,28 @@ class PrefillStore(Sequence[AnsweredBatch]):
 
 def _tensors(batch: AnsweredBatch) -> dict[str, Tensor]:
     prefill = batch.prefill
-    found = {
+    tensors = {
         "hidden": prefill.hidden, "cos": prefill.rotary[0], "sin": prefill.rotary[1],
         "visual": prefill.visual, "valid": prefill.valid, "prompt_end": prefill.prompt_end,
-        "sample": batch.sample, "places": batch.places, "labels": batch.labels,
+        "sample": batch.sample, "positions": batch.positions, "labels": batch.labels,
         **{EXTRA + name: extra for name, extra in prefill.extras.items()},
     }  # fmt: skip
     if batch.following is not None:
-        found["following_cos"], found["following_sin"] = batch.following
-    return {name: tensor.contiguous() for name, tensor in found.items()}
+        tensors["following_cos"], tensors["following_sin"] = batch.following
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}
 
 
-def _batch(found: dict[str, Tensor]) -> AnsweredBatch:
+def _batch(tensors: dict[str, Tensor]) -> AnsweredBatch:
     prefill = Prefill(
-        found["hidden"], (found["cos"], found["sin"]), found["visual"], found["valid"],
-        found["prompt_end"],
-        {name.removeprefix(EXTRA): x for name, x in found.items() if name.startswith(EXTRA)},
+        tensors["hidden"], (tensors["cos"], tensors["sin"]), tensors["visual"], tensors["valid"],
+        tensors["prompt_end"],
+        {name.removeprefix(EXTRA): x for name, x in tensors.items() if name.startswith(EXTRA)},
     )  # fmt: skip
-    cos, sin = found.get("following_cos"), found.get("following_sin")
+    cos, sin = tensors.get("following_cos"), tensors.get("following_sin")
     following = None if cos is None or sin is None else (cos, sin)
-    return AnsweredBatch(prefill, found["sample"], found["places"], found["labels"], following)
+    return AnsweredBatch(
+        prefill, tensors["sample"], tensors["positions"], tensors["labels"], following
+    )
 
 
 def _bytes(batch: AnsweredBatch) -> int:

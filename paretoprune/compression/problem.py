@@ -65,12 +65,12 @@ class Compression(Problem):
     knobs of all, named `technique.knob`, and a space per technique leaves the others dense; all are
     points of the same problem, so that their fronts compare.
 
-    Objectives: `score`, the relative score q = (score - blind) / (dense - blind), and one or more
-    costs of `compression.objectives`. A cost has the dense model's value as reference and the
-    smallest plan's as best. The default cost is `compute`, the relative FLOPs u = (FLOPs - blind) /
-    (dense - blind) of the decoder's prefill with ranking, where tokens alone are searched;
-    `weight_bytes` where weight bits alone are; else `memory_bytes`, of the weights and the KV cache
-    of `sequences` samples.
+    Objectives: `score`, the relative score q = (score - text-only) / (dense - text-only), and one
+    or more costs of `compression.objectives`. A cost has the dense model's value as reference and
+    the smallest plan's as best. The default cost is `compute` where tokens alone are searched: the
+    relative FLOPs u = (FLOPs - text-only) / (dense - text-only) of the decoder's prefill, ranking
+    included. It is `weight_bytes` where weight bits alone are searched. Else it is `memory_bytes`,
+    of the weights and the KV cache of `sequences` samples.
 
     `task` adds its own figures, such as F1, to the metrics of evaluations on all samples. `remarks`
     are notes. `search` is the problem that this one is the held-out split of.
@@ -82,7 +82,7 @@ class Compression(Problem):
     samples: list[Sample]
     techniques: tuple[Technique, ...]
     tokens: Tokens
-    """The technique, searched or not: what is not searched keeps all visual tokens."""
+    """Token pruning; it keeps all visual tokens if it is not searched."""
     evaluator: Evaluator
     planner: Planner
     cost_model: CostModel
@@ -132,10 +132,10 @@ class Compression(Problem):
         )  # fmt: skip
         self.works_ahead = self.evaluator.running.executor is not None
         self.dense_outcomes = self.evaluator.dense_outcomes
-        self.blind_outcomes = self.evaluator.blind_outcomes
+        self.text_only_outcomes = self.evaluator.text_only_outcomes
         self.dense_score = float(self.dense_outcomes.mean())
-        self.blind_score = float(self.blind_outcomes.mean())
-        self.scale = (self.blind_score, self.dense_score)
+        self.text_only_score = float(self.text_only_outcomes.mean())
+        self.scale = (self.text_only_score, self.dense_score)
         self.cost_model = CostModel(
             self.evaluator, self.techniques, self.tokens, sequences=sequences,
             shared=None if search is None else search.cost_model,
@@ -152,12 +152,12 @@ class Compression(Problem):
         self.objectives = (score_objective(), *map(self._cost_objective, self.costs))
 
     def _check_tradeoff(self, allowed: bool) -> None:
-        if self.dense_score <= self.blind_score and not allowed:
+        if self.dense_score <= self.text_only_score and not allowed:
             judged = any(isinstance(s.scoring, TokenShare) and s.answer for s in self.samples)
             raise InvalidValueError(
                 f"model {self.model_name!r} scores {self.dense_score:.3f} with all visual tokens "
-                f"and {self.blind_score:.3f} with none on these {len(self.samples)} samples: there "
-                f"is nothing to trade off{WITHOUT_ANSWERS if judged else ''}"
+                f"and {self.text_only_score:.3f} with none on these {len(self.samples)} samples: "
+                f"there is nothing to trade off{WITHOUT_ANSWERS if judged else ''}"
             )
 
     def _cost_objective(self, name: str) -> Objective:
@@ -169,7 +169,7 @@ class Compression(Problem):
             best = 0.0  # fewer bits are not always faster
         return cost_objective(name, dense=reference, smallest=best)
 
-    # --- what a candidate stands for
+    # --- configurations of candidates
 
     def space(self, name: str | None = None) -> SearchSpace:
         """A space by name; says why one is missing that the model has no room for."""
@@ -179,10 +179,10 @@ class Compression(Problem):
         return super().space(name)
 
     def configuration(self, candidate: Candidate) -> Configuration:
-        """What a candidate stands for: its plan, its pruner with its settings, its keep ratios.
+        """The configuration of a candidate: plan, pruner with its settings, keep ratios.
 
-        What its space leaves out is dense. An adaptive policy is asked for every sample of this
-        split, once.
+        Techniques outside its space are dense. An adaptive policy decides once for every sample of
+        this split.
         """
         if candidate.policy is not None:
             return self.planner.of_policy(candidate)
@@ -260,7 +260,7 @@ class Compression(Problem):
         return found | {"model": model_fingerprint(self.adapter.model)}
 
     def notes(self) -> list[str]:
-        """What was left out, the dense model's figures, and errors of the latency model."""
+        """Notes on parts left out, the dense model's figures, and the latency model's errors."""
         remarks = [*self._remarks]
         figures = task_metrics(self.task, self.samples, self.dense_outcomes)
         if figures:
@@ -285,10 +285,10 @@ class Compression(Problem):
             "samples": len(self.samples),
             "first_sample": self.samples[0].id,
             "dense_score": self.dense_score,
-            "blind_score": self.blind_score,
+            "blind_score": self.text_only_score,
             "dense_parts": dict(self.parts(self.dense_outcomes)),
             "dense_gflops": costs.dense_flops / 1e9,
-            "blind_gflops": costs.blind_flops / 1e9,
+            "blind_gflops": costs.text_only_flops / 1e9,
         }
 
     def _described_techniques(self) -> dict[str, Any]:
@@ -319,7 +319,7 @@ class Compression(Problem):
         *,
         observe: Callable[[int, int], None] | None = None,
     ) -> list[Example]:
-        """What candidates keep of the first sample of each of `count` question families.
+        """Tokens that candidates keep of the first sample of each of `count` question families.
 
         [] where the model's family does not say where its visual tokens stand, and with further
         techniques.

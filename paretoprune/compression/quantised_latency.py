@@ -42,15 +42,15 @@ class QuantisedTimer:
         self.base_ms = max(0.0, whole.median_ms - linear)
 
     def _shapes_of_inputs(self) -> dict[str, Shape]:
-        """What each layer is given in a forward pass, and its width: input shape and outputs."""
-        found: dict[str, Shape] = {}
+        """Input shape and number of outputs of each layer in a forward pass."""
+        shapes: dict[str, Shape] = {}
 
         def noting(path: str, layer: nn.Module) -> nn.Module:
-            return _Noting(path, layer, found)
+            return _Noting(path, layer, shapes)
 
         bits = dict.fromkeys(self.quantiser.parts.paths, 16)
         self._forward(self.quantiser.view(bits, noting))
-        return found
+        return shapes
 
     def _layer_times(self, bits: Sequence[int]) -> dict[tuple[Shape, int], float]:
         """Median milliseconds by shape and bits."""
@@ -99,10 +99,10 @@ class QuantisedTimer:
         )
 
     def note(self) -> str:
-        """How latencies come about."""
+        """The origin of the latencies."""
         return (
             f"Latency is predicted from {len(self._times)} measured times of linear layers on "
-            f"{self.device.type}, unpacking included, beside {self.base_ms:.2f} ms of everything "
+            f"{self.device.type}, unpacking included, plus {self.base_ms:.2f} ms of everything "
             "else."
         )
 

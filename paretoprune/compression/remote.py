@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from paretoprune.compression.population import Outcomes, Table
 from paretoprune.compression.split import Measured
-from paretoprune.compression.workers import Crew
-from paretoprune.compression.workers.crew import Task
+from paretoprune.compression.workers import WorkerPool
 from paretoprune.compression.workers.messages import decode, encode
+from paretoprune.compression.workers.pool import Task
 from paretoprune.errors import UnsupportedError
 from paretoprune.pruning.base import Pruner
 from paretoprune.registry import pruners
@@ -27,7 +27,7 @@ WORKER = "paretoprune.compression.worker:SplitWorker"
 Message = tuple[int, bytes]
 
 
-def recipe_of(
+def worker_config_of(
     model: str,
     task: str,
     data: str | None,
@@ -35,13 +35,13 @@ def recipe_of(
     sizes: Mapping[str, int],
     loading: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What a worker builds its model and data from, JSON-ready; paths are made absolute."""
-    places = {
+    """Settings from which a worker builds its model and data, JSON-ready; paths are absolute."""
+    paths = {
         "model": str(Path(model).resolve()) if Path(model).is_dir() else model,
         "data": str(Path(data).resolve()) if data is not None and Path(data).exists() else data,
     }
     return {
-        **places, "task": task, "data_seed": data_seed, "sizes": dict(sizes),
+        **paths, "task": task, "data_seed": data_seed, "sizes": dict(sizes),
         "loading": dict(loading),
     }  # fmt: skip
 
@@ -49,8 +49,8 @@ def recipe_of(
 class Remote:
     """Workers with a model each; gives splits by name."""
 
-    def __init__(self, crew: Crew) -> None:
-        self.crew = crew
+    def __init__(self, pool: WorkerPool) -> None:
+        self.pool = pool
 
     def split(
         self,
@@ -73,8 +73,8 @@ class Remote:
                     f"workers build pruners by their registered names, and {pruner.name!r} is not "
                     "that of this one; register it by an entry point, or run in process"
                 )
-        shards = shards_of(groups, self.crew.size)
-        return RemoteSplit(self.crew, name, shards, samples, known, per_picture=per_picture)
+        shards = shards_of(groups, self.pool.size)
+        return RemoteSplit(self.pool, name, shards, samples, known, per_picture=per_picture)
 
 
 def shards_of(groups: Sequence[Sequence[int]], workers: int) -> list[list[list[int]]]:
@@ -93,7 +93,7 @@ class RemoteSplit:
 
     def __init__(
         self,
-        crew: Crew,
+        pool: WorkerPool,
         name: str,
         shards: Sequence[Sequence[Sequence[int]]],
         samples: int,
@@ -101,7 +101,7 @@ class RemoteSplit:
         *,
         per_picture: bool = False,
     ) -> None:
-        self._crew = crew
+        self._pool = pool
         self._samples = samples
         self._shards = {
             number: np.concatenate([np.asarray(group) for group in shard])
@@ -157,23 +157,23 @@ class RemoteSplit:
         return Outcomes(score, divergence, left_out, flops)
 
     def begin(self, table: Table, chosen: NDArray[np.bool_]) -> None:
-        """Send what `score` will be asked for next, so that no worker waits for the others."""
+        """Send the work of the next `score` call, so that no worker waits for the others."""
         messages = self._messages(table, chosen)
         if tuple(messages) not in self._begun:
             self._begun[tuple(messages)] = self._sent(messages)
 
     def _forget(self) -> None:
-        """Of what was begun, only the latest may still be asked for."""
+        """Only the latest work that was begun may still be asked for."""
         for key in list(self._begun)[:-1]:
-            self._crew.forget(self._begun.pop(key))
+            self._pool.forget(self._begun.pop(key))
 
     def _sent(self, messages: Sequence[Message]) -> list[Task]:
-        return [self._crew.submit(number, message) for number, message in messages]
+        return [self._pool.submit(number, message) for number, message in messages]
 
     def _answers(
         self, tasks: Sequence[Task], messages: Sequence[Message]
     ) -> list[tuple[int, tuple[dict[str, Any], dict[str, NDArray[Any]]]]]:
-        answers = self._crew.gather(tasks)
+        answers = self._pool.gather(tasks)
         return [
             (number, decode(answer)) for (number, _), answer in zip(messages, answers, strict=True)
         ]

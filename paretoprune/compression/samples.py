@@ -1,4 +1,4 @@
-"""What is known of a split's samples before a model sees them: order, families, digests."""
+"""Properties of a split's samples without a model: order, families, digests."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def stratified_order(samples: Sequence[Sample]) -> NDArray[np.int64]:
 
 
 def chosen_samples(order: NDArray[np.int64], share: float) -> NDArray[np.bool_]:
-    """The first `share` (over 0, at most 1) of the order, at least two samples: bool `[samples]`.
+    """The samples of a fraction `share` in 0..1, at least two: bool `[samples]`.
 
-    Larger shares contain smaller ones, so what differs between candidates is never the samples.
+    They are the first of the order, so larger fractions contain smaller ones.
     """
     count = min(len(order), max(2, math.ceil(share * len(order) - 1e-9)))
     chosen = np.zeros(len(order), dtype=np.bool_)
@@ -47,10 +47,10 @@ def chosen_samples(order: NDArray[np.int64], share: float) -> NDArray[np.bool_]:
 
 def family_scores(samples: Sequence[Sample], outcomes: NDArray[np.float32]) -> Mapping[str, float]:
     """Mean outcome per question family; `outcomes` is float32 `[samples]`."""
-    found: dict[str, list[float]] = {}
+    outcomes_of: dict[str, list[float]] = {}
     for sample, outcome in zip(samples, outcomes, strict=True):
-        found.setdefault(sample.family, []).append(float(outcome))
-    return {family: float(np.mean(values)) for family, values in found.items()}
+        outcomes_of.setdefault(sample.family, []).append(float(outcome))
+    return {family: float(np.mean(values)) for family, values in outcomes_of.items()}
 
 
 def task_metrics(
@@ -67,23 +67,23 @@ def typical_sample(samples: Sequence[Sample], lengths: NDArray[np.int64]) -> Sam
 
 def data_fingerprint(samples: Sequence[Sample]) -> str:
     """SHA-256 of all samples, in order: pixels, frame rates and texts."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for sample in samples:
         for item in shown(sample.image):
             video = isinstance(item, Video)
             pixels = np.ascontiguousarray(item.frames if video else item)
-            found.update(repr((pixels.shape, pixels.dtype.str, video and item.fps)).encode())
-            found.update(pixels.tobytes())
+            digest.update(repr((pixels.shape, pixels.dtype.str, video and item.fps)).encode())
+            digest.update(pixels.tobytes())
         texts = (sample.id, sample.prompt, sample.answer, sample.family)
-        found.update(repr(texts).encode("utf-8", "surrogatepass"))
-    return found.hexdigest()
+        digest.update(repr(texts).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
 
 
 def model_fingerprint(model: nn.Module) -> str:
     """SHA-256 of every tensor's name, shape, dtype and first values."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
-        found.update(repr((name, tuple(tensor.shape), str(tensor.dtype))).encode())
+        digest.update(repr((name, tuple(tensor.shape), str(tensor.dtype))).encode())
         values = tensor.detach().reshape(-1)[:FINGERPRINT_VALUES].to("cpu", torch.float64)
-        found.update(values.numpy().tobytes())
-    return found.hexdigest()
+        digest.update(values.numpy().tobytes())
+    return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Scores one keep schedule on one split: what `paretoprune evaluate` prints."""
+"""Scores of one keep schedule on one split, for `paretoprune evaluate`."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from paretoprune.tasks.base import Sample
 
 @dataclass(frozen=True)
 class Scored:
-    """One schedule's quality and cost beside the dense model's, on `samples` samples.
+    """One schedule's quality and cost compared with the dense model's, on `samples` samples.
 
     `schedule` is the mean over samples where a `policy` gave each its own. Scores are means of
     outcomes in 0..1, which `measure` names, overall and per question family; costs are per sample.
     `preset` is the published configuration that the schedule is, if it is one. `figures` are the
-    task's own, by name: of the schedule, the dense and the blind model. The samples show so many
-    `pictures`, of which each keeps a token with `per_picture`.
+    task's own, by name: of the schedule, the dense and the text-only model. `pictures` counts the
+    pictures of the samples; with `per_picture` each keeps a token.
     """
 
     model: str
@@ -40,7 +40,7 @@ class Scored:
     schedule: KeepSchedule
     evaluation: Evaluation
     dense_score: float
-    blind_score: float
+    text_only_score: float
     family: Mapping[str, float]
     dense_family: Mapping[str, float]
     dense_gflops: float
@@ -94,15 +94,14 @@ def score_schedule(
     candidate = policy_candidate(policy)
     (evaluation,) = problem.evaluate([candidate])
     assert evaluation.outcomes is not None
-    found, dense, blind = (
+    pruned, dense, text_only = (
         task_metrics(problem.task, problem.samples, outcomes)
         for outcomes in (
             evaluation.outcomes,
             problem.dense_outcomes,
-            problem.evaluator.blind_outcomes,
+            problem.evaluator.text_only_outcomes,
         )
     )
-    beside = {name: (dense[name], blind[name]) for name in found}
     return Scored(
         model=model,
         pruner=ranking,
@@ -111,7 +110,7 @@ def score_schedule(
         schedule=problem.configuration(candidate).schedule,
         evaluation=evaluation,
         dense_score=problem.dense_score,
-        blind_score=problem.blind_score,
+        text_only_score=problem.text_only_score,
         family=family_scores(problem.samples, evaluation.outcomes),
         dense_family=family_scores(problem.samples, problem.dense_outcomes),
         dense_gflops=problem.cost_model.dense_flops / 1e9,
@@ -119,7 +118,7 @@ def score_schedule(
         policy=policy if policy.adaptive else None,
         preset=schedule if isinstance(schedule, Preset) else None,
         measure=measure_of(problem.samples),
-        figures={name: (found[name], *both) for name, both in beside.items()},
+        figures={name: (pruned[name], dense[name], text_only[name]) for name in pruned},
         pictures=int(problem.evaluator.pictures.sum()),
         per_picture=per_picture,
     )
@@ -129,18 +128,18 @@ def _policy(
     schedule: KeepSchedule | Policy | Preset, ranking: Pruner, layers: int, model: str
 ) -> Policy:
     """The policy to evaluate; raises where it does not fit the decoder or its pruner."""
-    found = schedule.schedule(layers) if isinstance(schedule, Preset) else schedule
-    if found.layers != layers:
+    keep = schedule.schedule(layers) if isinstance(schedule, Preset) else schedule
+    if keep.layers != layers:
         raise InvalidValueError(
-            f"the schedule has {found.layers} layers, model {model!r} has {layers}"
+            f"the schedule has {keep.layers} layers, model {model!r} has {layers}"
         )
-    policy = Static(found) if isinstance(found, KeepSchedule) else found
+    policy = Static(keep) if isinstance(keep, KeepSchedule) else keep
     if isinstance(policy, Static):
         ranking.check(np.asarray(policy.schedule.ratios))
     return policy
 
 
 def measure_of(samples: Sequence[Sample]) -> str:
-    """What the mean outcome of these samples is called."""
+    """Name of the mean outcome of these samples."""
     names = {sample.scoring.measure for sample in samples}
     return names.pop() if len(names) == 1 else "mean outcome"

@@ -38,7 +38,7 @@ class Scorer:
     ) -> Tensor:
         """Outcomes float [B] of a batch; `predicted` are its leaf's log-probabilities [B, A, v].
 
-        What decoding further takes is added to `executed`.
+        The FLOPs of decoding further are added to `executed`.
         """
         scoring = self._scoring(part)
         if isinstance(scoring, Exact):
@@ -74,7 +74,7 @@ class Scorer:
                 self._longest(int(part.sample[row])) - int(n)
                 for row, n in zip(rows, behind, strict=True)
             ]
-            end = part.places[rows, 0]
+            end = part.positions[rows, 0]
             going_on = self._behind(part, leaf, rows, end + behind, executed)
             new = going_on.greedy(first, most, self._stop)
             for row, n, tokens in zip(rows.tolist(), behind.tolist(), new, strict=True):
@@ -91,7 +91,7 @@ class Scorer:
         first = predicted[:, 0]
         totals = first.new_full((len(options), most), -torch.inf)
         for place in range(most):
-            # rows with fewer options repeat their first one and are told apart below
+            # rows with fewer options repeat their first one; the repetitions are left out below
             row_options = [each[place] if place < len(each) else each[0] for each in options]
             totals[:, place] = self._log_probability(part, leaf, first, row_options, executed)
         for row, each in enumerate(options):
@@ -117,7 +117,7 @@ class Scorer:
             return total
         lengths = torch.tensor(list(map(len, options)), device=first.device)
         rows = torch.arange(len(options), device=first.device)
-        behind = self._behind(part, leaf, rows, part.places[:, 0], executed).next(ids[:, :-1])
+        behind = self._behind(part, leaf, rows, part.positions[:, 0], executed).next(ids[:, :-1])
         each = behind.gather(2, ids[:, 1:, None])[..., 0]
         inside = torch.arange(1, longest, device=first.device)[None] < lengths[:, None]
         return total + each.masked_fill(~inside, 0.0).sum(1)
@@ -133,7 +133,7 @@ class Scorer:
         assert part.following is not None
         cos, sin = part.following
         return Continuation(
-            self._adapter, leaf, rows, last=last, prompt_end=part.places[rows, 0],
+            self._adapter, leaf, rows, last=last, prompt_end=part.positions[rows, 0],
             following=(cos[rows], sin[rows]), executed=executed,
         )  # fmt: skip
 

@@ -45,14 +45,14 @@ def show_schedule(
     trust_remote_code: bool = False,
     per_picture: bool | None = None,
 ) -> Example:
-    """What `schedule` keeps of one question's visual tokens, with each pruner of `ranking`.
+    """Visual tokens of one question that `schedule` keeps, with each pruner of `ranking`.
 
     The question is about `images`, or about held-out sample number `sample` of a task, whose own
     question is the default. `schedule` is written as `schedules.written` says; without a `ranking`,
-    the pruner of a schedule file is used, else FastV. `presets` are shown beside it, or alone
+    the pruner of a schedule file is used, else FastV. `presets` are shown in addition, or alone
     unless a `schedule` or a `ranking` is given, each with its own pruner. With `per_picture`, by
     default as the schedule file says, each picture keeps a token where a ratio is above 0. Raises a
-    `ParetopruneError` for what does not fit.
+    `ParetopruneError` for arguments that do not fit.
     """
     published = find_presets(presets) if presets else []
     rankers = {preset.name: pruner_of(preset) for preset in published}
@@ -96,7 +96,7 @@ def show_schedule(
 
 
 def _follows(pruner: Pruner, keep: KeepSchedule) -> bool:
-    """Whether this pruner can keep what the schedule says."""
+    """Whether this pruner can follow the schedule."""
     try:
         pruner.check(np.asarray(keep.ratios))
     except InvalidValueError:

@@ -26,10 +26,10 @@ DEFAULT_DENSE_BYTES = 1 << 30
 
 @dataclass(frozen=True)
 class Measured:
-    """What a split is measured by: token counts int64 `[samples]`, and reference outcomes.
+    """References of a split: token counts int64 `[samples]`, and dense and text-only outcomes.
 
     `pictures` int64 `[samples]` are those of each prompt that have visual tokens. `outcomes`
-    float32 `[2, samples]` are the dense model's and the blind one's.
+    float32 `[2, samples]` are the dense model's and the text-only one's.
     """
 
     visual_tokens: NDArray[np.int64]
@@ -49,11 +49,11 @@ class Scoring(Protocol):
         """Outcomes of a table's schedules on the chosen samples, bool `[samples]`."""
 
     def begin(self, table: Table, chosen: NDArray[np.bool_]) -> None:
-        """Start on what `score` will be asked for next, where something can run meanwhile."""
+        """Start the work of the next `score` call, where something can run meanwhile."""
 
 
 class Split:
-    """The samples in `groups` (their numbers, a list per batch), prefilled and run dense and blind.
+    """The samples in `groups` (numbers, a list per batch), prefilled and run dense and text-only.
 
     With all samples' groups this is the whole split; a worker has some of them, and zeros for the
     other samples. `needs` are the pruners'. `prefill_bytes` of prefills stay in memory, the rest on
@@ -100,7 +100,7 @@ class Split:
         return self._measured
 
     def _references(self, samples: int, pruner: Pruner, room: int) -> NDArray[np.float32]:
-        """Outcomes of the dense model and of the blind one, float32 [2, samples]."""
+        """Outcomes of the dense model and of the text-only one, float32 [2, samples]."""
         layers = self._adapter.spec.layers
         both = np.stack([np.ones(layers), np.zeros(layers)])
         outcomes = np.zeros((2, samples), dtype=np.float32)
@@ -112,7 +112,7 @@ class Split:
                 self.trunks.append(trunk)
                 for leaf in run_population(
                     self._adapter, part.prefill, both, pruner,
-                    sample=part.sample, answers=part.places, trunk=trunk,
+                    sample=part.sample, answers=part.positions, trunk=trunk,
                     with_path=part.goes_on,
                 ):  # fmt: skip
                     predicted = part.log_probabilities(self._adapter, leaf.tokens)

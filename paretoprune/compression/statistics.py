@@ -61,10 +61,10 @@ def withdrawal_divergence(problem: Compression, chosen: NDArray[np.int64]) -> ND
     """KL(dense || withdrawn) at the first answer token, in nats: float64 `[layers]`.
 
     Entry K is the mean over samples where all visual tokens leave before layer K (VTW, arXiv
-    2405.05803). Entry 0 is the blind model's.
+    2405.05803). Entry 0 is the text-only model's.
     """
     layers = problem.adapter.spec.layers
-    found = np.zeros((layers, len(problem.samples)))
+    divergence = np.zeros((layers, len(problem.samples)))
     with torch.inference_mode():
         for part in _parts(problem, chosen):
             rows = part.sample.cpu().numpy()
@@ -72,15 +72,15 @@ def withdrawal_divergence(problem: Compression, chosen: NDArray[np.int64]) -> ND
             answers: dict[int, torch.Tensor] = {}
             for leaf in run_population(
                 problem.adapter, part.prefill, schedules, problem.tokens.pruner,
-                sample=part.sample, answers=part.places,
+                sample=part.sample, answers=part.positions,
             ):  # fmt: skip
                 first = part.log_probabilities(problem.adapter, leaf.tokens)[:, 0].double()
                 answers |= dict.fromkeys(leaf.candidates, first)
             dense = answers[layers]
             for layer in range(layers):
                 apart = (dense.exp() * (dense - answers[layer])).sum(-1)
-                found[layer, rows] = apart.cpu().numpy()
-    return np.asarray(found[:, chosen].mean(1))
+                divergence[layer, rows] = apart.cpu().numpy()
+    return np.asarray(divergence[:, chosen].mean(1))
 
 
 def withdrawal_price(problem: Compression, chosen: NDArray[np.int64]) -> float:
@@ -115,7 +115,7 @@ STATISTICS: dict[str, tuple[Callable[..., Any], Callable[..., float]]] = {
     "attention": (attention_received, attention_price),
     "withdrawal": (withdrawal_divergence, withdrawal_price),
 }
-"""By name: what measures it, and what that costs."""
+"""Each statistic's function and cost, by name."""
 
 
 def statistic_of(name: str) -> tuple[Callable[..., Any], Callable[..., float]]:

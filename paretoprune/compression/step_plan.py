@@ -1,4 +1,4 @@
-"""What a gradient step needs, before a run starts: memory and seconds, for a model of any size.
+"""Memory and seconds of a gradient step, before a run starts, for a model of any size.
 
 The model is built from its configuration on the meta device, without weights. Steps through two and
 three layers of its kind (`step_trial`) say what a layer needs; the rest is arithmetic. Memory is
@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 from paretoprune.adapters.model_access import decoder_spec
 from paretoprune.compression.prefill_store import DEFAULT_BYTES
 from paretoprune.compression.split import DEFAULT_DENSE_BYTES
-from paretoprune.compression.step_trial import DENSE, FEW, MORE, StepTrial
+from paretoprune.compression.step_trial import DENSE, MAX_TRIAL_LAYERS, MIN_TRIAL_LAYERS, StepTrial
 from paretoprune.core.out_of_memory import give_back
 from paretoprune.cost import DecoderSpec, layer_cost
 from paretoprune.errors import BrokenFileError, UnknownNameError, UnsupportedError, plain
@@ -35,12 +35,12 @@ TOKENS = {"visual": 576, "text": 64}
 """Tokens of a sample where the configuration does not say: LLaVA-1.5's."""
 TIMED_FLOPS = {"cpu": 1.5e11}
 """FLOPs of a timed step, at most, by type of device."""
-FEWEST_TOKENS = 32
-"""Of a timed sample."""
+MIN_TIMED_TOKENS = 32
+"""Tokens of a timed sample, at least."""
 
 
 class StepOptions(Protocol):
-    """What the settings of a gradient strategy say of its steps."""
+    """The settings of a gradient strategy that concern its steps."""
 
     @property
     def batch(self) -> int:
@@ -61,12 +61,12 @@ class StepOptions(Protocol):
 
 @dataclass(frozen=True)
 class StepPlan:
-    """What one gradient step needs. Bytes of device memory, FLOPs, and seconds on `device`.
+    """Cost of one gradient step: bytes of device memory, FLOPs, and seconds on `device`.
 
-    `saved` is what the backward pass keeps of one micro-batch at the dense end of the range of
-    budgets, where it is most, and `working` what else is there at the peak; `measured` says whether
-    a GPU was asked. `split` is what prefills and dense states may take beside it, at most.
-    `teraflops` is the speed of steps. `step_seconds` is for a batch whose budgets
+    `saved` is the memory that the backward pass keeps of one micro-batch at the dense end of the
+    range of budgets, its maximum. `working` is all other memory at the peak. `measured` says
+    whether both were measured on a GPU. `split` is the limit of prefills and dense states, in
+    addition. `teraflops` is the speed of steps. `step_seconds` is for a batch whose budgets
     are spread over the range, at `average` of the dense compute. `predictor` is the number of
     parameters of the network that is trained, None without one, and `deciding` what it costs once,
     as a share of the dense decoder's compute.
@@ -95,7 +95,7 @@ class StepPlan:
 
     @property
     def peak(self) -> int:
-        """Weights, what the backward pass keeps, and what else a step holds at its peak."""
+        """Bytes of weights, tensors saved for backward, and other memory at the peak of a step."""
         return self.weights + self.saved + self.working
 
     @property
@@ -161,7 +161,8 @@ def plan_step(
         device=device, layers=spec.layers, visual=visual, text=text, batch=options.batch,
         micro_batch=micro, checkpoint=options.checkpoint,
         weights=sum(p.numel() * p.element_size() for p in built.parameters()),
-        saved=(spec.layers - DENSE) * layer, working=max(few - (FEW - DENSE) * layer, 0),
+        saved=(spec.layers - DENSE) * layer,
+        working=max(few - (MIN_TRIAL_LAYERS - DENSE) * layer, 0),
         measured=measured, split=DEFAULT_BYTES + DEFAULT_DENSE_BYTES,
         average=average, step_flops=flops, teraflops=teraflops,
         predictor=None if policy is None else sum(p.numel() for p in policy.net.parameters()),
@@ -197,21 +198,21 @@ def _seconds(
 
     def flops(rows: int, share: float) -> float:
         tokens = round(share * visual) + round(share * text)
-        return rows * passes * average * MORE * float(layer_cost(spec, tokens))
+        return rows * passes * average * MAX_TRIAL_LAYERS * float(layer_cost(spec, tokens))
 
     while flops(rows, share) > most and rows > 1:
         rows = (rows + 1) // 2
-    while flops(rows, share) > most and share * (visual + text) > 2 * FEWEST_TOKENS:
+    while flops(rows, share) > most and share * (visual + text) > 2 * MIN_TIMED_TOKENS:
         share /= 2
     few, layer, rows = _timed(trial, device, rows, round(share * visual), round(share * text))
-    whole = (few + (spec.layers - FEW) * layer) * flops(1, 1.0) / flops(1, share)
+    whole = (few + (spec.layers - MIN_TRIAL_LAYERS) * layer) * flops(1, 1.0) / flops(1, share)
     return options.batch / rows * whole
 
 
 def _timed(
     trial: StepTrial, device: torch.device, rows: int, visual: int, text: int
 ) -> tuple[float, float, int]:
-    """Seconds through a few layers, of each further one, and of how many rows: those that fit."""
+    """Seconds of a few layers and of each further one, and the number of rows, which fit."""
     while True:
         try:
             return *trial.seconds(device, rows, visual, text), rows
@@ -232,7 +233,7 @@ def step_flops(spec: DecoderSpec, options: StepOptions, tokens: int, average: fl
 
 
 def deciding_share(spec: DecoderSpec, policy: Policy, visual: int, text: int) -> float:
-    """What a policy costs on one sample, as a share of the dense decoder's compute."""
+    """Compute of a policy on one sample, relative to the dense decoder's."""
     total = np.array([visual + text])
     own = policy.flops(spec, total, np.array([visual]), np.array([text]))
     return float(own[0]) / (spec.layers * float(layer_cost(spec, visual + text)))
@@ -257,6 +258,6 @@ def _on_meta(model: str, dtype: torch.dtype, trust_remote_code: bool) -> Any:
 
 
 def _visual_tokens(config: Any) -> int:
-    """What the configuration says of visual tokens per picture, else LLaVA-1.5's."""
+    """Visual tokens per picture by the configuration, else LLaVA-1.5's."""
     found = getattr(config, "image_seq_length", None)
     return int(found) if isinstance(found, int) and found > 0 else TOKENS["visual"]

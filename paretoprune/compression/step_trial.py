@@ -1,4 +1,4 @@
-"""A gradient step through a few layers of a model's own kind, to see what all of them will need.
+"""A gradient step through a few layers of a model's own kind, to predict the cost of all.
 
 The layers come from the model's configuration, with random weights; the soft decoder that runs them
 is the one that a search runs. On the meta device nothing is computed, and memory is counted from
@@ -31,10 +31,10 @@ from paretoprune.zoo.load import adapter_class
 
 T = TypeVar("T")
 
-FEW, MORE = 2, 3
-"""Layers of the two trials, whose difference is what one layer needs."""
+MIN_TRIAL_LAYERS, MAX_TRIAL_LAYERS = 2, 3
+"""Layers of the two trials; their difference is the cost of one layer."""
 DENSE = FastV.first_layer
-"""Of them, those that no mask reaches, and that keep nothing for the way back."""
+"""Dense layers of the trials: no mask reaches them, and they save nothing for backward."""
 TIMED = 3
 TAU = 1.0
 """Width of the masks in tokens: that of a search's last steps."""
@@ -44,7 +44,7 @@ RATIO = 0.5
 
 @dataclass(frozen=True)
 class StepTrial:
-    """What is tried: a model on the meta device, and how a strategy steps through it.
+    """The trial's model, on the meta device, and a strategy's settings of a step.
 
     `tokens_leave` says whether cheap rows are short; else masks are those of score space.
     """
@@ -57,11 +57,11 @@ class StepTrial:
     def memory(self, device: torch.device, rows: int, visual: int, text: int) -> tuple[int, int]:
         """Bytes that a micro-batch of dense `rows` holds at its peak, beyond weights and prefill.
 
-        Of a decoder of `FEW` layers, and what each further layer adds. Raises `UnsupportedError`
-        for layers that cannot be run by themselves.
+        Returns the bytes of a decoder of `MIN_TRIAL_LAYERS` layers, and those of each further
+        layer. Raises `UnsupportedError` for layers that cannot be run by themselves.
         """
         held = []
-        for layers in (FEW, MORE):
+        for layers in (MIN_TRIAL_LAYERS, MAX_TRIAL_LAYERS):
             adapter = _tried(partial(self._adapter, layers, device))
             step = self._dense_step(adapter, _prefill(adapter, device, rows, visual, text))
             if device.type != "meta":
@@ -74,10 +74,11 @@ class StepTrial:
     ) -> tuple[float, float]:
         """Seconds of a step of `rows`, at the middle of the budgets, as medians.
 
-        Through `FEW` layers, and what each further one adds. Raises `UnsupportedError` as `memory`.
+        Returns the seconds of `MIN_TRIAL_LAYERS` layers, and those of each further layer. Raises
+        `UnsupportedError` as `memory` does.
         """
         taken = []
-        for layers in (FEW, MORE):
+        for layers in (MIN_TRIAL_LAYERS, MAX_TRIAL_LAYERS):
             adapter = _tried(partial(self._adapter, layers, device))
             step = self._real_step(adapter, _prefill(adapter, device, rows, visual, text))
             taken.append(_tried(partial(_median, step, device)))
@@ -145,9 +146,9 @@ def _prefill(adapter: Adapter, device: torch.device, rows: int, visual: int, tex
     hidden = torch.empty(rows, length, spec.hidden, **like)
     _random(hidden)
     turn = torch.ones(rows, length, spec.head_dim, **like)
-    places = torch.arange(length, device=device).expand(rows, -1)
+    positions = torch.arange(length, device=device).expand(rows, -1)
     return Prefill(
-        hidden, (turn, turn), places < visual, torch.ones_like(places, dtype=torch.bool),
+        hidden, (turn, turn), positions < visual, torch.ones_like(positions, dtype=torch.bool),
         torch.full((rows,), length - 1, device=device),
     )  # fmt: skip
 

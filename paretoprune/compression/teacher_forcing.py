@@ -35,14 +35,14 @@ IGNORE = -100
 class AnsweredBatch:
     """B samples with answers of up to A tokens (end of sequence included).
 
-    `sample` int64 [B] numbers them in their split; `places` int64 [B, A] are the original token
-    places that predict `labels` int64 [B, A] (-100 behind shorter answers). `following` holds
-    cosines and sines [B, N, head_dim] of the places behind the prompt, where decoding has to go on.
+    `sample` int64 [B] numbers them in their split; `positions` int64 [B, A] are the original token
+    positions that predict `labels` int64 [B, A] (-100 behind shorter answers). `following` holds
+    cosines and sines [B, N, head_dim] of the positions behind the prompt, where decoding goes on.
     """
 
     prefill: Prefill
     sample: Tensor
-    places: Tensor
+    positions: Tensor
     labels: Tensor
     following: Rotary | None = None
 
@@ -53,14 +53,14 @@ class AnsweredBatch:
 
     def log_probabilities(self, adapter: Adapter, tokens: Tokens) -> Tensor:
         """Log-probabilities where answers are predicted, float [B, A, vocabulary]."""
-        return adapter.head(tokens.at(self.places)).float().log_softmax(-1)
+        return adapter.head(tokens.at(self.positions)).float().log_softmax(-1)
 
     def exact(self, log_probabilities: Tensor) -> Tensor:
         """Whether the whole answer is the arg max, bool [B]."""
         return self.right(log_probabilities).all(1)
 
     def right(self, log_probabilities: Tensor) -> Tensor:
-        """Which answer tokens are the arg max, bool [B, A]; true behind shorter answers."""
+        """Mask of answer tokens that are the arg max, bool [B, A]; true behind shorter answers."""
         return (log_probabilities.argmax(-1) == self.labels) | (self.labels == IGNORE)
 
     def divergence(self, dense: Tensor, student: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ class AnsweredBatch:
         """The same for some of the batch."""
         following = self.following
         return AnsweredBatch(
-            self.prefill.rows(index), self.sample[index], self.places[index], self.labels[index],
+            self.prefill.rows(index), self.sample[index], self.positions[index], self.labels[index],
             None if following is None else (following[0][index], following[1][index]),
         )  # fmt: skip
 
@@ -89,7 +89,7 @@ def answered_batches(
 
 
 def batch_numbers(adapter: Adapter, samples: Sequence[Sample], *, batch: int) -> list[list[int]]:
-    """Which samples go together: batches of at most `batch`, of equal length if possible."""
+    """Batches of at most `batch` samples, of equal length if possible."""
     if not samples:
         raise InvalidValueError("a split needs at least one sample")
     ids = adapter.tokenizer([f"{s.prompt} {_known(s)}" for s in samples])["input_ids"]
@@ -121,8 +121,8 @@ def answered_batch(
     """
     chosen = [samples[i] for i in numbers]
     room = max(_room(adapter, s) for s in chosen)
-    inputs, prompt_end, labels = teacher_forced(adapter, 
-        [s.image for s in chosen], [s.prompt for s in chosen], [_known(s) for s in chosen],
+    inputs, prompt_end, labels = teacher_forced(
+        adapter, [s.image for s in chosen], [s.prompt for s in chosen], [_known(s) for s in chosen],
         room=room,
     )  # fmt: skip
     following = None
@@ -137,27 +137,27 @@ def answered_batch(
                 prefill = _forced(adapter, prefill, labels)
             prefill = _until(prefill, prompt_end + (labels != IGNORE).sum(1) - 1)
     offsets = torch.arange(labels.shape[1], device=labels.device)
-    places = prompt_end[:, None] + torch.where(labels == IGNORE, 0, offsets)
+    positions = prompt_end[:, None] + torch.where(labels == IGNORE, 0, offsets)
     sample = torch.tensor(list(numbers), device=labels.device)
-    return AnsweredBatch(prefill, sample, places, labels, following)
+    return AnsweredBatch(prefill, sample, positions, labels, following)
 
 
 def option_tokens(adapter: Adapter, scoring: Likelihood) -> list[list[int]]:
     """The tokens of each option; raises `InvalidValueError` where they do not tell it apart."""
-    found = [
+    tokens = [
         adapter.tokenizer(option, add_special_tokens=False)["input_ids"]
         for option in scoring.options
     ]
-    for number, ids in enumerate(found):
-        if not ids or ids in found[:number]:
+    for number, ids in enumerate(tokens):
+        if not ids or ids in tokens[:number]:
             what = (
-                "no tokens" if not ids else f"the tokens of {scoring.options[found.index(ids)]!r}"
+                "no tokens" if not ids else f"the tokens of {scoring.options[tokens.index(ids)]!r}"
             )
             raise InvalidValueError(
                 f"option {scoring.options[number]!r} has {what} in this model's tokenizer, so "
                 "its likelihood cannot be compared"
             )
-    return found
+    return tokens
 
 
 def stop_tokens(adapter: Adapter) -> frozenset[int]:
@@ -165,8 +165,8 @@ def stop_tokens(adapter: Adapter) -> frozenset[int]:
     config = getattr(adapter.model, "generation_config", None)
     more = getattr(config, "eos_token_id", None)
     listed = more if isinstance(more, list) else [more]
-    found = [adapter.tokenizer.eos_token_id, *listed]
-    return frozenset(int(token) for token in found if token is not None)
+    tokens = [adapter.tokenizer.eos_token_id, *listed]
+    return frozenset(int(token) for token in tokens if token is not None)
 
 
 def _known(sample: Sample) -> str:
@@ -179,7 +179,7 @@ def _says_itself(sample: Sample) -> bool:
 
 
 def _room(adapter: Adapter, sample: Sample) -> int:
-    """Places behind the prompt that are decoded; 0 where one forward pass says everything."""
+    """Positions decoded behind the prompt; 0 where one forward pass suffices."""
     if isinstance(sample.scoring, Generation):
         return sample.scoring.new_tokens
     if isinstance(sample.scoring, Likelihood):
@@ -191,7 +191,7 @@ def _room(adapter: Adapter, sample: Sample) -> int:
 def _dense_answers(
     adapter: Adapter, prefill: Prefill, following: Rotary, most: Sequence[int]
 ) -> Tensor:
-    """What the dense model says, greedily, of at most `most[i]` tokens: labels int64 [B, A]."""
+    """The dense model's greedy answers of at most `most[i]` tokens: labels int64 [B, A]."""
     end = prefill.prompt_end
     dense = np.ones((1, adapter.spec.layers))
     prompts = _until(prefill, end)
@@ -207,15 +207,15 @@ def _dense_answers(
 
 def _forced(adapter: Adapter, prefill: Prefill, labels: Tensor) -> Prefill:
     """The prefill with answers [B, A] but their last tokens behind the prompts."""
-    given = labels[:, :-1]
-    place = prefill.prompt_end[:, None] + 1 + torch.arange(given.shape[1], device=labels.device)
-    words = embed(adapter, given.clamp(min=0)).to(prefill.hidden.dtype)
+    inputs = labels[:, :-1]
+    place = prefill.prompt_end[:, None] + 1 + torch.arange(inputs.shape[1], device=labels.device)
+    words = embed(adapter, inputs.clamp(min=0)).to(prefill.hidden.dtype)
     place = place[..., None].expand_as(words)
     return replace(prefill, hidden=prefill.hidden.scatter(1, place, words))
 
 
 def _until(prefill: Prefill, last: Tensor) -> Prefill:
-    """The tokens of each row up to the places `last` int64 [B]; for padding on the right."""
+    """The tokens of each row up to the positions `last` int64 [B]; for padding on the right."""
     length = int(last.max()) + 1
     kept = torch.arange(length, device=last.device)[None] <= last[:, None]
     cos, sin = prefill.rotary

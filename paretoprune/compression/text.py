@@ -188,7 +188,7 @@ class TextQuantisation(Problem):
         return self.timer.measure([self.plan(c).weight_bits for c in candidates])
 
     def notes(self) -> list[str]:
-        """How latency is predicted, where it is an objective."""
+        """The origin of predicted latencies, where latency is an objective."""
         return [self.timer.note()] if "latency_ms" in self.costs else []
 
     @cached_property
@@ -248,7 +248,7 @@ def load_text(
 
 
 def read_windows(file: Path, tokenizer: Any, *, window: int = WINDOW) -> Tensor:
-    """A text file as windows of tokens, int64 [samples, window]; what is left over is dropped.
+    """A text file as windows of tokens, int64 [samples, window]; an incomplete one is dropped.
 
     Raises `BrokenFileError` for a file that cannot be read, `InvalidValueError` for a short one.
     """

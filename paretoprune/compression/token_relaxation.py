@@ -40,7 +40,7 @@ GROUP = 8
 class TokenRelaxation:
     """Implements `search.relaxation.Relaxation` for a `Compression` problem of tokens alone.
 
-    With `checkpoint` the backward pass runs each layer once more instead of keeping what it did.
+    With `checkpoint` the backward pass runs each layer once more instead of saving its tensors.
     Raises `UnsupportedError` with further techniques, for costs other than FLOPs, which are the
     only one that is differentiated, and for pruners that are searched or no top-k of a score.
     """
@@ -93,7 +93,7 @@ class TokenRelaxation:
 
     @property
     def _quotas(self) -> bool:
-        """Whether some sample shows several pictures, each of which keeps a token."""
+        """Whether some sample shows several pictures that each keep a token."""
         return self.problem.tokens.per_picture and bool((self.problem.evaluator.pictures > 1).any())
 
     @property
@@ -181,16 +181,16 @@ class TokenRelaxation:
         first = self._mean[0] + ratios * self._mean[1]
         second = self._square[0] + ratios * self._square[1] + ratios**2 * self._square[2]
         flops = (self._linear * first + self._quadratic * second).sum(-1)
-        blind, dense = self.problem.cost_model.blind_flops, self.problem.cost_model.dense_flops
-        return (flops - blind) / (dense - blind)
+        costs = self.problem.cost_model
+        text_only, dense = costs.text_only_flops, costs.dense_flops
+        return (flops - text_only) / (dense - text_only)
 
     def figures(
         self, ratios: NDArray[np.float64], *, tau: float, mask: Mask = "rank"
     ) -> RelaxedFigures:
-        """The split under the soft masks of ratios `[layers]`, or of each sample's own.
+        """The split under the soft masks of ratios `[layers]`, or `[samples, layers]`.
 
-        Those are `[samples, layers]`. Raises `UnsupportedError` where the task decodes answers
-        freely: soft masks have no cache.
+        Raises `UnsupportedError` where the task decodes answers freely: soft masks have no cache.
         """
         problem = self.problem
         if any(not isinstance(s.scoring, Exact | TokenShare) for s in problem.samples):
@@ -205,12 +205,12 @@ class TokenRelaxation:
                 student = self._student(batch, rows, tau=tau, straight_through=False, mask=mask)
                 exact.append(self._right(batch, student).double())
                 divergence.append(batch.divergence(dense, student).double())
-        lost = float(1 - torch.cat(divergence).neg().exp().mean())
-        score = float(torch.cat(exact).mean()) - problem.blind_score
+        loss = float(1 - torch.cat(divergence).neg().exp().mean())
+        score = float(torch.cat(exact).mean()) - problem.text_only_score
         return RelaxedFigures(
-            score / (problem.dense_score - problem.blind_score),
+            score / (problem.dense_score - problem.text_only_score),
             float(self.sample_compute(each, np.arange(self.samples)).mean()),
-            float(torch.cat(divergence).mean()), lost,
+            float(torch.cat(divergence).mean()), loss,
         )  # fmt: skip
 
     @cached_property
@@ -230,7 +230,7 @@ class TokenRelaxation:
         return found.cpu().double(), there.cpu()
 
     def part(self, share: float) -> NDArray[np.int64]:
-        """The samples that a candidate of this share is evaluated on, in order."""
+        """The samples of a candidate with this sample fraction, in order."""
         return self.problem.evaluator.part(share)
 
     def sample_compute(self, ratios: Tensor, samples: NDArray[np.int64]) -> Tensor:
@@ -243,8 +243,9 @@ class TokenRelaxation:
             kept = torch.where(ratios > 0, kept.maximum(least), kept)
         tokens = text + kept
         flops = (self._linear * tokens + self._quadratic * tokens**2).sum(-1)
-        blind, dense = self.problem.cost_model.blind_flops, self.problem.cost_model.dense_flops
-        return (flops - blind) / (dense - blind)
+        costs = self.problem.cost_model
+        text_only, dense = costs.text_only_flops, costs.dense_flops
+        return (flops - text_only) / (dense - text_only)
 
     def passes(self, flops: float) -> float:
         """FLOPs in dense-pass equivalents."""
@@ -255,7 +256,7 @@ class TokenRelaxation:
         return policy_candidate(policy)
 
     def decisions(self, policy: Policy) -> NDArray[np.float64]:
-        """What a policy keeps of each sample before rounding, float64 `[samples, layers]`."""
+        """Keep ratios of a policy on each sample before rounding, float64 `[samples, layers]`."""
         return self.problem.evaluator.decisions(policy, self.problem.tokens.pruner, rounded=False)
 
     def _right(self, batch: AnsweredBatch, student: Tensor) -> Tensor:
@@ -364,12 +365,14 @@ def _joined(
             for name in batches[0].prefill.extras
         },
     )
-    padded = [b.places[:, :1].expand(-1, answers - b.places.shape[1]) for b in batches]
-    places = torch.cat([torch.cat([b.places, p], 1) for b, p in zip(batches, padded, strict=True)])
+    padded = [b.positions[:, :1].expand(-1, answers - b.positions.shape[1]) for b in batches]
+    positions = torch.cat(
+        [torch.cat([b.positions, p], 1) for b, p in zip(batches, padded, strict=True)]
+    )
     joined = AnsweredBatch(
         prefill,
         torch.cat([b.sample for b in batches])[order],
-        places[order],
+        positions[order],
         torch.cat([wide(b.labels, answers, 1, IGNORE) for b in batches])[order],
     )
     return joined, torch.cat([wide(d, answers, 1) for d in dense])[order]

@@ -27,15 +27,15 @@ class SplitWorker:
     when it first meets them. On a CPU it uses one thread, as one of many workers.
     """
 
-    def __init__(self, recipe: Mapping[str, Any]) -> None:
-        loading = dict(recipe["loading"])
+    def __init__(self, worker_config: Mapping[str, Any]) -> None:
+        loading = dict(worker_config["loading"])
         if loading.get("device", "cpu") == "cpu":
             torch.set_num_threads(1)
-        self._recipe = recipe
-        adapter = load_adapter(recipe["model"], **loading)
+        self._worker_config = worker_config
+        adapter = load_adapter(worker_config["model"], **loading)
         adapter.model.requires_grad_(False)
         self._adapter = with_fast_layers(adapter)
-        self._task = load_task(recipe["task"], recipe["data"])
+        self._task = load_task(worker_config["task"], worker_config["data"])
         self._samples: dict[str, Sequence[Sample]] = {}
         self._splits: dict[tuple[str, str, bool], tuple[Split, NDArray[np.int64]]] = {}
         self._pruners: dict[str, Pruner] = {}
@@ -76,10 +76,10 @@ class SplitWorker:
         name, groups = said["split"], said["groups"]
         key = name, repr(groups), said["per_picture"]
         if key not in self._splits:
-            recipe = self._recipe
+            worker_config = self._worker_config
             if name not in self._samples:
-                size = recipe["sizes"][name]
-                self._samples[name] = self._task(name, size, seed=recipe["data_seed"])
+                size = worker_config["sizes"][name]
+                self._samples[name] = self._task(name, size, seed=worker_config["data_seed"])
             known = [self._pruner(*one) for one in said["pruners"]]
             needs = frozenset[str]().union(*(pruner.needs for pruner in known))
             split = Split(

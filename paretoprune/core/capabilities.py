@@ -1,4 +1,4 @@
-"""What only some problems can do, one small protocol each.
+"""Capabilities of some problems, one small protocol each.
 
 A problem has a capability where it defines its methods; nothing is declared. Callers ask with
 `isinstance`, or call one of the functions below, which raise `UnsupportedError` without it.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Policy(Protocol):
-    """What a study needs of an adaptive policy (`pruning.policies.base`)."""
+    """The part of an adaptive policy (`pruning.policies.base`) that a study needs."""
 
     @property
     def key(self) -> str:
@@ -70,7 +70,7 @@ class HasStatistics(Protocol):
         """
 
     def probe_price(self, statistic: str, samples: int) -> float:
-        """What `probe` costs, in dense-pass equivalents."""
+        """Cost of `probe`, in dense-pass equivalents."""
 
 
 @runtime_checkable
@@ -83,7 +83,7 @@ class HasPolicies(Protocol):
 
 @runtime_checkable
 class HasExamples(Protocol):
-    """It shows what candidates keep of samples."""
+    """It shows the tokens that candidates keep of samples."""
 
     def examples(
         self,
@@ -103,7 +103,7 @@ class HasPresets(Protocol):
     """It knows published configurations, which no search sees."""
 
     def published(self) -> list[Published]:
-        """Those that its model can run."""
+        """The presets that its model can run."""
 
 
 @runtime_checkable
@@ -153,7 +153,7 @@ class HasFingerprints(Protocol):
     """A rerun checks its data and weights."""
 
     def fingerprints(self) -> Mapping[str, str]:
-        """SHA-256 by name of what a rerun must find unchanged, settings apart."""
+        """SHA-256 by name of the data that a rerun must find unchanged, without settings."""
 
 
 def relaxation_of(problem: Problem) -> Any:

@@ -19,13 +19,13 @@ def split_specs(text: str) -> list[str]:
 
     An item with `=` and no colon before it is a further option of the item before.
     """
-    found: list[str] = []
+    specs: list[str] = []
     for item in (part.strip() for part in text.split(",")):
-        if found and "=" in item and ":" not in item.partition("=")[0]:
-            found[-1] += f",{item}"
+        if specs and "=" in item and ":" not in item.partition("=")[0]:
+            specs[-1] += f",{item}"
         else:
-            found.append(item)
-    return found
+            specs.append(item)
+    return specs
 
 
 def split_spec(text: str) -> tuple[str, str | None]:
@@ -41,7 +41,7 @@ def split_spec(text: str) -> tuple[str, str | None]:
 
 
 def is_location(name: str) -> bool:
-    """Whether `name` says where code is, rather than what something registered is called."""
+    """Whether `name` is a location of code, not a registered name."""
     return ":" in name or name.endswith(".py")
 
 
@@ -55,10 +55,10 @@ def read_option(owner: str, text: str) -> tuple[str, float | int | str | bool]:
 
 def read_options(owner: str, text: str) -> dict[str, float | int | str | bool]:
     """Read `option=value,option=value` of `owner`; raises where one is malformed or given twice."""
-    found: dict[str, float | int | str | bool] = {}
+    options: dict[str, float | int | str | bool] = {}
     for part in text.split(","):
-        add_option(found, owner, part.strip())
-    return found
+        add_option(options, owner, part.strip())
+    return options
 
 
 def add_option(options: dict[str, Any], owner: str, text: str) -> None:
@@ -86,18 +86,18 @@ def read_value(text: str) -> float | int | str | bool:
 def defaults_of(factory: Callable[..., Any]) -> dict[str, Any] | None:
     """Options that a constructor takes by name, and their defaults; None if it takes any.
 
-    Those behind `**` are the fields of the dataclass that the attribute `options_class` names.
+    Options behind `**` are the fields of the dataclass in the attribute `options_class`.
     """
     behind = getattr(factory, "options_class", None)
-    found: dict[str, Any] = {}
+    defaults: dict[str, Any] = {}
     for name, parameter in inspect.signature(factory).parameters.items():
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
             if behind is None:
                 return None
-            found |= {field.name: field.default for field in dataclasses.fields(behind)}
+            defaults |= {field.name: field.default for field in dataclasses.fields(behind)}
         elif parameter.kind is not inspect.Parameter.VAR_POSITIONAL and name != "options":
-            found[name] = parameter.default
-    return found
+            defaults[name] = parameter.default
+    return defaults
 
 
 def check_options(
@@ -139,7 +139,7 @@ def _annotated_types(factory: Callable[..., Any]) -> dict[str, tuple[Any, ...]]:
 
 
 def whole_number(name: str, value: object, least: int = 0) -> int:
-    """`value` as an int; raises `InvalidValueError` for what is none, or below `least`."""
+    """`value` as an int; raises `InvalidValueError` for other values, or below `least`."""
     whole = not isinstance(value, bool) and isinstance(value, Integral)
     if not whole or value < least:  # type: ignore[operator]
         raise InvalidValueError(f"{name} must be a whole number, {least} or more, got {value!r}")
@@ -147,7 +147,7 @@ def whole_number(name: str, value: object, least: int = 0) -> int:
 
 
 def listed(what: str, value: object) -> list[Any]:
-    """`value` as a list; raises `InvalidValueError` for a text, and for what has no parts."""
+    """`value` as a list; raises `InvalidValueError` for texts and values without parts."""
     if not has_parts(value):
         raise InvalidValueError(f"{what} are a list, got {brief(value)}")
     return list(value)
@@ -174,8 +174,8 @@ def check_ranges(
 ) -> None:
     """Refuse attributes of `options` below the least, not above 0, or not inside (0, 1).
 
-    Those with a bound must be finite, too. Raises `InvalidValueError`, which names the option, what
-    is allowed and what it got.
+    Attributes with a bound must be finite, too. Raises `InvalidValueError`, which names the option,
+    its allowed values and its value.
     """
     shares = tuple(shares)
 

@@ -1,4 +1,4 @@
-"""Problems: what is searched, what it is judged by, and how candidates are evaluated."""
+"""Problems: search spaces, objectives, and the evaluation of candidates."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from paretoprune.errors import (
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """What is optimised: a name, a direction, a unit and the fixed hypervolume reference.
+    """An objective: a name, a direction, a unit and the fixed hypervolume reference.
 
     `best` and `reference` bound the values that count towards hypervolume: a value is clipped to
-    them, so that a lucky score above dense earns nothing and one below blind costs nothing.
+    them: a lucky score above dense earns nothing, and one below the text-only score costs nothing.
     """
 
     name: str
@@ -64,11 +64,12 @@ class Candidate:
     `policy` holds a policy (`policies.base`) where a strategy proposes one instead of a fixed
     point; `values` then names its budget, if it has one. Both are evaluated the same way.
 
-    `share` asks for an evaluation on part of the samples, over 0 and at most 1: the same part for
-    every candidate. Such an evaluation is cheaper, and never on a front.
+    `share` is the sample fraction (fidelity) of the evaluation, over 0 and at most 1. Equal
+    fractions are the same samples for every candidate. An evaluation on a part is cheaper, and
+    never on a front.
 
-    `relaxed` is what a gradient strategy had before it rounded: JSON-ready, such as real-valued
-    keep ratios `keep` and the mask's width `tau`. It is carried along and no part of the identity.
+    `relaxed` is a gradient strategy's point before rounding: JSON-ready, such as real-valued keep
+    ratios `keep` and the mask's width `tau`. It is carried along and no part of the identity.
     """
 
     space: str
@@ -97,14 +98,14 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What evaluating one candidate found.
+    """Evaluation of one candidate.
 
     `objectives`, `standard_errors` and `metrics` (auxiliary figures, such as the KL to dense) are
-    by name; `outcomes` float32 `[samples]` are the per-sample scores, and `retained`, where there
-    is a dense model, exp(-KL(dense || pruned)) in 0..1 of the same samples, which says more of few;
-    `cost` is the nominal price in dense-pass equivalents, `executed` what was really computed after
-    sharing, same unit; `seconds` is this candidate's share of the wall time; `detail` is JSON-ready
-    extra knowledge such as the keep schedule. With `failure` set the objectives are empty.
+    by name. `outcomes` float32 `[samples]` are the per-sample scores. `retained`, where there is a
+    dense model, is exp(-KL(dense || pruned)) in 0..1 of the same samples, which is less noisy.
+    `cost` is the nominal price in dense-pass equivalents, `executed` the price computed after
+    sharing, same unit. `seconds` is this candidate's part of the wall time. `detail` is further
+    JSON-ready information such as the keep schedule. With `failure` set the objectives are empty.
     """
 
     candidate: Candidate
@@ -136,21 +137,21 @@ class Evaluation:
                 f"an evaluation has objectives by name, got {brief(self.objectives)}"
             )
         if self.failure is None:
-            told = (
+            message = (
                 f"objectives must be finite numbers, got {brief(dict(self.objectives))}; report a "
                 "failed evaluation with failure='...'"
             )
             values = self.objectives.values()
             if not values or not all(is_number(v) for v in values):
-                raise InvalidValueError(told)
+                raise InvalidValueError(message)
             if not all(math.isfinite(v) for v in values):
-                raise FailedEvaluationError(told)
+                raise FailedEvaluationError(message)
         elif self.objectives:
             raise InvalidValueError("a failed evaluation has no objectives")
 
     @property
     def complete(self) -> bool:
-        """Whether it succeeded on all samples: what fronts are made of."""
+        """Whether it succeeded on all samples: fronts consist of such evaluations."""
         return self.failure is None and self.candidate.share == 1
 
 
@@ -158,15 +159,15 @@ class Problem(ABC):
     """A search space with objectives, and the means to evaluate candidates.
 
     Subclasses set `name`, `spaces` (by name; the first is the default) and `objectives`, and
-    define `evaluate`. `price` must be known before evaluating: it is what a study charges. What
-    only some problems can do is in `core.capabilities`.
+    define `evaluate`. `price` must be known before evaluating, because a study charges it first.
+    Methods of some problems only are in `core.capabilities`.
     """
 
     name: str
     spaces: Mapping[str, SearchSpace]
     objectives: tuple[Objective, ...]
     has_shares: bool = False
-    """Whether candidates may be evaluated on a share of the samples."""
+    """Whether candidates may be evaluated on a sample fraction below 1."""
 
     @abstractmethod
     def evaluate(self, candidates: Sequence[Candidate]) -> list[Evaluation]:
@@ -199,7 +200,7 @@ class Problem(ABC):
         return None
 
     def describe(self) -> dict[str, Any]:
-        """JSON-ready description: what a resumed study must find unchanged."""
+        """JSON-ready description, which must be unchanged when a study is resumed."""
         return {"problem": self.name}
 
     def space(self, name: str | None = None) -> SearchSpace:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def without_info(logger_name: str, *, up_to: int = logging.INFO) -> Iterator[None]:
-    """Drop what `logger_name` logs at level `up_to` and below, inside this block only.
+    """Drop messages of `logger_name` at level `up_to` and below, inside this block only.
 
     Optuna greets every new study; it has no setting for that but its global verbosity.
     """

@@ -1,4 +1,4 @@
-"""What a registry is: a dictionary of names that load on use, and entry points of other packages.
+"""Registries: dictionaries of names that load on use, and entry points of other packages.
 
 A stranger's package must not take the command line down: whatever is wrong with it is kept as a
 sentence, and its names are skipped.
@@ -21,7 +21,7 @@ from paretoprune.core.options import is_location
 from paretoprune.errors import InvalidValueError, ParetopruneError, UnknownNameError, one_line
 
 GROUP = "paretoprune."
-"""What the names of our entry-point groups begin with."""
+"""Prefix of the names of Paretoprune's entry-point groups."""
 BUILT_IN = "built in"
 TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 

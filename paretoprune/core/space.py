@@ -1,4 +1,4 @@
-"""Knobs and search spaces: what a strategy may choose, with validation and unit-cube encoding."""
+"""Knobs and search spaces, with validation and unit-cube encoding."""
 
 from __future__ import annotations
 

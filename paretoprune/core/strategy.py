@@ -20,7 +20,7 @@ from paretoprune.errors import InvalidValueError, UnsupportedError
 
 
 class SearchState(Protocol):
-    """What a checkpoint keeps of a strategy (`search.gradient.state`)."""
+    """State of a strategy in a checkpoint (`search.gradient.state`)."""
 
     @property
     def tensors(self) -> dict[str, Any]:
@@ -32,11 +32,11 @@ class SearchState(Protocol):
 
 
 class BudgetExhausted(Exception):
-    """Raised by `SearchContext.charge` when the work asked for does not fit what is left."""
+    """Raised by `SearchContext.charge` when the work costs more than the remaining budget."""
 
 
 class SearchContext:
-    """What a study hands to its strategy: seed, budget and the meter for search cost.
+    """Context of a strategy in a study: seed, budget and the meter for search cost.
 
     `budget` is in dense-pass equivalents: one is the FLOPs of the dense model's decoder over the
     whole search split.
@@ -98,7 +98,7 @@ class SearchStrategy(ABC):
     requires_gradient: ClassVar[bool] = False
     """Whether the problem must offer a relaxation."""
     requires_shares: ClassVar[bool] = False
-    """Whether it asks for evaluations on a share of the samples."""
+    """Whether it asks for evaluations on a sample fraction below 1."""
     min_objectives: ClassVar[int] = 1
     """The smallest number of objectives it handles."""
     max_objectives: ClassVar[int | None] = None
@@ -114,7 +114,7 @@ class SearchStrategy(ABC):
     """Dataclass whose fields are options, too, where the constructor passes `**` on to it."""
 
     label: str | None = None
-    """How the comparison that built it names it; None where it was built by hand."""
+    """Name in the comparison that built it; None where it was built by hand."""
 
     problem: Problem
     context: SearchContext
@@ -204,8 +204,8 @@ class SearchStrategy(ABC):
 class Checkpointed(Protocol):
     """A strategy that a resumed study restores from its last checkpoint.
 
-    Any other strategy is replayed: it repeats its asks, and is told the recorded evaluations. So
-    only strategies whose asks take long need this capability.
+    Any other strategy is replayed: it repeats its asks, and `tell` gets the recorded evaluations.
+    So only strategies whose asks take long need this capability.
     """
 
     def state(self) -> SearchState | None:

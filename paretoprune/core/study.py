@@ -43,12 +43,12 @@ INTERRUPTED = "interrupted"
 
 @dataclass
 class StudyResult:
-    """What a study found: all evaluations in order, and what they cost.
+    """Result of a study: all evaluations in order, and their cost.
 
     `spent` is the search cost in dense-pass equivalents and `spent_at[i]` its value when evaluation
-    i was done; `executed` is what was really computed of evaluations after sharing, same unit;
+    i was done; `executed` is the compute of evaluations after sharing, in the same unit;
     `seconds` is wall time, of which `evaluating` was spent in `Problem.evaluate`; `stopped` says
-    why: `budget`, `finished`, `stale` or `interrupted`; it is `running` until then. Seconds before
+    the reason: `budget`, `finished`, `stale` or `interrupted`; `running` until then. Seconds before
     an interruption count, those between it and the next start do not.
     """
 
@@ -63,7 +63,7 @@ class StudyResult:
     stopped: str = RUNNING
 
     def take(self, evaluations: Sequence[Evaluation], *, ask: int, spent: float) -> None:
-        """Add what ask number `ask` found, when the search cost was `spent`."""
+        """Add the evaluations of ask number `ask`, when the search cost was `spent`."""
         self.evaluations += evaluations
         self.spent_at += [spent] * len(evaluations)
         self.asks += [ask] * len(evaluations)
@@ -72,7 +72,7 @@ class StudyResult:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What an earlier run found of one ask, and the study's seconds when it had."""
+    """Evaluations of one ask by an earlier run, and the study's seconds after them."""
 
     evaluations: list[Evaluation]
     seconds: float
@@ -81,7 +81,7 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a study was after ask number `asks`: what it had found, and its strategy's state."""
+    """State of a study after ask number `asks`: its result so far, and its strategy's state."""
 
     result: StudyResult
     asks: int
@@ -90,7 +90,7 @@ class Checkpoint:
 
 
 class Recorder:
-    """Where a study writes what it asks and finds, and reads it after an interruption.
+    """Record of a study's asks and evaluations, which is read after an interruption.
 
     This one keeps nothing; `log.LoggedStudy` is the one of comparisons.
     """
@@ -106,20 +106,22 @@ class Recorder:
     def save(self, checkpoint: Checkpoint) -> None:
         """Keep a checkpoint instead of the one before."""
 
-    def asked(self, candidates: Sequence[Candidate], *, ask: int, spent: float) -> Recorded | None:
+    def on_ask(self, candidates: Sequence[Candidate], *, ask: int, spent: float) -> Recorded | None:
         """Write down ask number `ask` before it is evaluated; `spent` is the search cost so far.
 
-        Returns what an earlier run found of it, if it did; then it is not evaluated.
+        Returns the evaluations of an earlier run, if there are any; then nothing is evaluated.
         """
         return None
 
-    def told(self, evaluations: Sequence[Evaluation], *, seconds: float, evaluating: float) -> None:
-        """Write down what was found of the last ask's candidates, in their order.
+    def on_tell(
+        self, evaluations: Sequence[Evaluation], *, seconds: float, evaluating: float
+    ) -> None:
+        """Write down the evaluations of the last ask's candidates, in their order.
 
         `seconds` and `evaluating` are the study's so far.
         """
 
-    def ended(self, result: StudyResult) -> None:
+    def on_end(self, result: StudyResult) -> None:
         """Write down that the study came to its end."""
 
 
@@ -179,7 +181,7 @@ def run_study(
 
 
 def check_observer(observe: object) -> None:
-    """Refuse what cannot be called, before anything is computed."""
+    """Refuse a callback that cannot be called, before anything is computed."""
     if observe is not None and not callable(observe):
         raise InvalidValueError(f"observe is a function of the progress, got {brief(observe)}")
 
@@ -211,7 +213,7 @@ class _Loop:
         self._ahead: list[Candidate] | None = None
 
     def resume(self) -> None:
-        """Take over what an earlier run left: its end, or its last checkpoint."""
+        """Take over the state of an earlier run: its result, or its last checkpoint."""
         finished = self.recorder.finished()
         checkpoint: Checkpoint | None = None
         if isinstance(self.strategy, Checkpointed):
@@ -295,9 +297,9 @@ class _Loop:
             problem.begin(fits)
 
     def _evaluate(self, candidates: list[Candidate], ask: int) -> bool:
-        """Evaluate an ask and tell what was found; true if an earlier run had evaluated it."""
+        """Evaluate an ask and tell the strategy; true if an earlier run had evaluated it."""
         context, result = self.context, self.result
-        recorded = self.recorder.asked(candidates, ask=ask, spent=context.spent)
+        recorded = self.recorder.on_ask(candidates, ask=ask, spent=context.spent)
         if recorded is not None:
             found = recorded.evaluations
             self._started = time.perf_counter() - recorded.seconds
@@ -309,7 +311,7 @@ class _Loop:
             check_samples(self.problem, result.evaluations, found)
             now = time.perf_counter()
             result.evaluating += now - started
-            self.recorder.told(found, seconds=now - self._started, evaluating=result.evaluating)
+            self.recorder.on_tell(found, seconds=now - self._started, evaluating=result.evaluating)
         result.take(found, ask=ask, spent=context.spent)
         self.strategy.tell(found)
         self._check_failures()
@@ -341,7 +343,7 @@ class _Loop:
         self.result.spent = self.context.spent
         self.result.seconds = time.perf_counter() - self._started
         if self.result.stopped != INTERRUPTED:
-            self.recorder.ended(self.result)
+            self.recorder.on_end(self.result)
 
 
 def evaluate_all(
@@ -355,7 +357,7 @@ def evaluate_all(
     """Evaluate a list that nothing is learned from, in batches; returns the seconds it took, too.
 
     Batches that `recorder` knows of an earlier run are taken from there, as in a study. `observe`
-    is told done and total before each batch.
+    is called with the counts done and in total before each batch.
     """
     keep = recorder or Recorder()
     found: list[Evaluation] = []
@@ -364,7 +366,7 @@ def evaluate_all(
         if observe is not None:
             observe(start, len(candidates))
         part = list(candidates[start : start + batch])
-        recorded = keep.asked(part, ask=ask, spent=0.0)
+        recorded = keep.on_ask(part, ask=ask, spent=0.0)
         if recorded is not None:
             started = time.perf_counter() - recorded.seconds
             found += recorded.evaluations
@@ -372,16 +374,17 @@ def evaluate_all(
         evaluations = evaluate_each(problem, part)
         check_samples(problem, found, evaluations)
         seconds = time.perf_counter() - started
-        keep.told(evaluations, seconds=seconds, evaluating=seconds)
+        keep.on_tell(evaluations, seconds=seconds, evaluating=seconds)
         found += evaluations
     return found, time.perf_counter() - started
 
 
 def evaluate_each(problem: Problem, candidates: list[Candidate]) -> list[Evaluation]:
-    """Evaluate a batch; where that fails, in halves, until what fails is one failed candidate.
+    """Evaluate a batch; if that fails, in halves, until single candidates fail.
 
-    So running out of memory halves the batch, too. What cannot be the candidate's fault goes on up:
-    a mistake in the code, a problem's answer that cannot be, an unreadable file, Ctrl-C.
+    So running out of memory halves the batch, too. Errors that are not a candidate's fault are
+    raised: a mistake in the code, an invalid return value of the problem, an unreadable file,
+    Ctrl-C.
     """
     try:
         return _checked(problem, candidates, problem.evaluate(candidates))
@@ -404,7 +407,7 @@ def _may_be_the_candidate(error: Exception) -> bool:
 
 
 def _checked(problem: Problem, candidates: Sequence[Candidate], found: object) -> list[Evaluation]:
-    """What a problem gave for a batch; raises where it is not an evaluation of each candidate."""
+    """A problem's evaluations of a batch; raises unless there is one of each candidate."""
     if not isinstance(found, Sequence) or not all(isinstance(e, Evaluation) for e in found):
         raise InvalidValueError(
             f"problem {problem.name!r} must give a list of paretoprune.Evaluation, one per "
@@ -430,7 +433,7 @@ def check_samples(
 ) -> None:
     """Refuse evaluations on other numbers of samples than before: they cannot be compared.
 
-    Those on a share of the samples and failed ones count for nothing.
+    Failed evaluations and those on a part of the samples are ignored.
     """
     known = next((e for e in (*before, *found) if e.complete), None)
     for evaluation in found:
@@ -448,7 +451,7 @@ def check_samples(
 def all_failed(
     problem: Problem, evaluations: Sequence[Evaluation], which: str = "all "
 ) -> InvalidValueError:
-    """What to say where nothing but failures was seen."""
+    """The error where all evaluations failed."""
     return InvalidValueError(
         f"{which}{len(evaluations)} evaluations of problem {problem.name!r} failed, so there is "
         f"nothing to search by; one of them: {evaluations[0].failure}"

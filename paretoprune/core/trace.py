@@ -36,8 +36,8 @@ class SearchTrace:
     """All rounds of a gradient search.
 
     `budgets` are those that `Round.constraint` and `kept` are given for, in relative compute;
-    `reachable` is what the searched kernel's schedules can reach; `clamp` is the largest multiplier
-    (None: there is none). `loss` names what is minimised per sample: `kl` or `retention`.
+    `reachable` is the compute range of the searched kernel; `clamp` is the largest multiplier
+    (None: there is none). `loss` names the loss per sample: `kl` or `retention`.
     """
 
     loss: str

@@ -176,15 +176,15 @@ def _search_also(folder: Path) -> None:
 
 def mistake(what: str, error: BaseException) -> InvalidValueError:
     """The error for a mistake in a user's code: one sentence, with the calls to it as its notes."""
-    found = InvalidValueError(f"{what}: {where_raised(error)}")
+    refusal = InvalidValueError(f"{what}: {where_raised(error)}")
     calls = StackSummary.from_list(_frames(error)[-MAX_FRAMES:]).format()
     if calls:
-        found.add_note("".join(calls).rstrip("\n"))
-    return found
+        refusal.add_note("".join(calls).rstrip("\n"))
+    return refusal
 
 
 def where_raised(error: BaseException) -> str:
-    """One line: what was raised and in which line, such as `ValueError: no (mine.py, line 7)`.
+    """An exception and its line of code, such as `ValueError: no (mine.py, line 7)`.
 
     Where a library raised it, the line is that of the user's code that called it.
     """

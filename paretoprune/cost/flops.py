@@ -35,8 +35,8 @@ CONVENTIONS: dict[str, str] = {
 class DecoderSpec:
     """Dimensions of a decoder, as the cost model needs them.
 
-    `class_query` is the FLOPs per visual token of asking the vision tower's class token, which some
-    pruners do, and `class_key` the width of its keys; 0 where there is none.
+    `class_query` is the FLOPs per visual token of the vision encoder's class attention, which some
+    pruners need. `class_key` is the width of its keys. Both are 0 without a class token.
     """
 
     hidden: int

@@ -25,7 +25,7 @@ class LayerPoint:
 
 
 class LatencyModel:
-    """Prefill latency as the sum of its layers, what each drop adds, and a constant.
+    """Prefill latency as the sum of its layers, an addition per drop, and a constant.
 
     A layer's time over its tokens is monotone, nothing more (isotonic regression, linear between
     the points): devices have plateaus and steps that a polynomial misses. Outside of the measured
@@ -54,7 +54,7 @@ class LatencyModel:
     def calibrate(
         self, tokens: NDArray[np.int64], drops: NDArray[np.int64], measured: NDArray[np.float64]
     ) -> float:
-        """Fit what a drop and a prefill add to their layers, from whole prefills; returns an error.
+        """Fit the additions of a drop and a prefill to whole prefills; returns an error.
 
         `tokens` int64 [schedules, layers], `drops` int64 [schedules], `measured` [schedules] in
         milliseconds. The error is the mean relative one of these whole prefills, leave-one-out.

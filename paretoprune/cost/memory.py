@@ -29,12 +29,12 @@ class _Meter(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        given = {_storage(x)._cdata for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)}
+        inputs = {_storage(x)._cdata for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)}
         out = func(*args, **(kwargs or {}))
         for x in tree_leaves(out):
             if isinstance(x, Tensor):
                 storage = _storage(x)
-                if storage._cdata not in given | self._alive:  # else a view, or written in place
+                if storage._cdata not in inputs | self._alive:  # else a view, or written in place
                     self._count(storage)
         return out
 
@@ -55,7 +55,7 @@ def _storage(x: Tensor) -> torch.UntypedStorage:
 
 
 def peak_bytes(device: torch.device, call: Callable[[], object]) -> int:
-    """Most bytes that a call holds on the device at once, beyond what was there before.
+    """Peak bytes that a call adds on the device.
 
     Measured: on CUDA by the allocator's own meter, elsewhere from every tensor that an operation
     makes, for as long as it lives (buffers inside an operation are not seen).

@@ -39,7 +39,7 @@ def lightcompress(content: ScheduleFile) -> str:
         )
     section = {"sparse": {"method": "TokenReduction", "special": special}}
     note = (
-        "# From a paretoprune keep schedule; put it beside your `model` and `eval` sections.\n"
+        "# From a paretoprune keep schedule; add it to your `model` and `eval` sections.\n"
         "# Where a share of the visual tokens is no whole number, LightCompress's FastV rounds\n"
         "# half to even and its PyramidDrop rounds down; paretoprune rounds half up.\n"
     )
@@ -60,12 +60,12 @@ def write_lightcompress(file: Path, content: ScheduleFile) -> None:
 def _drops(keep: list[float]) -> list[tuple[int, float]]:
     """(layer, share kept from it on) of every drop."""
     before = 1.0
-    found = []
+    drops = []
     for layer, ratio in enumerate(keep):
         if ratio < before:
-            found.append((layer, ratio))
+            drops.append((layer, ratio))
         before = ratio
-    return found
+    return drops
 
 
 def _fastv(drops: list[tuple[int, float]]) -> dict[str, Any]:

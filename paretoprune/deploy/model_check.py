@@ -1,4 +1,4 @@
-"""What `paretoprune check-model` finds out: does a model work here, and what can be searched."""
+"""Checks of `paretoprune check-model`: whether a model works here, and its search spaces."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class DenseCost:
     visual_tokens: int
     text_tokens: int
     gflops: float
-    blind_gflops: float
+    text_only_gflops: float
     kv_bytes: int
 
 
 @dataclass(frozen=True)
 class ModelCheck:
-    """A loaded model: what was verified, its dimensions, its search spaces and its dense cost.
+    """A loaded model: its verification, dimensions, search spaces and dense cost.
 
     `pruned` is how far a pruned forward pass is from the model with the dropped tokens' keys
     masked, in parts of the largest logit; None for a decoder of one layer.
@@ -61,7 +61,7 @@ class ModelCheck:
 
     @property
     def problem(self) -> str | None:
-        """What is wrong, in one clause; None if nothing."""
+        """The failed check, in one clause; None if there is none."""
         allowed = self.verification.tolerance
         if self.verification.problem is not None or self.pruned is None or self.pruned <= allowed:
             return self.verification.problem
@@ -113,7 +113,7 @@ def check_model(model: str, *, pruner: str = "fastv", **loading: Any) -> ModelCh
 
 
 def pruned_difference(adapter: Adapter) -> float | None:
-    """How far `paretoprune.pruned` is from the model with masked keys; see `ModelCheck.pruned`.
+    """Deviation of `paretoprune.pruned` from the model with masked keys; see `ModelCheck.pruned`.
 
     On two noise pictures with prompts of different lengths; half of the visual tokens leave before
     layer 1. None where there is no such layer.
@@ -130,8 +130,9 @@ def pruned_difference(adapter: Adapter) -> float | None:
         held = out.past_key_values.layers
         nothing = torch.zeros_like(inputs["attention_mask"], dtype=torch.bool)
         # padding of a shorter row points at a token that this row keeps or at padding: no key there
-        kept = [
-            nothing.scatter_add(1, layer.places % nothing.shape[1], layer.valid) for layer in held
+        keep_masks = [
+            nothing.scatter_add(1, layer.positions % nothing.shape[1], layer.valid)
+            for layer in held
         ]
-        own = masked_logits(adapter, inputs, kept)[kept[-1]]
-        return float((out.logits[kept[-1]] - own).abs().max() / own.abs().max())
+        own = masked_logits(adapter, inputs, keep_masks)[keep_masks[-1]]
+        return float((out.logits[keep_masks[-1]] - own).abs().max() / own.abs().max())

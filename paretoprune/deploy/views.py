@@ -1,4 +1,4 @@
-"""Using a found schedule or policy: pruned models, `paretoprune.json` beside a checkpoint, exports.
+"""Using a found schedule or policy: pruned models, a checkpoint's `paretoprune.json`, exports.
 
 view = pruned(model, "schedules/best.json")
 view.generate(**inputs)
@@ -34,7 +34,7 @@ from paretoprune.schedules.presets import Preset
 from paretoprune.tasks.base import Visual
 from paretoprune.zoo.load import FOREIGN, adapter_class, find_checkpoint, load_adapter
 
-BESIDE = "paretoprune.json"
+SCHEDULE_FILE_NAME = "paretoprune.json"
 """Name of the schedule file that `load` looks for in a checkpoint directory."""
 Model = TypeVar("Model", bound=PreTrainedModel)
 Schedule: TypeAlias = (
@@ -59,8 +59,8 @@ def pruned(
     in each layer whose ratio is above 0; without, every sample does. Each layer's KV
     cache holds only what the layer kept; the cache that `generate` returns goes on with a
     conversation. Raises `InvalidValueError`, `UnknownNameError` or `UnsupportedError` where model,
-    schedule and pruner do not fit. Whether the model's decoder can be pruned exactly is told from
-    its configuration and modules, and tried: a few passes of 24 noise tokens through one of its
+    schedule and pruner do not fit. Whether the model's decoder can be pruned exactly follows from
+    its configuration and modules, and is tried: a few passes of 24 noise tokens through one of its
     layers, or one of each kind.
     """
     if not isinstance(model, PreTrainedModel):
@@ -92,7 +92,7 @@ def pruned(
 
 
 def _ratios(schedule: object) -> list[Any]:
-    """The parts of what is no other form of a schedule; raises `InvalidValueError` for none."""
+    """The parts of a sequence of keep ratios; raises `InvalidValueError` for other objects."""
     return listed("the keep ratios of a schedule, unless it is named by its file,", schedule)
 
 
@@ -118,7 +118,7 @@ class PrunedModel:
     schedule: ScheduleFile | SavedPolicy | None
 
     def inputs(self, visuals: Sequence[Visual], prompts: Sequence[str]) -> BatchFeature:
-        """What `model.generate` takes, padded on the left."""
+        """Arguments of `model.generate`, padded on the left."""
         return self.adapter.inputs(visuals, prompts)
 
     def answer(
@@ -134,14 +134,14 @@ class PrunedModel:
 
 
 def load(model: str, *, schedule: Schedule | None = None, **loading: Any) -> PrunedModel:
-    """Load a checkpoint with the schedule that lies beside it, or with another `schedule`.
+    """Load a checkpoint with the schedule in its `paretoprune.json`, or with another `schedule`.
 
     `model` and `loading` (dtype, device, attn, trust_remote_code) are those of `load_adapter`.
     """
     source, local = find_checkpoint(model)
-    beside = Path(source) / BESIDE
-    if schedule is None and local and beside.exists():
-        schedule = beside
+    schedule_file = Path(source) / SCHEDULE_FILE_NAME
+    if schedule is None and local and schedule_file.exists():
+        schedule = schedule_file
     adapter = load_adapter(model, **loading)
     if schedule is None:
         return PrunedModel(adapter.model, adapter, None)
@@ -170,7 +170,7 @@ def as_file(
     return ScheduleFile(pruner=pruner, keep=list(schedule.ratios))
 
 
-def save_beside(folder: Path, schedule: Schedule, pruner: str = "fastv") -> Path:
+def save_with_checkpoint(folder: Path, schedule: Schedule, pruner: str = "fastv") -> Path:
     """Write `paretoprune.json` into a checkpoint directory, where `load` finds it.
 
     Raises `InvalidValueError` where the checkpoint has another number of decoder layers and
@@ -193,8 +193,8 @@ def save_beside(folder: Path, schedule: Schedule, pruner: str = "fastv") -> Path
             f"the schedule has {policy.layers} layers, the checkpoint in {folder} has {layers}"
         )
     about = content.about if isinstance(content, SavedPolicy) else content
-    pruner_of(about)  # says what is wrong with it
-    file = folder / BESIDE
+    pruner_of(about)  # raises if it is wrong
+    file = folder / SCHEDULE_FILE_NAME
     try:
         if isinstance(about, ScheduleFile):
             write_schedule(file, about)

@@ -23,7 +23,7 @@ from paretoprune.frontier.indicators import (
 from paretoprune.frontier.pairs import Pair, compare_pairs, holm
 from paretoprune.frontier.ranks import Ranks, rank_over_problems
 from paretoprune.frontier.recovery import mean_deviation, recovered_share
-from paretoprune.frontier.separation import separated
+from paretoprune.frontier.significance import significantly_better
 from paretoprune.frontier.statistics import (
     Interval,
     PairedTest,
@@ -62,6 +62,6 @@ __all__ = [
     "picks",
     "rank_over_problems",
     "recovered_share",
-    "separated",
+    "significantly_better",
     "worst_attainment",
 ]

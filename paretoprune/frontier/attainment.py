@@ -49,10 +49,10 @@ def attainment(fronts: Sequence[ArrayLike], share: float) -> NDArray[np.float64]
 
 
 def median_attainment(fronts: Sequence[ArrayLike]) -> NDArray[np.float64]:
-    """`attainment` by half of the fronts: what a search typically reaches (the lower median)."""
+    """`attainment` by half of the fronts: the typical front of a search (the lower median)."""
     return attainment(fronts, 0.5)
 
 
 def worst_attainment(fronts: Sequence[ArrayLike]) -> NDArray[np.float64]:
-    """`attainment` by all fronts: what a search reaches whatever its seed."""
+    """`attainment` by all fronts: the part of the front that every seed reaches."""
     return attainment(fronts, 1.0)

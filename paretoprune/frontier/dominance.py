@@ -83,7 +83,7 @@ def front_of(
 ) -> NDArray[np.intp]:
     """Return the indices of the non-dominated complete evaluations, in input order.
 
-    Failed evaluations and those on a share of the samples are skipped; of evaluations with equal
+    Failed evaluations and those on a part of the samples are skipped; of evaluations with equal
     objectives the first is kept. Raises `UnknownNameError` if an evaluation lacks one of
     `objectives`.
     """

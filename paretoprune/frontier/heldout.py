@@ -1,4 +1,4 @@
-"""The held-out front area: the held-out score of what the search split picks, over 20 budgets.
+"""The held-out front area: mean held-out score of the search split's picks at 20 budgets.
 
 Choosing by held-out scores would pick the luckiest points, so a front is ranked by this figure:
 at each budget the configuration is picked on the search split only, and scored on the held-out
@@ -18,7 +18,7 @@ BUDGETS: NDArray[np.float64] = np.linspace(0.05, 1.0, 20)
 BUDGETS.setflags(write=False)
 
 SLACK = 1e-9
-"""How far a cost may exceed a budget: rounding errors of lattice points, as in a study's meter."""
+"""Tolerance of a budget for rounding errors of lattice points, as in a study's meter."""
 
 
 def picks(
@@ -85,7 +85,7 @@ def heldout_front_area_samples(
     text_only: ArrayLike = 0.0,
     budgets: ArrayLike = BUDGETS,
 ) -> NDArray[np.float64]:
-    """Return what each held-out sample contributes to the held-out front area, `[samples]`.
+    """Return the contribution of each held-out sample to the held-out front area, `[samples]`.
 
     The mean over samples is the area, so the samples can be bootstrapped. `heldout_outcomes` is
     `[points, samples]`, on the scale of `text_only`: one number, or `[samples]`, the outcome of

@@ -1,9 +1,9 @@
-"""How much each knob moves each objective: permutation importance of a fit to the evaluations.
+"""Importance of each knob for each objective: permutation importance of a fitted forest.
 
 For every objective, extremely randomised trees are fitted to the evaluations of one space and
-tested on those left out (five folds). A knob's importance is how much of the explained variance
-(R²) is lost when its values are shuffled among the evaluations left out (Breiman 2001, Random
-Forests, section 10).
+tested on those left out (five folds). A knob's importance is the drop of the explained variance
+(R²) when its values are shuffled among the evaluations left out (Breiman 2001, Random Forests,
+section 10).
 
 `optuna.importance` is not used: it leaves out knobs that not every evaluation has, and
 its shares sum to 1 however little the fit explains, without standard errors.

@@ -20,12 +20,12 @@ from paretoprune.frontier.statistics import (
 )
 
 RESAMPLES = 10_000
-"""At least; more for many pairs, see `enough_resamples`."""
+"""Least number of resamples; more for many pairs, see `enough_resamples`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """What a paired comparison of `first` with `second` found.
+    """Result of a paired comparison of `first` with `second`.
 
     `difference` is the mean of first - second with its 95 % interval (of this pair alone);
     `p_value` is two-sided; `adjusted` is corrected for the number of pairs; `effect_size` is
@@ -60,31 +60,31 @@ def compare_pairs(
     resampled (see `bootstrap_area`), with the same draws for every strategy. The p-value inverts
     the percentile interval: twice the smaller tail of the differences at 0, the observed one
     counted (Davison and Hinkley 1997, section 4.4 and 5.6). Holm's step-down method (1979,
-    Scandinavian Journal of Statistics 6(2)) keeps the chance of any false separation below
-    1 - level. `resamples` is `enough_resamples` where not given.
+    Scandinavian Journal of Statistics 6(2)) keeps the chance of any false positive below 1 - level.
+    `resamples` is `enough_resamples` where not given.
 
     Raises `InvalidValueError` for different numbers of samples, NaN or infinity.
     """
-    given = {
+    matrices = {
         label: finite_array(a, name=f"areas of {label}", axes=("seeds", "samples"))
         for label, a in areas.items()
     }
-    if len(given) < 2:
+    if len(matrices) < 2:
         return []
-    samples = sorted({matrix.shape[1] for matrix in given.values()})
+    samples = sorted({matrix.shape[1] for matrix in matrices.values()})
     if len(samples) > 1:
         raise InvalidValueError(f"all strategies must share the samples, got {samples}")
-    resamples = resamples or enough_resamples(len(given), level)
-    seeds = max(len(matrix) for matrix in given.values())
-    stack = np.stack([np.resize(matrix, (seeds, samples[0])) for matrix in given.values()])
+    resamples = resamples or enough_resamples(len(matrices), level)
+    seeds = max(len(matrix) for matrix in matrices.values())
+    stack = np.stack([np.resize(matrix, (seeds, samples[0])) for matrix in matrices.values()])
     means = resampled_means(stack, rng=rng, resamples=resamples)
-    found: list[tuple[int, int, NDArray[np.float64], float]] = []
+    tested: list[tuple[int, int, NDArray[np.float64], float]] = []
     for i, j in combinations(range(len(stack)), 2):
         draws = means[i] - means[j]
         tail = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
-        found.append((i, j, draws, min(1.0, 2.0 * (1 + tail) / (1 + resamples))))
-    labels = list(given)
-    adjusted = holm([p for *_, p in found])
+        tested.append((i, j, draws, min(1.0, 2.0 * (1 + tail) / (1 + resamples))))
+    labels = list(matrices)
+    adjusted = holm([p for *_, p in tested])
     return [
         Pair(
             labels[i],
@@ -94,7 +94,7 @@ def compare_pairs(
             corrected,
             cohens_d((stack[i] - stack[j]).mean(axis=0)),
         )
-        for (i, j, draws, p), corrected in zip(found, adjusted, strict=True)
+        for (i, j, draws, p), corrected in zip(tested, adjusted, strict=True)
     ]
 
 

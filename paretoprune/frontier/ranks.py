@@ -1,4 +1,4 @@
-"""Strategies ranked over several problems: mean ranks, and which of them are not separated."""
+"""Strategies ranked over several problems: mean ranks, groups without significant difference."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Ranks:
     """Mean ranks over `problems`, 1 the best, in the order of `labels`: best first.
 
     `p_value` is Friedman's: the chance of such ranks if all strategies were equal. Two strategies
-    whose mean ranks differ by less than `critical_difference` are not separated; `groups` are the
-    largest runs of such strategies, as (first, last) places in `labels`.
+    whose mean ranks differ by less than `critical_difference` are not significantly different.
+    `groups` are the largest runs of such strategies, as (first, last) indices in `labels`.
     """
 
     labels: tuple[str, ...]
@@ -82,9 +82,9 @@ def _friedman(ranks: np.ndarray) -> float:
 
 
 def _groups(means: Sequence[float], difference: float) -> tuple[tuple[int, int], ...]:
-    found: list[tuple[int, int]] = []
+    groups: list[tuple[int, int]] = []
     for first, mean in enumerate(means):
         last = max(i for i, other in enumerate(means) if other - mean < difference)
-        if last > first and (not found or last > found[-1][1]):
-            found.append((first, last))
-    return tuple(found)
+        if last > first and (not groups or last > groups[-1][1]):
+            groups.append((first, last))
+    return tuple(groups)

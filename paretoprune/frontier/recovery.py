@@ -1,4 +1,4 @@
-"""How well a front stands in for an exhaustive one: recovered share and mean deviation."""
+"""Recovery of an exhaustive front by another one: recovered fraction and mean deviation."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ def recovered_share(front: ArrayLike, reference: ArrayLike, tolerance: float) ->
     Raises `InvalidValueError` for an empty front, NaN, infinity, different columns, or a negative
     tolerance.
     """
-    found, wanted = _pair(front, reference)
+    points, references = _pair(front, reference)
     if not tolerance >= 0:
         raise InvalidValueError(f"the tolerance must be 0 or more, got {tolerance!r}")
-    short = (found[None] - wanted[:, None]).max(axis=2).min(axis=1)  # [reference], below 0: better
+    # [references]; below 0: better
+    short = (points[None] - references[:, None]).max(axis=2).min(axis=1)
     return float(np.mean(short <= tolerance + 1e-12))
 
 
@@ -33,20 +34,20 @@ def mean_deviation(front: ArrayLike, reference: ArrayLike) -> NDArray[np.float64
 
     Raises `InvalidValueError` as `recovered_share` does.
     """
-    found, wanted = _pair(front, reference)
-    away = found[None] - wanted[:, None]  # [reference, front, objectives]
+    points, references = _pair(front, reference)
+    away = points[None] - references[:, None]  # [reference, front, objectives]
     nearest = (away**2).sum(axis=2).argmin(axis=1)
-    picked = away[np.arange(len(wanted)), nearest]
+    picked = away[np.arange(len(references)), nearest]
     return np.asarray(np.abs(picked).mean(axis=0), dtype=np.float64)
 
 
 def _pair(
     front: ArrayLike, reference: ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    found, wanted = cost_matrix(front, name="front"), cost_matrix(reference, name="reference")
-    if found.shape[1] != wanted.shape[1]:
+    points, references = cost_matrix(front, name="front"), cost_matrix(reference, name="reference")
+    if points.shape[1] != references.shape[1]:
         raise InvalidValueError(
             "front and reference must have the same number of columns, got "
-            f"{found.shape[1]} and {wanted.shape[1]}"
+            f"{points.shape[1]} and {references.shape[1]}"
         )
-    return found, wanted
+    return points, references

@@ -17,7 +17,7 @@ from paretoprune.errors import InvalidValueError
 from paretoprune.frontier.dominance import finite_array
 
 BATCH = 256
-"""Resamples held in memory at once; part of what a seed reproduces."""
+"""Resamples held in memory at once; results for a seed depend on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class PairedTest:
-    """What a paired comparison of `a` with `b` found.
+    """Result of a paired comparison of `a` with `b`.
 
     `difference` is the mean of a - b, `p_value` two-sided, `effect_size` Cohen's d_z (positive
     where `a` is larger), `samples` the number of pairs.
@@ -124,7 +124,7 @@ def percentile_interval(draws: NDArray[np.float64], estimate: float, level: floa
 
 
 def _counts(drawn: NDArray[np.int64], kinds: int) -> NDArray[np.float64]:
-    """How often each of `kinds` was drawn: `[resamples, draws]` to `[resamples, kinds]`."""
+    """Counts of each of `kinds`: `[resamples, draws]` to `[resamples, kinds]`."""
     offset = drawn + kinds * np.arange(len(drawn))[:, None]
     counted = np.bincount(offset.ravel(), minlength=kinds * len(drawn))
     return counted.reshape(len(drawn), kinds).astype(np.float64)

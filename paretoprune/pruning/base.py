@@ -29,11 +29,11 @@ NEEDS: dict[str, str] = {
     "keys": "keys of the layer before",
     "embeddings": "hidden states of the visual tokens",
     "attention": "attention among the visual tokens, computed in blocks",
-    "attended": "what the layer before gave its MLP: its attention is run once more",
-    "tower": "the class token of the vision tower",
-    "grid": "places of the visual tokens in the picture",
+    "attended": "the MLP's input in the layer before: its attention is run once more",
+    "vision_encoder": "the class token of the vision encoder",
+    "grid": "positions of the visual tokens in the picture",
 }
-"""What a pruner may declare in `needs`. Only `tower` and `grid` are asked of the adapter."""
+"""Values of `needs`. The adapter provides `vision_encoder` and `grid`, the decoder the others."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,14 @@ class Selection:
 class DropCounts:
     """Token counts of a drop before `layer`, by which it is priced: int64 arrays of one shape.
 
-    Of `tokens`, `visual` are visual, and `kept` of these stay.
+    Of `tokens`, `visual` are visual, and `kept_counts` of these stay.
     """
 
     spec: DecoderSpec
     layer: int
     tokens: NDArray[np.int64]
     visual: NDArray[np.int64]
-    kept: NDArray[np.int64]
+    kept_counts: NDArray[np.int64]
 
 
 def setting(default: T, knob: Knob) -> T:
@@ -78,9 +78,9 @@ class Pruner(ABC):
     relaxable: bool = False
     """Whether its choice is top-k of a score, so that the soft decoder can follow it."""
     needs: ClassVar[frozenset[str]] = frozenset()
-    """What it looks at: names of `NEEDS`."""
+    """Required inputs: names of `NEEDS`."""
     merges: ClassVar[bool] = False
-    """Whether kept tokens take up something of those that go."""
+    """Whether dropped tokens are merged into kept ones."""
     withdraws: ClassVar[bool] = False
     """Whether it keeps all visual tokens or none, and so ranks nothing."""
     knobs: ClassVar[tuple[Knob, ...]] = ()
@@ -146,18 +146,18 @@ class Pruner(ABC):
         """FLOPs of choosing, and of merging, for one drop: float64 of the shape of its counts."""
         return np.zeros(np.shape(drop.tokens))
 
-    # --- what happens once, before layer 0
+    # --- once, before layer 0
 
     def save(self, context: PruningContext) -> dict[str, Tensor]:
-        """What to carry along from the decoder's entry, before layer 0: [B, T, c] each."""
+        """Extras to carry along from the decoder's entry, before layer 0: [B, T, c] each."""
         return {}
 
     def entry_cost(self, drop: DropCounts) -> NDArray[np.float64]:
         """FLOPs spent once, before the decoder, however many drops follow; `drop` keeps all tokens.
 
-        By default those of asking the vision encoder's class token, where it needs `tower`.
+        The default is the cost of the class attention, if the pruner needs `vision_encoder`.
         """
-        per_token = drop.spec.class_query if "tower" in self.needs else 0.0
+        per_token = drop.spec.class_query if "vision_encoder" in self.needs else 0.0
         return np.asarray(per_token * drop.visual)
 
 
@@ -178,7 +178,7 @@ class ScorePruner(Pruner):
         score = self.score(context)
         order = score.argsort(dim=1, descending=True, stable=True)
         active = context.keep_mask.long() + context.present.long()
-        # two stable sorts: by score, then alive before carried along before absent
+        # two stable sorts: by score; then kept tokens, tokens only carried along, padding
         again = active.gather(1, order).argsort(dim=1, descending=True, stable=True)
         return order.gather(1, again)
 
@@ -190,7 +190,7 @@ class ScorePruner(Pruner):
         return order[:, : int(counts.max())]
 
     def select(self, context: PruningContext, counts: Tensor) -> Selection:
-        """What is taken of the order."""
+        """The chosen part of the order."""
         order = self.order(context)
         return Selection(self.take(context, order, counts), order=order)
 
@@ -206,7 +206,7 @@ def require_score(pruner: Pruner) -> ScorePruner:
 
 
 class RowPruner(Pruner):
-    """A pruner that says, for one sample and one n, which tokens stay and what they take up.
+    """A pruner that chooses, for one sample and one n, the kept tokens and their merge weights.
 
     For those whose best n tokens are no part of their best n + 1. It has no soft form, so gradient
     strategies cannot search it.
@@ -252,11 +252,11 @@ def with_others(chosen: Tensor, order: Tensor) -> Tensor:
 
 
 def by_pair(cost: Callable[[int, int], float], drop: DropCounts) -> NDArray[np.float64]:
-    """`cost(visual, kept)` of each entry, float64 `[...]`; equal pairs are asked once.
+    """`cost(visual, kept_counts)` of each entry, float64 `[...]`; equal pairs are asked once.
 
     0 where nothing is chosen: no token kept, or every one.
     """
-    pairs = np.stack([np.ravel(drop.visual), np.ravel(drop.kept)], 1)
+    pairs = np.stack([np.ravel(drop.visual), np.ravel(drop.kept_counts)], 1)
     distinct, which = np.unique(pairs, axis=0, return_inverse=True)
     costs = [cost(v, n) if 0 < n < v else 0.0 for v, n in distinct.tolist()]
     return np.asarray(costs)[which.reshape(-1)].reshape(np.shape(drop.visual))
@@ -279,17 +279,16 @@ def choosing_cost(
     """FLOPs of all drops of a keep schedule, float64 [samples], besides the decoder's own layers.
 
     `kept` [layers, samples] of `visual` tokens [samples]. A drop to no token at all ranks nothing.
-    What is spent at the decoder's entry is counted once, for samples that drop some tokens
-    somewhere.
+    The cost at the decoder's entry is counted once, for samples that drop tokens in any layer.
     """
     total = np.zeros(len(visual))
-    asked = np.zeros(len(visual), dtype=bool)
+    is_ranked = np.zeros(len(visual), dtype=bool)
     before = visual
     for layer, now in enumerate(kept):
         ranked = (now < before) & (now > 0)
         drop = DropCounts(spec, layer, text + before, before, now)
         total += np.where(ranked, pruner.cost(drop), 0.0)
-        asked |= ranked
+        is_ranked |= ranked
         before = now
     entry = DropCounts(spec, 0, text + visual, visual, visual)
-    return total + np.where(asked, pruner.entry_cost(entry), 0.0)
+    return total + np.where(is_ranked, pruner.entry_cost(entry), 0.0)

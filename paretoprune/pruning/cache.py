@@ -1,8 +1,8 @@
-"""A KV cache whose layers hold only what they kept, and still answer with logical lengths.
+"""A KV cache whose layers hold their kept tokens only, and still answer with logical lengths.
 
 `generate` asks a cache how many tokens were *seen*, to slice its inputs and number positions. Each
-layer of this one *holds* fewer: the keys and values of the tokens that were present in it, with
-their places in the sequence and which of them are padding.
+layer of this one *holds* fewer: the keys and values of the tokens that it processed, with their
+positions in the sequence and a mask of padding.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from paretoprune.errors import UnsupportedError
 class PrunedLayer(DynamicLayer):  # type: ignore[misc]
     """Keys and values [B, kv_heads, K, head_dim] of the K tokens that this layer holds.
 
-    `valid` bool [B, K] is false for padding; `places` int64 [B, K] are places in the sequence;
+    `valid` bool [B, K] is false for padding; `positions` int64 [B, K] are those in the sequence;
     `seen` counts the tokens of the whole sequence.
     """
 
@@ -31,24 +31,26 @@ class PrunedLayer(DynamicLayer):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
         self.valid: Tensor | None = None
-        self.places: Tensor | None = None
+        self.positions: Tensor | None = None
         self.seen = 0
 
-    def admit(self, valid: Tensor, places: Tensor) -> None:
+    def admit(self, valid: Tensor, positions: Tensor) -> None:
         """Say which tokens the next `update` brings: bool and int64 [B, T]."""
         self.valid = valid if self.valid is None else torch.cat([self.valid, valid], 1)
-        self.places = places if self.places is None else torch.cat([self.places, places], 1)
+        self.positions = (
+            positions if self.positions is None else torch.cat([self.positions, positions], 1)
+        )
 
-    def hold(self, keys: Tensor, values: Tensor, valid: Tensor, places: Tensor) -> None:
+    def hold(self, keys: Tensor, values: Tensor, valid: Tensor, positions: Tensor) -> None:
         """Start with the keys and values [B, kv_heads, K, head_dim] of tokens run before."""
         self.lazy_initialization(keys, values)
         self.keys, self.values = keys, values
-        self.valid, self.places = valid, places
+        self.valid, self.positions = valid, positions
 
     @property
     def held(self) -> int:
         """K, the number of tokens this layer holds, padding of shorter rows included."""
-        return 0 if self.places is None else self.places.shape[1]
+        return 0 if self.positions is None else self.positions.shape[1]
 
     def get_seq_length(self) -> int:
         """Tokens seen, kept or not."""
@@ -71,10 +73,10 @@ class PrunedLayer(DynamicLayer):  # type: ignore[misc]
         self._each(lambda x: x.repeat_interleave(repeats, dim=0))
 
     def _each(self, change: Any) -> None:
-        if self.places is None or self.valid is None:
+        if self.positions is None or self.valid is None:
             return
         self.keys, self.values = change(self.keys), change(self.values)
-        self.valid, self.places = change(self.valid), change(self.places)
+        self.valid, self.positions = change(self.valid), change(self.positions)
 
     def crop(self, tokens_to_remove: int) -> None:
         """Forget the last tokens of the sequence; the number is given as 0 or negative."""
@@ -88,26 +90,26 @@ class PrunedLayer(DynamicLayer):  # type: ignore[misc]
         if seen == 0:
             self.reset()  # the next batch may be another one
         self.seen = seen
-        if self.places is None or self.valid is None:
+        if self.positions is None or self.valid is None:
             return
-        self.valid = self.valid & (self.places < seen)
+        self.valid = self.valid & (self.positions < seen)
         columns = self.valid.any(0).nonzero()[:, 0]
-        self.valid, self.places = self.valid[:, columns], self.places[:, columns]
+        self.valid, self.positions = self.valid[:, columns], self.positions[:, columns]
         if self.keys is not None and self.values is not None:
             self.keys, self.values = self.keys[:, :, columns], self.values[:, :, columns]
 
     def reset(self) -> None:
         """Forget everything."""
         super().reset()
-        self.valid = self.places = None
+        self.valid = self.positions = None
         self.seen = 0
 
 
 class PrunedCache(Cache):  # type: ignore[misc]
     """The cache of a pruned model; hand it to the next `generate` to go on with a conversation.
 
-    `rope_deltas` int64 [B, 1], where the family has them (M-RoPE), say by how much positions run
-    ahead of places. transformers keeps those of the last call in the model.
+    `rope_deltas` int64 [B, 1], where the family has them (M-RoPE), are rotary positions minus
+    positions in the sequence. transformers keeps those of the last call in the model.
     """
 
     def __init__(self, layers: int) -> None:
@@ -136,7 +138,7 @@ class PrunedCache(Cache):  # type: ignore[misc]
 
     @contextmanager
     def unless_completed(self) -> Iterator[None]:
-        """Take back what a `with` block adds where it ends with an exception."""
+        """Remove the tokens that a `with` block added where it ends with an exception."""
         seen, deltas = self.get_seq_length(), self.rope_deltas
         try:
             yield

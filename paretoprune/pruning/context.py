@@ -1,4 +1,4 @@
-"""The context of a pruner: what it may look at before a layer, handed out lazily."""
+"""The context of a pruner: its inputs before a layer, computed lazily."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ BLOCK = 64
 
 @dataclass
 class PruningContext:
-    """What a pruner may look at, handed out lazily, before layer `layer` of a batch of B samples.
+    """Inputs of a pruner, computed lazily, before layer `layer` of a batch of B samples.
 
     Tokens are those still present, T of them, in their original order. `hidden` [B, T, hidden]
     enters this layer; `valid` bool [B, T] marks those that are no padding (None: all); `visual`
     int64 [B, V] indexes the visual ones and `present` bool [B, V] is false where a sample has fewer
     than V; `keep_mask` bool [B, V] is false for tokens that a soft decoder only carries along;
-    `origin` int64 [B, T] are places in the full sequence; `query` int64 [B] is the last prompt
+    `origin` int64 [B, T] are positions in the full sequence; `query` int64 [B] is the last prompt
     token; `sample` int64 [B] numbers the samples of the split. `keys` [B, kv_heads, T, head_dim],
     `query_before` [B, hidden] and `before` [B, T, hidden], which entered it, belong to the layer
     before (None at layer 0). `extras` hold [B, T, c] each: what the pruner asked for or noted at
@@ -102,7 +102,7 @@ class PruningContext:
 
     @cached_property
     def attended(self) -> Tensor:
-        """What layer `layer - 1` gave its MLP, attention added and normalised: [B, T, hidden].
+        """Input of the MLP in layer `layer - 1`, attention added and normalised: [B, T, hidden].
 
         That layer's attention is run once more for it, by the model's own backend.
         """

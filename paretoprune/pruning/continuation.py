@@ -22,10 +22,10 @@ from paretoprune.pruning.tokens import Tokens
 
 
 class Continuation:
-    """R rows of a leaf, which must have its `path`, held up to the places `last` int64 [R].
+    """R rows of a leaf, which must have its `path`, held up to the positions `last` int64 [R].
 
-    `prompt_end` int64 [R] are the places of the last prompt tokens; `following` holds cosines and
-    sines [R, N, head_dim] of the N places behind them.
+    `prompt_end` int64 [R] are the positions of the last prompt tokens; `following` holds cosines
+    and sines [R, N, head_dim] of the N positions behind them.
     """
 
     def __init__(
@@ -50,9 +50,9 @@ class Continuation:
         for layer, behind in zip(self._cache.layers, leaf.path, strict=True):
             assert behind.keys is not None
             assert behind.values is not None
-            places = behind.origin[rows]
-            known = behind.validity[rows] & (places <= last[:, None])
-            layer.hold(behind.keys[rows], behind.values[rows], known, places)
+            positions = behind.origin[rows]
+            known = behind.validity[rows] & (positions <= last[:, None])
+            layer.hold(behind.keys[rows], behind.values[rows], known, positions)
 
     def next(self, ids: Tensor) -> Tensor:
         """Log-probabilities behind the new tokens `ids` int64 [R, n]: float [R, n, vocabulary]."""
@@ -62,7 +62,7 @@ class Continuation:
             require_length(adapter, int(self._place.max()) + count)
         steps = torch.arange(count, device=ids.device)[None]
         cos, sin = self._following
-        # rows that have ended go along with the others, past the places that are known
+        # rows that have ended go along with the others, past the positions that are known
         ahead = (self._offset[:, None] + steps).clamp(max=cos.shape[1] - 1)
         tokens = Tokens(
             hidden=embed(adapter, ids),
@@ -82,7 +82,7 @@ class Continuation:
         return adapter.head(tokens.hidden).float().log_softmax(-1)
 
     def greedy(self, first: Tensor, most: Sequence[int], stop: Collection[int]) -> list[list[int]]:
-        """Greedy decoding from the tokens `first` int64 [R], which are part of what is returned.
+        """Greedy decoding from the tokens `first` int64 [R], which are part of the result.
 
         Row i ends with a token of `stop`, or at `most[i]` tokens.
         """

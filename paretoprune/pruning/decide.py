@@ -1,4 +1,4 @@
-"""Asks adaptive policies what to keep of each sample of a batch, with as few layers as it takes."""
+"""Keep ratios of adaptive policies on each sample of a batch, with as few layers as possible."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def decide_each(
     trunk: Trunk | None = None,
     rounded: bool = True,
 ) -> list[NDArray[np.float64]]:
-    """What each policy, with the pruner that follows it, keeps of a batch: `[B, layers]` each.
+    """Keep ratios `[B, layers]` of each policy on a batch, with the pruner that follows it.
 
     Dense layers are run as far as the latest of them looks, or taken from the `trunk`. Ratios are
     on each policy's lattice, if `rounded`. Raises `InvalidValueError` for a policy made for another

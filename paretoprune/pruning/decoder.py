@@ -40,8 +40,8 @@ Drop: TypeAlias = "Callable[[NDArray[np.int64], NDArray[np.int64] | None], Token
 class Leaf:
     """The decoder's output for the candidates (indices) that share it.
 
-    `rows` int64 [b] are the places in the batch of the samples that `tokens` hold, in order, and
-    `left_out` int64 [b] how many of their pictures the last layer has no token of.
+    `rows` int64 [b] are the batch indices of the samples in `tokens`, in order. `left_out` int64
+    [b] counts their pictures without a token in the last layer.
     `path` holds the tokens behind each layer, keys and values included, where it was asked for:
     what decoding goes on from (`pruning.continuation`).
     """
@@ -72,7 +72,7 @@ def run_population(
     `pruner` ranks for all candidates, or there is one per candidate: those with equal labels share
     their rankings, and all share the layers before their first drop. `sample` int64 [B] numbers the
     batch's samples within their split (pruners may seed by it). With `answers`, int64 [B, A]
-    original places, leaves hold these tokens alone, and the last layer is run for them only.
+    original positions, leaves hold these tokens alone, and the last layer is run for them only.
     `trunk` keeps this batch's dense states for later calls, always with the same `with_path`, which
     gives leaves their path and runs every layer for all tokens. `wanted` bool [candidates, B] says
     on which samples a schedule is to be run (None: all); a branch holds the samples that any of its
@@ -106,7 +106,7 @@ def run_population(
             carried = with_saved(adapter, one, root, meter).extras
             operators[one.label] = _Operator(one, carried)
     if answers is not None and (with_path or not can_run_at(adapter)):
-        answers = None  # leaves then hold all tokens, those places included
+        answers = None  # leaves then hold all tokens, those positions included
     labels = [one.label for one in each]
     walk = _Walk(
         adapter, meter, counts, labels, operators, answers, wanted, with_path, pictures, per_picture
@@ -116,7 +116,7 @@ def run_population(
 
 
 def with_saved(adapter: Adapter, pruner: Pruner, tokens: Tokens, meter: Executed) -> Tokens:
-    """These tokens, before layer 0, with what the pruner saves of them."""
+    """These tokens, before layer 0, with the extras that the pruner saves."""
     counts = _drop_counts(adapter, tokens, 0)
     meter.flops += float(pruner.entry_cost(counts).sum())
     saved = pruner.save(tokens.context(adapter, 0))
@@ -125,7 +125,7 @@ def with_saved(adapter: Adapter, pruner: Pruner, tokens: Tokens, meter: Executed
 
 @dataclass(frozen=True)
 class _Operator:
-    """A pruner, and what it carries along from the decoder's entry, [B, T, c] each."""
+    """A pruner, and its extras from the decoder's entry, [B, T, c] each."""
 
     pruner: Pruner
     extras: Mapping[str, Tensor]
@@ -190,29 +190,31 @@ class _Walk:
             if label:
                 if label not in drops:
                     drops[label] = self._dropper(label, tokens, layer, trunk, whole)
-                kept = drops[label](now, asked)
+                remaining = drops[label](now, asked)
             else:
                 group_tokens = tokens if asked is None else tokens.rows(_index(asked, tokens))
-                kept = group_tokens if same else without_visual(group_tokens)
+                remaining = group_tokens if same else without_visual(group_tokens)
             if dense is not None and layer in dense.after:
                 # extras are this call's, the kept states another's
                 after = replace(dense.after[layer], extras=tokens.extras)
             else:
-                after = self._run(kept, layer, group_rows)
+                after = self._run(remaining, layer, group_rows)
                 if dense is not None and not last:
                     dense.after[layer] = after
             behind: tuple[Tokens, ...] = ()
             if self.with_path:
                 taken = path if asked is None else tuple(t.rows(_index(asked, t)) for t in path)
                 behind = (*taken, after)
-            missing = self.pictures[group_rows] - kept.pictures().cpu().numpy() if last else None
+            missing = (
+                self.pictures[group_rows] - remaining.pictures().cpu().numpy() if last else None
+            )
             yield from self.below(
                 after, layer + 1, group, dense, group_rows, whole=same and whole, path=behind,
                 left_out=missing,
             )  # fmt: skip
 
     def _asked(self, group: list[int], rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
-        """Which of the samples `rows` any of the group wants, int64; None for all of them."""
+        """Samples of `rows` that the group's candidates are evaluated on, int64; None for all."""
         asked = self.wanted[group][:, rows].any(0)
         return None if asked.all() else np.flatnonzero(asked)
 
@@ -220,7 +222,7 @@ class _Walk:
         self, label: str, tokens: Tokens, layer: int, trunk: Trunk | None, whole: bool
     ) -> Drop:
         operator = self.operators[label]
-        if whole:  # from here on its tokens carry what it noted, and nobody else's
+        if whole:  # from here on its tokens carry its own extras alone
             tokens = replace(tokens, extras=operator.extras)
         return dropper(
             self.adapter, operator.pruner, self.meter, tokens, layer, trunk if whole else None,
@@ -291,13 +293,13 @@ def dropper(
         weights = selection.weights
         chosen = context.visual.gather(1, selection.indices)
         stays = torch.arange(most, device=chosen.device)[None] < wanted[:, None]
-        kept = staying.validity & ~staying.visual
+        keep_mask = staying.validity & ~staying.visual
         # rows that keep fewer than `most` write their surplus where a kept token is anyway
-        text = kept.long().argmax(1, keepdim=True).expand_as(chosen)
+        text = keep_mask.long().argmax(1, keepdim=True).expand_as(chosen)
         chosen = torch.where(stays, chosen, text)
         if weights is not None:
             staying = _merged(staying, context.visual, chosen, weights)
-        return staying.keep(kept.scatter(1, chosen, True))
+        return staying.keep(keep_mask.scatter(1, chosen, True))
 
     return drop
 
@@ -341,8 +343,8 @@ def choosing_flops(
 
 
 def _drop_counts(
-    adapter: Adapter, tokens: Tokens, layer: int, kept: NDArray[np.int64] | None = None
+    adapter: Adapter, tokens: Tokens, layer: int, counts: NDArray[np.int64] | None = None
 ) -> DropCounts:
     visual = tokens.visual.sum(1).cpu().numpy()
     lengths = np.full_like(visual, tokens.length)
-    return DropCounts(adapter.spec, layer, lengths, visual, visual if kept is None else kept)
+    return DropCounts(adapter.spec, layer, lengths, visual, visual if counts is None else counts)

@@ -1,4 +1,4 @@
-"""Merging: rounds of bipartite matching that pruners share, and a record of what was merged."""
+"""Merging: rounds of bipartite matching that pruners share, and a record of merged tokens."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ AnyPruner = TypeVar("AnyPruner", bound=Pruner)
 def merged(
     states: Tensor, n: int, *, weighted: bool = True, in_order: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """Merge tokens [V, c] to n: places int64 [V], and weights [n, V] of what each is a mean of.
+    """Merge tokens [V, c] to n: positions int64 [V], and weights [n, V] of the tokens in each mean.
 
-    The first n places are those of the tokens that are left; behind them stand those that were
+    The first n positions are those of the tokens that are left; behind them stand those that were
     merged, the latest and least similar first.
 
-    Unless `weighted`, a round takes the plain mean of what it merges. A's unmerged tokens stay in
+    Unless `weighted`, a round takes the plain mean of merged tokens. A's unmerged tokens stay in
     order, or else go from most to least similar.
     """
     place = torch.arange(len(states), device=states.device)
@@ -75,7 +75,7 @@ def matching_cost(drop: DropCounts) -> NDArray[np.float64]:
 class Merge:
     """Tokens of a batch's first sample that were merged before layer `layer`.
 
-    `source` int64 [M] are original places of tokens that left, `target` [M] those of the kept
+    `source` int64 [M] are original positions of tokens that left, `target` [M] those of the kept
     tokens that took up most of each.
     """
 
@@ -85,7 +85,7 @@ class Merge:
 
 
 def watched(pruner: AnyPruner, noted: list[Merge]) -> AnyPruner:
-    """The same pruner, which also appends to `noted` what it merges; `pruner` is not changed."""
+    """The same pruner, which also appends its merges to `noted`; `pruner` is not changed."""
     kind = type(pruner)
     twin = copy.copy(pruner)
 
@@ -100,7 +100,7 @@ def watched(pruner: AnyPruner, noted: list[Merge]) -> AnyPruner:
 
 
 def _merge(context: PruningContext, selection: Selection, kept: int) -> Merge:
-    """What went into what, by the largest weight."""
+    """The kept token that each other token was merged into, by the largest weight."""
     assert selection.weights is not None
     indices, weights = selection.indices[0, :kept], selection.weights[0, :kept]
     leaves = context.present[0].clone()

@@ -1,4 +1,4 @@
-"""Which pruners a search may choose from, and their own knobs: names in, a search space out.
+"""The pruners that a search may choose from, and their knobs: names in, a search space out.
 
 A pruner is written as `name` or `name:knob=value,...`; several are joined by commas, and `all`
 names every registered one. The name may be the location of a class, `file.py:Class`.
@@ -55,7 +55,7 @@ class Operators:
     fixed: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Knobs by pruner that keep the value they were given."""
     optional: frozenset[str] = frozenset()
-    """Those that `all` stands for: a model that lacks what one needs goes without it."""
+    """The pruners of `all`; one whose requirement a model lacks is left out."""
 
     def __post_init__(self) -> None:
         names = [p.name for p in self.pruners]
@@ -104,7 +104,7 @@ class Operators:
         return cls(tuple(chosen), frozenset(free if search else ()), fixed, frozenset(optional))
 
     def available(self, adapter: Adapter) -> tuple[Operators, dict[str, str]]:
-        """Without the optional ones that this model has not what they need for, and the reasons.
+        """Without the optional pruners whose requirements this model lacks, and the reasons.
 
         Raises `UnsupportedError` where one that was named is among them.
         """
@@ -142,7 +142,7 @@ class Operators:
 
     @property
     def needs(self) -> frozenset[str]:
-        """What any of them looks at."""
+        """Required inputs of all pruners together."""
         return frozenset().union(*(p.needs for p in self.pruners))
 
     @property
@@ -177,7 +177,7 @@ class Operators:
 
 
 def with_settings(pruner: Pruner, settings: Mapping[str, Value]) -> Pruner:
-    """A pruner like this one with other settings; what is not named stays."""
+    """A pruner like this one with other settings; the rest stays."""
     return type(pruner)(**{**pruner.settings, **settings})
 
 

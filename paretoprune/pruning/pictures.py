@@ -1,4 +1,4 @@
-"""Which picture of its prompt a visual token belongs to, and how every picture keeps one of them.
+"""The picture of each visual token, and the rule by which every picture keeps a token.
 
 A token that was merged counts for the picture of its position.
 """
@@ -14,7 +14,7 @@ from paretoprune.pruning.base import PruningContext, Selection
 
 
 def pictures_of(prefill: Prefill) -> Tensor:
-    """How many pictures of each sample have visual tokens: int64 [B]."""
+    """Number of pictures of each sample with visual tokens: int64 [B]."""
     return pictures_among(prefill.extras[PICTURE][..., 0], prefill.visual)
 
 

@@ -32,7 +32,7 @@ from paretoprune.pruning.soft import run_weighted
 from paretoprune.pruning.tokens import Tokens, enter
 
 VARIANCE = 2.5
-"""Of the Gaussian weights, in positions squared."""
+"""Variance of the Gaussian weights, in positions squared."""
 
 
 def score_threshold(scores: Tensor, candidates: Tensor, counts: Tensor) -> Tensor:
@@ -108,7 +108,7 @@ def run_score_soft(
             mask = hard + soft - soft.detach() if straight_through else soft
             here = torch.ones_like(kept).scatter(1, context.visual, mask)
             kept = kept * torch.where(tokens.visual, here, torch.ones_like(here))
-            # with soft masks too, what the hard one drops is no candidate in later layers
+            # with soft masks too, tokens that the hard mask drops are no candidates in later layers
             gone = torch.ones_like(kept).scatter(1, context.visual, hard) < 0.5
             active = tokens.validity if tokens.keep_mask is None else tokens.keep_mask
             tokens = replace(tokens, keep_mask=active & ~(gone & tokens.visual))

@@ -53,9 +53,11 @@ def farthest_first(
     nearest: Tensor | None = None
     current = first
     for step in range(int(counts.max()) if batch else 0):
-        there = (step < counts)[:, None]
+        is_chosen = (step < counts)[:, None]
         index = current[:, None]
-        score = score.scatter(1, index, torch.where(there, -float(step), score.gather(1, index)))
+        score = score.scatter(
+            1, index, torch.where(is_chosen, -float(step), score.gather(1, index))
+        )
         left = left.scatter(1, index, False)
         away = distance(current)
         nearest = away if nearest is None else torch.minimum(nearest, away)

@@ -52,7 +52,7 @@ from paretoprune.cost import layer_cost
 from paretoprune.pruning.base import Pruner, ScorePruner, require_score
 from paretoprune.pruning.decoder import Executed, choosing_flops, with_saved
 from paretoprune.pruning.pictures import led_by_each
-from paretoprune.pruning.tokens import Tokens, enter, order_of_kept
+from paretoprune.pruning.tokens import Tokens, enter, kept_indices
 
 FLOOR = 1e-16
 """Weight of a masked token in the softmax numerator: small, but its logarithm is finite."""
@@ -61,7 +61,7 @@ ROUNDING = 0.5 + 1e-9
 BAND = 4.0
 """Tokens carried along behind the edge, in mask widths tau; drawn masks are cut off there."""
 TEMPERATURE = 2 / 3
-"""Of drawn soft masks (Maddison et al., appendix C.4)."""
+"""Temperature of drawn soft masks (Maddison et al., appendix C.4)."""
 
 
 def soft_mask(counts: Tensor, ranks: int, tau: float) -> Tensor:
@@ -171,7 +171,7 @@ def run_soft(
             reach = counts.detach().ceil().maximum(fewest)[:, None] + math.ceil(BAND * tau)
             behind = first.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
             near = tokens.validity & (~tokens.visual | (behind < reach))
-            index, _ = order_of_kept(near)
+            index, _ = kept_indices(near)
             here, kept = here.gather(1, index), kept.gather(1, index)
             tokens = tokens.keep(near)
             keep_mask = ~tokens.visual | kept
@@ -269,8 +269,8 @@ def _ranks_and_places(
             order = score.argsort(dim=1, descending=True, stable=True)
     left = here.masked_fill(leads, 0.0).gather(1, context.visual).gather(1, order)
     place = torch.zeros_like(left).scatter(1, order, left.cumsum(1) - left / 2)
-    places = torch.zeros_like(here).scatter(1, context.visual, place)
-    return torch.where(tokens.visual, rank, -1), places, leads
+    positions = torch.zeros_like(here).scatter(1, context.visual, place)
+    return torch.where(tokens.visual, rank, -1), positions, leads
 
 
 def attention_mask(tokens: Tokens, weight: Tensor | None) -> Tensor:

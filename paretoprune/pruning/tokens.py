@@ -29,15 +29,15 @@ MAX_RANKINGS = 256
 
 @dataclass(frozen=True)
 class Tokens:
-    """B sequences of T present tokens, padding (if any) at the end.
+    """B sequences of up to T tokens, padding (if any) at the end.
 
     `hidden` [B, T, hidden]; `rotary` cosines and sines [B, T, head_dim] of the original positions;
-    `origin` int64 [B, T] places in the prefill (padding: one past the end); `visual` bool [B, T];
-    `valid` bool [B, T] or None without padding; `query` int64 [B] last prompt token; `sample` int64
-    [B]; `keys` and, where asked for, `values` [B, kv_heads, T, head_dim] and `query_before`
-    [B, hidden] of the layer before, and `before` [B, T, hidden], which entered it; `keep_mask` bool
-    [B, T] is false for tokens that a soft decoder only carries along (None: all); `extras`
-    [B, T, c] each, for pruners that need them.
+    `origin` int64 [B, T] positions in the prefill (padding: one past the end); `visual` bool
+    [B, T]; `valid` bool [B, T] or None without padding; `query` int64 [B] last prompt token;
+    `sample` int64 [B]; `keys` and, where asked for, `values` [B, kv_heads, T, head_dim] and
+    `query_before` [B, hidden] of the layer before, and `before` [B, T, hidden], which entered it;
+    `keep_mask` bool [B, T] is false for tokens that a soft decoder only carries along (None: all);
+    `extras` [B, T, c] each, for pruners that need them.
     """
 
     hidden: Tensor
@@ -67,7 +67,7 @@ class Tokens:
         return order, torch.arange(most, device=order.device)[None] < counts[:, None]
 
     def context(self, adapter: Adapter, layer: int) -> PruningContext:
-        """What a pruner sees of these tokens before `layer`."""
+        """The pruner's context of these tokens before `layer`."""
         visual, present = self.visual_index()
         return PruningContext(
             adapter, layer, self.hidden, self.rotary, self.valid, visual, present,
@@ -77,7 +77,7 @@ class Tokens:
         )  # fmt: skip
 
     def pictures(self) -> Tensor:
-        """How many pictures have a visual token here: int64 [B]."""
+        """Number of pictures with a visual token here: int64 [B]."""
         return pictures_among(self.extras[PICTURE][..., 0], self.visual)
 
     @property
@@ -85,9 +85,9 @@ class Tokens:
         """`valid` as a tensor in every case, bool [B, T]."""
         return torch.ones_like(self.visual) if self.valid is None else self.valid
 
-    def keep(self, kept: Tensor) -> Tokens:
-        """Only the tokens marked in `kept`, bool [B, T], in order; shorter rows end in padding."""
-        index, full = order_of_kept(kept)
+    def keep(self, mask: Tensor) -> Tokens:
+        """Only the tokens of `mask`, bool [B, T], in order; shorter rows end in padding."""
+        index, full = kept_indices(mask)
         valid = None if bool(full.all()) else full
         cos, sin = self.rotary
         past = self.origin.max() + 1
@@ -99,7 +99,7 @@ class Tokens:
             origin=origin if valid is None else torch.where(full, origin, past),
             visual=self.visual.gather(1, index) & full,
             valid=valid,
-            query=(kept.long().cumsum(1) - 1).gather(1, self.query[:, None])[:, 0],
+            query=(mask.long().cumsum(1) - 1).gather(1, self.query[:, None])[:, 0],
             keys=None,
             values=None,
             query_before=None,
@@ -164,16 +164,16 @@ class Tokens:
             before=self.hidden,
         )
 
-    def at(self, places: Tensor) -> Tensor:
-        """Hidden states of original places int64 [B, A], which must be present: [B, A, hidden]."""
-        return pick(self.hidden, torch.searchsorted(self.origin, places.contiguous()))
+    def at(self, positions: Tensor) -> Tensor:
+        """Hidden states [B, A, hidden] at original positions int64 [B, A] of tokens in `self`."""
+        return pick(self.hidden, torch.searchsorted(self.origin, positions.contiguous()))
 
 
-def order_of_kept(kept: Tensor) -> tuple[Tensor, Tensor]:
-    """Places of tokens marked in `kept` [B, T]: int64 [B, n], and which are no padding."""
-    counts = kept.sum(1)
+def kept_indices(mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Indices int64 [B, n] of the tokens of `mask` [B, T], and a mask of those not padding."""
+    counts = mask.sum(1)
     longest = int(counts.max())
-    index = (~kept).long().argsort(dim=1, stable=True)[:, :longest]
+    index = (~mask).long().argsort(dim=1, stable=True)[:, :longest]
     return index, torch.arange(longest, device=index.device)[None] < counts[:, None]
 
 
@@ -254,14 +254,14 @@ def can_run_at(adapter: Adapter) -> bool:
     return full and getattr(config, "_attn_implementation", None) == "sdpa"
 
 
-def run_last_at(adapter: Adapter, tokens: Tokens, places: Tensor) -> Tokens:
-    """`tokens` after the last layer at the original places int64 [B, A] alone, sorted per row.
+def run_last_at(adapter: Adapter, tokens: Tokens, positions: Tensor) -> Tokens:
+    """`tokens` after the last layer at the original positions int64 [B, A] alone, sorted per row.
 
-    The places must be present; a place may be asked for twice. Only for adapters that `can_run_at`.
-    A layer that never asks its cache is run for all tokens.
+    The positions must be those of tokens in `tokens`; duplicates are allowed. Only for adapters
+    that `can_run_at`. A layer that never asks its cache is run for all tokens.
     """
     last = adapter.spec.layers - 1
-    asked = places.sort(1).values
+    asked = positions.sort(1).values
     index = torch.searchsorted(tokens.origin, asked)
     every = _StoppingCache()
     try:

@@ -67,11 +67,11 @@ class Call:
 
 @dataclass
 class Pruning:
-    """What a view's decoder needs to know; `executed` counts the FLOPs of ranking and deciding.
+    """Settings of a view's decoder; `executed` counts the FLOPs of ranking and deciding.
 
     `decided` float64 [B, layers] are the keep ratios of the last call that showed pictures, None if
     it failed. `calls` has the call that is running, and `prompts` the tokens int64 [B, T] that
-    `generate` was given while it runs. `extras` answers what the pruner needs of the vision tower.
+    `generate` was given while it runs. `extras` computes the pruner's needs in the vision encoder.
     With `per_picture` every picture keeps a token where the ratio is above 0.
     """
 
@@ -303,12 +303,12 @@ def _forward(
             f"{visual.shape[1]} input_ids became {length} tokens of the decoder, so a pruned model "
             "cannot tell which of them are visual"
         )
-    places = torch.arange(seen, seen + length, device=valid.device)
+    positions = torch.arange(seen, seen + length, device=valid.device)
     number = adapter.pictures(call.inputs, visual)[..., None]
     tokens = Tokens(
         hidden=entry.hidden,
         rotary=entry.rotary,
-        origin=places.expand(batch, -1).contiguous(),
+        origin=positions.expand(batch, -1).contiguous(),
         visual=visual & valid,
         valid=None,
         query=call.query(valid),
@@ -334,7 +334,7 @@ def _forward(
 
 
 def _run(pruning: Pruning, tokens: Tokens, cache: PrunedCache) -> Tokens:
-    """All layers, dropping before each what the policy says, against the cached keys."""
+    """All layers, with the policy's drops before each, against the cached keys."""
     adapter, policy = pruning.adapter, pruning.policy
     present = tokens.visual.sum(1).cpu().numpy()
     anything = bool(present.any())

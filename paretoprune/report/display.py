@@ -11,7 +11,7 @@ from paretoprune.comparison.results import FrontPoint, Standing
 MISSING = "-"
 """Stands where there is no value."""
 LEVEL = "≈"
-"""Marks what is not significantly different from the best, or from cheaper points."""
+"""Marks values that are not significantly different from the best, or from cheaper points."""
 MAX_LAYERS = 12
 """Keep schedules of more layers are written with repeats, such as `2×100 30×25`."""
 

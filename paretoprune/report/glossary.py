@@ -34,12 +34,12 @@ def objective_title(objective: ObjectiveInfo) -> str:
 
 
 def better(objective: ObjectiveInfo) -> str:
-    """Which way is better: `higher is better` or `lower is better`."""
+    """The better direction: `higher is better` or `lower is better`."""
     return "higher is better" if objective.direction == "max" else "lower is better"
 
 
 def subject(summary: Summary) -> str:
-    """What was searched: `mini-llava (tokens, weight_bits with fastv)`, or the problem's name."""
+    """The searched problem: `mini-llava (tokens, weight_bits with fastv)`, or the problem's name."""
     problem = summary.problem
     name = problem.get("problem", "a problem")
     if name == "compression":

@@ -80,7 +80,7 @@ def _gap_parts(study: GradientStudy) -> list[GapPart]:
 
 
 def _gap_plot(study: GradientStudy) -> Spec:
-    """Each returned configuration twice: as the search saw it, joined to what it is."""
+    """Each returned configuration twice: as the search predicted it, joined to its evaluation."""
     xs: list[float | None] = []
     ys: list[float | None] = []
     for point in study.points:
@@ -170,18 +170,18 @@ def _per_budget(
     study: GradientStudy, values: Callable[[RoundRow], Sequence[float]], title: str
 ) -> Spec:
     """One line per drawn budget, or a single one where there is one value for all."""
-    places = drawn_budgets(len(values(study.rounds[0])))
-    single = len(places) == 1
-    names = ["all budgets" if single else f"budget {study.budgets[p]:.2f}" for p in places]
+    drawn = drawn_budgets(len(values(study.rounds[0])))
+    single = len(drawn) == 1
+    names = ["all budgets" if single else f"budget {study.budgets[p]:.2f}" for p in drawn]
     traces = [
         _line(name, study.rounds, [values(row)[place] for row in study.rounds], number)
-        for number, (name, place) in enumerate(zip(names, places, strict=True))
+        for number, (name, place) in enumerate(zip(names, drawn, strict=True))
     ]
     return _over_cost(traces, title)
 
 
 def drawn_budgets(count: int) -> list[int]:
-    """Places of the budgets that get a line: at most so many, evenly spaced, with both ends."""
+    """Indices of the budgets that get a line: at most so many, evenly spaced, with both ends."""
     drawn = min(count, MAX_LINES)
     return [round(i * (count - 1) / max(drawn - 1, 1)) for i in range(drawn)]
 

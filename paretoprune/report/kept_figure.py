@@ -38,7 +38,7 @@ PANEL_INCHES, LABEL_INCHES, TITLE_INCHES = 1.9, 1.7, 0.45
 HEADER_INCHES = 2.3
 
 Layers: TypeAlias = Sequence[int] | Literal["all"] | None
-"""Which layers are drawn: None for those before which tokens leave."""
+"""Layers to draw: None for those before which tokens are dropped."""
 
 
 def layers_to_draw(pruned: Pruned, layers: Layers) -> list[tuple[int, int]]:

@@ -20,7 +20,7 @@ from paretoprune.report.overlay import line_ends, stored_picture
 from paretoprune.report.page import Section, data_url, render
 
 MAX_CHARACTERS = 900_000
-"""Of the section: examples that do not fit any more are left out."""
+"""Limit of the section: examples that do not fit any more are left out."""
 CLASSES = {State.GONE: "gone", State.MERGED: "merged"}
 KINDS = {"picture": "", "whole": "whole picture, ", "tiles": "tiles, ", "frame": "frame, "}
 PIXELATED = 200
@@ -131,13 +131,13 @@ def _view(
     example: Example, view: int, state: NDArray[np.int8], sizes: Sequence[tuple[int, int]],
     outlined: bool,
 ) -> dict[str, Any]:  # fmt: skip
-    """Shapes over one picture: what no token sees, dropped and merged tokens, line ends."""
+    """Shapes over one picture: areas without a token, dropped and merged tokens, line ends."""
     picture = example.views[view].picture
     width, height = sizes[picture]
     tokens = example.of_view(view)
-    boxes = example.places[tokens] * np.array([height, width, height, width])
+    boxes = example.box_array[tokens] * np.array([height, width, height, width])
     shapes: list[dict[str, Any]] = []
-    if not _covers(example.places[tokens]):
+    if not _covers(example.box_array[tokens]):
         shapes.append({"css": "unseen", "path": f"M0 0H{width}V{height}H0Z{_path(boxes)}"})
     for kind, css in CLASSES.items():
         path = _path(boxes[state[tokens] == kind])
@@ -148,7 +148,7 @@ def _view(
     ends = line_ends(example, view)
     for kind in State if len(ends) else ():
         marked = ends[state[ends] == kind]
-        bars = example.places[marked] * np.array([height, width, height, width])
+        bars = example.box_array[marked] * np.array([height, width, height, width])
         bars[:, 1], bars[:, 3] = 1.03 * width, 1.06 * width
         if len(marked):
             css = {**CLASSES, State.KEPT: "end"}[kind]

@@ -50,8 +50,8 @@ def print_model_check(console: Console, check: ModelCheck) -> None:
         height, width = cost.picture
         text = (
             f"{cost.visual_tokens} visual and {cost.text_tokens} text tokens: "
-            f"{display.amount(cost.gflops)} GFLOPs ({display.amount(cost.blind_gflops)} without "
-            f"visual ones), KV cache {cost.kv_bytes / 1024:,.0f} KiB"
+            f"{display.amount(cost.gflops)} GFLOPs ({display.amount(cost.text_only_gflops)} "
+            f"without visual ones), KV cache {cost.kv_bytes / 1024:,.0f} KiB"
         )
         facts.append((f"dense, {width} x {height} pixels", text))
     for name, space in check.spaces.items():

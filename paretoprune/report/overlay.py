@@ -27,7 +27,7 @@ MERGED_COLOUR = (86, 180, 233)
 HATCH_COLOUR = (0, 90, 150)
 LINE_END = {State.KEPT: (27, 31, 36), State.MERGED: MERGED_COLOUR, State.GONE: (208, 212, 217)}
 GONE_SHARE, MERGED_SHARE, UNSEEN_SHARE = 0.18, 0.35, 0.15
-"""How much of the picture is left in dropped tokens, merged ones, and where no token stands."""
+"""Visible fraction of the picture in dropped tokens, merged ones, and areas without a token."""
 SIDE = 320
 """Pixels of the longer side at least; small pictures are enlarged by a whole number."""
 MAX_PIXELS = 20_000_000
@@ -63,7 +63,7 @@ def token_map(example: Example, view: int, size: tuple[int, int]) -> NDArray[np.
     token_at = np.full(size, -1)
     scale = np.array([*size, *size])
     for token in example.of_view(view):
-        top, left, bottom, right = (example.places[token] * scale).round().astype(int)
+        top, left, bottom, right = (example.box_array[token] * scale).round().astype(int)
         token_at[top:bottom, left:right] = token
     return token_at
 
@@ -71,7 +71,7 @@ def token_map(example: Example, view: int, size: tuple[int, int]) -> NDArray[np.
 def line_ends(example: Example, view: int) -> NDArray[np.int64]:
     """Tokens of a view that end a line of tiles, int64 [n]."""
     tokens = example.of_view(view)
-    boxes = example.places[tokens]
+    boxes = example.box_array[tokens]
     ends: NDArray[np.int64] = tokens[(boxes[:, 1] == 1.0) & (boxes[:, 2] > boxes[:, 0])]
     return ends
 
@@ -122,7 +122,7 @@ def _with_line_ends(example: Example, view: int, states: NDArray[np.int8], drawn
     bar = max(4, wide // 40)
     column = np.full((high, 2 * bar, 3), 255, np.uint8)
     for token in ends:
-        top, _, bottom, _ = example.places[token]
+        top, _, bottom, _ = example.box_array[token]
         rows = slice(round(top * high) + 1, max(round(top * high) + 2, round(bottom * high)))
         column[rows, bar:] = LINE_END[State(int(states[token]))]
     return np.concatenate([drawn, column], 1)

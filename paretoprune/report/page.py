@@ -20,7 +20,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 MAX_BYTES = 600_000
-"""Of one embedded file; a larger one is only named."""
+"""Limit of one embedded file; a larger one is only named."""
 
 
 class Block(Protocol):

@@ -26,7 +26,7 @@ MARKERS = (
 
 @dataclass(frozen=True)
 class Look:
-    """How a strategy is drawn: a colour, and one marker as matplotlib, plotly and text name it."""
+    """Style of a strategy: a colour, and one marker as matplotlib, plotly and text name it."""
 
     colour: str
     marker: str

@@ -83,7 +83,7 @@ def presets_table(summary: Summary, *, full: bool = False) -> Table:
 
 
 def gain(point: PresetPoint) -> str:
-    """How much higher the found front scores at no higher cost: `+0.12 [0.05, 0.19]`."""
+    """Score by which the found front is better at no higher cost: `+0.12 [0.05, 0.19]`."""
     if point.gain is None:
         return MISSING
     if point.gain_low is None or point.gain_high is None:
@@ -118,7 +118,7 @@ def _explanation(summary: Summary) -> str:
 
 
 def presets_finding(summary: Summary) -> str:
-    """How many presets the found front dominates, and how many it exceeds significantly."""
+    """Number of presets that the found front dominates, and that it exceeds significantly."""
     points = summary.presets
     if not points:
         return ""

@@ -41,7 +41,7 @@ def print_scored(console: Console, scored: Scored) -> None:
     show(console, f"keep {keep} (% of visual tokens per layer{mean}{each})")
 
     rows: list[tuple[str, Sequence[float | None], int]] = [
-        (scored.measure, (metrics["accuracy"], scored.dense_score, scored.blind_score), 3)
+        (scored.measure, (metrics["accuracy"], scored.dense_score, scored.text_only_score), 3)
     ]
     for family, score in scored.family.items():
         rows.append((f"  {display.plain(family, 40)}", (score, scored.dense_family[family]), 3))
@@ -91,7 +91,7 @@ def print_fits(
     fits: Sequence[KernelFit],
     left_out: Mapping[str, str],
 ) -> None:
-    """A line per kernel, the closest first, and what was left out."""
+    """A line per kernel, the closest first, and the kernels left out."""
     fits = sorted(fits, key=lambda fit: (fit.distance, len(fit.values)))
     parameters = [", ".join(f"{name} {v:.3g}" for name, v in fit.values.items()) for fit in fits]
     columns = [
@@ -106,9 +106,9 @@ def print_fits(
 
 
 def card_markdown(content: ScheduleFile, file: str) -> str:
-    """A model-card section in GitHub-flavoured Markdown: what was pruned, its cost, how to load it.
+    """A model-card section in GitHub-flavoured Markdown: the pruning, its cost, and loading.
 
-    `file` is the schedule file's name beside the model. Nothing in a name acts as markup.
+    `file` is the schedule file's name in the model's folder. Nothing in a name acts as markup.
     """
     schedule = content.schedule
     settings = ", ".join(

@@ -74,7 +74,7 @@ Drawn = tuple[FrontPoint, float, float]
 def drawn(points: Sequence[FrontPoint], on: Axes) -> list[Drawn]:
     """Points with their positions, in the order of x on the *search* split.
 
-    Joined as stairs, these are the held-out values of what the search split picks at each x.
+    Joined as stairs, these are the held-out values of the search split's pick at each x.
     """
     placed = [(point, at) for point in points if (at := on.values(point)) is not None]
     placed.sort(key=lambda pair: pair[0].search.get(on.x.name, pair[1][0]))
@@ -180,7 +180,7 @@ Stairs = list[tuple[float, float]]
 class Surface:
     """An attainment surface in the two drawn objectives: `median` or `worst`, and its corners.
 
-    `limit` is what the third objective may be at most (at least, if it is maximised); None without.
+    `limit` bounds the third objective from above (from below, if it is maximised); None without.
     """
 
     what: Literal["median", "worst"]

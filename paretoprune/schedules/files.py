@@ -13,11 +13,11 @@ from paretoprune.errors import InvalidValueError, brief
 from paretoprune.files import read_stored, write_whole
 from paretoprune.schedules.schedule import KeepSchedule
 
-MOST_BYTES = 1_000_000
+MAX_SCHEDULE_BYTES = 1_000_000
 
 
 class ScheduleFile(BaseModel):
-    """A keep schedule with the pruner it was found for, and what it reached.
+    """A keep schedule with the pruner it was found for, and its score and compute.
 
     `score` is the held-out one, with its standard error. `pruner_settings` are the values of the
     pruner's knobs; what is not there has its default. With `per_picture` every picture of a prompt
@@ -63,13 +63,13 @@ def read_schedule(file: str | Path) -> ScheduleFile:
     """Read a schedule file; raises `BrokenFileError` naming the file, the field and the reason."""
     if not isinstance(file, str | Path):
         raise InvalidValueError(f"a schedule file is named by its path, got {brief(file)}")
-    return read_stored(Path(file), "schedule file", ScheduleFile, MOST_BYTES)
+    return read_stored(Path(file), "schedule file", ScheduleFile, MAX_SCHEDULE_BYTES)
 
 
 def write_schedule(file: Path, content: ScheduleFile) -> None:
     """Write a schedule file, whole or not at all."""
-    found = content.model_dump(exclude_none=True, exclude=default_left_out(content))
-    text = json.dumps(found, indent=1)
+    stored = content.model_dump(exclude_none=True, exclude=default_left_out(content))
+    text = json.dumps(stored, indent=1)
     write_whole(file, f"{text}\n".encode())
 
 

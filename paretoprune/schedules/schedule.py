@@ -39,7 +39,7 @@ class KeepSchedule:
 
     @classmethod
     def constant(cls, ratio: float, layers: int) -> KeepSchedule:
-        """The same keep ratio in every layer; 1 is dense, 0 is blind."""
+        """The same keep ratio in every layer; 1 is dense, 0 is text-only."""
         return cls((ratio,) * whole_number("the number of layers", layers, 1))
 
     @classmethod
@@ -79,15 +79,15 @@ def keep_counts(
     Each sample keeps its own share of its own count; ratios `[samples, layers]` are each sample's
     own. A ratio above 0 keeps at least one token, or one for each of a sample's `pictures`, int64
     `[samples]`; none where a layer before kept none. The one place where ratios become counts (soft
-    decoders round by `least_kept`).
+    decoders round by `min_kept_counts`).
     """
     shares = ratios[:, None] if ratios.ndim == 1 else ratios.T
     rounded = np.floor(shares * visual[None, :] + 0.5 + 1e-9).astype(np.int64)
-    counts = np.maximum(rounded, np.where(shares > 0, least_kept(visual, pictures), 0))
+    counts = np.maximum(rounded, np.where(shares > 0, min_kept_counts(visual, pictures), 0))
     return np.minimum.accumulate(counts)  # ratios may rise by rounding
 
 
-def least_kept(
+def min_kept_counts(
     visual: NDArray[np.int64], pictures: NDArray[np.int64] | None = None
 ) -> NDArray[np.int64]:
     """Fewest tokens that a ratio above 0 keeps of `visual` tokens `[samples]`: int64 `[samples]`.

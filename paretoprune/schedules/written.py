@@ -13,12 +13,12 @@ from paretoprune.schedules.files import ScheduleFile, read_schedule
 from paretoprune.schedules.schedule import KeepSchedule
 
 RULE = ("keep", "layer")
-MOST_LAYERS = 10_000
+MAX_LAYERS = 10_000
 
 
 @dataclass(frozen=True)
 class Written:
-    """What a text says of a schedule, before it is known how many layers there are.
+    """A schedule as written in a text, before the number of layers is known.
 
     Either `ratios` of all layers, or the share `keep` from layer `layer` on; `content` is the
     file's, where it is one.
@@ -67,7 +67,7 @@ def parse_schedule(text: str) -> Written:
 
 
 def _ratios(text: str) -> list[float]:
-    found: list[float] = []
+    ratios: list[float] = []
     for part in text.split(","):
         times, cross, ratio = part.strip().rpartition("x")
         try:
@@ -77,28 +77,28 @@ def _ratios(text: str) -> list[float]:
             raise InvalidValueError(
                 f"schedule {text!r}: {part.strip()!r} is no ratio such as 0.5 or 4x0.5"
             ) from None
-        if not 1 <= count <= MOST_LAYERS:
+        if not 1 <= count <= MAX_LAYERS:
             raise InvalidValueError(
-                f"schedule {text!r}: {part.strip()!r} must repeat a ratio 1 to {MOST_LAYERS} times"
+                f"schedule {text!r}: {part.strip()!r} must repeat a ratio 1 to {MAX_LAYERS} times"
             )
-        found += [value] * count
-    return found
+        ratios += [value] * count
+    return ratios
 
 
 def _rule(text: str) -> Written:
-    given: dict[str, str] = {}
+    values: dict[str, str] = {}
     for part in text.split(","):
         name, _, value = (side.strip() for side in part.partition("="))
         if name not in RULE:
             raise UnknownNameError(f"part of the schedule rule {text!r}:", name, RULE)
-        if name in given:
+        if name in values:
             raise InvalidValueError(f"schedule {text!r} gives {name} twice")
-        given[name] = value
-    missing = [name for name in RULE if name not in given]
+        values[name] = value
+    missing = [name for name in RULE if name not in values]
     if missing:
         raise InvalidValueError(f"schedule {text!r} needs {missing[0]}=..., too")
     try:
-        keep, layer = float(given["keep"]), int(given["layer"])
+        keep, layer = float(values["keep"]), int(values["layer"])
     except ValueError:
         raise InvalidValueError(
             f"schedule {text!r}: keep is a ratio and layer a whole number, as in 'keep=0.5,layer=2'"

@@ -59,27 +59,27 @@ class FitPruneSearch(StatisticStrategy):
 
 
 def kept_shares(attention: NDArray[np.float64], threshold: float) -> NDArray[np.float64]:
-    """Share of the visual tokens that each layer sees, float64 `[layers]`; the first sees all.
+    """Keep ratio of each layer, float64 `[layers]`; the first keeps all visual tokens.
 
-    `attention` `[2, samples, layers, tokens]` is NaN where a sample has no such token. At each
-    layer the lowest tokens go, of each of the two kinds, as long as those that are left hold
-    1 - threshold of the layer's total; what is low in both leaves before the next layer.
+    `attention` `[2, samples, layers, tokens]`, of two kinds, is NaN where a sample has no such
+    token. Per layer and kind, the lowest tokens are marked while the others hold 1 - threshold of
+    the layer's total. A token that is marked in both kinds is dropped before the next layer.
     """
-    there = ~np.isnan(attention[0, :, 0])  # [samples, tokens]
+    is_valid = ~np.isnan(attention[0, :, 0])  # [samples, tokens]
     layers = attention.shape[2]
-    received = np.where(there[None, :, None], attention, 0.0)
-    alive = there.copy()
+    received = np.where(is_valid[None, :, None], attention, 0.0)
+    keep_mask = is_valid.copy()
     shares = np.ones(layers)
     for layer in range(layers - 1):
-        leaving = alive.copy()
+        leaving = keep_mask.copy()
         for kind in received[:, :, layer]:
             total = kind.sum(1, keepdims=True)
-            order = np.argsort(np.where(there, kind, np.inf), axis=1, kind="stable")
-            lost = total - np.take_along_axis(kind * alive, order, 1).sum(1, keepdims=True)
-            gone = lost + np.take_along_axis(kind * alive, order, 1).cumsum(1)
-            low = np.zeros_like(alive)
-            np.put_along_axis(low, order, gone <= threshold * total * (1 + 1e-12), 1)
+            order = np.argsort(np.where(is_valid, kind, np.inf), axis=1, kind="stable")
+            ordered = np.take_along_axis(kind * keep_mask, order, 1)
+            dropped = total - ordered.sum(1, keepdims=True) + ordered.cumsum(1)
+            low = np.zeros_like(keep_mask)
+            np.put_along_axis(low, order, dropped <= threshold * total * (1 + 1e-12), 1)
             leaving &= low
-        alive &= ~leaving
-        shares[layer + 1] = (alive.sum(1) / there.sum(1)).mean()
+        keep_mask &= ~leaving
+        shares[layer + 1] = (keep_mask.sum(1) / is_valid.sum(1)).mean()
     return shares

@@ -40,7 +40,7 @@ class _Descent:
         return self.levels[: self.layer] + [middle] * (len(self.levels) - self.layer)
 
     def learn(self, levels: list[int], good: bool) -> None:
-        """Move one of the two ends to what was tried."""
+        """Move one of the two ends to the evaluated level."""
         if good:
             self.levels = levels
         else:

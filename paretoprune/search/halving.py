@@ -45,15 +45,15 @@ class SuccessiveHalving(SearchStrategy):
         self.rungs = rungs
 
     def start(self, problem: Problem, context: SearchContext) -> None:
-        """Bind to a problem, which must evaluate on shares of its samples."""
+        """Bind to a problem, which must evaluate on fractions of its samples."""
         super().start(problem, context)
         self._rung = 0
         self._waiting: list[Candidate] = []
-        self._told: list[Evaluation] = []
+        self._evaluated: list[Evaluation] = []
         self._open = 0
 
     def share(self, rung: int) -> float:
-        """Share of the samples that rung number `rung` sees; the last one sees all."""
+        """Sample fraction (fidelity) of rung number `rung`; 1 in the last one."""
         return float(self.eta) ** (rung - self.rungs + 1)
 
     def ask(self, n: int) -> list[Candidate]:
@@ -70,20 +70,20 @@ class SuccessiveHalving(SearchStrategy):
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         """Collect a rung; its last evaluation promotes the best to the next."""
-        self._told += evaluations
+        self._evaluated += evaluations
         self._open -= len(evaluations)
         if self._waiting or self._open:
             return
-        good = [e for e in self._told if e.failure is None]
+        good = [e for e in self._evaluated if e.failure is None]
         if self._rung + 1 < self.rungs and good:
             costs = costs_matrix(good, self.problem.objectives)
-            count = max(1, len(self._told) // self.eta)
+            count = max(1, len(self._evaluated) // self.eta)
             self._begin(self._rung + 1, [good[i].candidate for i in promoted(costs, count)])
 
     def _begin(self, rung: int, candidates: list[Candidate]) -> None:
         share = self.share(rung)
         self._rung = rung
-        self._told = []
+        self._evaluated = []
         self._waiting = [dataclasses.replace(c, share=share) for c in candidates]
 
 

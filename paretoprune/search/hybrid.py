@@ -34,7 +34,7 @@ class PartOfBudget(SearchContext):
 
     @property
     def spent(self) -> float:
-        """What the study has spent, in dense-pass equivalents."""
+        """Search cost of the study so far, in dense-pass equivalents."""
         return self.whole.spent
 
     @spent.setter
@@ -106,7 +106,7 @@ class Hybrid(SearchStrategy):
         return self._black_box.ask(n)
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
-        """Let the gradient search learn and remember what it returned, or let the polish learn."""
+        """Let the gradient search learn and keep the evaluations, or let the polish learn."""
         if self._polishing:
             self._black_box.tell(evaluations)
             return
@@ -136,7 +136,7 @@ class Hybrid(SearchStrategy):
     # --- the second part
 
     def _hand_over(self) -> None:
-        """What was returned becomes the polish's first generation or its known trials."""
+        """Make the returned evaluations the second search's first generation or known trials."""
         self._polishing = True
         good = [e for e in self._returned if e.complete]
         if not good:

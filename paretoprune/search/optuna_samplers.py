@@ -68,7 +68,7 @@ class OptunaStrategy(SearchStrategy):
             )
 
     def ask(self, n: int) -> list[Candidate]:
-        """Propose `n` points; the sampler sees those not told yet as running trials."""
+        """Propose `n` points; the sampler sees those without an evaluation as running trials."""
         self._study.sampler = self.sampler(self.context.seed_of_ask())
         asked: list[Candidate] = []
         for _ in range(n):
@@ -83,7 +83,7 @@ class OptunaStrategy(SearchStrategy):
         for evaluation in evaluations:
             if not self._open or self._open[0][0].key != evaluation.candidate.key:
                 raise InvalidValueError(
-                    "evaluations must be told in the order their candidates were asked, got "
+                    "tell takes evaluations in the order in which their candidates were asked, got "
                     f"{dict(evaluation.candidate.values)!r}"
                 )
             _, trial = self._open.popleft()
@@ -116,7 +116,7 @@ class OptunaStrategy(SearchStrategy):
 class TPE(OptunaStrategy):
     """Tree-structured Parzen estimator (MOTPE, doi:10.1613/jair.1.13188, with many objectives).
 
-    `startup` points are random. Points asked but not told yet count as bad ones (constant liar),
+    `startup` points are random. Points without an evaluation count as bad ones (constant liar),
     so a batch spreads out. Knobs are modelled one by one when there are several objectives, which
     is Optuna's default.
     """
@@ -184,7 +184,7 @@ class NSGAIII(OptunaStrategy):
 class GP(OptunaStrategy):
     """Gaussian processes, one per objective, and expected hypervolume improvement (Optuna's).
 
-    After `startup` random points. Points asked but not told yet are integrated over, so a batch
+    After `startup` random points. Points without an evaluation are integrated over, so a batch
     spreads out. Kernels are fitted anew in every ask, from nothing, so that a replay finds the
     same. Inactive conditional knobs are suggested, too: the process then models one space, in which
     they make no difference. With one objective it is expected improvement.
@@ -241,7 +241,7 @@ class _WholeSpaceQMC(QMCSampler):
 
 
 def _distribution(knob: Knob) -> BaseDistribution:
-    """What a knob is to Optuna; a stepped real one is the index of its value.
+    """A knob as Optuna's distribution; a stepped real one is the index of its value.
 
     An index is exact: `suggest_float(name, 0, 1, step=1 / 3)` ends at 0.9999999999999999.
     """

@@ -125,6 +125,6 @@ class PSigmoid(PerLayerStrategy):
             self._studies[target].tell(trial, score)
 
     def _sampler(self, target: int) -> BaseSampler:
-        """A fresh sampler for this ask: what it must remember is in its study."""
+        """A fresh sampler for this ask: its state is in its study."""
         seed = (self.context.seed_of_ask() + target) % 2**31
         return GPSampler(seed=seed, n_startup_trials=self.startup)

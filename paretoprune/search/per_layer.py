@@ -180,14 +180,14 @@ def numbers_of(name: str, given: Numbers) -> tuple[float, ...]:
     """The option `name` as numbers; raises `InvalidValueError` for anything else, or none."""
     parts = given.split("/") if isinstance(given, str) else given
     try:
-        found = tuple(float(x) for x in (parts if isinstance(parts, Sequence) else [parts]))
+        numbers = tuple(float(x) for x in (parts if isinstance(parts, Sequence) else [parts]))
     except (TypeError, ValueError):
-        found = ()
-    if not found or not np.isfinite(found).all():
+        numbers = ()
+    if not numbers or not np.isfinite(numbers).all():
         raise InvalidValueError(
             f"option {name} takes one or more numbers, written as 0.1/0.2, got {given!r}"
         )
-    return found
+    return numbers
 
 
 def targets_of(given: int | Numbers) -> tuple[float, ...]:
@@ -196,8 +196,8 @@ def targets_of(given: int | Numbers) -> tuple[float, ...]:
         if given < 1:
             raise InvalidValueError(f"option targets needs 1 or more of them, got {given}")
         return tuple((i + 1) / (given + 1) for i in range(given))
-    found = numbers_of("targets", given)
-    outside = [x for x in found if not 0 <= x <= 1]
+    targets = numbers_of("targets", given)
+    outside = [x for x in targets if not 0 <= x <= 1]
     if outside:
         raise InvalidValueError(f"option targets takes shares from 0 to 1, got {outside[0]:g}")
-    return found
+    return targets

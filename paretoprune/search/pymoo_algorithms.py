@@ -37,13 +37,13 @@ class PymooStrategy(SearchStrategy):
     """A strategy around a pymoo algorithm on the unit cube, which the space decodes.
 
     A subclass defines `algorithm`. Pymoo proposes a generation at a time: it is handed out over as
-    many asks as needed and told back once all of it has been told. Pymoo's own generator is seeded
-    once, in `start`, and drawn from only when a generation is made or told, so replaying the asks
-    and tells reproduces it.
+    many asks as needed and returned to pymoo once all of it is evaluated. Pymoo's own generator is
+    seeded once, in `start`, and drawn from only when a generation is made or returned, so replaying
+    the asks and tells reproduces it.
 
-    Pymoo knows no failures. A failed evaluation is told as one that violates a constraint: worse
-    than any that succeeded, and never part of a front. Where an algorithm takes no constraints, it
-    is told as `FAR` in every objective.
+    Pymoo knows no failures. A failed evaluation violates a constraint for it: worse than any that
+    succeeded, and never part of a front. Where an algorithm takes no constraints, a failed
+    evaluation is `FAR` in every objective.
     """
 
     constrained: ClassVar[bool] = True
@@ -75,7 +75,7 @@ class PymooStrategy(SearchStrategy):
         self._generation: Population = Population.empty()
         self._waiting: deque[Candidate] = deque()
         self._open: deque[Candidate] = deque()
-        self._told: list[Evaluation] = []
+        self._evaluated: list[Evaluation] = []
         self._stuck = False
 
     def termination(self) -> Termination:
@@ -92,7 +92,7 @@ class PymooStrategy(SearchStrategy):
         generation = self._algorithm.ask()
         rows = {self._key(self._space.encode(e.candidate.values)): e for e in evaluations}
         self._generation = generation
-        self._told = [rows[self._key(x)] for x in generation.get("X")]
+        self._evaluated = [rows[self._key(x)] for x in generation.get("X")]
         self._advance()
 
     @staticmethod
@@ -100,7 +100,7 @@ class PymooStrategy(SearchStrategy):
         return np.asarray(unit, dtype=np.float64).round(9).tobytes()
 
     def costs(self, found: Sequence[Evaluation]) -> NDArray[np.float64]:
-        """What the algorithm minimises, `[evaluations, objectives]`, of those that succeeded."""
+        """Minimised values `[evaluations, objectives]` of the evaluations that succeeded."""
         return costs_matrix(found, self.problem.objectives)
 
     def ask(self, n: int) -> list[Candidate]:
@@ -116,12 +116,12 @@ class PymooStrategy(SearchStrategy):
         for evaluation in evaluations:
             if not self._open or self._open[0].key != evaluation.candidate.key:
                 raise InvalidValueError(
-                    "evaluations must be told in the order their candidates were asked, got "
+                    "tell takes evaluations in the order in which their candidates were asked, got "
                     f"{dict(evaluation.candidate.values)!r}"
                 )
             self._open.popleft()
-            self._told.append(evaluation)
-        if self._told and not self._waiting and not self._open:
+            self._evaluated.append(evaluation)
+        if self._evaluated and not self._waiting and not self._open:
             self._advance()
 
     @property
@@ -138,9 +138,9 @@ class PymooStrategy(SearchStrategy):
         self._waiting.extend(self.point(self._space.decode(x)) for x in generation.get("X"))
 
     def _advance(self) -> None:
-        failed = np.array([e.failure is not None for e in self._told])
+        failed = np.array([e.failure is not None for e in self._evaluated])
         costs = np.full((len(failed), len(self.problem.objectives)), FAR)
-        costs[~failed] = self.costs([e for e in self._told if e.failure is None])
+        costs[~failed] = self.costs([e for e in self._evaluated if e.failure is None])
         known = {"F": costs}
         if self.constrained:
             costs[failed] = 0.0
@@ -148,7 +148,7 @@ class PymooStrategy(SearchStrategy):
         static = StaticProblem(self._cube, **known)
         self._algorithm.evaluator.eval(static, self._generation)
         self._algorithm.tell(infills=self._generation)
-        self._told = []
+        self._evaluated = []
 
     def _rounded(self, population: Population) -> NDArray[np.float64]:
         """Return where the points of a population really lie, `[points, knobs]`."""
@@ -165,7 +165,7 @@ class PymooNSGA2(PymooStrategy):
 
 
 class PymooSMSEMOA(PymooStrategy):
-    """Pymoo's SMS-EMOA (doi:10.1016/j.ejor.2006.08.008): drops what adds least hypervolume.
+    """Pymoo's SMS-EMOA (doi:10.1016/j.ejor.2006.08.008): drops points of least hypervolume.
 
     Survivors of a whole generation are chosen at once, which is pymoo's default; the paper replaces
     one at a time.
@@ -187,8 +187,8 @@ class ByDirections(PymooStrategy):
         """Das-Dennis directions `[directions, objectives]`, which sum to 1."""
         objectives = len(self.problem.objectives)
         divisions = max_divisions(objectives, self.population)
-        found = get_reference_directions("uniform", objectives, n_partitions=divisions)
-        return np.asarray(found, dtype=np.float64)
+        directions = get_reference_directions("uniform", objectives, n_partitions=divisions)
+        return np.asarray(directions, dtype=np.float64)
 
 
 class PymooNSGA3(ByDirections):
@@ -205,7 +205,7 @@ class PymooNSGA3(ByDirections):
 
 
 class InUnits(ByDirections):
-    """Compares objectives with each other, so they are told on one scale: 0 best, 1 reference."""
+    """Compares objectives with each other, so they have one scale: 0 best, 1 reference."""
 
     def costs(self, found: Sequence[Evaluation]) -> NDArray[np.float64]:
         """Costs in units of each objective's fixed bounds, not clipped to them."""

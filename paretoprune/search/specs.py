@@ -1,4 +1,4 @@
-"""How strategies are named: `name`, `name:option=value,...`, or a class of one's own."""
+"""Names of strategies: `name`, `name:option=value,...`, or a class of one's own."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from paretoprune.search import DEFAULT_STRATEGIES as DEFAULT_STRATEGIES
 def default_strategies(
     costs: Sequence[str] = ("compute",), *, gradient: bool = True
 ) -> tuple[str, ...]:
-    """Strategies that are compared unless others are named: those that handle these costs.
+    """Default strategies of a comparison: all that handle these costs.
 
     Without `gradient`, where there is nothing to differentiate, such as the choice of a pruner.
     """
@@ -114,7 +114,7 @@ class StrategySpec:
 
     @property
     def label(self) -> str:
-        """How tables name it: the spec as it would be written."""
+        """The name in tables: the spec as it would be written."""
         parts = [f"space={self.space}"] if self.space else []
         parts += [f"{key}={value}" for key, value in self.options]
         return self.name + (":" + ",".join(parts) if parts else "")
@@ -153,16 +153,16 @@ class StrategySpec:
 
 def _options_of(strategy: SearchStrategy) -> tuple[tuple[str, Any], ...]:
     """Options of an instance that are not at their default, as far as its attributes tell."""
-    found = {}
+    options = {}
     for name, default in (defaults_of(type(strategy)) or {}).items():
-        places = (strategy, getattr(strategy, "options", None))
-        for holder, key in itertools.product(places, (name, f"_{name}")):
+        holders = (strategy, getattr(strategy, "options", None))
+        for holder, key in itertools.product(holders, (name, f"_{name}")):
             value = getattr(holder, key, None)
             if isinstance(value, str | int | float) and value != default:
-                found[name] = value
+                options[name] = value
                 break
-    return tuple(sorted(found.items()))
+    return tuple(sorted(options.items()))
 
 
 Strategy: TypeAlias = str | StrategySpec | type[SearchStrategy] | SearchStrategy
-"""What names a strategy: see `StrategySpec.of`."""
+"""A strategy by name or class: see `StrategySpec.of`."""

@@ -37,10 +37,10 @@ class VTWSearch(StatisticStrategy):
     def schedules(self, statistic: NDArray[np.float64]) -> list[Candidate]:
         """The schedule of each threshold, in their order, each once."""
         dense_layers = len(statistic) - len(self.knobs)  # those that the space cannot prune
-        found: dict[int, Candidate] = {}
+        schedules: dict[int, Candidate] = {}
         for threshold in self.thresholds:
             below = np.flatnonzero(statistic[dense_layers:] < threshold)
             kept = int(below[0]) if len(below) else len(self.knobs)
             ratios = np.arange(len(self.knobs)) < kept
-            found.setdefault(kept, self.schedule(ratios.astype(np.float64)))
-        return list(found.values())
+            schedules.setdefault(kept, self.schedule(ratios.astype(np.float64)))
+        return list(schedules.values())

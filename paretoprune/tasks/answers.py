@@ -1,4 +1,4 @@
-"""What a generated text is worth: the answer post-processing and metrics that benchmarks publish.
+"""Scores of generated texts: the answer post-processing and metrics that benchmarks publish.
 
 Pure functions of texts. Sources are named where a rule is a convention and not a matter of course.
 """
@@ -18,17 +18,17 @@ ANSWERS_FOR_FULL = 3
 
 
 def yes_or_no(said: str) -> Literal["yes", "no"] | None:
-    """Which of the two a text says: its first word, else the only one of them that occurs.
+    """The answer of two that a text gives: its first word, else the only one of them that occurs.
 
     So a yes within a sentence counts, "Yes, there is no dog" is a yes, and "maybe" is neither.
     """
     words = re.findall(r"[a-z]+", said.lower())
     if words and words[0] in ("yes", "y", "no", "n"):
         return "yes" if words[0].startswith("y") else "no"
-    found = {"yes", "no"} & set(words)
-    if len(found) != 1:
+    answers = {"yes", "no"} & set(words)
+    if len(answers) != 1:
         return None
-    return "yes" if "yes" in found else "no"
+    return "yes" if "yes" in answers else "no"
 
 
 def pope_answer(said: str) -> Literal["yes", "no"]:
@@ -111,14 +111,14 @@ def vqa_accuracy(said: str, answers: Sequence[str]) -> float:
     Averaged over leaving each annotator out, after the official normalisation of all answers.
     """
     text = normalised(said)
-    given = [normalised(answer) for answer in answers]
-    if not given:
+    references = [normalised(answer) for answer in answers]
+    if not references:
         return 0.0
-    hits = sum(answer == text for answer in given)
+    hits = sum(answer == text for answer in references)
     # leaving out one of those who agree leaves one fewer; leaving out another changes nothing
     agreeing = hits * min(1.0, (hits - 1) / ANSWERS_FOR_FULL)
-    others = (len(given) - hits) * min(1.0, hits / ANSWERS_FOR_FULL)
-    return (agreeing + others) / len(given)
+    others = (len(references) - hits) * min(1.0, hits / ANSWERS_FOR_FULL)
+    return (agreeing + others) / len(references)
 
 
 def direct_accuracy(said: str, answers: Sequence[str]) -> float:

@@ -1,4 +1,4 @@
-"""What a task gives: samples with something to look at, a prompt, an answer and a family."""
+"""Samples of a task: pictures or videos, a prompt, an answer and a question family."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Video:
 
 
 Visual: TypeAlias = Picture | Video | Sequence[Picture | Video]
-"""What one prompt shows: a picture, a video, or several of them in the prompt's order."""
+"""Visual input of one prompt: a picture, a video, or several of them in the prompt's order."""
 
 
 def shown(visual: Visual) -> list[Picture | Video]:
@@ -48,7 +48,7 @@ def shown(visual: Visual) -> list[Picture | Video]:
 
 
 def size_of(visual: Visual) -> tuple[tuple[int, ...], ...]:
-    """Array shapes of what one prompt shows: prompts of equal sizes need no padding together."""
+    """Array shapes of one prompt's pictures: prompts of equal sizes need no padding together."""
     return tuple(
         np.shape(item.frames if isinstance(item, Video) else item) for item in shown(visual)
     )

@@ -26,26 +26,26 @@ def load_task(written: str, data: str | None = None) -> Task:
     if not isinstance(written, str):
         raise InvalidValueError(f"a task is written as its name, got {brief(written)}")
     name, colon, rest = written.partition(":")
-    found: Any = tasks.load(name)
+    factory: Any = tasks.load(name)
     options = read_options(f"task {written!r}", rest) if colon else {}
-    if not isinstance(found, type):
+    if not isinstance(factory, type):
         if data is not None:
             raise InvalidValueError(f"task {name!r} makes its own samples and reads no data")
         if options:
             raise InvalidValueError(f"task {name!r} has no options, got {rest!r}")
-        task: Task = found
+        task: Task = factory
         return task
-    known = _options(found)
+    known = _options(factory)
     for option in options:
         if option not in known:
             raise UnknownNameError(f"option of task {name!r}", option, known)
     if data is None:
-        hub = getattr(found, "hub", None)
+        hub = getattr(factory, "hub", None)
         usually = f" (usually {hub} on the Hugging Face hub)" if hub else ""
         raise InvalidValueError(
             f"task {name!r} needs --data: a file, a folder, or a hub name owner/name{usually}"
         )
-    made: Task = found(
+    made: Task = factory(
         data, **{k: v if isinstance(v, bool) else str(v) for k, v in options.items()}
     )
     return made
@@ -53,13 +53,13 @@ def load_task(written: str, data: str | None = None) -> Task:
 
 def _options(kind: type[Any]) -> list[str]:
     """Names of the keyword arguments that a task class and its bases take."""
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     for base in kind.__mro__:
         if "__init__" in vars(base) and base is not object:
             for parameter in inspect.signature(vars(base)["__init__"]).parameters.values():
                 if parameter.kind is parameter.KEYWORD_ONLY:
-                    found[parameter.name] = None
-    return list(found)
+                    names[parameter.name] = None
+    return list(names)
 
 
 def reads_data(task: Task) -> bool:
@@ -68,7 +68,7 @@ def reads_data(task: Task) -> bool:
 
 
 def samples_there(task: Task, split: str, most: int) -> int:
-    """How many samples of a split are there, at most `most`, and at least 1 to ask for."""
+    """Number of samples of a split to load, at least 1 and at most `most`."""
     if isinstance(task, Benchmark | Calibration):
         return max(1, min(most, task.available(split)))
     return most

@@ -20,7 +20,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from paretoprune.errors import BrokenFileError, InvalidValueError, plain
 from paretoprune.files import require_regular
 
-MOST_PIXELS = 50_000_000
+MAX_PIXELS = 50_000_000
 ORIENTATION = 0x0112
 """The EXIF tag that says how a picture is to be turned."""
 SIDEWAYS = (5, 6, 7, 8)
@@ -29,23 +29,23 @@ BITS, PHOTOMETRIC = 258, 262
 """TIFF tags: size as stored, bits per sample, and whether 0 is white (0) or black (1)."""
 ALLOWED = "a PIL picture, or uint8 of shape [height, width] or [height, width, 1, 3 or 4]"
 PNG_SCALES = {"L;2": 85, "L;4": 17}
-"""What PIL multiplies grey values of few bits by."""
+"""Factors by which PIL multiplies grey values of few bits."""
 CONVERTED = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV")
 """Modes that PIL converts to RGB with the right values."""
 TRANSPARENT = {"LA": "RGBA", "PA": "RGBA", "RGBA": "RGBA", "RGBa": "RGBA", "La": "LA"}
-"""Modes with transparency, and what each is converted to first."""
+"""Modes with transparency, and the mode that each is converted to first."""
 FOREIGN = (
     OSError, ValueError, SyntaxError, EOFError, ArithmeticError, LookupError, TypeError,
     RuntimeError, struct.error, zlib.error, MemoryError,
 )  # fmt: skip
-"""What PIL's readers raise for files that end early or lie about themselves."""
+"""Exceptions of PIL's readers for truncated or inconsistent files."""
 
 
 def read_picture(file: Path) -> Image.Image:
     """A picture file as RGB, turned as its EXIF data say, transparency on white; the first frame.
 
     Raises `BrokenFileError` in one sentence for a file that is missing, is no picture, ends early,
-    or has more than `MOST_PIXELS`.
+    or has more than `MAX_PIXELS`.
     """
     return _read(file, f"picture {plain(str(file))}", plain(str(file)))
 
@@ -53,20 +53,20 @@ def read_picture(file: Path) -> Image.Image:
 def picture_size(file: Path) -> tuple[int, int]:
     """Width and height as `read_picture` gives them, read from the file's header alone."""
     what, name = f"picture {plain(str(file))}", plain(str(file))
-    with _opened(file, what, name) as found:
-        width, height = found.size
-        turned = found.getexif().get(ORIENTATION, 1) in SIDEWAYS
-        if found.format == "TIFF":  # PIL turns these itself, from some version on their size too
-            width, height = (found.tag_v2[tag] for tag in WIDTH_AND_HEIGHT)  # type: ignore[attr-defined]
+    with _opened(file, what, name) as picture:
+        width, height = picture.size
+        turned = picture.getexif().get(ORIENTATION, 1) in SIDEWAYS
+        if picture.format == "TIFF":  # PIL turns these itself, from some version on their size too
+            width, height = (picture.tag_v2[tag] for tag in WIDTH_AND_HEIGHT)  # type: ignore[attr-defined]
         return (height, width) if turned else (width, height)
 
 
 def as_picture(value: Any) -> Any:
     """A picture in memory as models take it: PIL in RGB, or `uint8 [height, width, 3]`.
 
-    What is so already is handed on. Grey and transparent pictures and arrays are converted as
-    `read_picture` does. Raises `InvalidValueError` for anything else, whose values or axes would
-    have to be guessed.
+    Pictures of these forms are returned unchanged. Grey and transparent pictures and arrays are
+    converted as `read_picture` does. Raises `InvalidValueError` for anything else, whose values or
+    axes would have to be guessed.
     """
     if isinstance(value, Image.Image):
         try:
@@ -107,9 +107,9 @@ def read_base64_picture(text: str, name: str) -> Image.Image:
 
 
 def _read(source: Path | IO[bytes], what: str, name: str) -> Image.Image:
-    with _opened(source, what, name) as found:
-        origin = _Origin.of(found)  # before it is loaded
-        return _as_rgb(ImageOps.exif_transpose(found), what, origin)
+    with _opened(source, what, name) as picture:
+        origin = _Origin.of(picture)  # before it is loaded
+        return _as_rgb(ImageOps.exif_transpose(picture), what, origin)
 
 
 @contextlib.contextmanager
@@ -120,13 +120,13 @@ def _opened(source: Path | IO[bytes], what: str, name: str) -> Iterator[Image.Im
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(source) as found:
-                width, height = found.size
-                if not (0 < width * height <= MOST_PIXELS):
+            with Image.open(source) as picture:
+                width, height = picture.size
+                if not (0 < width * height <= MAX_PIXELS):
                     raise BrokenFileError(
-                        f"{what} has {width} x {height} pixels; allowed: 1 to {MOST_PIXELS:,}"
+                        f"{what} has {width} x {height} pixels; allowed: 1 to {MAX_PIXELS:,}"
                     )
-                yield found
+                yield picture
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BrokenFileError(f"{what} is too large: {error}") from error
     except UnidentifiedImageError as error:
@@ -138,7 +138,7 @@ def _opened(source: Path | IO[bytes], what: str, name: str) -> Iterator[Image.Im
 
 @dataclass(frozen=True)
 class _Origin:
-    """What the numbers of a picture mean: its file's format, TIFF tags, and PNG's raw mode."""
+    """The encoding of a picture's values: its file's format, TIFF tags, and PNG's raw mode."""
 
     format: str | None
     tags: Mapping[int, Any]

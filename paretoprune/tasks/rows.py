@@ -1,4 +1,4 @@
-"""One row of a data set, read as what its columns should hold; what is wrong is one sentence."""
+"""One row of a data set, read by the types of its columns; a fault is one sentence."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Row:
     folder: Path | None = None
 
     def wrong(self, column: str, value: object, allowed: str) -> BrokenFileError:
-        """The error for a cell: which one, what it holds, and what is allowed."""
+        """The error for a cell: its place, its content, and the allowed content."""
         return BrokenFileError(
             f"{self.data}, row {self.number}: column {plain(column)!r} is {brief(value)}; "
             f"allowed: {plain(allowed)}"
@@ -54,7 +54,7 @@ class Row:
         return next((column for column in columns if self.has(column)), None)
 
     def text(self, *columns: str) -> str:
-        """What the first of these columns that holds something says, without blanks around it."""
+        """The text of the first of these columns that is not empty, without surrounding blanks."""
         column = self.found(*columns)
         if column is None:
             raise self.wrong(columns[0], self.values.get(columns[0]), "a text that is not empty")
@@ -68,10 +68,10 @@ class Row:
         """One or more accepted answers: a text, a number, or a list of them, each once."""
         column = self.found(*columns)
         value = None if column is None else self.values[column]
-        found = [] if column is None else accepted_answers(value)
-        if not found:
+        answers = [] if column is None else accepted_answers(value)
+        if not answers:
             raise self.wrong(column or columns[0], value, ANSWERS)
-        return found
+        return answers
 
     def texts(self, *columns: str) -> list[str]:
         """A list of texts, which may be written out in one cell as Python or JSON does."""
@@ -83,10 +83,10 @@ class Row:
             value = _written_list(value)
         if hasattr(value, "tolist"):
             value = value.tolist()
-        found = _texts_in(value) if isinstance(value, list | tuple) else []
-        if not found:
+        texts = _texts_in(value) if isinstance(value, list | tuple) else []
+        if not texts:
             raise self.wrong(column, value, "a list of one or more texts")
-        return found
+        return texts
 
     def one_of(self, column: str, allowed: Sequence[str]) -> str:
         """The one of `allowed` that the column says, in any case, without a full stop."""
@@ -116,10 +116,10 @@ class Row:
 
     def picture(self, column: str = "image") -> Image.Image:
         """The only picture of a column."""
-        found = self.pictures(column)
-        if len(found) != 1:
-            raise self.wrong(column, f"{len(found)} pictures", "one picture")
-        return found[0]
+        pictures = self.pictures(column)
+        if len(pictures) != 1:
+            raise self.wrong(column, f"{len(pictures)} pictures", "one picture")
+        return pictures[0]
 
     def _picture(self, column: str, value: Any) -> Image.Image:
         name = f"{self.data}, row {self.number}, column {column!r}"
@@ -138,7 +138,7 @@ class Row:
                 return read_base64_picture(value, name)
             if self.folder is not None:
                 return read_picture(inside(self.folder, value, name))
-        raise self.wrong(column, value, "a picture, its bytes, base64, or a file beside the data")
+        raise self.wrong(column, value, "a picture, its bytes, base64, or a file next to the data")
 
 
 def inside(folder: Path, name: str, what: str) -> Path:
@@ -156,7 +156,7 @@ def inside(folder: Path, name: str, what: str) -> Path:
 
 
 def said_in(value: object) -> str | None:
-    """What a text or number says, whole numbers without a decimal point; None for other values."""
+    """A text or number as text, whole numbers without a decimal point; None for other values."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -165,13 +165,13 @@ def said_in(value: object) -> str | None:
 
 
 def _texts_in(values: Sequence[object]) -> list[str]:
-    """What the texts, numbers, or objects with an `answer` in a list say; [] if any says nothing.
+    """A list's texts, numbers or `answer` fields, as texts; [] if one of them is missing.
 
     An annotator's answer may be empty, but not all.
     """
     items = [item.get("answer") if isinstance(item, Mapping) else item for item in values]
-    found = [text for text in map(said_in, items) if text is not None]
-    return found if len(found) == len(items) and any(map(str.strip, found)) else []
+    texts = [text for text in map(said_in, items) if text is not None]
+    return texts if len(texts) == len(items) and any(map(str.strip, texts)) else []
 
 
 ANSWERS = "a text, a number, or a list of them that is not empty"
@@ -195,9 +195,9 @@ def accepted_answers(value: object, *, written: bool = True) -> list[str]:
 def _written_list(text: str) -> Any:
     for read in (json.loads, ast.literal_eval):
         try:
-            found = read(text)
+            items = read(text)
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             continue
-        if isinstance(found, list | tuple):
-            return list(found)
+        if isinstance(items, list | tuple):
+            return list(items)
     return [text]

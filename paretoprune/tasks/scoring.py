@@ -1,4 +1,4 @@
-"""How a sample is scored: a task gives each of its samples one of these.
+"""Scoring rules: a task gives each of its samples one of these.
 
 Every way gives one outcome in 0..1 per sample and model, so that standard errors, held-out areas
 and paired tests mean the same for all.
@@ -13,7 +13,7 @@ from typing import ClassVar, TypeAlias
 from paretoprune.errors import InvalidValueError
 
 Judge: TypeAlias = Callable[[str], float]
-"""What a text that a model said is worth, in 0..1."""
+"""Score in 0..1 of a text that a model generated."""
 DEFAULT_NEW_TOKENS = 16
 
 
@@ -56,7 +56,7 @@ class Likelihood:
 
 @dataclass(frozen=True)
 class Generation:
-    """What `judge` gives for the greedy answer of at most `new_tokens` tokens, in 0..1."""
+    """The score in 0..1 that `judge` gives the greedy answer of at most `new_tokens` tokens."""
 
     measure: ClassVar[str] = "judged answers"
 

@@ -25,7 +25,7 @@ from paretoprune.tasks.rows import BASE64_FROM, Row
 
 PARQUET = ".parquet"
 SAVED = ("state.json", "dataset_dict.json")
-"""What marks a data set that the `datasets` library saved."""
+"""Files that mark a data set saved by the `datasets` library."""
 NO_SPLITS = "data {data!r} has no splits, but split={split} was asked for"
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -123,7 +123,7 @@ def _load(data: str, path: Path, config: str | None) -> Any:
         TypeError,
         AttributeError,
         datasets.exceptions.DatasetsError,
-    ) as error:  # what the library raises for other people's files
+    ) as error:  # the library's exceptions for other people's files
         cause = error.__cause__ or error
         reason = (str(cause).strip() or type(cause).__name__).splitlines()[0]
         raise BrokenFileError(f"cannot read data {data!r}: {reason}") from error

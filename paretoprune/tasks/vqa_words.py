@@ -45,10 +45,10 @@ def normalised(answer: str) -> str:
 
 
 def _unpunctuated(text: str) -> str:
-    """A sign beside a blank goes, one between letters becomes a blank; stops stay in numbers."""
+    """Remove signs next to a blank, make those between letters a blank, keep stops in numbers."""
     joined = _COMMA_IN_NUMBER.search(text) is not None
-    found = text
+    result = text
     for sign in PUNCTUATION:
         apart = joined or f"{sign} " in text or f" {sign}" in text
-        found = found.replace(sign, "" if apart else " ")
-    return _FULL_STOP.sub("", found)
+        result = result.replace(sign, "" if apart else " ")
+    return _FULL_STOP.sub("", result)

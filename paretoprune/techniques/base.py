@@ -1,4 +1,4 @@
-"""The technique contract: knob values become a plan of what a candidate runs.
+"""The technique contract: knob values become the plan of a candidate.
 
 A technique is one file with one subclass of `Technique` and one line in the registry. It never
 prices anything: `compression.cost_model` does, from the plan.
@@ -22,7 +22,7 @@ DENSE_BITS = 16
 
 @dataclass(frozen=True)
 class Plan:
-    """What a candidate runs, JSON-ready: each technique fills in its part.
+    """The plan of a candidate, JSON-ready: each technique fills in its part.
 
     `keep` is a keep ratio per decoder layer, of visual tokens that `pruner` with its settings
     ranks; `weight_bits` are bits by path of linear layer, of those that do not stay as loaded.
@@ -81,11 +81,11 @@ class Technique(ABC):
         """The plan with the part that a valid point of one of its spaces stands for."""
 
     def variant(self, plan: Plan) -> str:
-        """What of the plan candidates must share to be run together; empty for nothing."""
+        """Part of the plan that candidates must share to be run together; empty for none."""
         return ""
 
     def prefill_variant(self, plan: Plan) -> str:
-        """What of the plan changes prefills; empty for nothing."""
+        """Part of the plan that changes prefills; empty for none."""
         return ""
 
     def view(self, model: Any, plan: Plan) -> Any:
@@ -97,7 +97,7 @@ class Technique(ABC):
         return {}
 
     def describe(self) -> dict[str, Any]:
-        """JSON-ready settings: what a resumed study must find unchanged."""
+        """JSON-ready settings, which must be unchanged when a study is resumed."""
         return {}
 
     def own_space(self) -> str:

@@ -23,10 +23,10 @@ DEFAULT_SPACE = "multi-step"
 
 
 class Tokens(Technique):
-    """How many visual tokens each decoder layer keeps, and which.
+    """Token pruning: the number of visual tokens per decoder layer, and the pruner.
 
     `pruner` ranks the tokens; with several (`pruning.operators`), a search chooses the pruner and
-    its knobs beside the schedule. `extra_pruners` are further ones that exact candidates may name.
+    its knobs with the schedule. `extra_pruners` are further ones that exact candidates may name.
     One space per registered kernel that fits the model; `levels` is the number of steps of the
     keep-ratio lattice (None: multiples of 8 tokens). `presets` are published configurations to
     compare a front with; a model must have what their pruners need. With `per_picture` every
@@ -52,10 +52,10 @@ class Tokens(Technique):
         self.per_picture = per_picture
         self.presets = tuple(presets)
         named = {p.name for p in (*self.operators.pruners, *extra_pruners)}
-        theirs = {preset.pruner: pruner_of(preset) for preset in presets}
+        pruners_of_presets = {preset.pruner: pruner_of(preset) for preset in presets}
         self.extra_pruners = (
             *extra_pruners,
-            *(pruner for name, pruner in theirs.items() if name not in named),
+            *(pruner for name, pruner in pruners_of_presets.items() if name not in named),
         )
         self.searched = searched
         self.layers = 0
@@ -68,7 +68,7 @@ class Tokens(Technique):
 
     @property
     def pruner(self) -> Pruner:
-        """The pruner, or the first of those that a search chooses from."""
+        """The pruner, or the first one of several that a search chooses from."""
         return self.operators.pruners[0]
 
     @property
@@ -78,7 +78,7 @@ class Tokens(Technique):
 
     @property
     def needs(self) -> frozenset[str]:
-        """What any of them looks at."""
+        """Required inputs of all pruners together."""
         return self.operators.needs.union(*(pruner.needs for pruner in self.extra_pruners))
 
     def bind(self, target: Target) -> None:
@@ -138,12 +138,12 @@ class Tokens(Technique):
     def describe(self) -> dict[str, Any]:
         """Pruners, their settings that are not searched, and the lattice."""
         settings = {p.name: dict(p.settings) for p in self.operators.pruners if p.knobs}
-        found: dict[str, Any] = {"pruner": ",".join(self.operators.names)}
+        description: dict[str, Any] = {"pruner": ",".join(self.operators.names)}
         if settings:
             one = len(self.operators.pruners) == 1
-            found["pruner_settings"] = settings[self.pruner.name] if one else settings
+            description["pruner_settings"] = settings[self.pruner.name] if one else settings
         if self.operators.knobs:
-            found["searched_with"] = [knob.name for knob in self.operators.knobs]
+            description["searched_with"] = [knob.name for knob in self.operators.knobs]
         if self.per_picture:
-            found["per_picture"] = True
-        return {**found, "layers": self.layers, "levels": self.levels}
+            description["per_picture"] = True
+        return {**description, "layers": self.layers, "levels": self.levels}

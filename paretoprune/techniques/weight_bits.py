@@ -32,7 +32,7 @@ class WeightBits(Technique):
         self.quantiser: Quantiser
 
     def bind(self, target: Target) -> None:
-        """Find the linear layers; those that were packed for the same model stay packed."""
+        """Find the linear layers; layers already packed for the same model stay packed."""
         if getattr(self, "quantiser", None) is None or self.quantiser.model is not target.model:
             self.quantiser = Quantiser(target.model)
 

@@ -36,7 +36,7 @@ NEW = 5
 
 
 class AdapterContract(ABC):
-    """What every adapter must do, on a small model in float64 unless a test says otherwise."""
+    """Contract of every adapter, on a small model in float64 unless a test says otherwise."""
 
     tolerance: ClassVar[dict[torch.dtype, float]] = {
         dtype: TOLERANCE[str(dtype).removeprefix("torch.")]
@@ -51,7 +51,7 @@ class AdapterContract(ABC):
         """Build the adapter of a small model, 3 decoder layers or more; same weights always."""
 
     def visuals(self) -> list[Visual]:
-        """What three prompts show; sizes differ where the family keeps them."""
+        """Pictures of three prompts; sizes differ where the family keeps them."""
         first, second, third = random_pictures(3)
         return [first, second[:64], third]
 
@@ -82,7 +82,7 @@ class AdapterContract(ABC):
         return prefill, adapter.head(leaf.tokens.hidden)
 
     def run(self, adapter: Adapter, prefill: Prefill, schedule: KeepSchedule) -> Leaf:
-        """What the pruned decoder makes of a batch under one schedule, ranked by FastV."""
+        """The pruned decoder's output of a batch under one schedule, ranked by FastV."""
         (leaf,) = run_population(adapter, prefill, np.array([schedule.ratios]), FastV())
         return leaf
 
@@ -91,8 +91,8 @@ class AdapterContract(ABC):
         dense = self.dense(adapter, inputs)
         prefill, driven = self.keep_all(adapter, inputs)
         for row in range(len(dense)):
-            places = prefill.valid[row].nonzero()[:, 0]
-            self.agree(adapter, driven[row, : len(places)], dense[row, places])
+            positions = prefill.valid[row].nonzero()[:, 0]
+            self.agree(adapter, driven[row, : len(positions)], dense[row, positions])
         return prefill
 
     def agree(self, adapter: Adapter, one: Tensor, other: Tensor) -> None:
@@ -152,9 +152,9 @@ class AdapterContract(ABC):
         leaf = self.run(adapter, prefill, self.schedule(adapter))
         for row in range(len(prefill.valid)):
             length = int(leaf.tokens.validity[row].sum())
-            places = leaf.tokens.origin[row, :length]
+            positions = leaf.tokens.origin[row, :length]
             for mine, original in zip(leaf.tokens.rotary, prefill.rotary, strict=True):
-                assert torch.equal(mine[row, :length], original[row, places])
+                assert torch.equal(mine[row, :length], original[row, positions])
 
     @torch.no_grad()
     def test_analytic_flops_equal_the_flop_counter(self) -> None:
@@ -169,7 +169,7 @@ class AdapterContract(ABC):
         assert counter.get_total_flops() == decoder_cost(adapter.spec, tokens)
 
     def test_verification_finds_no_fault(self) -> None:
-        """What `paretoprune check-model` runs, attention scores included."""
+        """The checks of `paretoprune check-model`, attention scores included."""
         found = verify(self.make())
         assert found.problem is None
         assert found.attention is None or found.attention < 1e-5
@@ -215,8 +215,8 @@ class AdapterContract(ABC):
         }
         prefill = adapter.prefill(whole, end)
         leaf = self.run(adapter, prefill, self.schedule(adapter))
-        places = said.shape[1] - new - 1 + torch.arange(new)
-        return adapter.head(leaf.tokens.at(places.expand(len(said), -1)))
+        positions = said.shape[1] - new - 1 + torch.arange(new)
+        return adapter.head(leaf.tokens.at(positions.expand(len(said), -1)))
 
     def no_pictures(self, adapter: Adapter) -> dict[str, Any]:
         """Options of `generate` that keep a random model from saying image tokens."""

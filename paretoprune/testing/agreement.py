@@ -1,4 +1,4 @@
-"""What "the same" means for results that differ in batch, population, threads, cache or kernel.
+"""Agreement of results that differ in batch, population, threads, cache or kernel.
 
 A floating-point sum depends on the order of its terms, and the order on the shape of the batch, the
 number of threads and the processor. So values agree within a tolerance. Where two tokens, or two
@@ -24,7 +24,7 @@ TOLERANCE = {"float64": 1e-6, "float32": 1e-4, "bfloat16": 0.1}
 """Largest difference by dtype, as a share of the largest value. The norms of transformers round to
 float32 in a float64 model, too."""
 FLIPPED = 0.02
-"""Largest share of samples, rounded up, whose outcome may be another one."""
+"""Largest sample fraction, rounded up, whose outcome may be another one."""
 OUTCOME = 1e-3
 """Difference in a sample's outcome, or in what it retains of the dense model, that counts."""
 SCALE = 4.0
@@ -87,7 +87,7 @@ def assert_same(one: Evaluation, other: Evaluation, flipped: float = FLIPPED) ->
 def assert_same_logs(one: Mapping[str, Any], other: Mapping[str, Any], samples: int) -> None:
     """Assert that two projections of logs agree up to the first evaluation in which samples flip.
 
-    What a strategy asks after that may depend on it. `samples` is how many an evaluation has.
+    Later asks of a strategy may depend on it. `samples` is the number of samples of an evaluation.
     """
     assert list(one) == list(other)
     for name in one:

@@ -19,7 +19,7 @@ STEEP = 1e4
 
 
 class KernelContract(ABC):
-    """What every kernel must do, for operators that act in the decoder and before it."""
+    """Contract of every kernel, for operators that act in the decoder and before it."""
 
     @abstractmethod
     def make(self, layers: int, levels: int, first: int) -> Kernel:
@@ -89,10 +89,10 @@ class KernelContract(ABC):
         rng = np.random.default_rng(3)
         for _ in range(12):
             wanted = kernel.schedule(kernel.space.sample(rng))
-            found = kernel.fit(wanted)
-            assert found.distance == pytest.approx(0.0, abs=1e-9)
-            assert distance(found.schedule, wanted) == pytest.approx(0.0, abs=1e-9)
-            assert kernel.schedule(kernel.space.validate(found.values)) == found.schedule
+            fit = kernel.fit(wanted)
+            assert fit.distance == pytest.approx(0.0, abs=1e-9)
+            assert distance(fit.schedule, wanted) == pytest.approx(0.0, abs=1e-9)
+            assert kernel.schedule(kernel.space.validate(fit.values)) == fit.schedule
 
     def test_nothing_is_closer_than_the_fit(self, kernel: Kernel) -> None:
         """Not one of many points of the space, and fitting again finds the same."""
@@ -101,12 +101,12 @@ class KernelContract(ABC):
             ratios = np.sort(rng.random(LAYERS))[::-1].copy()
             ratios[: kernel.first] = 1.0
             wanted = KeepSchedule.from_ratios(ratios)
-            found = kernel.fit(wanted)
-            assert kernel.fit(wanted) == found
-            assert found.distance == pytest.approx(distance(wanted, found.schedule))
+            fit = kernel.fit(wanted)
+            assert kernel.fit(wanted) == fit
+            assert fit.distance == pytest.approx(distance(wanted, fit.schedule))
             for _ in range(200):
                 other = kernel.schedule(kernel.space.sample(rng))
-                assert found.distance <= distance(wanted, other) + 1e-9
+                assert fit.distance <= distance(wanted, other) + 1e-9
 
     def test_fit_refuses_other_depths(self, kernel: Kernel) -> None:
         """A schedule for another number of layers is named."""

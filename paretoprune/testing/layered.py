@@ -18,11 +18,11 @@ from paretoprune.testing.toys import STEPPED
 
 NEEDS = (1.0, 0.75, 0.5, 0.5, 0.25, 0.0)
 TEXT = 1.0
-"""What the text costs in a layer, as a share of what all visual tokens cost there."""
+"""Cost of the text in a layer, relative to the cost of all visual tokens there."""
 
 
 class Layered(Problem):
-    """Quality is lost where a layer keeps less than it needs; every kept token costs the same.
+    """Quality falls where a layer keeps less than it needs; every kept token costs the same.
 
     Layer 0 is dense. Quality = 1 - sum over layers of what is missing to `needs`, where keep ratios
     hold at the one before if they would rise; the best schedule that loses nothing is `needs`
@@ -43,7 +43,7 @@ class Layered(Problem):
         self.spaces = {"small": STEPPED, "free": SearchSpace(tuple(knobs))}
 
     def policy_candidate(self, name: str, **settings: Any) -> Candidate:
-        """The policy for this many layers; AutoPrune alone, which is told one sample's signal."""
+        """The policy for this many layers; AutoPrune alone, which reads one sample's signal."""
         policy = policies.load(name)(layers=len(self.needs), levels=None, **settings)
         return Candidate("policy", {}, policy=policy)
 
@@ -80,10 +80,10 @@ class Layered(Problem):
             return np.asarray(10.0 ** -np.arange(layers))
         if statistic != "attention":
             raise UnknownNameError("statistic", statistic, ("attention", "withdrawal"))
-        found = np.full((2, min(samples, 2), layers, 8), np.nan)
+        statistics = np.full((2, min(samples, 2), layers, 8), np.nan)
         for sample, tokens in enumerate((8, 4)[:samples]):
-            found[:, sample, :, :tokens] = np.arange(tokens, 0, -1)
-        return found
+            statistics[:, sample, :, :tokens] = np.arange(tokens, 0, -1)
+        return statistics
 
     def probe_price(self, statistic: str, samples: int) -> float:
         """A quarter of a dense pass."""

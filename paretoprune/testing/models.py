@@ -102,7 +102,7 @@ def tiny_llava_next(
 def tiny_llava_onevision(
     *, layers: int = 4, dtype: torch.dtype = torch.float64, attn: str = "sdpa", seed: int = 0
 ) -> LlavaAdapter:
-    """An untrained LLaVA-OneVision: a SigLIP tower without class token, a Qwen2 decoder, tiles."""
+    """An untrained LLaVA-OneVision: SigLIP encoder without class token, Qwen2 decoder, tiles."""
     tokenizer = llava_tokenizer()
     pinpoints = [[TILE, 2 * TILE], [2 * TILE, TILE], [2 * TILE, 2 * TILE]]
     vision = SiglipVisionConfig(**_tower(TILE, 12), vision_use_head=False)

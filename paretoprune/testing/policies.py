@@ -27,11 +27,11 @@ from paretoprune.testing.models import assert_same_without_cache, question_batch
 from paretoprune.testing.pruners import context_of
 
 ATOL = 1e-5
-"""Of logits: transformers' norms compute in float32, and other shapes add in another order."""
+"""Tolerance of logits: norms compute in float32, and other shapes add in another order."""
 
 
 class PolicyContract(ABC):
-    """What every policy must do, checked on a tiny random LLaVA in float64."""
+    """Contract of every policy, checked on a tiny random LLaVA in float64."""
 
     @abstractmethod
     def make(self, spec: DecoderSpec) -> Policy:
@@ -42,7 +42,7 @@ class PolicyContract(ABC):
         return tiny_llava()
 
     def pruner(self) -> Pruner:
-        """Build what ranks the tokens."""
+        """Build the pruner."""
         return FastV()
 
     def prefill(self, adapter: Adapter, samples: int = 3, side: str = "right") -> Prefill:
@@ -51,7 +51,7 @@ class PolicyContract(ABC):
             return adapter.prefill(question_batch(adapter, samples, padding_side=side))
 
     def context(self, adapter: Adapter, prefill: Prefill, policy: Policy) -> PruningContext:
-        """What the policy looks at."""
+        """The policy's inputs."""
         with torch.no_grad():
             return context_of(adapter, prefill, policy.layer)
 
@@ -71,7 +71,7 @@ class PolicyContract(ABC):
 
     @torch.no_grad()
     def test_what_stands_behind_the_prompt_plays_no_part(self) -> None:
-        """An answer that is appended for scoring does not change what is kept."""
+        """An answer that is appended for scoring does not change the kept tokens."""
         adapter = self.adapter()
         policy = self.make(adapter.spec)
         prefill = self.prefill(adapter)
@@ -91,7 +91,7 @@ class PolicyContract(ABC):
 
     @torch.no_grad()
     def test_evaluated_together_it_equals_one_by_one(self) -> None:
-        """Beside other schedules, in a batch, every sample's logits are those it has alone."""
+        """Batched with other schedules, every sample's logits are those it has alone."""
         adapter = self.adapter()
         policy, prefill = self.make(adapter.spec), self.prefill(adapter)
         (rows,) = decide_each(adapter, prefill, [(policy, self.pruner())])
@@ -108,7 +108,7 @@ class PolicyContract(ABC):
 
     @torch.no_grad()
     def test_its_flops_equal_the_flop_counter(self) -> None:
-        """Deciding, ranking and layers: what is stated is what is run, matrix products counted."""
+        """Deciding, ranking and layers: stated FLOPs equal the counted ones of matrix products."""
         adapter, pruner = self.adapter(), self.pruner()
         policy, prefill = self.make(adapter.spec), self.prefill(adapter, 1)
         asked = self.context(adapter, prefill, policy).text[1].sum(1).numpy()
@@ -139,7 +139,7 @@ class PolicyContract(ABC):
 
     @torch.no_grad()
     def test_a_pruned_model_decides_alike(self) -> None:
-        """`pruned(model, policy)` keeps what evaluation keeps, and answers alike."""
+        """`pruned(model, policy)` keeps the same tokens as evaluation, and answers alike."""
         adapter = self.adapter()
         policy = self.make(adapter.spec)
         inputs = question_batch(adapter, padding_side="left")

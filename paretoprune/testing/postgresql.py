@@ -80,10 +80,10 @@ class PostgresServer:
 def find_programs() -> Path:
     """Where the server's programs lie; raises `MissingDependencyError`."""
     on_path = shutil.which("initdb")
-    found = [Path(os.path.realpath(on_path)).parent] if on_path else []
+    folders = [Path(os.path.realpath(on_path)).parent] if on_path else []
     for place in PLACES:
-        found += sorted(Path("/").glob(place.lstrip("/")), reverse=True)
-    for folder in found:
+        folders += sorted(Path("/").glob(place.lstrip("/")), reverse=True)
+    for folder in folders:
         if all((folder / name).exists() for name in ("initdb", "pg_ctl", "createdb")):
             return folder
     raise MissingDependencyError(

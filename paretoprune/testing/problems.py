@@ -52,18 +52,18 @@ class ProblemContract(ABC):
 
     def test_its_description_is_json(self, problem: Problem) -> None:
         """A description survives JSON, and a fresh problem gives the same."""
-        told = problem.describe()
-        assert json.loads(json.dumps(told, allow_nan=False)) == told
-        assert told == self.make().describe()
-        assert told["problem"] == problem.name
+        description = problem.describe()
+        assert json.loads(json.dumps(description, allow_nan=False)) == description
+        assert description == self.make().describe()
+        assert description["problem"] == problem.name
 
     def test_evaluations_are_of_the_candidates_in_order(self, problem: Problem) -> None:
         """One evaluation per candidate, in order, with every objective or a failure."""
         chosen = self.candidates(problem)
-        found = problem.evaluate(chosen)
-        assert [e.candidate for e in found] == chosen
+        evaluations = problem.evaluate(chosen)
+        assert [e.candidate for e in evaluations] == chosen
         assert problem.evaluate([]) == []
-        for evaluation in found:
+        for evaluation in evaluations:
             if evaluation.failure is None:
                 assert list(evaluation.objectives) == [o.name for o in problem.objectives]
                 assert set(evaluation.standard_errors) <= set(evaluation.objectives)
@@ -71,7 +71,7 @@ class ProblemContract(ABC):
             assert evaluation.seconds >= 0
 
     def test_the_price_is_known_before_and_charged(self, problem: Problem) -> None:
-        """`price` is positive, and what an evaluation says it cost."""
+        """`price` is positive, and equals the cost of an evaluation."""
         for candidate in self.candidates(problem):
             price = problem.price(candidate)
             assert math.isfinite(price)
@@ -132,11 +132,11 @@ class ProblemContract(ABC):
             (quality,) = (o for o in problem.objectives if o.direction == "max")
             scale = quality.best - quality.reference
             relative = (evaluation.objectives[quality.name] - quality.reference) / scale
-            found = relative_outcomes(problem, evaluation.outcomes).mean()
-            assert found == pytest.approx(relative, abs=1e-5)
+            mean = relative_outcomes(problem, evaluation.outcomes).mean()
+            assert mean == pytest.approx(relative, abs=1e-5)
 
     def test_strategies_can_search_it(self, problem: Problem) -> None:
         """A comparison of two strategies ends with a front."""
-        found = compare(problem, ["random", "nsga2"], budget=self.budget, seeds=[0])
-        assert [row.evaluations > 0 for row in found.summary.studies] == [True, True]
-        assert found.summary.front
+        comparison = compare(problem, ["random", "nsga2"], budget=self.budget, seeds=[0])
+        assert [row.evaluations > 0 for row in comparison.summary.studies] == [True, True]
+        assert comparison.summary.front

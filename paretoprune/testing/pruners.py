@@ -44,7 +44,7 @@ from paretoprune.testing.models import (
 def context_of(
     adapter: Adapter, prefill: Prefill, layer: int, pruner: Pruner | None = None
 ) -> PruningContext:
-    """What `pruner` sees before `layer` when nothing was dropped."""
+    """The context of `pruner` before `layer` when nothing was dropped."""
     tokens = enter(prefill)
     if pruner is not None:
         tokens = with_saved(adapter, pruner, tokens, Executed())
@@ -70,7 +70,7 @@ def handmade_context(
     """A context of visual tokens [B, V, c] with a question [B, R, c] behind them, without a model.
 
     `present` bool [B, V] (first ones only), `keys` [B, kv_heads, V + R, d], `extras` of the visual
-    tokens [B, V, c] each. What needs a model's attention cannot be asked of it.
+    tokens [B, V, c] each. Properties that need a model's attention raise.
     """
     batch, visual, questions = *states.shape[:2], text.shape[1]
     there = torch.ones(batch, visual, dtype=torch.bool) if present is None else present
@@ -99,7 +99,7 @@ def handmade_context(
 
 
 class PrunerContract(ABC):
-    """What every pruner must do, checked on a tiny random LLaVA in float64."""
+    """Contract of every pruner, checked on a tiny random LLaVA in float64."""
 
     @abstractmethod
     def make(self) -> Pruner:
@@ -311,7 +311,7 @@ class PrunerContract(ABC):
 
     @torch.no_grad()
     def test_what_choosing_executes_is_paid_for(self) -> None:
-        """The price of a drop and of the entry is at least what matrix products really cost."""
+        """The price of a drop and of the entry is at least the FLOPs of its matrix products."""
         adapter, pruner = self.adapter(), self.ranking()
         prefill = self.prefill(adapter)
         longest = prefill.valid.sum(1).argmax()[None]

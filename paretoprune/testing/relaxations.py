@@ -20,7 +20,7 @@ from paretoprune.search.gradient.relaxation import RelaxedFigures
 
 DENSE_FLOPS = 1e9
 WEIGHTS = np.array([0.0, 2.0, 1.5, 1.0])
-"""What a layer's missing tokens cost."""
+"""Loss weight of each layer's missing tokens."""
 
 
 class ToyRelaxation:
@@ -76,25 +76,25 @@ class ToyRelaxation:
         return ratios.mean(1)
 
     def decisions(self, policy: Policy) -> NDArray[np.float64]:
-        """What it is asked for, off its lattice."""
+        """Keep ratios of a policy, off its lattice."""
         return self.asked(policy, rounded=False)
 
     def asked(self, policy: Policy, *, rounded: bool) -> NDArray[np.float64]:
-        """What a policy keeps of each sample, `[samples, layers]`."""
+        """Keep ratios of a policy on each sample, `[samples, layers]`."""
         if isinstance(policy, Predicted):
-            found = policy.predict(self.features)
+            ratios = policy.predict(self.features)
         else:
             assert isinstance(policy, VispcoPolicy)
             with torch.no_grad():
-                found = policy.predict(*self.embeddings(np.arange(self.samples)))
-        return checked(policy, found.double().numpy(), self.samples, rounded=rounded)
+                ratios = policy.predict(*self.embeddings(np.arange(self.samples)))
+        return checked(policy, ratios.double().numpy(), self.samples, rounded=rounded)
 
     def figures(self, ratios: NDArray[np.float64], **_: Any) -> RelaxedFigures:
         """The score is 1 - loss / loss of nothing kept, as that of a rounded configuration."""
         each = self.problem.losses(np.broadcast_to(ratios, (self.samples, self.layers)))
-        loss, lost = float(each.mean()), 1 - float(np.exp(-each).mean())
-        score = 1 - loss / float(WEIGHTS.sum())
-        return RelaxedFigures(score, float(ratios.mean()), loss, lost)
+        divergence, loss = float(each.mean()), 1 - float(np.exp(-each).mean())
+        score = 1 - divergence / float(WEIGHTS.sum())
+        return RelaxedFigures(score, float(ratios.mean()), divergence, loss)
 
     def constant(self, budget: float) -> NDArray[np.float64]:
         """The first layer keeps all, the others equally much."""
@@ -102,7 +102,7 @@ class ToyRelaxation:
         return np.array([1.0] + [rest] * (self.layers - 1))
 
     def step_price(self, ratios: NDArray[np.float64], **_: Any) -> float:
-        """What the problem says."""
+        """The problem's price of a step."""
         return self.problem.step_cost
 
     def teacher_price(self) -> float:
@@ -143,7 +143,7 @@ class ToyPruning(Problem):
         )
 
     def factor(self, samples: NDArray[np.int64]) -> NDArray[np.float64]:
-        """What the loss of each sample is multiplied by."""
+        """Weight of each sample's loss."""
         return np.asarray(self.factors[samples % 2])
 
     def evaluate(self, candidates: Sequence[Candidate]) -> list[Evaluation]:

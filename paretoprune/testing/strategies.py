@@ -31,7 +31,7 @@ from paretoprune.testing.toys import rounds as rounds
 
 
 class StrategyContract(ABC):
-    """What every strategy must do. Subclass it as `TestX` and define `make`.
+    """Contract of every strategy. Subclass it as `TestX` and define `make`.
 
     A strategy that searches one space only, a gradient strategy among them, also defines `problem`,
     one that has this space. A strategy with limits says so in the flags; `asks` and `n` set the
@@ -70,9 +70,9 @@ class StrategyContract(ABC):
         """Candidates belong to the searched space and lie on its lattice."""
         for n in (1, self.n):
             problem, strategy = self.problem(), self.make()
-            for told in rounds(strategy, problem, seed=0, asks=self.asks, n=n):
-                assert len(told) <= n
-                for evaluation in told:
+            for evaluations in rounds(strategy, problem, seed=0, asks=self.asks, n=n):
+                assert len(evaluations) <= n
+                for evaluation in evaluations:
                     _check(problem, strategy.space_name, evaluation.candidate)
 
     def test_searches_the_space_that_the_context_names(self) -> None:
@@ -136,16 +136,16 @@ class StrategyContract(ABC):
                 break
             context.asks += 1
             evaluations = problem.evaluate(strategy.ask(self.n))
-            told = list(evaluations)
-            strategy.tell(told)
-            assert len(told) == len(evaluations)
-            assert all(a is b for a, b in zip(told, evaluations, strict=True))
-            told.clear()
+            argument = list(evaluations)
+            strategy.tell(argument)
+            assert len(argument) == len(evaluations)
+            assert all(a is b for a, b in zip(argument, evaluations, strict=True))
+            argument.clear()
 
     def test_one_that_says_it_learns_nothing_needs_no_answers(self) -> None:
-        """Its asks are the same before it is told anything: workers may start on them."""
+        """Its asks are the same before any tell: workers may start on them."""
         if self.make().learns:
-            pytest.skip("learns from what it is told")
+            pytest.skip("learns from evaluations")
         asked: list[list[str]] = []
         for tells in (True, False):
             problem, strategy = self.problem(), self.make()
@@ -167,8 +167,8 @@ class StrategyContract(ABC):
     def test_goes_on_after_failures(self, period: int) -> None:
         """Failed evaluations, even all of them, do not stop it or count as found."""
         problem = Flaky(self.problem(), period)
-        told = list(rounds(self.make(), problem, seed=0, asks=self.asks, n=self.n))
-        assert sum(map(bool, told)) >= 2, "it stopped asking once evaluations failed"
+        batches = list(rounds(self.make(), problem, seed=0, asks=self.asks, n=self.n))
+        assert sum(map(bool, batches)) >= 2, "it stopped asking once evaluations failed"
 
     def test_handles_stepped_knobs(self) -> None:
         """Int and stepped real knobs."""
@@ -213,8 +213,8 @@ class StrategyContract(ABC):
 
     def test_asks_something_in_the_end(self) -> None:
         """An ask may come back empty, but not for ever."""
-        for told in rounds(self.make(), self.problem(), seed=0, asks=self.patience, n=self.n):
-            if told:
+        for batch in rounds(self.make(), self.problem(), seed=0, asks=self.patience, n=self.n):
+            if batch:
                 return
         pytest.fail(f"no candidate within {self.patience} asks")
 
@@ -235,7 +235,7 @@ class StrategyContract(ABC):
     def test_a_killed_study_resumes_as_if_left_alone(self, tmp_path: Path) -> None:
         """Killed before, in and after every ask, it ends with the log of an undisturbed study."""
         problem = Mortal(self.problem())
-        told = {"seed": 5, "budget": self.budget_of_resumed or float(self.n * self.asks)}
+        settings = {"seed": 5, "budget": self.budget_of_resumed or float(self.n * self.asks)}
 
         def play(name: str, asks: int | None = None) -> StudyResult:
             """Run a study, or go on with it, and die after some asks."""
@@ -248,8 +248,8 @@ class StrategyContract(ABC):
                     raise Killed
 
             return run_study(
-                problem, self.make(), seed=5, budget=told["budget"], batch=self.n, observe=observe,
-                recorder=log.study(name, problem, told, resume=True),
+                problem, self.make(), seed=5, budget=settings["budget"], batch=self.n,
+                observe=observe, recorder=log.study(name, problem, settings, resume=True),
             )  # fmt: skip
 
         with StudyLog(tmp_path) as log:
@@ -280,12 +280,12 @@ class StrategyContract(ABC):
         strategy, problem = self.make(), self.problem()
         context = SearchContext(seed=5, budget=1000.0)
         strategy.start(problem, context)
-        for number, told in enumerate(played):
+        for number, evaluations in enumerate(played):
             context.asks += 1
-            assert _values(strategy.ask(self.n)) == _points(told), f"ask {number} differs"
-            for evaluation in told:
+            assert _values(strategy.ask(self.n)) == _points(evaluations), f"ask {number} differs"
+            for evaluation in evaluations:
                 context.charge(problem.price(evaluation.candidate))
-            strategy.tell(told)
+            strategy.tell(evaluations)
 
     @property
     def _particular(self) -> bool:
@@ -313,7 +313,7 @@ def _check(problem: Problem, space: str, candidate: Candidate) -> None:
 
 
 def _values(candidates: Sequence[Candidate]) -> list[tuple[str, dict[str, Value]]]:
-    """Return what can be compared between instances: policies by the name of their content."""
+    """Return values to compare between instances: policies by the name of their content."""
     return [
         (c.space, dict(c.values) | ({} if c.policy is None else {"policy": c.policy.key}))
         for c in candidates

@@ -1,4 +1,4 @@
-"""Toy problems and a driver that plays the study: what strategies are tried on, without pytest."""
+"""Toy problems to try strategies on, and a driver that plays the study, without pytest."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Toy(Problem):
     """Squared distances in the unit cube to two or three points: quality up, the others down.
 
     The Pareto set is the segment (triangle) between the points. A second space, `small`, is there
-    to be asked for by name. A share of the samples costs that share and finds the same.
+    to be asked for by name. A sample fraction costs that fraction and gives the same values.
     """
 
     name = "toy"
@@ -52,7 +52,7 @@ class Toy(Problem):
         return [self._one(c) for c in candidates]
 
     def price(self, candidate: Candidate) -> float:
-        """The share of the samples."""
+        """The candidate's sample fraction."""
         return candidate.share
 
     def _one(self, candidate: Candidate) -> Evaluation:
@@ -116,7 +116,7 @@ class Killed(BaseException):
 
 
 class Mortal(Flaky):
-    """Another problem, evaluations of which end the process after `lives` more (None: never).
+    """Another problem whose evaluations end the process after `lives` more (None: never).
 
     `evaluated` counts candidates over all runs.
     """
@@ -186,4 +186,4 @@ def drive(
 ) -> list[Evaluation]:
     """Play the study as `rounds` does; return all evaluations in order."""
     played = rounds(strategy, problem, seed=seed, asks=asks, n=n, budget=budget, space=space)
-    return [evaluation for told in played for evaluation in told]
+    return [evaluation for batch in played for evaluation in batch]

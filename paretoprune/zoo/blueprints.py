@@ -1,4 +1,4 @@
-"""What each embedded mini-model is made of: real classes of transformers at small sizes."""
+"""Blueprints of the embedded mini-models: real classes of transformers at small sizes."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _ends(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
     }
 
 
-# --- mini-llava: CLIP tower, Llama decoder
+# --- mini-llava: CLIP encoder, Llama decoder
 
 
 def llava_tokenizer() -> PreTrainedTokenizerFast:

@@ -1,4 +1,4 @@
-"""Which mini-models are embedded, where they lie, and how well they do."""
+"""The embedded mini-models: names, paths and accuracies."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def task_of(model: str) -> str | None:
     folder = checkpoint_directory(model)
     if folder is None or not (folder / ACCURACIES).exists():
         return None
-    found = json.loads((folder / ACCURACIES).read_text(encoding="utf-8"))
-    return str(found.get("task", DEFAULT_TASK))
+    accuracies = json.loads((folder / ACCURACIES).read_text(encoding="utf-8"))
+    return str(accuracies.get("task", DEFAULT_TASK))
 
 
 def default_task(model: str) -> str:
@@ -42,11 +42,12 @@ def describe() -> list[str]:
         size = (folder / "model.safetensors").stat().st_size / 1e6
         line = f"{name}  {size:.1f} MB"
         if (folder / ACCURACIES).exists():
-            found = json.loads((folder / ACCURACIES).read_text(encoding="utf-8"))
-            worst = min(found["families"], key=found["families"].get)
+            accuracies = json.loads((folder / ACCURACIES).read_text(encoding="utf-8"))
+            worst = min(accuracies["families"], key=accuracies["families"].get)
             line += (
-                f"  held-out exact match {found['overall']:.3f} on {found['samples']} samples "
-                f"(lowest: {worst} {found['families'][worst]:.3f})"
+                f"  held-out exact match {accuracies['overall']:.3f} on "
+                f"{accuracies['samples']} samples (lowest: {worst} "
+                f"{accuracies['families'][worst]:.3f})"
             )
         lines.append(line)
     return lines

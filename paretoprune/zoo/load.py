@@ -43,7 +43,7 @@ FOREIGN = (
     OSError, ValueError, RuntimeError, ImportError, LookupError, TypeError, AttributeError,
     AssertionError, ArithmeticError, MemoryError, SafetensorError, StrictDataclassError,
 )  # fmt: skip
-"""What the libraries that read a stranger's files raise; nothing of ours runs there."""
+"""Exceptions of the libraries that read a model's files; no code of Paretoprune runs there."""
 LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "depth")
 MAX_LAYERS = 1000
 GENERIC = "generic"
@@ -56,7 +56,7 @@ LOADING = threading.Lock()
 
 @contextmanager
 def without_loading_bar() -> Iterator[None]:
-    """Show no bar of transformers ("Loading weights") for what this thread loads in this block.
+    """Show no bar of transformers ("Loading weights") for this thread's loading in this block.
 
     Other threads keep theirs, a hook that the user has set goes on, and downloads show theirs.
     """
@@ -283,7 +283,7 @@ def _known_to_transformers(config: Any) -> bool:
 
 
 def _reason(error: Exception, local: bool) -> str:
-    """One line; what a machine without network says of a hub name is put in plain words."""
+    """One line; errors for a hub name without a network are put in plain words."""
     text = str(error).strip() or type(error).__name__
     lines = [line.strip() for line in text.splitlines()]
     first = plain(" ".join(lines[:2]) if lines[0].endswith(":") else lines[0])
@@ -319,10 +319,10 @@ STAND_INS = {"smolvlm": "Idefics3Processor"}
 def _processor(
     source: str, options: dict[str, Any], image_processor: Any, tokenizer: Any, config: Any
 ) -> tuple[Any, str | None]:
-    """The family's own processor, a stand-in, or None; and what the user should know of it.
+    """The family's own processor, a stand-in, or None; and a remark for the user.
 
-    What a processor needs differs by family, and so does what it raises; `verify` judges the
-    result.
+    Processors of different families need different files and raise different exceptions; `verify`
+    checks the result.
     """
     import transformers
     from transformers import AutoProcessor, ProcessorMixin

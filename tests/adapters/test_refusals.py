@@ -51,7 +51,7 @@ def both_doors(model, folder):
     ("family", "reason"),
     [
         ("qwen3_5_moe", "linear_attention, where each token changes a state"),
-        ("gemma4", "sliding_attention, where a token attends only to the places in a window"),
+        ("gemma4", "sliding_attention, where a token attends only to the positions in a window"),
         ("dots3_note", "indexed_attention, where an indexer chooses"),
         ("lfm3_vl", "conv, where each token is mixed with its neighbours"),
         ("llama4", "chunked_attention, where a token attends only to its own chunk"),
@@ -132,7 +132,7 @@ def require_exact(model):
     assert (whole - dense).abs().max() <= 1e-9 * scale
     out = pruned(model, KEEP)(**copy.deepcopy(inputs))
     nothing = torch.zeros_like(inputs["input_ids"], dtype=torch.bool)
-    kept = [nothing.scatter(1, layer.places, True) for layer in out.past_key_values.layers]
+    kept = [nothing.scatter(1, layer.positions, True) for layer in out.past_key_values.layers]
     assert [int(k[0].sum()) for k in kept] == [15, 11, 11, 11]
     masked = masked_logits(adapter, copy.deepcopy(inputs), kept)
     last = kept[-1]
@@ -327,7 +327,7 @@ def test_an_evaluation_does_not_decode_across_a_window():
 
 
 def test_a_window_shorter_than_any_prompt_is_refused():
-    with pytest.raises(UnsupportedError, match="sliding window of .*, 4 places"):
+    with pytest.raises(UnsupportedError, match="sliding window of .*, 4 positions"):
         pruned(windowed(4).model, KEEP)
 
 

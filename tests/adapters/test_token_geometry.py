@@ -9,7 +9,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from paretoprune.adapters.base import Adapter
 from paretoprune.adapters.llava import crop_of
 from paretoprune.adapters.token_geometry import (
-    Places,
+    TokenBoxes,
     View,
     around,
     clipped,
@@ -33,7 +33,7 @@ OUTWARD = ("self_attn.out_proj", "attention.projection_layer", "attn.proj")
 
 
 def local(adapter):
-    """The same with a vision tower in which no patch attends to another."""
+    """The same with a vision encoder in which no patch attends to another."""
     changed = 0
     for name, module in adapter.model.named_modules():
         if name.endswith(OUTWARD) and isinstance(module, torch.nn.Linear):
@@ -98,7 +98,7 @@ def test_the_token_that_stands_there_is_the_one_that_sees_it(adapters, name, siz
     adapter = adapters[name]
     picture = np.full((*size, 3), 128, np.uint8)
     inputs, before = features_of(adapter, picture)
-    places = adapter.places([picture], inputs)
+    places = adapter.token_boxes([picture], inputs)
     assert len(places.boxes) == len(places.view) == len(before)
     areas = (places.boxes[:, 2:] - places.boxes[:, :2]).prod(1)
     drawn = np.flatnonzero(areas > 0.5 * np.median(areas[areas > 0]))
@@ -124,7 +124,7 @@ def test_line_ends_see_nothing_and_have_no_width(adapters, name):
     one, other = rng.integers(0, 256, (2, 240, 400, 3), dtype=np.uint8)
     inputs, before = features_of(adapter, one)
     _, after = features_of(adapter, other)
-    places = adapter.places([one], inputs)
+    places = adapter.token_boxes([one], inputs)
     constant = (before == after).all(-1).numpy()
     width = places.boxes[:, 3] - places.boxes[:, 1]
     assert constant.sum() > 2
@@ -137,7 +137,7 @@ def test_the_cropped_parts_of_a_picture_are_seen_by_no_token(adapters):
     adapter = adapters["llava-cropped"]
     picture = np.full((200, 310, 3), 128, np.uint8)
     inputs, before = features_of(adapter, picture)
-    boxes = adapter.places([picture], inputs).boxes
+    boxes = adapter.token_boxes([picture], inputs).boxes
     outside = picture.copy()
     outside[: int(boxes[:, 0].min() * 200) - 4] = 0
     outside[int(boxes[:, 2].max() * 200) + 4 :] = 0
@@ -163,7 +163,7 @@ def test_several_pictures_of_several_sizes(adapters):
     for name in ("llava", "qwen", "internvl", "llava-onevision"):
         adapter = adapters[name]
         inputs, before = features_of(adapter, grey)
-        places = adapter.places(grey, inputs)
+        places = adapter.token_boxes(grey, inputs)
         assert len(places.boxes) == len(before), name
         items = np.array([places.views[v].item for v in places.view])
         _, after = features_of(adapter, [grey[0], np.zeros_like(grey[1])])
@@ -180,7 +180,7 @@ def test_frames_of_a_video_and_a_picture_beside_it(adapters, name):
     still = np.full((64, 96, 3), 128, np.uint8)
     items = [Video(frames), still] if name == "qwen" else [Video(frames)]
     inputs, before = features_of(adapter, items)
-    places = adapter.places(items, inputs)
+    places = adapter.token_boxes(items, inputs)
     assert len(places.boxes) == len(before)
     step = 2 if name == "qwen" else 1
     views = [v for v in places.views if v.item == 0]
@@ -197,8 +197,8 @@ def test_pil_pictures_stand_where_arrays_do(adapters):
     picture = np.random.default_rng(0).integers(0, 256, (240, 400, 3), dtype=np.uint8)
     for adapter in adapters.values():
         inputs, _ = features_of(adapter, picture)
-        one = adapter.places([picture], inputs)
-        other = adapter.places([Image.fromarray(picture)], inputs)
+        one = adapter.token_boxes([picture], inputs)
+        other = adapter.token_boxes([Image.fromarray(picture)], inputs)
         assert np.array_equal(one.boxes, other.boxes)
 
 
@@ -206,8 +206,8 @@ def test_a_family_with_a_plain_grid_needs_no_places_of_its_own(adapters):
     adapter = adapters["qwen"]
     picture = np.full((64, 96, 3), 128, np.uint8)
     inputs, _ = features_of(adapter, picture)
-    default = Adapter.places(adapter, [picture], inputs)
-    own = adapter.places([picture], inputs)
+    default = Adapter.token_boxes(adapter, [picture], inputs)
+    own = adapter.token_boxes([picture], inputs)
     assert default.views == own.views
     assert np.allclose(default.boxes, own.boxes, atol=1e-6)
 
@@ -217,7 +217,7 @@ def test_tiles_that_nobody_places_are_refused(adapters):
     picture = np.full((96, 200, 3), 128, np.uint8)
     inputs, _ = features_of(adapter, picture)
     with pytest.raises(UnsupportedError, match="does not say where its tiles"):
-        Adapter.places(adapter, [picture], inputs)
+        Adapter.token_boxes(adapter, [picture], inputs)
 
 
 def test_lattices_by_hand():
@@ -230,6 +230,6 @@ def test_lattices_by_hand():
     centres = lattice(3, 2)
     rows, columns = centres[:, ::2].mean(1), centres[:, 1::2].mean(1)
     assert np.allclose(around(rows, columns), centres)
-    places = Places.of([(View(0, "tiles"), lattice(1, 1)), (View(0, "whole"), lattice(1, 1)),
+    places = TokenBoxes.of([(View(0, "tiles"), lattice(1, 1)), (View(0, "whole"), lattice(1, 1)),
                         (View(0, "tiles"), lattice(1, 1))])  # fmt: skip
     assert places.view.tolist() == [0, 1, 0]

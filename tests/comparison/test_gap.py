@@ -215,7 +215,7 @@ def test_sharp_masks_on_the_lattice_are_the_pruned_decoder(problem):
     hard = problem.evaluate([problem.relaxation().candidate(ratios)])[0]
     assert soft.score == pytest.approx(hard.objectives["score"], abs=1e-6)
     assert soft.divergence == pytest.approx(hard.metrics["kl_to_dense"], rel=0.02, abs=0.02)
-    assert soft.lost == pytest.approx(hard.metrics["lost_to_dense"], abs=0.02)
+    assert soft.loss == pytest.approx(hard.metrics["lost_to_dense"], abs=0.02)
     ranking = hard.objectives["compute"] - soft.compute
     assert 0 < ranking < 0.02  # the relaxed compute leaves ranking out
 
@@ -236,7 +236,7 @@ def test_each_sample_may_have_ratios_of_its_own():
     other = relaxed.figures(np.where(first[:, None], dear, cheap), tau=2.0)
     alone = [relaxed.figures(row, tau=2.0) for row in (cheap, dear)]
     assert mixed.score != other.score
-    for name in ("score", "compute", "divergence", "lost"):
+    for name in ("score", "compute", "divergence", "loss"):
         both = (getattr(mixed, name) + getattr(other, name)) / 2
         assert both == pytest.approx(sum(getattr(a, name) for a in alone) / 2, abs=1e-5), name
 

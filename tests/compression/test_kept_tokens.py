@@ -144,7 +144,7 @@ def test_pictures_are_stored_once_and_scaled_down(adapters):
     items = [noise(64, 96), Video(np.stack([noise(64, 64)] * 4)), noise(300, 200)]
     example = kept_tokens(
         adapters["qwen"], Question(items, PROMPT), [Wanted("x", FALLING, make_pruner("fastv"))],
-        new_tokens=2, most_side=100,
+        new_tokens=2, max_side_pixels=100,
     )  # fmt: skip
     assert len(example.pictures) == 4  # two pictures, two moments
     assert [view.kind for view in example.views] == ["picture", "frame", "frame", "picture"]
@@ -163,23 +163,21 @@ def test_watching_does_not_change_the_pruner():
     assert type(pruner).__name__ == "VisionZip"
 
 
-def test_a_family_that_knows_no_places_says_so(adapters):
+def test_a_family_that_knows_no_boxes_says_so(adapters):
     adapter = adapters["llava"]
     generic = GenericAdapter(adapter.model, adapter.tokenizer, adapter.image_processor)
     with pytest.raises(UnsupportedError, match="does not say where in the picture"):
         kept_tokens(generic, Question(noise(96, 96), PROMPT), [])
 
 
-def test_places_of_another_number_of_tokens_are_refused(adapters):
+def test_boxes_of_another_number_of_tokens_are_refused(adapters):
     class Forgetful(LlavaAdapter):
-        def places(self, items, inputs):
-            return super().places(items[:1], inputs)
+        def token_boxes(self, items, inputs):
+            return super().token_boxes(items[:1], inputs)
 
     inner = adapters["llava"]
     adapter = Forgetful(inner.model, inner.tokenizer, inner.image_processor)
-    with pytest.raises(
-        InvalidValueError, match="places of 16 visual tokens, but the prompt has 32"
-    ):
+    with pytest.raises(InvalidValueError, match="boxes of 16 visual tokens, but the prompt has 32"):
         kept_tokens(adapter, Question([noise(96, 96)] * 2, PROMPT), [])
     with pytest.raises(InvalidValueError, match="shows no picture"):
         kept_tokens(inner, Question([], PROMPT), [])

@@ -88,7 +88,7 @@ def test_price_is_flops_of_the_candidate_alone_in_dense_passes(mini):
         for row in part.sample:
             tokens = int(mini.evaluator.text_tokens[row]) + 48
             spared += float(layer_cost(spec, tokens))
-            spared -= answer_layer_cost(spec, tokens, part.places.shape[1])
+            spared -= answer_layer_cost(spec, tokens, part.positions.shape[1])
     spared /= mini.cost_model.dense_flops * len(mini.samples)
     assert spared > 0
     assert evaluation.executed + spared == pytest.approx(mini.price(candidate), rel=1e-9)

@@ -48,7 +48,10 @@ def problem_of(adapter, samples, **running):
 
 
 def scored(problem, schedules=SCHEDULES):
-    problem.dense_score, problem.blind_score = 1.0, 0.0  # random models gain nothing: only outcomes
+    problem.dense_score, problem.text_only_score = (
+        1.0,
+        0.0,
+    )  # random models gain nothing: only outcomes
     found = problem.evaluate([exact_candidate(KeepSchedule(s)) for s in schedules])
     return np.array([e.outcomes for e in found])
 
@@ -166,7 +169,7 @@ def test_without_answers_the_dense_model_is_right_and_others_share_its_tokens():
         lengths[part.sample.numpy()] = (part.labels >= 0).sum(1).numpy()
     assert np.allclose(parts * lengths, np.rint(parts * lengths))
     assert 0 < parts.mean() < 1
-    assert exact.blind_score < 1
+    assert exact.text_only_score < 1
 
 
 def test_the_gradient_search_needs_no_answers():

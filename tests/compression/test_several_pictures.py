@@ -17,9 +17,9 @@ from paretoprune.compression.configuration import exact_candidate
 from paretoprune.compression.evaluator import KnownOutcomes, Running
 from paretoprune.compression.kept_tokens import Question, Wanted, kept_tokens
 from paretoprune.compression.problem import Compression
-from paretoprune.compression.remote import Remote, recipe_of
+from paretoprune.compression.remote import Remote, worker_config_of
 from paretoprune.compression.worker import SplitWorker
-from paretoprune.compression.workers import Crew
+from paretoprune.compression.workers import WorkerPool
 from paretoprune.compression.workers.threads import ThreadTransport
 from paretoprune.deploy.lightcompress import lightcompress
 from paretoprune.deploy.views import pruned
@@ -102,7 +102,7 @@ def test_evaluations_say_how_many_samples_and_pictures_are_left_with_none(
     assert found.metrics["samples_left_out"] == sum(not any(pictures) for pictures in left)
     assert found.metrics["pictures_left_out"] == sum(pictures.count(0) for pictures in left)
     kept = [sum(pictures) for pictures in left]
-    last = problem.cost_model.kept(np.array(ratios))[-1]
+    last = problem.cost_model.kept_counts(np.array(ratios))[-1]
     assert last.tolist() == kept
     if per_picture and ratios[-1]:
         assert found.metrics["pictures_left_out"] == 0
@@ -160,7 +160,7 @@ def test_memory_and_latency_are_those_of_what_is_kept(mini, samples):
         tokens, drops = timer.tokens_and_drops(ratios[None])
         assert (tokens[0, 1:] - timer.text).tolist() == [3 if option else 1] * 7
         assert drops.tolist() == [1]
-        found.append(timer.kept(ratios)[-1])
+        found.append(timer.kept_counts(ratios)[-1])
         assert problem.cost_model.mean("peak_memory_bytes", ratios) > 0
     assert found == [1, 3]
 
@@ -173,7 +173,7 @@ def test_the_relaxation_keeps_a_token_of_each_picture(problems, mask):
     losses = relaxed.loss(ratios, np.arange(3), tau=1.0, mask=mask)
     assert torch.isfinite(torch.autograd.grad(losses.sum(), ratios)[0]).all()
     # what is priced is what is kept: the layers alone, without ranking
-    kept = problems[True].cost_model.kept(row[0].numpy())
+    kept = problems[True].cost_model.kept_counts(row[0].numpy())
     assert (kept[-1] == np.maximum([1, 1, 2] * 2, [1, 2, 3] * 2)).all()
     problem = problems[True]
     exact = relaxed.rounded_compute(exact_candidate(KeepSchedule(tuple(row[0].tolist()))))
@@ -203,17 +203,17 @@ def test_known_outcomes_know_it_too(mini, samples, tmp_path):
 def test_workers_keep_what_this_process_keeps(problems, samples):
     class TwoPictures(SplitWorker):
         def __init__(self):
-            super().__init__(recipe_of("mini-llava", "minivqa", None, 0, {}, {}))
+            super().__init__(worker_config_of("mini-llava", "minivqa", None, 0, {}, {}))
             self._samples = {"search": samples}
 
-    with Crew(ThreadTransport(TwoPictures), 2) as crew:
+    with WorkerPool(ThreadTransport(TwoPictures), 2) as pool:
         for option, here in problems.items():
             there = Compression(
                 here.adapter,
                 samples,
                 Tokens(make_pruner("fastv"), per_picture=option),
                 allow_no_tradeoff=True,
-                running=Running(batch=4, executor=Remote(crew)),
+                running=Running(batch=4, executor=Remote(pool)),
             )
             assert there.evaluator.pictures.tolist() == here.evaluator.pictures.tolist()
             assert there.describe() == here.describe()
@@ -284,7 +284,7 @@ def test_a_deployed_file_keeps_a_token_of_each_picture(mini, samples, tmp_path):
     def smallest(schedule, **options):
         view = pruned(mini.adapter.model, schedule, **options)
         cache = view(**inputs, use_cache=True).past_key_values
-        here = torch.isin(visual, cache.layers[-1].places[0])
+        here = torch.isin(visual, cache.layers[-1].positions[0])
         return int(here.view(3, PER_PICTURE).sum(1).min())
 
     assert smallest(list(LITTLE)) == 0

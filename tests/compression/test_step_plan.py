@@ -66,7 +66,7 @@ def test_every_further_layer_adds_the_same(monkeypatch, checkpoint):
         torch.device("meta"),
     )
     few, layer = trial.memory(meta, 2, 64, 9)
-    monkeypatch.setattr(step_trial, "FEW", 6)
+    monkeypatch.setattr(step_trial, "MIN_TRIAL_LAYERS", 6)
     whole, _ = trial.memory(meta, 2, 64, 9)
     assert layer > 0
     assert whole == pytest.approx(few + 4 * layer, rel=0.03)

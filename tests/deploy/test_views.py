@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import paretoprune
 from paretoprune.cli import app
 from paretoprune.deploy.lightcompress import lightcompress
-from paretoprune.deploy.views import BESIDE, as_file, save_beside
+from paretoprune.deploy.views import SCHEDULE_FILE_NAME, as_file, save_with_checkpoint
 from paretoprune.errors import (
     BrokenFileError,
     InvalidValueError,
@@ -46,7 +46,7 @@ def test_a_schedule_beside_a_checkpoint_is_picked_up(checkpoint, schedule_file):
     pictures, prompts = [s.image for s in samples], [s.prompt for s in samples]
     dense = paretoprune.load(str(checkpoint))
     assert dense.schedule is None
-    assert save_beside(checkpoint, schedule_file) == checkpoint / BESIDE
+    assert save_with_checkpoint(checkpoint, schedule_file) == checkpoint / SCHEDULE_FILE_NAME
     found = paretoprune.load(str(checkpoint))
     assert found.schedule.keep == KEEP
     with torch.no_grad():
@@ -75,20 +75,22 @@ def test_every_form_of_a_schedule_is_taken(schedule_file):
 
 def test_saving_where_it_does_not_fit_is_refused(checkpoint, tmp_path):
     with pytest.raises(InvalidValueError, match="has 2 layers, the checkpoint in"):
-        save_beside(checkpoint, [1.0, 0.5])
+        save_with_checkpoint(checkpoint, [1.0, 0.5])
     with pytest.raises(BrokenFileError, match="does not exist"):
-        save_beside(tmp_path / "nothing", KEEP)
+        save_with_checkpoint(tmp_path / "nothing", KEEP)
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(BrokenFileError, match="holds no checkpoint"):
-        save_beside(empty, KEEP)
+        save_with_checkpoint(empty, KEEP)
     with pytest.raises(ParetopruneError, match="unknown pruner 'fast'"):
-        save_beside(checkpoint, KEEP, pruner="fast")
-    assert not (checkpoint / BESIDE).exists()
+        save_with_checkpoint(checkpoint, KEEP, pruner="fast")
+    assert not (checkpoint / SCHEDULE_FILE_NAME).exists()
 
 
 def test_a_broken_schedule_beside_a_checkpoint_is_one_sentence(checkpoint):
-    (checkpoint / BESIDE).write_text('{"format": "paretoprune-schedule/1", "keep": [2]}')
+    (checkpoint / SCHEDULE_FILE_NAME).write_text(
+        '{"format": "paretoprune-schedule/1", "keep": [2]}'
+    )
     with pytest.raises(BrokenFileError, match="paretoprune.json"):
         paretoprune.load(str(checkpoint))
 
@@ -134,7 +136,7 @@ def test_the_export_command(checkpoint, schedule_file, tmp_path):
         app, ["export", str(schedule_file), "--to", "checkpoint", "--out", str(checkpoint)]
     )
     assert done.exit_code == 0
-    assert json.loads((checkpoint / BESIDE).read_text())["keep"] == KEEP
+    assert json.loads((checkpoint / SCHEDULE_FILE_NAME).read_text())["keep"] == KEEP
     single = tmp_path / "single.json"
     write_schedule(single, ScheduleFile(pruner="fastv", keep=[1.0, 0.5]))
     out = tmp_path / "token_reduction.yml"
@@ -164,4 +166,4 @@ def test_check_model_prints_the_verdict():
 def test_a_configuration_without_a_number_of_layers_is_one_sentence(tmp_path):
     PI0Config().save_pretrained(tmp_path)
     with pytest.raises(UnsupportedError, match="'pi0' does not say num_hidden_layers"):
-        save_beside(tmp_path, KEEP)
+        save_with_checkpoint(tmp_path, KEEP)

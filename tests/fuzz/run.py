@@ -18,7 +18,7 @@ with atheris.instrument_imports(include=["paretoprune"]):
     from mutations import case_of
     from target import check
 
-MOST_MEMORY = 12 * 2**30
+MAX_MEMORY_BYTES = 12 * 2**30
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def main() -> None:
         for name, text in seeds.items():  # what it uses is imported when it runs: now, watched
             check(target, name, text.encode("utf-8"))
     # an input that asks for more gets a MemoryError, not the machine
-    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
 
     def one(data: bytes) -> None:
         """One case."""

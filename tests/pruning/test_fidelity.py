@@ -48,7 +48,7 @@ def drawn(*shape, seed=0):
 def of_tower(attention, states, keys=None, text=None):
     """A context with class attention [B, V], states [B, V, c] and the tower's keys [B, V, d]."""
     extras = {"class_attention": attention[..., None]}
-    extras["tower_keys"] = drawn(*attention.shape, 3, seed=9) if keys is None else keys
+    extras["vision_keys"] = drawn(*attention.shape, 3, seed=9) if keys is None else keys
     words = torch.ones(len(states), 1, states.shape[-1], dtype=states.dtype)
     return handmade_context(states, words if text is None else text, extras=extras)
 
@@ -226,7 +226,7 @@ def test_a_population_is_its_members_and_the_soft_decoder_its_limit(name, make):
         prefill = prefill_for(adapter, inputs, needs=pruner.needs)
     except UnsupportedError:  # one sentence, tested with the pruners of class attention
         assert make is tiny_qwen2_5_vl
-        assert "tower" in pruner.needs
+        assert "vision_encoder" in pruner.needs
         return
     rows = np.ones((3, 4))
     rows[0, 2:] = 0.4

@@ -28,7 +28,7 @@ TEXT = torch.ones(1, 1, 6, dtype=torch.float64)
 def tower(attention, keys=None):
     found = {"class_attention": torch.tensor(attention, dtype=torch.float64)[..., None]}
     if keys is not None:
-        found["tower_keys"] = keys
+        found["vision_keys"] = keys
     return found
 
 

@@ -43,7 +43,7 @@ NAMES = pruners.names()
 RANKING = [name for name in NAMES if not pruners.load(name).withdraws]
 RELAXABLE = [name for name in RANKING if pruners.load(name)().relaxable]
 OTHERS = ("fastv", "vispruner", "tome", "uniform")
-"""Of a score, of the vision tower, merging, of the grid: for the families beside LLaVA."""
+"""Of a score, of the vision encoder, merging, of the grid: for the families beside LLaVA."""
 FEW = [1.0, 0.5, 0.1, 0.05]
 """Of 48 tokens 48, 24, 5 and 2: fewer than three pictures."""
 
@@ -142,7 +142,7 @@ def test_four_pictures_of_1_4_6_and_144_tokens_in_one_batch():
     row = [1.0, 0.1, 0.1, 0.1]
     view = pruned(adapter.model, row)
     layer = generated(view, inputs).layers[-1]
-    left = [visual[i, layer.places[i][layer.valid[i]]].sum().item() for i in range(4)]
+    left = [visual[i, layer.positions[i][layer.valid[i]]].sum().item() for i in range(4)]
     assert left == [1, 1, 1, 14]
     (leaf,) = run_population(
         adapter, adapter.prefill(inputs), np.array([row]), make_pruner("fastv")
@@ -169,7 +169,7 @@ def test_two_pictures_in_one_prompt_are_both_seen_to_the_end(name, mini):
         for option in (False, True):
             view = pruned(adapter.model, list(ratios), pruner, per_picture=option)
             for ratio, layer in zip(ratios, generated(view, inputs).layers, strict=True):
-                found = survivors(numbers, layer.places[0], layer.valid[0])
+                found = survivors(numbers, layer.positions[0], layer.valid[0])
                 expected = max(2, round(ratio * 288)) if ratio else 0
                 assert sum(found.values()) == expected
                 if option:
@@ -202,7 +202,7 @@ def test_each_picture_keeps_a_token_in_every_layer(name, make):
     cache = generated(view, inputs)
     for ratio, layer in zip(row, cache.layers, strict=True):
         for sample, counted in enumerate(numbers):
-            found = survivors(counted, layer.places[sample], layer.valid[sample])
+            found = survivors(counted, layer.positions[sample], layer.valid[sample])
             whole = sum(number >= 0 for number in counted)
             least = len(found) if ratio > 0 else 0
             assert sum(found.values()) == max(int(ratio * whole + 0.5 + 1e-9), least)
@@ -227,7 +227,7 @@ def test_each_picture_keeps_a_token_in_every_layer(name, make):
                 held = cache.layers[-1]
                 for sample in range(3):
                     mine = leaf.tokens.origin[sample][leaf.tokens.validity[sample]]
-                    theirs = held.places[sample][held.valid[sample]]
+                    theirs = held.positions[sample][held.valid[sample]]
                     assert mine.tolist() == theirs.tolist()
 
 
@@ -278,9 +278,9 @@ def test_beams_and_padding_change_no_picture():
         else:
             cache = view(**inputs, use_cache=True).past_key_values
         layer = cache.layers[-1]
-        assert len(layer.places) == 3 * times
+        assert len(layer.positions) == 3 * times
         for row in range(3 * times):
-            found = survivors(numbers[row // times], layer.places[row], layer.valid[row])
+            found = survivors(numbers[row // times], layer.positions[row], layer.valid[row])
             assert 0 not in found.values()
 
 
@@ -522,4 +522,4 @@ def test_a_pruner_of_ones_own_needs_to_know_nothing_of_pictures():
     view = pruned(adapter.model, FEW, Last(), per_picture=True)
     (numbers,) = by_hand(adapter, inputs)
     for layer in generated(view, inputs).layers:
-        assert 0 not in survivors(numbers, layer.places[0], layer.valid[0]).values()
+        assert 0 not in survivors(numbers, layer.positions[0], layer.valid[0]).values()

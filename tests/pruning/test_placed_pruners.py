@@ -1,4 +1,4 @@
-"""Grids, the vision tower's class token, and the pruners that look at nothing else."""
+"""Grids, the vision encoder's class token, and the pruners that look at nothing else."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ from paretoprune.testing.models import (
 )
 from paretoprune.testing.pruners import context_of, handmade_context, select_each
 
-TOWER = frozenset({"tower"})
+TOWER = frozenset({"vision_encoder"})
 GRID = frozenset({"grid"})
 
 

@@ -35,7 +35,7 @@ from paretoprune.testing.models import (
 HALF = [1.0, 0.5, 0.25, 0.25]
 FAMILIES = [tiny_llava, tiny_llava_next, tiny_llava_onevision, tiny_qwen2_5_vl, tiny_internvl]
 LOOKING = ["fastervlm", "uniform", "topv"]
-"""Pruners that look at the vision tower, at grids, and at both grids and the decoder."""
+"""Pruners that look at the vision encoder, at grids, and at both grids and the decoder."""
 
 
 def test_a_generated_image_token_is_text():
@@ -188,7 +188,10 @@ def test_a_pruner_before_the_decoder_caches_less_from_the_first_layer(make):
 
 def looking(make, name):
     """An adapter and a view pruned by a pruner that looks at pictures; skips what does not fit."""
-    if make in (tiny_qwen2_5_vl, tiny_llava_onevision) and "tower" in pruners.load(name).needs:
+    if (
+        make in (tiny_qwen2_5_vl, tiny_llava_onevision)
+        and "vision_encoder" in pruners.load(name).needs
+    ):
         pytest.skip("its tower has no class token")
     adapter = make()
     return adapter, pruned(adapter.model, HALF, pruner=name)

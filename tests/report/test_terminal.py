@@ -179,7 +179,7 @@ def test_numbers_of_any_size():
 def test_a_scored_schedule_is_printed(capsys):
     scored = SimpleNamespace(
         model="mini-llava", pruner=SimpleNamespace(label="fastv"), split="heldout", samples=64,
-        schedule=KeepSchedule.from_ratios([1.0, 0.5]), dense_score=0.9, blind_score=0.3,
+        schedule=KeepSchedule.from_ratios([1.0, 0.5]), dense_score=0.9, text_only_score=0.3,
         family={"digit": 0.75}, dense_family={"digit": 0.875}, dense_gflops=0.5,
         dense_kv_bytes=2048.0, preset=None, policy=None, measure="exact match", figures={},
         pictures=70, per_picture=True,

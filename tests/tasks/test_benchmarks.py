@@ -10,9 +10,9 @@ import pytest
 from paretoprune.errors import BrokenFileError, InvalidValueError, UnknownNameError
 from paretoprune.registry import tasks
 from paretoprune.tasks.answers import contains_answer
-from paretoprune.tasks.halves import SPLITS, choose, split_of
 from paretoprune.tasks.load import load_task
 from paretoprune.tasks.scoring import Generation, Likelihood
+from paretoprune.tasks.splits import SPLITS, choose, split_of
 
 from .files import every, in_base64, outcomes_of, picture, stored, write_parquet, write_tsv
 

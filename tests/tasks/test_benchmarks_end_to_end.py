@@ -44,7 +44,7 @@ def test_generated_answers_score_as_teacher_forced_ones(tmp_path):
     problem = load_problem(
         task="chartqa:instruction=none", data=data, search_size=16, heldout_size=16
     )
-    assert problem.dense_score > 0.5 > problem.blind_score + 0.05
+    assert problem.dense_score > 0.5 > problem.text_only_score + 0.05
     forced = [replace(s, scoring=Exact()) for s in problem.samples]
     other = Compression(problem.adapter, forced, Tokens(FastV()))
     candidates = [

@@ -15,10 +15,10 @@ from paretoprune.errors import BrokenFileError, InvalidValueError, UnknownNameEr
 from paretoprune.schedules import KeepSchedule
 from paretoprune.tasks.areas import areas_of, equalised, unevenness
 from paretoprune.tasks.base import Sample
-from paretoprune.tasks.halves import FEW_GROUPS, SPLITS, even_split, split_of
 from paretoprune.tasks.load import load_task, nth_sample, samples_there
 from paretoprune.tasks.minivqa.dataset import load_split
 from paretoprune.tasks.scoring import TokenShare
+from paretoprune.tasks.splits import MIN_HASHED_GROUPS, SPLITS, even_split, split_of
 
 from .files import picture
 
@@ -272,7 +272,7 @@ def test_a_search_needs_no_answers(tmp_path):
         task="pictures:new_tokens=4", data=str(tmp_path), search_size=12, heldout_size=0
     )
     assert problem.dense_score == 1.0
-    assert problem.blind_score < 0.9
+    assert problem.text_only_score < 0.9
     layers = problem.adapter.spec.layers
     half, few = (
         exact_candidate(KeepSchedule((1.0,) * 2 + (keep,) * (layers - 2))) for keep in (0.5, 0.02)
@@ -359,7 +359,7 @@ def test_few_groups_are_dealt_evenly_whatever_their_order(groups, randomness):
     shuffled = list(groups)
     randomness.shuffle(shuffled)
     assert even_split(shuffled) == parts
-    if len(parts) >= FEW_GROUPS:
+    if len(parts) >= MIN_HASHED_GROUPS:
         assert parts == {group: split_of(group) for group in parts}
     else:
         # the last group that was dealt went to the smaller part

@@ -22,12 +22,12 @@ from paretoprune.comparison.log.place import Place
 from paretoprune.files import replacing
 
 SQLITE_SECONDS = 20.0
-"""How long SQLite itself waits before it says that the file is locked."""
+"""Seconds that SQLite itself waits before it reports a locked file."""
 CONNECT_SECONDS = 10
 GRACE_SECONDS = 5.0
-"""How long a new process waits for the lock of one that has just been killed."""
+"""Seconds that a new process waits for the lock of one that has just been killed."""
 LET_GO_SECONDS = 120.0
-"""How long one waits for its own old connection: longer than the server takes to drop it."""
+"""Seconds to wait for one's own old connection: longer than the server takes to drop it."""
 KEEPALIVES = {"idle": 60, "interval": 10, "count": 3}
 """Seconds, seconds, probes: how server and client notice that the other machine has vanished."""
 AWAY = ("08", "57", "40", "53300")
@@ -54,7 +54,7 @@ def may_recover(place: Place, error: Exception) -> bool:
         message = str(cause.orig)
         return isinstance(cause, OperationalError) and ("locked" in message or "busy" in message)
     state: str | None = getattr(cause.orig, "sqlstate", None)
-    if state is None:  # never reached, or lost on the way
+    if state is None:  # never reached, or disconnected
         return isinstance(cause, OperationalError | InterfaceError)
     return state.startswith(AWAY)
 

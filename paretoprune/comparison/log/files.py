@@ -45,7 +45,7 @@ def read_outcomes(folder: Path, name: str) -> NDArray[np.float32]:
     try:
         content = file.read_bytes()
         if hashlib.sha256(content).hexdigest() != name:
-            raise ValueError("its content is not what its name says")
+            raise ValueError("its content does not match its name")
         stored: NDArray[np.float32] = np.load(io.BytesIO(content), allow_pickle=False)
     except (OSError, ValueError) as error:
         raise BrokenFileError(f"cannot read outcomes {name} in {folder}: {error}") from error

@@ -31,13 +31,13 @@ DRIVERS = {
     "postgresql": "postgresql+psycopg",
     "postgresql+psycopg": "postgresql+psycopg",
 }
-"""What SQLAlchemy is to use for the schemes that are allowed."""
+"""SQLAlchemy's driver for each allowed scheme."""
 WRITTEN = "a storage is written as sqlite:///FILE or postgresql://USER@HOST/DATABASE"
 SEPARATOR = "/"
 
 
 class StoredPlace(StoredModel):
-    """What `log.json` says: the database, and what the folder's studies begin with there."""
+    """Content of `log.json`: the database, and the prefix of the folder's studies there."""
 
     format: Literal["paretoprune-log/1"] = "paretoprune-log/1"
     storage: Annotated[str, Field(max_length=1000)]
@@ -63,7 +63,7 @@ class Place:
 
     @property
     def prefix(self) -> str:
-        """What the names of this folder's studies begin with."""
+        """Prefix of the names of this folder's studies."""
         return "" if self.name is None else self.name + SEPARATOR
 
 
@@ -109,7 +109,7 @@ def _read_url(text: str) -> URL:
 
 
 def without_password(url: URL | str) -> str:
-    """An address as it may be shown and stored; raises `InvalidValueError` for what is none."""
+    """An address as it may be shown and stored; raises `InvalidValueError` for other texts."""
     url = _read_url(url) if isinstance(url, str) else url
     query = {key: value for key, value in url.query.items() if key != "password"}
     plain = url.set(drivername=url.get_backend_name(), query=query)
@@ -175,7 +175,7 @@ def place_to_read(folder: Path, storage: str | None) -> Place:
 
 
 def read_place(folder: Path) -> StoredPlace | None:
-    """What `log.json` says; None where the log is in the folder itself."""
+    """Content of `log.json`; None where the log is in the folder itself."""
     file = folder / PLACE_NAME
     return read_stored(file, "log file", StoredPlace) if file.exists() else None
 
@@ -202,7 +202,7 @@ def study_names(place: Place) -> list[str]:
 
 
 def cannot_use(place: Place, error: BaseException) -> BrokenFileError:
-    """One sentence for what a database's client said."""
+    """One sentence for an exception of a database's client."""
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
     lines = str(getattr(cause, "orig", None) or cause or error).strip().splitlines()
     where = place.url.database if place.is_sqlite else place.shown

@@ -48,9 +48,9 @@ from paretoprune.errors import BrokenFileError, InUseError, InvalidValueError
 
 LOCK_NAME = ".lock"
 PATIENCE_SECONDS = 600.0
-"""How long a transaction waits for a storage that is locked or out of reach."""
+"""Seconds that a transaction waits for a storage that is locked or out of reach."""
 SILENT_SECONDS = 5.0
-"""How long it waits before it says so."""
+"""Seconds that it waits before it prints a message."""
 T = TypeVar("T")
 
 
@@ -246,21 +246,21 @@ class LoggedStudy(Recorder):
         self._numbers: Sequence[int] = ()
         self._running: list[Row[Any]] = []
 
-    # --- what an earlier run left
+    # --- the state of an earlier run
 
     def finished(self) -> StudyResult | None:
         """The result, where an earlier run came to the end and evaluated no policy."""
         known = self._log.patiently(lambda: self._study.user_attrs)
-        ended: dict[str, Any] | None = known.get(RESULT)
+        stored: dict[str, Any] | None = known.get(RESULT)
         trials = [trial for ask in self._recorded.values() for trial in ask.trials]
-        if ended is None or any("policy" in trial.user_attrs for trial in trials):
+        if stored is None or any("policy" in trial.user_attrs for trial in trials):
             return None
         try:
-            result = self._until(ended["asks"])
+            result = self._until(stored["asks"])
         except BrokenFileError:
             return None  # outcomes are missing: the asks tell which, and are evaluated again
-        result.spent, result.stopped = ended["spent"], ended["stopped"]
-        result.seconds, result.evaluating = ended["seconds"], ended["evaluating"]
+        result.spent, result.stopped = stored["spent"], stored["stopped"]
+        result.seconds, result.evaluating = stored["seconds"], stored["evaluating"]
         return result
 
     def checkpoint(self) -> Checkpoint | None:
@@ -286,14 +286,14 @@ class LoggedStudy(Recorder):
             for trial, candidate in zip(ask.trials, candidates, strict=True)
         ]
 
-    # --- what this run does
+    # --- the recording of this run
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Keep a checkpoint instead of the one before."""
         write_checkpoint(self._file, checkpoint)
 
-    def asked(self, candidates: Sequence[Candidate], *, ask: int, spent: float) -> Recorded | None:
-        """Write down what is about to be evaluated, or return what is recorded of it.
+    def on_ask(self, candidates: Sequence[Candidate], *, ask: int, spent: float) -> Recorded | None:
+        """Write down the candidates of an ask, or return their recorded evaluations.
 
         Raises `BrokenFileError` where something else is recorded.
         """
@@ -314,7 +314,7 @@ class LoggedStudy(Recorder):
         return None
 
     def _recall(self, ask: RecordedAsk, candidates: Sequence[Candidate]) -> Recorded | None:
-        """What is recorded of an ask; an unfinished one, or one without outcomes, is reopened."""
+        """The record of an ask; an unfinished one, or one without outcomes, is reopened."""
         if not ask.asks_for(candidates):
             raise BrokenFileError(
                 f"cannot resume study {self._study.study_name!r} in {self._log.folder}: ask "
@@ -334,8 +334,10 @@ class LoggedStudy(Recorder):
     def _reopen(self, connection: Connection) -> list[Row[Any]]:
         return reopen(connection, self._id, self._numbers)
 
-    def told(self, evaluations: Sequence[Evaluation], *, seconds: float, evaluating: float) -> None:
-        """Write down what was found of the last ask's candidates, in their order."""
+    def on_tell(
+        self, evaluations: Sequence[Evaluation], *, seconds: float, evaluating: float
+    ) -> None:
+        """Write down the evaluations of the last ask's candidates, in their order."""
         figures = {"study_seconds": seconds, "study_evaluating": evaluating}
         rows = [self._finished_trial(evaluation, figures) for evaluation in evaluations]
         self._log.transaction(
@@ -343,7 +345,7 @@ class LoggedStudy(Recorder):
             lambda connection: finish(connection, self._reopen(connection), rows),
         )
 
-    def ended(self, result: StudyResult) -> None:
+    def on_end(self, result: StudyResult) -> None:
         """Write down that the study came to its end."""
         ended = {
             "stopped": result.stopped, "spent": result.spent, "seconds": result.seconds,

@@ -69,7 +69,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Finished:
-    """How a trial ended: `values` are its objectives in order, None for one that has none."""
+    """Outcome of a trial: `values` are its objectives in order, None without objectives."""
 
     state: TrialState
     values: Sequence[float] | None
@@ -102,7 +102,7 @@ def insert_running(
 def finish(
     connection: Connection, trials: Sequence[Row[Any]], finished: Sequence[Finished]
 ) -> None:
-    """Complete running trials with what was found of them."""
+    """Complete running trials with their evaluations."""
     now = datetime.datetime.now()
     connection.execute(
         update(TRIALS)
@@ -144,7 +144,7 @@ def reopen(connection: Connection, study_id: int, numbers: Sequence[int]) -> lis
 
 @lru_cache(maxsize=1024)
 def distribution_of(knob: Knob) -> BaseDistribution:
-    """What a knob is to Optuna; values of stepped real ones stay as they are, to the last bit."""
+    """A knob as Optuna's distribution; values of stepped real ones stay exact, to the last bit."""
     if isinstance(knob, Categorical):
         return CategoricalDistribution(knob.choices)
     if isinstance(knob, Float):
@@ -237,7 +237,7 @@ def candidate_of(trial: FrozenTrial) -> Candidate:
 def evaluation_of(
     trial: FrozenTrial, objectives: Sequence[Objective], folder: Path, candidate: Candidate
 ) -> Evaluation:
-    """What was found of a candidate; raises `BrokenFileError` where its outcomes are missing."""
+    """Stored evaluation of a candidate; raises `BrokenFileError` where its outcomes are missing."""
     known = trial.user_attrs
     per_sample: dict[str, NDArray[np.float32]] = {
         name: read_outcomes(folder, known[name]) for name in PER_SAMPLE if name in known

@@ -1,4 +1,4 @@
-"""Where a problem's workers run: what the command line's `--executor` stands for."""
+"""Placement of a problem's workers: the values of the command line's `--executor`."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from paretoprune.compression.workers.crew import Crew
+from paretoprune.compression.workers.pool import WorkerPool
 from paretoprune.errors import InvalidValueError
 
 
 class Placement(Protocol):
-    """Starts a crew for a problem."""
+    """Starts a pool for a problem."""
 
-    def crew(self, factory: str, recipe: Mapping[str, Any]) -> Crew:
-        """Workers of `factory` (`module:attribute`), each called with `recipe`."""
+    def pool(self, factory: str, worker_config: Mapping[str, Any]) -> WorkerPool:
+        """Workers of `factory` (`module:attribute`), each called with `worker_config`."""
 
 
 @dataclass
@@ -29,13 +29,13 @@ class RayPlacement:
 
     workers: int | None = None
     cluster: str | None = None
-    crews: list[Crew] = field(default_factory=list, init=False)
+    pools: list[WorkerPool] = field(default_factory=list, init=False)
 
-    def crew(self, factory: str, recipe: Mapping[str, Any]) -> Crew:
-        """Workers as Ray actors; deaths are told as warnings."""
+    def pool(self, factory: str, worker_config: Mapping[str, Any]) -> WorkerPool:
+        """Workers as Ray actors; each death is a warning."""
         from paretoprune.compression.workers.ray_cluster import RayTransport, connect
 
-        on_gpu = str(recipe.get("loading", {}).get("device", "cpu")).startswith("cuda")
+        on_gpu = str(worker_config.get("loading", {}).get("device", "cpu")).startswith("cuda")
         ray = connect(self.workers or os.cpu_count() or 1, self.cluster)
         kind = "GPU" if on_gpu else "CPU"
         most = int(ray.cluster_resources().get(kind, 0))
@@ -44,20 +44,22 @@ class RayPlacement:
             raise InvalidValueError(
                 f"{workers or 1} workers need as many {kind}s, and the Ray cluster has {most}"
             )
-        transport = RayTransport(factory, recipe, gpus=1.0 if on_gpu else 0.0)
-        crew = Crew(transport, workers, told=lambda what: warnings.warn(what, stacklevel=2))
-        self.crews.append(crew)
-        return crew
+        transport = RayTransport(factory, worker_config, gpus=1.0 if on_gpu else 0.0)
+        pool = WorkerPool(
+            transport, workers, on_death=lambda what: warnings.warn(what, stacklevel=2)
+        )
+        self.pools.append(pool)
+        return pool
 
     def close(self) -> None:
         """End all workers, and a cluster of our own."""
         from paretoprune.compression.workers.ray_cluster import disconnect
 
-        for crew in self.crews:
-            crew.close()
-        if self.crews:
+        for pool in self.pools:
+            pool.close()
+        if self.pools:
             disconnect()
-        self.crews = []
+        self.pools = []
 
     def __enter__(self) -> RayPlacement:
         return self

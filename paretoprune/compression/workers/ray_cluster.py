@@ -1,7 +1,7 @@
 """Workers as Ray actors, on this machine or on a cluster.
 
 Ray keeps no promise of ours: an actor that dies is not restarted by it (`max_restarts=0`), so that
-the crew decides what is done again, and how often. Ray (https://docs.ray.io) starts processes on
+the pool decides what is done again, and how often. Ray (https://docs.ray.io) starts processes on
 many machines, notices when one is gone, and is what clusters of GPUs commonly run already.
 """
 
@@ -21,11 +21,13 @@ STORE_BYTES = 100 << 20
 
 
 class Host:
-    """What runs in an actor: a worker built from its recipe, which answers messages."""
+    """A Ray actor: a worker built from its configuration, which answers messages."""
 
-    def __init__(self, factory: str, recipe: str) -> None:
+    def __init__(self, factory: str, worker_config: str) -> None:
         module, _, attribute = factory.partition(":")
-        self._worker = getattr(importlib.import_module(module), attribute)(json.loads(recipe))
+        self._worker = getattr(importlib.import_module(module), attribute)(
+            json.loads(worker_config)
+        )
 
     def ready(self) -> bytes:
         """Say that the worker has started; the answer names its process."""
@@ -38,18 +40,20 @@ class Host:
 
 
 class RayTransport:
-    """Actors of `factory` (`module:attribute`, called with `recipe`), after `connect`.
+    """Actors of `factory` (`module:attribute`, called with `worker_config`), after `connect`.
 
     Each has a core, and `gpus` GPUs, to itself.
     """
 
-    def __init__(self, factory: str, recipe: Mapping[str, Any], *, gpus: float = 0.0) -> None:
+    def __init__(
+        self, factory: str, worker_config: Mapping[str, Any], *, gpus: float = 0.0
+    ) -> None:
         import ray
 
         self._ray = ray
         options = {"num_cpus": 1, "num_gpus": gpus, "max_restarts": 0, "max_task_retries": 0}
         self._kind = self._ray.remote(Host).options(**options)
-        self._arguments = (factory, json.dumps(recipe))
+        self._arguments = (factory, json.dumps(worker_config))
         self._actors: list[Any] = []
 
     def start(self) -> Any:
@@ -67,14 +71,14 @@ class RayTransport:
         return worker.ready.remote()
 
     def wait(self, tickets: Sequence[Any], seconds: float) -> list[Any]:
-        """Those that are there, or never will be."""
+        """Tickets that are answered, or never will be."""
         done, _ = self._ray.wait(list(tickets), num_returns=len(tickets), timeout=0)
         if not done and seconds:
             done, _ = self._ray.wait(list(tickets), num_returns=1, timeout=seconds)
         return list(done)
 
     def result(self, ticket: Any) -> bytes:
-        """The answer; raises `WorkerDied`, or what the worker raised."""
+        """The answer; raises `WorkerDied`, or the worker's exception."""
         failures = self._ray.exceptions
         try:
             answer: bytes = self._ray.get(ticket)

@@ -1,4 +1,4 @@
-"""Workers as threads of this process: for tests of what a crew does, and for simulations."""
+"""Workers as threads of this process: for tests of a pool, and for simulations."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class ThreadTransport:
         return ticket
 
     def wait(self, tickets: Sequence[Future[bytes]], seconds: float) -> list[Future[bytes]]:
-        """Those that are there."""
+        """Tickets that are answered."""
         return list(wait(tickets, seconds, FIRST_COMPLETED).done)
 
     def result(self, ticket: Future[bytes]) -> bytes:
@@ -77,7 +77,7 @@ class ThreadTransport:
         return ticket.result()
 
     def kill(self, worker: ThreadWorker) -> None:
-        """Let a worker die: what it was asked is never answered."""
+        """Let a worker die: its messages are never answered."""
         worker.dead = True
         for ticket in list(worker.open):
             _settle(ticket, WorkerDied("killed"))

@@ -1,4 +1,4 @@
-"""What carries messages to workers: Ray, or anything else that starts them and gives answers."""
+"""Transport of messages to workers: Ray, or another that starts them and returns answers."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any, Protocol
 
 
 class WorkerDied(Exception):
-    """A worker, or the machine it ran on, is gone; the message says what is known of it."""
+    """A worker, or the machine it ran on, is gone; the message has the known details."""
 
 
 class Transport(Protocol):
     """Starts workers and carries bytes to and from them.
 
-    A worker answers one message at a time, in order. What it raises comes out of `result`.
+    A worker answers one message at a time, in order. `result` raises the worker's exceptions.
     """
 
     def start(self) -> Any:
@@ -26,10 +26,10 @@ class Transport(Protocol):
         """A ticket that is answered as soon as the worker has started."""
 
     def wait(self, tickets: Sequence[Any], seconds: float) -> list[Any]:
-        """Those of the tickets that have been answered, or never will be: [] after `seconds`."""
+        """Tickets that are answered, or never will be; [] after `seconds`."""
 
     def result(self, ticket: Any) -> bytes:
-        """The answer; raises `WorkerDied` where there will be none, else what the worker raised."""
+        """The answer; raises `WorkerDied` where there will be none, else the worker's exception."""
 
     def stop(self, worker: Any) -> None:
         """End a worker, if it is still there."""

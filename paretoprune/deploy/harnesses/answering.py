@@ -37,7 +37,7 @@ class Answering:
         until: Sequence[str] = (),
         **options: Any,
     ) -> list[str]:
-        """What the model says, of at most `new_tokens` tokens each, up to the first of `until`.
+        """The model's answers, of at most `new_tokens` tokens each, up to the first of `until`.
 
         Greedy, unless `options` of transformers' `generate` say otherwise.
         """
@@ -66,9 +66,9 @@ class Answering:
         lengths = (labels >= 0).sum(1) - 1  # without the end of sequence
         labels = labels[:, :-1].clamp(min=0)
         offsets = torch.arange(labels.shape[1], device=labels.device)
-        places = (prompt_end[:, None] + offsets).clamp(max=logits.shape[1] - 1)
+        positions = (prompt_end[:, None] + offsets).clamp(max=logits.shape[1] - 1)
         rows = torch.arange(len(labels), device=labels.device)[:, None]
-        predicted = logits[rows, places].float().log_softmax(-1)  # [B, A, vocabulary]
+        predicted = logits[rows, positions].float().log_softmax(-1)  # [B, A, vocabulary]
         each = predicted.gather(2, labels[..., None])[..., 0]
         inside = offsets[None] < lengths[:, None]
         sums = each.masked_fill(~inside, 0.0).sum(1)
@@ -81,8 +81,8 @@ def load_answering(
 ) -> Answering:
     """Load a checkpoint with a `schedule`: a schedule or policy file, or a preset's name.
 
-    Without one, what lies beside the checkpoint; `dense` prunes nothing. `pruner` ranks instead of
-    the file's or preset's own. `loading` is that of `load_adapter`.
+    The default is the checkpoint's `paretoprune.json`; `dense` prunes nothing. `pruner` ranks
+    instead of the file's or preset's own. `loading` is that of `load_adapter`.
     """
     content = None if schedule in (None, DENSE) else _found(str(schedule))
     if schedule == DENSE and pruner is not None:
@@ -99,15 +99,15 @@ def load_answering(
 
 
 DENSE = "dense"
-"""The schedule's name that stands for none, also where one lies beside the checkpoint."""
+"""The name of no schedule, also where the checkpoint has a `paretoprune.json`."""
 
 
 def _found(schedule: str) -> Any:
-    """What a file holds or a preset says; a name that is neither is said to be no preset."""
+    """The schedule of a file or preset; raises for a name that is neither."""
     if Path(schedule).is_file() or schedule.endswith(".json"):
         return read_policy(Path(schedule))
-    found: Preset = find_preset(schedule)
-    return found
+    preset: Preset = find_preset(schedule)
+    return preset
 
 
 def _up_to(text: str, until: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""What lmms-eval reads of its entry-point group `lmms_eval.models`; imports no torch."""
+"""The manifest for lmms-eval's entry-point group `lmms_eval.models`; imports no torch."""
 
 from __future__ import annotations
 

@@ -90,14 +90,14 @@ class Paretoprune(lmms):  # type: ignore[misc]
         return found
 
     def generate_until(self, requests: Sequence[Any]) -> list[str]:
-        """What the model says to each request, by the task's generation arguments."""
+        """The model's answer to each request, by the task's generation arguments."""
         groups: dict[str, list[int]] = {}
         for place, request in enumerate(requests):
             key = json.dumps(request.args[1], sort_keys=True, default=str)
             groups.setdefault(key, []).append(place)
         said: dict[int, str] = {}
-        for places in groups.values():
-            for part in self._parts(places):
+        for indices in groups.values():
+            for part in self._parts(indices):
                 alike = [requests[place].args for place in part]
                 until, options = generation(alike[0][1])
                 visuals = [
@@ -124,7 +124,7 @@ class Paretoprune(lmms):  # type: ignore[misc]
 
 
 def generation(arguments: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
-    """A task's `generation_kwargs` as what ends an answer, and options of `Answering.generate`.
+    """A task's `generation_kwargs` as texts that end an answer, and options for `Answering`.
 
     A temperature above 0 samples, unless `do_sample` is false, as in lmms-eval's own models.
     """
@@ -149,7 +149,7 @@ def _handed_on(likelihood: tuple[float, bool]) -> Any:
 
 
 def _pictures(found: Any) -> list[Image]:
-    """The pictures of a document; raises `UnsupportedError` for what is none."""
+    """The pictures of a document; raises `UnsupportedError` for other objects."""
     items = [] if found is None else list(found)
     for item in items:
         if not isinstance(item, Image):

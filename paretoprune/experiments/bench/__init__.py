@@ -47,7 +47,7 @@ def machine(device: str) -> dict[str, str]:
 
 
 def one_line(ran_on: Mapping[str, str]) -> str:
-    """What `machine` returns, on one line."""
+    """The return value of `machine`, on one line."""
     return ", ".join(f"{name} {value}" for name, value in ran_on.items())
 
 

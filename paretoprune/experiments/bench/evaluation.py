@@ -1,4 +1,4 @@
-"""How fast a population is evaluated: shared prefixes, candidate by candidate, and plain practice.
+"""Speed of evaluating a population: shared prefixes, candidate by candidate, plain practice.
 
 Agreement comes first: sharing must give every sample's outcome that one-by-one evaluation gives,
 and both those of an independent plain loop. Then all are timed in one process, taking turns.
@@ -39,7 +39,7 @@ PLAIN_PAIRS = 600
 """Candidate-sample pairs that plain practice is timed on; its time is proportional to them."""
 AGREE_SAMPLES = 24
 LEAN_SAMPLES = 128
-MOST_TIES = 0.005
+MAX_TIE_FRACTION = 0.005
 """Share of outcomes that other kernels' rounding may turn."""
 
 
@@ -113,11 +113,11 @@ def run(
 def two_step(problem: Compression, count: int) -> list[Candidate]:
     """Random two-step candidates on the lattice, each a schedule of its own."""
     rng = np.random.default_rng(0)
-    found: dict[str, Candidate] = {}
-    while len(found) < count:
+    candidates: dict[str, Candidate] = {}
+    while len(candidates) < count:
         candidate = problem.candidate(problem.space("multi-step").sample(rng), "multi-step")
-        found.setdefault(problem.identity(candidate), candidate)
-    return list(found.values())
+        candidates.setdefault(problem.identity(candidate), candidate)
+    return list(candidates.values())
 
 
 def _pairs(candidates: int, samples: int, most: int) -> list[tuple[int, int]]:
@@ -228,19 +228,19 @@ def _check_lean(console: Console, model: str, device: str) -> None:
             Tokens(FastV()),
             model_name=model,
             allow_no_tradeoff=True,
-            running=Running(lean_layers=lean),
+            running=Running(fast_layers=fast),
         )
-        for lean in (True, False)
+        for fast in (True, False)
     )
     candidates = two_step(quick, 8)
     one, other = _outcomes(quick.evaluate(candidates)), _outcomes(own.evaluate(candidates))
     differing = int((one != other).sum())
-    if differing > MOST_TIES * one.size:
+    if differing > MAX_TIE_FRACTION * one.size:
         raise Disagreement(
-            f"{differing} of {one.size} outcomes differ between lean layers and the model's own"
+            f"{differing} of {one.size} outcomes differ between fast layers and the model's own"
         )
     console.print(
-        f"agreement: {one.size - differing} of {one.size} outcomes are equal with lean layers and "
+        f"agreement: {one.size - differing} of {one.size} outcomes are equal with fast layers and "
         "the model's own (float32, where rounding decides near ties)"
     )
 

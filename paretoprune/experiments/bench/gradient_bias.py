@@ -1,4 +1,4 @@
-"""How biased is the gradient? Each estimator against finite differences of the pruned decoder.
+"""Bias of the gradient: each estimator against finite differences of the pruned decoder.
 
 The hard loss is a staircase in the keep counts, so its slope is measured over a few tokens: the
 central difference of the mean loss of the really pruned decoder at n - h and n + h tokens, one
@@ -150,7 +150,7 @@ def _forward(
 def estimated(
     problem: Compression, ratios: NDArray[np.float64], estimator: str, tau: float
 ) -> NDArray[np.float64]:
-    """What an estimator says, per unit of keep ratio, `[samples, acting layers]`."""
+    """An estimator's gradient per unit of keep ratio, `[samples, acting layers]`."""
     relaxed, first = problem.relaxation(), problem.tokens.pruner.first_layer
     rows = torch.from_numpy(np.tile(ratios, (relaxed.samples, 1)))
     noisy = estimator.startswith("gumbel")

@@ -1,9 +1,9 @@
-"""Does a gradient step take the memory and the time that `--plan` foretells?
+"""Memory and time of a gradient step, measured and as `--plan` predicts them.
 
 A LLaVA with random weights takes real steps of the soft decoder: on CUDA the shape of
-LLaVA-1.5-7B in bf16, on a CPU one scaled down. What is measured does not depend on the weights.
-Memory is the most that a step holds when every row is at the dense end of the budgets, time that of
-a step whose budgets are spread over their range, as a search draws them.
+LLaVA-1.5-7B in bf16, on a CPU one scaled down. The figures do not depend on the weights. Memory is
+the peak of a step with every row at the dense end of the budgets. Time is that of a step whose
+budgets are spread over their range, as a search draws them.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def run(
 
 
 def random_llava(spec: DecoderSpec, device: str, dtype: torch.dtype, *, large: bool) -> Adapter:
-    """An adapter of a LLaVA with this decoder, random weights and CLIP-L's tower, if `large`."""
+    """An adapter of a LLaVA with this decoder and random weights; `large`: CLIP-L's encoder."""
     tokenizer = llava_tokenizer()
     text = LlamaConfig(
         vocab_size=32_064, hidden_size=spec.hidden, intermediate_size=spec.mlp,

@@ -89,7 +89,7 @@ def run(
         "HV: hypervolume on the search split. Cost, and what was run of it after sharing: "
         "dense-pass equivalents."
     )
-    verdict = "holds" if interval.low > 0 else "is not separated from zero"
+    verdict = "holds" if interval.low > 0 else "is not supported: the interval contains 0"
     console.print(
         f"multi-step minus single-step held-out area: {gain.mean():+.3f} "
         f"[{interval.low:+.3f}, {interval.high:+.3f}] - the claim {verdict}."
@@ -120,10 +120,10 @@ def _double(problem: Compression) -> list[Candidate]:
 def _evaluate(
     console: Console, problem: Compression, candidates: Sequence[Candidate], what: str
 ) -> list[Evaluation]:
-    found: list[Evaluation] = []
+    evaluations: list[Evaluation] = []
     for start in track(range(0, len(candidates), CHUNK), description=what, console=console):
-        found += problem.evaluate(candidates[start : start + CHUNK])
-    return found
+        evaluations += problem.evaluate(candidates[start : start + CHUNK])
+    return evaluations
 
 
 def judge(
@@ -135,7 +135,9 @@ def judge(
     assert heldout is not None
     judged = _evaluate(console, heldout, [e.candidate for e in front], f"{kernel}, held out")
     outcomes = np.stack([e.outcomes for e in judged if e.outcomes is not None]).astype(np.float64)
-    relative = (outcomes - heldout.blind_score) / (heldout.dense_score - heldout.blind_score)
+    relative = (outcomes - heldout.text_only_score) / (
+        heldout.dense_score - heldout.text_only_score
+    )
     score = np.array([e.objectives["score"] for e in front])
     compute = np.array([e.objectives["compute"] for e in front])
     area = frontier.heldout_front_area_samples(score, compute, relative)

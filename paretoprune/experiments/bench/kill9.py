@@ -42,7 +42,7 @@ PAUSE = 0.002
 """Seconds that an evaluation takes at least, so that some kills fall into one."""
 STUDY = "study"
 PASSED_ON = ("price", "identity", "relaxation", "probe", "probe_price", "policy_candidate")
-"""What a strategy may ask of its problem, besides evaluations."""
+"""Methods of its problem that a strategy may call, except evaluations."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def _disturb(
     seconds = time.perf_counter() - started
     expected = projection(whole, storage)[STUDY]
     lost = doubled = done = 0
-    found: list[str] = []
+    different: list[str] = []
     rounds = 0
     place = disturbed / str(rounds)
     known: dict[int, dict[str, Any]] = {}
@@ -181,12 +181,12 @@ def _disturb(
         known, before = now, evaluated
         if killed or (done < kills and not _over(place, storage)):
             continue
-        found += differences(expected, projection(place, storage)[STUDY])
+        different += differences(expected, projection(place, storage)[STUDY])
         if done == kills:
             break
         rounds += 1
         place, known, before = disturbed / str(rounds), {}, 0
-    return Tally(name, done, len(expected["trials"]), lost, doubled, found)
+    return Tally(name, done, len(expected["trials"]), lost, doubled, different)
 
 
 def _start(name: str, folder: Path, storage: str | None) -> BaseProcess:

@@ -39,7 +39,7 @@ def run(
     stacked = np.stack([rows[i] for i in order])
     timer = problem.cost_model.timer
     pruner = problem.tokens.pruner
-    model_told = timer.describe(pruner)
+    latency_model = timer.describe(pruner)
     predicted = timer.predict_ms(stacked, pruner)
     measured = timer.measure(stacked, [pruner] * len(stacked), repeats=repeats)
     flops = np.array(
@@ -48,7 +48,7 @@ def run(
     result = {
         "machine": found,
         "model": model,
-        "latency_model": model_told,
+        "latency_model": latency_model,
         "points": [[p.tokens, p.layer, p.latency_ms] for p in timer.model(pruner).points],
         "flop_ratio": flops.tolist(),
         "predicted_ms": predicted.tolist(),
@@ -69,8 +69,9 @@ def run(
         )  # fmt: skip
     console.print(table)
     console.print(
-        f"latency model: {model_told['points']} points, cross-validated error "
-        f"{model_told['layer_error']:.1%} per layer, {model_told['prefill_error']:.1%} per prefill"
+        f"latency model: {latency_model['points']} points, cross-validated error "
+        f"{latency_model['layer_error']:.1%} per layer, "
+        f"{latency_model['prefill_error']:.1%} per prefill"
     )
     if measured.refusal is not None:
         console.print(f"not to be reported: {measured.refusal}")

@@ -1,4 +1,4 @@
-"""How much memory does a large model take? A synthetic checkpoint of a billion parameters in bf16.
+"""Memory of a large model: a synthetic checkpoint of a billion parameters in bf16.
 
 Each figure is from a process of its own: what loading takes at most, and what evaluating takes
 for few and for four times as many samples. Prefills go to disk beyond a few megabytes, so that the

@@ -35,7 +35,7 @@ from paretoprune.zoo.load import find_checkpoint, load_adapter
 TARGETS = (0.25, 0.5, 0.75)
 NEAR = 0.05
 """A target counts as reached if compute is nearer to it than this."""
-MOST_COUNTS = 192
+MAX_COUNTS = 192
 """Kept counts tried for a target; all of them for pictures of fewer tokens."""
 
 
@@ -60,7 +60,7 @@ class OperatorFigure:
 
     @property
     def place(self) -> str:
-        """How tables name the layer: K for a withdrawal, whose layer is what meets the target."""
+        """The layer in tables: K for a withdrawal, whose layer follows from the target."""
         return str(self.layer) if self.keep else "K"
 
     @property
@@ -161,7 +161,7 @@ def nearest(problem: Compression, layer: int, target: float) -> tuple[KeepSchedu
     """The schedule with one drop, before `layer`, whose compute is nearest, and that compute."""
     layers = problem.adapter.spec.layers
     most = int(problem.evaluator.visual_tokens.max())
-    counts = np.unique(np.linspace(1, most - 1, min(most - 1, MOST_COUNTS)).round())
+    counts = np.unique(np.linspace(1, most - 1, min(most - 1, MAX_COUNTS)).round())
     best: tuple[KeepSchedule, float] | None = None
     for keep in (counts / most).tolist():
         schedule = KeepSchedule((1.0,) * layer + (keep,) * (layers - layer))

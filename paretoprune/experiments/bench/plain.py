@@ -37,15 +37,15 @@ def pruned_logits(model: Any, inputs: Any, counts: Sequence[int], first: int) ->
         if count < present:
             if count:
                 scores = _attention(decoder.layers[number - 1], before, query, cos, sin)
-                places = is_visual.nonzero()[:, 0]
-                best = scores[places].argsort(descending=True, stable=True)[:count]
-                kept = ~is_visual
-                kept[places[best]] = True
+                visual_positions = is_visual.nonzero()[:, 0]
+                best = scores[visual_positions].argsort(descending=True, stable=True)[:count]
+                keep_mask = ~is_visual
+                keep_mask[visual_positions[best]] = True
             else:
-                kept = ~is_visual
-            query = int(kept[: query + 1].sum()) - 1
-            hidden, cos, sin = hidden[:, kept], cos[:, kept], sin[:, kept]
-            is_visual = is_visual[kept]
+                keep_mask = ~is_visual
+            query = int(keep_mask[: query + 1].sum()) - 1
+            hidden, cos, sin = hidden[:, keep_mask], cos[:, keep_mask], sin[:, keep_mask]
+            is_visual = is_visual[keep_mask]
         before = hidden
         out = layer(hidden, attention_mask=None, position_embeddings=(cos, sin))
         hidden = out[0] if isinstance(out, tuple) else out

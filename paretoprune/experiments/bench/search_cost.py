@@ -1,4 +1,4 @@
-"""What does a search cost? Gradient against black boxes against the exhaustive grid.
+"""Cost of a search: gradient against black boxes against the exhaustive grid.
 
 Per model and size of the search split, an exhaustive multi-step grid is evaluated once. Then every
 strategy searches with every seed at several budgets, and two things are asked. Quality: the
@@ -10,7 +10,7 @@ one sample, so that nobody wins by the size of the split.
 A black box has a front after every ask, so one long run tells at which cost it was good enough.
 `gradient` and `adaptive` have one at their end only: they run once per budget of a ladder, and
 each run counts for itself. `hybrid`, which is asked for quality, runs at the ladder's end. On large
-splits the ladder ends where a run costs `MOST_PASSES` of one sample.
+splits the ladder ends where a run costs `MAX_SAMPLE_PASSES` of one sample.
 
 Work is shared: the grid's outcomes are kept, and a schedule that a search asks for again is charged
 in full, but not run again. Every run is a file of its own next to the output: what is there is not
@@ -59,9 +59,9 @@ LADDERED = ("gradient", "adaptive", "vispco")
 AT_THE_END = ("hybrid",)
 SHORTER = {"gp": 0.5}
 """Parts of the longest budget: choosing by a Gaussian process costs the cube of what it knows."""
-MOST_PASSES = 40_000
+MAX_SAMPLE_PASSES = 40_000
 """Passes of one sample that the longest gradient run of a ladder costs."""
-FEWEST_RUNGS = 2
+MIN_RUNGS = 2
 BLACK_BOXES = ("tpe", "gp", "nsga2", "pymoo-nsga2", "halving", "random")
 ENOUGH = 0.99
 """Share of the grid's hypervolume that counts as reaching its front."""
@@ -105,7 +105,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is run: models x splits x strategies x seeds x budgets (dense-pass equivalents)."""
+    """The runs: models x splits x strategies x seeds x budgets (dense-pass equivalents)."""
 
     models: tuple[str, ...]
     splits: tuple[int, ...] = (200, 500, 2000)
@@ -131,8 +131,8 @@ class Plan:
 
     def rungs(self, split: int) -> tuple[float, ...]:
         """The ladder's budgets for a split of this size."""
-        fits = [b for b in sorted(self.ladder) if b * split <= MOST_PASSES]
-        return tuple(fits) if len(fits) >= FEWEST_RUNGS else tuple(sorted(self.ladder))[:2]
+        fits = [b for b in sorted(self.ladder) if b * split <= MAX_SAMPLE_PASSES]
+        return tuple(fits) if len(fits) >= MIN_RUNGS else tuple(sorted(self.ladder))[:2]
 
     def _budgets(self, split: int) -> list[tuple[str, tuple[float, ...]]]:
         rungs = self.rungs(split)
@@ -186,7 +186,7 @@ class Workbench:
         return self._file_of(item).exists()
 
     def read(self, item: Cell | Grid) -> dict[str, Any]:
-        """What a finished run left."""
+        """The stored result of a finished run."""
         found: dict[str, Any] = json.loads(self._file_of(item).read_text(encoding="utf-8"))
         return found
 

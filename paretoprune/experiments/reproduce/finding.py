@@ -1,4 +1,4 @@
-"""What a claim leaves behind: a table (CSV and Markdown), a figure (SVG), one sentence."""
+"""Files of a claim: a table (CSV and Markdown), a figure (SVG), one sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a learned front compares with the exhaustive grid's: the figures of several claims."""
+"""Comparison of a learned front with the exhaustive grid's: the figures of several claims."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def train_and_report(
     for family, value in accuracies["families"].items():
         console.print(f"  {family:10} {value:.3f}")
     console.print(
-        f"  blind (no visual token) {accuracies['blind']:.3f}; pictures swapped "
+        f"  text-only (no visual token) {accuracies['blind']:.3f}; pictures swapped "
         f"{accuracies['swapped']:.3f}, by majority answers {accuracies['majority']:.3f}"
     )
     console.print(f"written to {folder}")
@@ -114,7 +114,7 @@ def measure(folder: Path, size: int, task: str = "minivqa") -> dict[str, Any]:
         "families": {
             k: round(v, 4) for k, v in family_scores(samples, problem.dense_outcomes).items()
         },
-        "blind": round(problem.blind_score, 4),
+        "blind": round(problem.text_only_score, 4),
         "dropped_after_first": round(float(np.mean(dropped.outcomes)), 4)
         if dropped.outcomes is not None
         else None,

@@ -20,7 +20,7 @@ from paretoprune.tasks.minivqa.vocabulary import CELL, COLOURS, GRID, KINDS, PAT
 
 IGNORE = -100
 PATCH_LABELS = {"kind": len(KINDS) + 3, "colour": len(COLOURS) + 1, "value": 7}
-"""What the auxiliary loss reads off each projected patch, with the number of classes."""
+"""Targets of the auxiliary loss on each projected patch, with the number of classes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def draw_batch(
     *,
     size: int,
     questions: int,
-    most_things: int,
+    max_things: int,
     degraded_share: float,
     split: Split = "train",
     grid: tuple[int, int] = (GRID, GRID),
@@ -65,7 +65,7 @@ def draw_batch(
     for _ in range(size):
         scene = draw_scene(
             rng,
-            most_things=most_things,
+            max_things=max_things,
             degraded=bool(rng.random() < degraded_share),
             rows=grid[0],
             cols=grid[1],
@@ -99,7 +99,7 @@ def draw_batch(
 
 
 def label_patches(scene: Scene) -> np.ndarray:
-    """What each patch of 8 x 8 pixels shows, row by row: `int64 [3, patches]`.
+    """Classes of each patch of 8 x 8 pixels, row by row: `int64 [3, patches]`.
 
     The three labels are kind, colour and value (bar height, digit place).
     """

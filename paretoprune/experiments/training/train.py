@@ -37,7 +37,7 @@ from paretoprune.zoo.blueprints import BLUEPRINTS
 
 Report = Callable[[dict[str, Any]], None]
 BLOCK = re.compile(r"\.(layers|blocks|layer)\.\d+\.")
-"""Parameters of transformer blocks, of decoders and towers alike."""
+"""Parameters of transformer blocks, of decoders and vision encoders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Recipe:
         return 7, 0.3
 
     def auxiliary_weight(self, step: int) -> float:
-        """Weight of the patch classifiers' loss, which teaches the vision tower first."""
+        """Weight of the patch classifiers' loss, which teaches the vision encoder first."""
         return 1.0 if step < 0.2 * self.steps else 0.2
 
 
@@ -222,7 +222,7 @@ def train(
             grid=sizes[step % len(sizes)],
             size=recipe.batch,
             questions=recipe.questions,
-            most_things=things,
+            max_things=things,
             degraded_share=degraded,
         )
         for optimizer in optimizers:

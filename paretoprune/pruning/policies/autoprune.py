@@ -1,7 +1,7 @@
 """AutoPrune (arXiv 2509.23931): a logistic retention curve, as steep as the question is hard.
 
-What text and picture tell of each other is read off an early layer's attention. With a_ij the
-weight of question token i on visual token j in one head and P = a / sum(a),
+The mutual information of question and picture is computed from an early layer's attention. With
+a_ij the weight of question token i on visual token j in one head and P = a / sum(a),
 
     MI = sum over heads of  sum_ij P_ij log( P_ij / (P_i. P_.j) )      ("Method", complexity metric)
     k  = max(k0 - gamma MI, 0)                                         (slope of the curve)
@@ -82,7 +82,7 @@ class AutoPrune(Policy):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What the constructor takes."""
+        """Arguments of the constructor."""
         return {
             "layers": self._layers, "levels": self.levels, "tokens": self.tokens,
             "layer": self.layer, "centre": self.centre, "slope": self.slope,
@@ -91,7 +91,7 @@ class AutoPrune(Policy):
 
     @property
     def label(self) -> str:
-        """How tables name it."""
+        """The name in tables."""
         return f"{self.name} at {self.tokens:.3f} of the tokens ({self.key[:8]})"
 
     def ratios(self, context: PruningContext) -> Tensor:
@@ -132,7 +132,7 @@ class AutoPrune(Policy):
 
 
 def mutual_information(context: PruningContext) -> Tensor:
-    """What question and picture tell of each other in the layer before, in nats: float `[B]`.
+    """Mutual information of question and picture in the layer before, in nats: float `[B]`.
 
     The mean over heads, times 32. Only the question's queries are projected, a block at a time: of
     the joint distribution P = a / S, with row sums r and column sums c of the weights a,
@@ -141,13 +141,13 @@ def mutual_information(context: PruningContext) -> Tensor:
     """
     import torch
 
-    text, there = context.text
+    text, is_valid = context.text
     columns = context.visual[:, None, None]
     sums: list[Tensor] = []
     for part, weights in context.attention_blocks(text):
         heads, asked = weights.shape[1], weights.shape[2]
         a = weights.gather(3, columns.expand(-1, heads, asked, -1))
-        a = a * there[:, part][:, None, :, None] * context.present[:, None, None]
+        a = a * is_valid[:, part][:, None, :, None] * context.present[:, None, None]
         r = a.sum(3)
         parts = (a.xlogy(a).sum((2, 3)), r.xlogy(r).sum(2), r.sum(2), a.sum(2))
         sums = [one + other for one, other in zip(sums, parts, strict=True)] if sums else [*parts]

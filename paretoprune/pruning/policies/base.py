@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 BUDGET = "budget"
 """The setting that names a policy's compute budget."""
 SLACK = 1e-6
-"""By how much a ratio may leave 0..1, or rise from layer to layer, before it counts as wrong."""
+"""Tolerance of ratios that leave 0..1 or rise from layer to layer."""
 
 
 class Policy(ABC):
@@ -37,10 +37,10 @@ class Policy(ABC):
 
     It decides once per input, before the decoder layer `layer`: layers before that keep all tokens.
     At layer 0 it sees the prefill alone, embedded text and projected pictures; later it may look at
-    hidden states and at the attention of the layer before. What it says is rounded to `levels`
-    steps of the keep ratio (None: not at all), so that samples and candidates share work.
+    hidden states and at the attention of the layer before. Its keep ratios are rounded to `levels`
+    steps (None: not rounded), so that samples and candidates share work.
 
-    `budget` is the relative compute that it aims at, on average over inputs; None if it has none.
+    `budget` is the target of the mean relative compute over inputs; None if it has none.
     """
 
     name: ClassVar[str]
@@ -58,11 +58,11 @@ class Policy(ABC):
     @property
     @abstractmethod
     def settings(self) -> Mapping[str, Any]:
-        """What the constructor takes, JSON-ready: numbers, texts, lists."""
+        """Arguments of the constructor, JSON-ready: numbers, texts, lists."""
 
     @property
     def tensors(self) -> Mapping[str, Tensor]:
-        """Learned weights by name; what is not in `settings`."""
+        """Learned weights by name, which `settings` do not hold."""
         return {}
 
     @classmethod
@@ -97,12 +97,12 @@ class Policy(ABC):
         return self.restore({**self.settings, BUDGET: float(budget)}, self.tensors)
 
     def schedules(self, context: PruningContext, *, rounded: bool = True) -> NDArray[np.float64]:
-        """What each sample keeps, float64 `[B, layers]`, checked and, if `rounded`, on the lattice.
+        """Checked keep ratios of each sample, float64 `[B, layers]`; on the lattice if `rounded`.
 
         Raises `InvalidValueError` for ratios that are no keep schedules.
         """
-        found = np.asarray(self.ratios(context).detach().cpu().double().numpy())
-        return checked(self, found, len(context.hidden), rounded=rounded)
+        ratios = np.asarray(self.ratios(context).detach().cpu().double().numpy())
+        return checked(self, ratios, len(context.hidden), rounded=rounded)
 
     @cached_property
     def key(self) -> str:
@@ -118,7 +118,7 @@ class Policy(ABC):
 
     @property
     def label(self) -> str:
-        """How tables name it."""
+        """The name in tables."""
         aim = "" if self.budget is None else f" at {self.budget:.3f}"
         return f"{self.name}{aim} ({self.key[:8]})"
 
@@ -128,7 +128,7 @@ def checked(
 ) -> NDArray[np.float64]:
     """Ratios `[samples, layers]` of a policy as schedules, if `rounded` on its lattice.
 
-    Raises `InvalidValueError` for what is wrong with them.
+    Raises `InvalidValueError` naming the fault.
     """
     shape = (samples, policy.layers)
     if ratios.shape != shape:

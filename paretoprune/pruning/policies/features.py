@@ -1,4 +1,4 @@
-"""What a policy may know of an input before the decoder: picture and question, pooled or not."""
+"""Features of an input before the decoder: picture and question, pooled or not."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def pooled_features(context: PruningContext) -> tuple[Tensor, Tensor]:
     """
     from paretoprune.pruning.context import pick
 
-    text, there = context.text
+    text, is_valid = context.text
     asked = pick(context.hidden, text).to(context.states.dtype)
-    return _mean(context.states, context.present), _mean(asked, there)
+    return _mean(context.states, context.present), _mean(asked, is_valid)
 
 
 def prompt_embeddings(context: PruningContext) -> tuple[Tensor, Tensor]:
@@ -31,12 +31,12 @@ def prompt_embeddings(context: PruningContext) -> tuple[Tensor, Tensor]:
 
     from paretoprune.pruning.context import pick
 
-    text, there = context.text
+    text, is_valid = context.text
     asked = pick(context.hidden, text).to(context.states.dtype)
-    return torch.cat([context.states, asked], 1), torch.cat([context.present, there], 1)
+    return torch.cat([context.states, asked], 1), torch.cat([context.present, is_valid], 1)
 
 
-def _mean(states: Tensor, there: Tensor) -> Tensor:
-    """Mean over the tokens marked in `there` bool [B, n] of `states` [B, n, hidden]."""
-    weight = there[..., None].to(states.dtype)
+def _mean(states: Tensor, is_valid: Tensor) -> Tensor:
+    """Mean of `states` [B, n, hidden] over the tokens of `is_valid` bool [B, n]."""
+    weight = is_valid[..., None].to(states.dtype)
     return (states * weight).sum(1) / weight.sum(1).clamp(min=1.0)

@@ -1,4 +1,4 @@
-"""Policy files: JSON, with learned weights in a safetensors file beside it, named by content."""
+"""Policy files: JSON, with learned weights in a safetensors file next to it, named by content."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from paretoprune.pruning.policies.base import Policy
 from paretoprune.pruning.policies.static import Static
 from paretoprune.registry import policies as registered
 from paretoprune.schedules.files import (
-    MOST_BYTES,
+    MAX_SCHEDULE_BYTES,
     ScheduleFile,
     default_left_out,
     read_schedule,
@@ -30,11 +30,11 @@ FORMAT: Literal["paretoprune-policy/1"] = "paretoprune-policy/1"
 
 
 class PolicyFile(BaseModel):
-    """A policy by name with its settings, the pruner it was found for, and what it reached.
+    """A policy by name with its settings, its pruner, and its score and compute in the search.
 
-    `tensors` names the safetensors file beside it, if it has learned weights; `key` is the policy's
-    name by content, which reading checks. `per_picture`, score and compute are those of a schedule
-    file.
+    `tensors` names the file of its learned weights in the same folder, if any. `key` is the
+    policy's name by content, which reading checks. `per_picture`, score and compute are those of a
+    schedule file.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -54,14 +54,14 @@ class PolicyFile(BaseModel):
 
     @property
     def kept(self) -> dict[str, Any]:
-        """What does not follow from the policy itself: pruner, origin, and what it reached."""
+        """Fields that do not follow from the policy itself: pruner, origin, score and compute."""
         follows = {"format", "policy", "settings", "tensors", "key"}
         return self.model_dump(exclude=follows | default_left_out(self), exclude_none=True)
 
 
 @dataclass(frozen=True)
 class SavedPolicy:
-    """A policy and what its file says about it; of a schedule file, the static policy."""
+    """A policy and the other content of its file; of a schedule file, the static policy."""
 
     policy: Policy
     about: PolicyFile | ScheduleFile
@@ -76,7 +76,7 @@ def saved_policy(policy: Policy, pruner: str) -> SavedPolicy:
 
 
 def write_policy(file: Path, policy: Policy, *, pruner: str, **about: Any) -> PolicyFile:
-    """Write a policy file and, where it has weights, the file of its tensors beside it.
+    """Write a policy file and, where it has weights, the file of its tensors next to it.
 
     Policies that differ in their budget alone share the file of tensors. `about` are the further
     fields of `PolicyFile`.
@@ -86,18 +86,18 @@ def write_policy(file: Path, policy: Policy, *, pruner: str, **about: Any) -> Po
         policy=policy.name, settings=dict(policy.settings), tensors=tensors, key=policy.key,
         pruner=pruner, **about,
     )  # fmt: skip
-    found = content.model_dump(exclude_none=True, exclude=default_left_out(content))
-    text = json.dumps(found, indent=1)
+    stored = content.model_dump(exclude_none=True, exclude=default_left_out(content))
+    text = json.dumps(stored, indent=1)
     write_whole(file, (text + "\n").encode())
     return content
 
 
 def read_policy(file: Path) -> SavedPolicy:
-    """Read a policy file or a schedule file; raises `BrokenFileError` naming what is wrong."""
+    """Read a policy file or a schedule file; raises `BrokenFileError` naming the fault."""
     if _format_of(file) != FORMAT:
         content = read_schedule(file)
         return SavedPolicy(Static(content.schedule), content)
-    about = read_stored(file, "policy file", PolicyFile, MOST_BYTES)
+    about = read_stored(file, "policy file", PolicyFile, MAX_SCHEDULE_BYTES)
     kind = registered.load(about.policy)
     tensors = {} if about.tensors is None else _read(file.parent / about.tensors)
     try:
@@ -117,11 +117,11 @@ def read_policy(file: Path) -> SavedPolicy:
 
 def _format_of(file: Path) -> str | None:
     """The format that a JSON file names; None where it cannot be read as one."""
-    try:  # what reads it in full says what is wrong with it
-        found = json.loads(read_text(file, "policy file", MOST_BYTES))
+    try:  # a fault is reported when the file is read in full
+        content = json.loads(read_text(file, "policy file", MAX_SCHEDULE_BYTES))
     except (BrokenFileError, ValueError, RecursionError):
         return None
-    return found.get("format") if isinstance(found, dict) else None
+    return content.get("format") if isinstance(content, dict) else None
 
 
 def _store(folder: Path, tensors: Mapping[str, Tensor]) -> str:

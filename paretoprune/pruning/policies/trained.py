@@ -1,4 +1,4 @@
-"""What trained policies have in common: a network whose output is a kernel's parameters."""
+"""Base of trained policies: a network whose output is a kernel's parameters."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class FiLMBlock(nn.Module):
 
 
 class TrainedPolicy(Policy):
-    """A network at one budget; what it gives, in 0..1, are the parameters of the kernel.
+    """A network at one budget; its outputs in 0..1 are the parameters of the kernel.
 
-    `kernel` names what they mean, with the `slope` of its steps; `first` is the first layer that
+    `kernel` is the kernel's name, with the `slope` of its steps; `first` is the first layer that
     it prunes; `width` is the network's own. Raises `InvalidValueError` for a budget outside 0..1.
     """
 
@@ -70,9 +70,9 @@ class TrainedPolicy(Policy):
 
     @cached_property
     def kernel(self) -> Kernel:
-        """What the parameters mean."""
-        found: Kernel = kernels.load(self.kernel_name)(self._layers, self.levels or 1, self.first)
-        return found
+        """The kernel whose parameters the network gives."""
+        kernel: Kernel = kernels.load(self.kernel_name)(self._layers, self.levels or 1, self.first)
+        return kernel
 
     @property
     def settings(self) -> Mapping[str, Any]:

@@ -39,12 +39,12 @@ class TokenPredictor(nn.Module):
             self.head.weight.mul_(0.1)
             self.head.bias.zero_()
 
-    def forward(self, embeddings: Tensor, there: Tensor, budgets: Tensor) -> Tensor:
-        """`there` bool `[rows, tokens]` says which tokens exist; `[rows, parameters]`."""
+    def forward(self, embeddings: Tensor, is_valid: Tensor, budgets: Tensor) -> Tensor:
+        """Parameters `[rows, parameters]`; `is_valid` `[rows, tokens]` is false for padding."""
         x = self.project(embeddings)
         for block in self.blocks:
             x = block(x, budgets[:, None, None])
-        weight = there[..., None].to(x)
+        weight = is_valid[..., None].to(x)
         pooled = (x * weight).sum(1) / weight.sum(1).clamp(min=1.0)
         return torch.sigmoid(self.head(pooled))
 
@@ -92,20 +92,22 @@ class VispcoPolicy(TrainedPolicy):
 
     def ratios(self, context: PruningContext) -> Tensor:
         """Keep ratios from the prompt's embeddings, float `[B, layers]`."""
-        embeddings, there = prompt_embeddings(context)
+        embeddings, is_valid = prompt_embeddings(context)
         self._check_hidden(embeddings.shape[2])
         with torch.no_grad():
-            return self.predict(embeddings, there)
+            return self.predict(embeddings, is_valid)
 
-    def predict(self, embeddings: Tensor, there: Tensor) -> Tensor:
+    def predict(self, embeddings: Tensor, is_valid: Tensor) -> Tensor:
         """Keep ratios at the policy's budget, off any lattice: `[rows, layers]`."""
         assert self.budget is not None
-        return self.at_budgets(embeddings, there, embeddings.new_full((len(there),), self.budget))
+        return self.at_budgets(
+            embeddings, is_valid, embeddings.new_full((len(is_valid),), self.budget)
+        )
 
-    def at_budgets(self, embeddings: Tensor, there: Tensor, budgets: Tensor) -> Tensor:
+    def at_budgets(self, embeddings: Tensor, is_valid: Tensor, budgets: Tensor) -> Tensor:
         """The same at one budget per row, `[rows]`; differentiable."""
         state = {name: x.to(embeddings) for name, x in self.net.named_parameters()}
-        units = torch.func.functional_call(self.net, state, (embeddings, there, budgets))
+        units = torch.func.functional_call(self.net, state, (embeddings, is_valid, budgets))
         return self._ratios_of(units)
 
     def flops(

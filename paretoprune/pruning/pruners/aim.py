@@ -60,6 +60,6 @@ class AIM(RowPruner):
     def cost(self, drop: DropCounts) -> NDArray[np.float64]:
         """Matching and merging at layer 0; elsewhere all queries and one product per iteration."""
         if drop.layer == 0:
-            return merging_flops(drop.spec, drop.visual, drop.kept) + matching_cost(drop)
+            return merging_flops(drop.spec, drop.visual, drop.kept_counts) + matching_cost(drop)
         asking = drop.tokens * attention_query_flops(drop.spec, drop.tokens)
         return self.iterations * (asking + 2.0 * drop.spec.heads * np.square(drop.tokens))

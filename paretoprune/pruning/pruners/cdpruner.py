@@ -12,7 +12,7 @@ from paretoprune.pruning.context import pick
 from paretoprune.pruning.similarity import unit
 
 NOTHING_NEW = 1e-6
-"""Share of the first token's gain below which a token adds nothing to those that are kept."""
+"""Share of the first token's gain below which a token adds nothing to the kept tokens."""
 
 
 class CDPruner(ScorePruner):
@@ -32,10 +32,12 @@ class CDPruner(ScorePruner):
     needs = frozenset({"embeddings", "text"})
 
     def relevance(self, context: PruningContext) -> Tensor:
-        """Relevance in 0..1 over each sample's alive visual tokens, [B, V]; 1 if all are equal."""
-        index, there = context.text
+        """Relevance in 0..1 over each sample's kept visual tokens, [B, V]; 1 if all are equal."""
+        index, is_valid = context.text
         text = pick(context.hidden, index).to(context.states.dtype)
-        mean = (unit(text) * there[..., None]).sum(1) / there.sum(1, keepdim=True).clamp(min=1)
+        mean = (unit(text) * is_valid[..., None]).sum(1) / is_valid.sum(1, keepdim=True).clamp(
+            min=1
+        )
         raw = torch.bmm(unit(context.states), mean[..., None])[..., 0]
         low = raw.masked_fill(~context.keep_mask, torch.inf).amin(1, keepdim=True)
         high = raw.masked_fill(~context.keep_mask, -torch.inf).amax(1, keepdim=True)
@@ -60,7 +62,7 @@ def greedy_map(relevance: Tensor, states: Tensor, candidates: Tensor) -> Tensor:
     batch, most = relevance.shape
     row = torch.arange(batch, device=states.device)
     counts = candidates.sum(1)
-    gain = relevance.square()  # the diagonal of L; then what is left of it beyond the kept tokens
+    gain = relevance.square()  # the diagonal of L; then its residual beyond the kept tokens
     tiny = NOTHING_NEW * gain.masked_fill(~candidates, 0.0).amax(1, keepdim=True)
     factors = states.new_zeros(batch, most, most)  # rows of the Cholesky factor, transposed
     score = torch.full_like(relevance, -float(most))
@@ -69,10 +71,10 @@ def greedy_map(relevance: Tensor, states: Tensor, candidates: Tensor) -> Tensor:
         new = gain > tiny
         chance = torch.where(new, 1.0 + gain, relevance)
         j = chance.masked_fill(~left, -torch.inf).argmax(1)
-        there = (step < counts)[:, None]
+        is_chosen = (step < counts)[:, None]
         index = j[:, None]
         score = score.scatter(
-            1, index, torch.where(there, -float(step), score.gather(1, index).to(score.dtype))
+            1, index, torch.where(is_chosen, -float(step), score.gather(1, index).to(score.dtype))
         )
         left = left.scatter(1, index, False)
         similar = torch.bmm(states, states[row, j][..., None])[..., 0]
@@ -80,7 +82,7 @@ def greedy_map(relevance: Tensor, states: Tensor, candidates: Tensor) -> Tensor:
         if step:
             known = factors[:, :step]
             kernel = kernel - torch.bmm(known[row, :, j][:, None], known)[:, 0]
-        counted = new[row, j] & there[:, 0]
+        counted = new[row, j] & is_chosen[:, 0]
         scale = gain[row, j].clamp(min=torch.finfo(gain.dtype).tiny).rsqrt()
         factor = torch.where(counted[:, None], kernel * scale[:, None], 0.0)
         factors[:, step] = factor

@@ -1,4 +1,4 @@
-"""DART (arXiv 2502.11494): keep what duplicates a few pivot tokens least."""
+"""DART (arXiv 2502.11494): keep the tokens that duplicate a few pivot tokens least."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from paretoprune.pruning.similarity import unit
 
 @dataclass(eq=False)
 class DART(RowPruner):
-    """Pivots are the visual and text tokens with the largest keys; each keeps what is unlike it.
+    """Pivots are the visual and text tokens with the largest keys; each keeps tokens unlike it.
 
     Section 4: pivots by the L1 norm of their keys in the layer before; then, pivot by pivot, the
     visual tokens of least cosine similarity to it that are still free, equally many for each (the
@@ -35,10 +35,10 @@ class DART(RowPruner):
             raise ValueError("layer 0 has no keys before it; declare first_layer = 1")
         size = one.keys[0].abs().sum((0, 2))
         pivots = _largest(size, one.visual[0], min(self.visual_pivots, n))
-        text, there = one.text
-        asked = _largest(size, text[0][there[0]], self.text_pivots)
+        text, is_valid = one.text
+        asked = _largest(size, text[0][is_valid[0]], self.text_pivots)
         states = unit(one.states[0])
-        text_states = unit(one.hidden[0][text[0][there[0]][asked]].to(states.dtype))
+        text_states = unit(one.hidden[0][text[0][is_valid[0]][asked]].to(states.dtype))
         chosen = pivots
         every = torch.cat([states[pivots], text_states])
         base, more = divmod(n - len(pivots), len(every))
@@ -52,12 +52,12 @@ class DART(RowPruner):
     def cost(self, drop: DropCounts) -> NDArray[np.float64]:
         """Every visual token against every pivot."""
         text = np.minimum(drop.tokens - drop.visual, self.text_pivots)
-        pivots = np.minimum(self.visual_pivots, drop.kept) + text
+        pivots = np.minimum(self.visual_pivots, drop.kept_counts) + text
         return np.asarray(2.0 * drop.spec.hidden * drop.visual * pivots)
 
 
 def _largest(size: Tensor, index: Tensor, count: int | None) -> Tensor:
-    """Places within `index` [N] of the `count` tokens of largest `size`, largest first: int64.
+    """Positions within `index` [N] of the `count` tokens of largest `size`, largest first: int64.
 
     None counts all.
     """

@@ -1,4 +1,4 @@
-"""FasterVLM (arXiv 2412.01818, version 1): keep what the vision tower's class token attends to."""
+"""FasterVLM (arXiv 2412.01818, version 1): rank by the class token's attention."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from paretoprune.pruning.base import PruningContext, ScorePruner
 class FasterVLM(ScorePruner):
     """Score = attention of the class token, mean over heads (section 3.2).
 
-    It is that of the tower's layer whose output the projector takes, and does not change from layer
-    to layer, so drops are nested.
+    The attention is that of the vision encoder's layer whose output the projector takes. It is the
+    same for all decoder layers, so drops are nested.
     """
 
     name = "fastervlm"
     first_layer = 0
-    needs = frozenset({"tower"})
+    needs = frozenset({"vision_encoder"})
 
     def score(self, context: PruningContext) -> Tensor:
         """Attention of the class token to each visual token, [B, V]."""

@@ -1,4 +1,4 @@
-"""FastV (arXiv 2403.06764): keep what the last prompt token attends to."""
+"""FastV (arXiv 2403.06764): keep the tokens that the last prompt token attends to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FitPrune (arXiv 2409.10197): keep what the picture itself and the question both attend to."""
+"""FitPrune (arXiv 2409.10197): keep tokens that both picture and question attend to."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class FitPrune(ScorePruner):
 
     def score(self, context: PruningContext) -> Tensor:
         """Product of the two received attentions, [B, V]."""
-        text, there = context.text
+        text, is_valid = context.text
         within = self.received(context, context.visual, context.keep_mask)
-        return within * self.received(context, text, there)
+        return within * self.received(context, text, is_valid)
 
-    def received(self, context: PruningContext, asked: Tensor, there: Tensor) -> Tensor:
-        """Head-max attention that visual tokens get from `asked` [B, Q], mean over `there`."""
+    def received(self, context: PruningContext, asked: Tensor, is_valid: Tensor) -> Tensor:
+        """Head-max attention that visual tokens get from `asked` [B, Q], mean over `is_valid`."""
         total = torch.zeros_like(context.visual, dtype=context.states.dtype)
         for part, weights in context.attention_blocks(asked):
-            most = weights.amax(1).to(total.dtype) * there[:, part, None]
+            most = weights.amax(1).to(total.dtype) * is_valid[:, part, None]
             total = total + context.of_visual(most.sum(1))
-        return total / there.sum(1, keepdim=True).clamp(min=1)
+        return total / is_valid.sum(1, keepdim=True).clamp(min=1)
 
     def cost(self, drop: DropCounts) -> NDArray[np.float64]:
         """A query per token, all text counted as the question's."""

@@ -1,4 +1,4 @@
-"""The control: tokens in an order that has nothing to do with what they show."""
+"""The control: tokens in an order that is independent of their content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SparseVLM (arXiv 2410.04417): words that see the picture vote; some of what goes is recycled."""
+"""SparseVLM (arXiv 2410.04417): words that see the picture vote; dropped tokens are recycled."""
 
 from __future__ import annotations
 
@@ -47,15 +47,19 @@ class SparseVLM(RowPruner):
     per_cluster: int = setting(10, Int("per_cluster", 1, 32, unit="recycled tokens"))
 
     def save(self, context: PruningContext) -> dict[str, Tensor]:
-        """Which tokens are raters: 1 or 0, [B, T, 1]."""
-        index, there = context.text
+        """Mask of the rater tokens: 1 or 0, [B, T, 1]."""
+        index, is_valid = context.text
         text = pick(context.hidden, index).to(context.states.dtype)
         related = torch.bmm(context.states, text.transpose(1, 2))
-        related = related.masked_fill(~there[:, None], torch.finfo(related.dtype).min).softmax(-1)
+        related = related.masked_fill(~is_valid[:, None], torch.finfo(related.dtype).min).softmax(
+            -1
+        )
         seen = context.present[..., None]
         mean = (related * seen).sum(1) / seen.sum(1).clamp(min=1)  # [B, R]
-        rater = (mean > 1.0 / there.sum(1, keepdim=True).clamp(min=1)) & there
-        rater = torch.where(rater.any(1, keepdim=True), rater, there)  # one word cannot be beyond
+        rater = (mean > 1.0 / is_valid.sum(1, keepdim=True).clamp(min=1)) & is_valid
+        rater = torch.where(
+            rater.any(1, keepdim=True), rater, is_valid
+        )  # one word cannot be beyond
         flags = torch.zeros_like(context.origin, dtype=text.dtype).scatter(1, index, rater.to(text))
         return {"raters": flags[..., None]}
 
@@ -76,8 +80,8 @@ class SparseVLM(RowPruner):
 
     def score(self, context: PruningContext) -> Tensor:
         """Attention of the raters to each visual token, [B, V]."""
-        index, there = context.text
-        raters = context.extras["raters"][..., 0].gather(1, index) * there
+        index, is_valid = context.text
+        raters = context.extras["raters"][..., 0].gather(1, index) * is_valid
         total = torch.zeros_like(context.visual, dtype=context.states.dtype)
         for part, weights in context.attention_blocks(index):
             rated = weights.mean(1).to(total.dtype) * raters[:, part, None]
@@ -93,11 +97,11 @@ class SparseVLM(RowPruner):
 
         text = drop.tokens - drop.visual
         asking = text * attention_query_flops(spec, drop.tokens)
-        merging = merging_flops(spec, drop.visual, drop.kept)
+        merging = merging_flops(spec, drop.visual, drop.kept_counts)
         return asking + merging + by_pair(distances, drop)
 
     def recycled_of(self, dropped: int) -> int:
-        """How many of `dropped` tokens are recycled: the released code's rounding, at most all."""
+        """Number of `dropped` tokens to recycle: the released code's rounding, at most all."""
         return min(dropped, int(dropped * self.recycled) + 1)
 
     def split(self, n: int, visual: int) -> tuple[int, int]:

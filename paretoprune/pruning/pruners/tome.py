@@ -32,4 +32,4 @@ class ToMe(RowPruner):
 
     def cost(self, drop: DropCounts) -> NDArray[np.float64]:
         """Half against half, each round, and merging."""
-        return merging_flops(drop.spec, drop.visual, drop.kept) + matching_cost(drop)
+        return merging_flops(drop.spec, drop.visual, drop.kept_counts) + matching_cost(drop)

@@ -29,7 +29,7 @@ Rows = Callable[[], Iterable[tuple[slice, Tensor]]]
 
 @dataclass(eq=False)
 class TopV(ScorePruner):
-    """Score = what a token contributes to the visual tokens that the layer before gave its MLP.
+    """Score = a token's contribution to the visual tokens in the MLP input of the layer before.
 
     Section 3: the visual tokens that entered that layer are sources s_i, those behind its attention
     and second norm targets t_j ("Post-LN"). With places in the picture x and its centre c, moving

@@ -35,7 +35,7 @@ class VisPruner(RowPruner):
 
     name = "vispruner"
     first_layer = 0
-    needs = frozenset({"tower", "embeddings"})
+    needs = frozenset({"vision_encoder", "embeddings"})
     important: float = setting(
         0.5, Float("important", 0.0, 1.0, step=1 / 16, unit="share of kept tokens")
     )
@@ -54,7 +54,7 @@ class VisPruner(RowPruner):
         return with_others(torch.cat([chosen, left[: n - important]]), order), None
 
     def cost(self, drop: DropCounts) -> NDArray[np.float64]:
-        """Half against half of what is left, each round."""
+        """Products of one half of the remaining tokens with the other, each round."""
 
         def matching(v: int, n: int) -> float:
             important = int(n * self.important)
@@ -68,7 +68,7 @@ class VisPruner(RowPruner):
 
 
 def _rounds(left: int, wanted: int) -> list[int]:
-    """How many tokens each round removes until `wanted` of `left` are there; 0 wanted: no round."""
+    """Tokens that each round removes until `wanted` of `left` remain; none for 0 `wanted`."""
     removed = []
     while 0 < wanted < left:
         removed.append(min(REMOVED, left - wanted, left - left // 2))

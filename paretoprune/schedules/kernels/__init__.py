@@ -44,19 +44,19 @@ class FittingKernels:
 
 
 def fitting_kernels(layers: int, levels: int, first: int = 1) -> FittingKernels:
-    """Every registered kernel for a decoder, those that do not fit left out with the reason.
+    """Every registered kernel that fits a decoder, and the reasons of the others.
 
     Raises `InvalidValueError` where no kernel fits.
     """
     from paretoprune.registry import kernels as registered
 
-    found: dict[str, Kernel] = {}
+    fitting: dict[str, Kernel] = {}
     left_out: dict[str, str] = {}
     for name in registered.usable():
         try:
-            found[name] = registered.build(name, layers, levels, first)
+            fitting[name] = registered.build(name, layers, levels, first)
         except (InvalidValueError, BrokenPluginError) as error:
             left_out[name] = str(error)
-    if not found:
+    if not fitting:
         raise InvalidValueError(next(iter(left_out.values()), "no kernel is registered"))
-    return FittingKernels(found, left_out)
+    return FittingKernels(fitting, left_out)

@@ -31,7 +31,7 @@ class Drop(Kernel):
 
     @abstractmethod
     def gate(self, shape: Tensor, slope: Tensor | float) -> Tensor:
-        """How much of the drop has happened, 0..1, `[..., layers]` of shape knobs `[..., n]`."""
+        """Completed fraction of the drop in 0..1, `[..., layers]`, for shape knobs `[..., n]`."""
 
     @property
     def space(self) -> SearchSpace:

@@ -1,4 +1,4 @@
-"""The exponential: the same share of what is left goes in every layer."""
+"""The exponential: every layer drops the same fraction of the remaining tokens."""
 
 from __future__ import annotations
 

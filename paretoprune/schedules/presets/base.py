@@ -1,4 +1,4 @@
-"""What a preset is: a published configuration, and the rule that carries it to another model."""
+"""Presets: published configurations, and the rule that carries them to another model."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class Preset:
     tokens: int = 576
 
     def __post_init__(self) -> None:
-        places = [layer for layer, _ in self.drops]
+        layers = [layer for layer, _ in self.drops]
         counts = [self.tokens, *(count for _, count in self.drops)]
-        ordered = places == sorted(set(places)) and counts == sorted(counts, reverse=True)
-        if not self.drops or not ordered or places[0] < 0 or places[-1] >= self.layers:
+        ordered = layers == sorted(set(layers)) and counts == sorted(counts, reverse=True)
+        if not self.drops or not ordered or layers[0] < 0 or layers[-1] >= self.layers:
             raise InvalidValueError(
                 f"preset {self.name!r}: drops are (layer, tokens kept from it on), with rising "
                 f"layers in 0..{self.layers - 1} and falling counts of {self.tokens} tokens, got "
@@ -53,13 +53,13 @@ class Preset:
 
     @property
     def summary(self) -> str:
-        """One line: what is kept, and who published it."""
+        """One line: the kept tokens, and the publication."""
         kept = ", ".join(f"{count:g}" for _, count in self.drops)
         if [layer for layer, _ in self.drops] == [0]:
             place = "before the decoder"
         else:
-            places = ", ".join(str(layer) for layer, _ in self.drops)
-            place = f"from layer {places} of {self.layers} on"
+            layers = ", ".join(str(layer) for layer, _ in self.drops)
+            place = f"from layer {layers} of {self.layers} on"
         return f"{kept} of {self.tokens} visual tokens {place} ({self.paper}, {self.where})"
 
     def layer(self, place: int, layers: int) -> int:

@@ -26,19 +26,19 @@ def find_presets(names: str | Sequence[str]) -> list[Preset]:
     wanted = [names] if isinstance(names, str) else listed("presets", names)
     if not wanted:
         raise InvalidValueError("name at least one preset")
-    found: dict[str, Preset] = {}
+    presets: dict[str, Preset] = {}
     for name in wanted:
-        found |= {preset.name: preset for preset in _named(name.strip())}
-    return list(found.values())
+        presets |= {preset.name: preset for preset in _named(name.strip())}
+    return list(presets.values())
 
 
 def find_preset(name: str) -> Preset:
     """The one preset of this name; raises as `find_presets` does, also where there are several."""
-    found = find_presets(name)
-    if len(found) > 1:
-        listed = ", ".join(preset.name for preset in found)
+    presets = find_presets(name)
+    if len(presets) > 1:
+        listed = ", ".join(preset.name for preset in presets)
         raise InvalidValueError(f"name one preset here; {name!r} stands for {listed}")
-    return found[0]
+    return presets[0]
 
 
 def _named(name: str) -> list[Preset]:
@@ -58,9 +58,9 @@ def _named(name: str) -> list[Preset]:
 
 def _of(method: str) -> list[Preset]:
     """The presets of one registered function, which may give one or several."""
-    found = registered.build(method)
-    presets = list(found) if isinstance(found, list | tuple) else [found]
-    strange = [one for one in presets if not isinstance(one, Preset)]
+    built = registered.build(method)
+    presets = list(built) if isinstance(built, list | tuple) else [built]
+    strange = [preset for preset in presets if not isinstance(preset, Preset)]
     if strange:
         raise BrokenPluginError(
             f"preset plug-in {method!r} from {registered.entry(method).origin} is broken: it must "

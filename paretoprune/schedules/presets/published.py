@@ -28,9 +28,9 @@ def pyramiddrop() -> list[Preset]:
 
 
 def sparsevlm() -> list[Preset]:
-    """Layers 2, 6 and 15 rank, so tokens leave behind them; recycled ones come on top.
+    """Layers 2, 6 and 15 rank, so tokens leave behind them; recycled tokens are added.
 
-    Those are 9, 4 and 3 of the first preset's. The names are the paper's nominal means, which the
+    The first preset recycles 9, 4 and 3 tokens. The names are the paper's nominal means, which the
     released code exceeds.
     """
     paper = "SparseVLM (arXiv 2410.04417)"
@@ -80,7 +80,7 @@ def fastervlm() -> list[Preset]:
 
 
 def vispruner() -> list[Preset]:
-    """One drop before the decoder; half of what stays by class attention."""
+    """One drop before the decoder; half of the kept tokens by class attention."""
     paper = "VisPruner (arXiv 2412.01818, version 2)"
     settings = {"important": 0.5}
     return [

@@ -81,13 +81,13 @@ MIN_SAMPLES_PER_CLUSTER = 4
 MAX_DESIGN_COMPUTE = 0.6
 """Share of the reachable range up to which designs lie: above it losses hardly differ."""
 COMPUTE_MARGIN = 0.005
-"""How far the mean compute is to stay below a budget: ranking and deciding come on top."""
+"""Margin of the mean compute below a budget: ranking and deciding are not included."""
 WEIGHT_DECAY = 1e-2
-"""Of AdamW, for the predictor's layers."""
+"""Weight decay of AdamW, for the predictor's layers."""
 MIN_SCALE = 1e-6
 """A feature that does not vary is divided by this."""
 UNIT_MARGIN = 0.02
-"""How near to 0 or 1 a parameter may start: the sigmoid's slope must not vanish."""
+"""Least distance of an initial parameter from 0 and 1: the sigmoid's slope must not vanish."""
 
 __all__ = ["AdaptiveOptions", "AdaptiveSearch", "standardised"]
 
@@ -96,7 +96,7 @@ class AdaptiveSearch(BudgetGridStrategy):
     """One predictor for all inputs and budgets; then policies at round budgets.
 
     The first `ask`s return initial designs. Each further one runs one round and returns nothing.
-    Once the budget left is what the final evaluations cost, it offers policies, cheapest first.
+    Once the budget left is needed for the final evaluations, it offers policies, cheapest first.
     Every evaluation pays for the predictor that decides in it.
     """
 

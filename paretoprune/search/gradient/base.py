@@ -156,7 +156,7 @@ class GradientStrategy(SearchStrategy):
         """Everything to evaluate in the end, cheapest first."""
 
     def _pays(self, price: float) -> bool:
-        """Pay for a step; false if it does not fit beside the final evaluations."""
+        """Pay for a step; false if the final evaluations could then no longer be paid for."""
         if not self.context.affords(price + self._reserve):
             return False
         self.context.charge(price)
@@ -227,7 +227,7 @@ class BudgetGridStrategy(GradientStrategy):
     options: BudgetGridOptions
     grid: BudgetGrid
     designs: InitialDesigns | None = None
-    """Schedules all over the space, some of which are evaluated before the first step."""
+    """Schedules all over the space; some are evaluated before the first step."""
 
     @property
     def _evaluated(self) -> Sequence[InitialDesign]:

@@ -23,9 +23,9 @@ from torch import Tensor
 ROUND_STEP = 0.05
 """Final candidates are offered at multiples of this relative compute first."""
 BETWEEN_STEP = 0.025
-"""Where more can be paid, at multiples of this between them, the cheapest first."""
+"""Further budgets, where they can be paid for: multiples of this, the cheapest first."""
 FINE_STEP = 0.01
-"""Where losses are predicted, at multiples of this, too."""
+"""Further budgets where losses are predicted: multiples of this."""
 BISECTIONS = 50
 """Halvings of the range of prices of compute, to find the one at which the budget is used up."""
 SLACK = 1e-9
@@ -74,7 +74,7 @@ class BudgetGrid:
         return self._at(np.linspace(0, 1, count))
 
     def _at(self, place: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Budgets at places 0..1 along the grid."""
+        """Budgets at positions 0..1 along the grid."""
         steps = np.linspace(0, 1, len(self))
         return np.asarray(np.interp(place, steps, self.budgets))
 
@@ -130,14 +130,14 @@ def round_budgets(
     return np.sort(found)
 
 
-def _denser_at_first(count: int, places: int) -> NDArray[np.int64]:
-    """Up to `count` of the first `places` numbers, even in their square roots.
+def _denser_at_first(count: int, size: int) -> NDArray[np.int64]:
+    """Up to `count` of the first `size` numbers, even in their square roots.
 
     A front is steep at low budgets, where a gap between two points costs most. Each number is the
     middle of its part.
     """
     middles = (np.arange(count) + 0.5) / count
-    return np.unique((middles**2 * places).astype(np.int64))
+    return np.unique((middles**2 * size).astype(np.int64))
 
 
 def fine_budgets(low: float, high: float, planned: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -195,7 +195,7 @@ def _cheapest_selection(
     prices: NDArray[np.float64],
     planned: NDArray[np.bool_],
 ) -> NDArray[np.int64]:
-    """Places of the budgets whose loss and price together are least; all planned ones are in it."""
+    """Indices of the budgets with the least loss plus price; contains all planned ones."""
     count = len(asked)
     to_go = loss * (1 - asked)  # from each on, if it is the last
     after = np.full(count, -1)

@@ -1,8 +1,8 @@
 """Initial designs of a gradient search: schedules evaluated before the first step.
 
-A gradient only sees what one more token changes. Whether a budget is better spent by dropping many
-tokens late or few early is a choice between valleys, and a search that starts from the constant
-schedule stays in its own. So schedules that are spread over the space are evaluated on a few
+A gradient only measures the effect of one more token. Dropping many tokens late and dropping few
+early are different valleys of the loss. A search that starts from the constant schedule stays in
+its own valley. So schedules that are spread over the space are evaluated on a few
 samples first, really pruned and paid for like any evaluation. A surrogate fitted on their losses
 predicts those of all schedules of the space, and each grid point starts at the best predicted
 schedule that fits its budget, evaluated or not.
@@ -44,7 +44,7 @@ SLACK = 1e-6
 MAX_GAP = 0.05
 """Relative compute by which a budget may exceed all designs and still start at one."""
 LENGTH = (1.0, (0.1, 10.0))
-"""Of the covariance, in roots of keep ratios: where its fit starts, and its bounds."""
+"""Length scale of the covariance, in roots of keep ratios: its initial value and bounds."""
 HEIGHT = (0.3, (1e-5, 1e5))
 NOISE = (0.01, (1e-5, 0.1))
 """Variances relative to that of the values."""
@@ -55,7 +55,7 @@ JITTER = 1e-8
 class InitialDesign:
     """A schedule to evaluate: its keep ratios `[layers]`, and its loss once it is known.
 
-    `retained` is its score on each sample, where samples are told apart.
+    `retained` is its score on each sample, where samples are distinguished.
     """
 
     ratios: NDArray[np.float64]
@@ -151,7 +151,7 @@ def split_budget(passes: float, samples: int, samples_per_design: float) -> tupl
 
 
 def designs_at(coordinates: Coordinates, points: Tensor, share: float) -> list[InitialDesign]:
-    """Points `[n, coordinates]`, to be evaluated on a share of the samples."""
+    """Points `[n, coordinates]`, to be evaluated on the sample fraction `share`."""
     with torch.no_grad():
         ratios = coordinates.ratios(points).numpy()
     share = min(1.0, share)

@@ -74,7 +74,7 @@ SAMPLES_PER_DESIGN = 1.0
 """Samples of each initial design, relative to the number of designs."""
 MIN_DESIGN_SAMPLES = 8
 """Samples of each initial design, at least."""
-FEW_GRID_POINTS = 5
+MAX_GRID_POINTS_WITHOUT_DESIGNS = 5
 """Grid points, at most, where no designs can be paid for: more would only share out the samples."""
 NEIGHBOUR_SMOOTHING = 0.5
 """Weight of neighbouring grid points in a gradient: near budgets want near schedules."""
@@ -88,7 +88,7 @@ class LagrangianSearch(BudgetGridStrategy):
     """Static schedules of one kernel, for all budgets at once, by gradient descent.
 
     The first `ask`s return initial designs. Each further one runs one round and returns nothing.
-    Once the budget left is what the rest costs, the grid points are evaluated as the designs were,
+    Once the budget left is needed for the rest, the grid points are evaluated as the designs were,
     and then rounded configurations within round budgets come out. The kernel is the option
     `kernel`, or the space that the study names.
     """
@@ -118,7 +118,7 @@ class LagrangianSearch(BudgetGridStrategy):
         self._ends: list[InitialDesign] = []
         self._stepping = options.initial_share < 1
         if options.initial_share and self.designs is None:
-            self.grid = self._budget_grid(min(options.grid_points, FEW_GRID_POINTS))
+            self.grid = self._budget_grid(min(options.grid_points, MAX_GRID_POINTS_WITHOUT_DESIGNS))
         count = len(self.grid)
         self.x = self.coordinates.start(self.grid.budgets)
         self.multipliers = Multipliers(
@@ -232,7 +232,7 @@ class LagrangianSearch(BudgetGridStrategy):
         """One step, x <- project(x - lr v), no coordinate beyond `max_step`."""
         options = self.options
         # the more grid points, the fewer samples each gets
-        highest = options.learning_rate * min(1.0, FEW_GRID_POINTS / len(self.grid))
+        highest = options.learning_rate * min(1.0, MAX_GRID_POINTS_WITHOUT_DESIGNS / len(self.grid))
         limited = self.coordinates.limited(direction, options.max_step / highest)
         rate = highest * (1 - 0.8 * self.progress)
         self.x = self.coordinates.project(x - rate * limited)
@@ -281,15 +281,15 @@ class LagrangianSearch(BudgetGridStrategy):
         with torch.no_grad():
             ratios = self.coordinates.ratios(points).numpy()
         if self.designs is None:
-            places = largest_within(compute, self._final_budgets(None))
+            indices = largest_within(compute, self._final_budgets(None))
         else:
             loss = predicted_loss(self._evaluated, ratios)
             budgets = self._final_budgets(self._predicted_front(compute, loss))
-            places = best_in_interval(compute, loss, budgets)
+            indices = best_in_interval(compute, loss, budgets)
         once: dict[str, Candidate] = {}
-        for place in places:
-            candidate = rounded[place]
-            relaxed = {"keep": [float(r) for r in ratios[place]], "tau": tau}
+        for index in indices:
+            candidate = rounded[index]
+            relaxed = {"keep": [float(r) for r in ratios[index]], "tau": tau}
             once[self.problem.identity(candidate)] = replace(candidate, relaxed=relaxed)
         return list(once.values())
 

@@ -1,4 +1,4 @@
-"""What a problem must offer to gradient strategies: a differentiable loss and compute."""
+"""The relaxation that gradient strategies require of a problem: differentiable loss, compute."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 Mask: TypeAlias = Literal["rank", "score"]
-"""How top-k is relaxed: over ranks (`pruning.soft`), or over scores (`pruning.score_soft`)."""
+"""Relaxations of top-k: over ranks (`pruning.soft`), or over scores (`pruning.score_soft`)."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,13 @@ class RelaxedFigures:
     """Means over a split of one relaxed configuration, none of it rounded.
 
     `score` is the relative score of the soft decoder, `compute` the relative compute of real-valued
-    ratios, `divergence` the KL to dense in nats, `lost` the mean of 1 - exp(-KL).
+    ratios, `divergence` the KL to dense in nats, `loss` the mean of 1 - exp(-KL).
     """
 
     score: float
     compute: float
     divergence: float
-    lost: float
+    loss: float
 
 
 class Relaxation(Protocol):
@@ -123,16 +123,16 @@ class AdaptiveRelaxation(Relaxation, Protocol):
 
     @property
     def features(self) -> Tensor:
-        """What is known of each sample before the decoder, float64 `[samples, features]`."""
+        """Features of each sample before the decoder, float64 `[samples, features]`."""
 
     def embeddings(self, samples: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """What the decoder is given of picture and question, `[rows, tokens, features]`.
+        """The decoder's inputs of picture and question, `[rows, tokens, features]`.
 
         And which tokens exist, bool `[rows, tokens]`. The width is half that of `features`.
         """
 
     def part(self, share: float) -> NDArray[np.int64]:
-        """The samples that a candidate of this share is evaluated on, in order."""
+        """The samples of a candidate with this sample fraction, in order."""
 
     def checkpointed(self) -> AdaptiveRelaxation:
         """The same with less memory: layers are run once more in the backward pass."""
@@ -140,7 +140,7 @@ class AdaptiveRelaxation(Relaxation, Protocol):
     def sample_compute(self, ratios: Tensor, samples: NDArray[np.int64]) -> Tensor:
         """Relative compute of sample `samples[i]` under row i, `[rows]`, differentiable.
 
-        Relative to the mean sample's, so that the mean is what a policy costs.
+        Relative to the mean sample's, so that the mean is the cost of a policy.
         """
 
     def passes(self, flops: float) -> float:
@@ -150,7 +150,7 @@ class AdaptiveRelaxation(Relaxation, Protocol):
         """The candidate that a policy is."""
 
     def decisions(self, policy: Policy) -> NDArray[np.float64]:
-        """What a policy keeps of each sample before rounding, float64 `[samples, layers]`."""
+        """Keep ratios of a policy on each sample before rounding, float64 `[samples, layers]`."""
 
 
 def adaptive(problem: Problem, *, checkpoint: bool = False) -> AdaptiveRelaxation:

@@ -1,4 +1,4 @@
-"""The state of a gradient search: its checkpoint file, and what an optimizer remembers."""
+"""The state of a gradient search: its checkpoint file, and the optimizer's state."""
 
 from __future__ import annotations
 

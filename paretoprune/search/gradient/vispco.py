@@ -52,7 +52,7 @@ from paretoprune.search.gradient.state import moments_of, restore_moments, with_
 SHOWN_BUDGETS = 5
 """Budgets that the report's curves are drawn for."""
 MAX_SIGMA = 1e6
-"""Where the penalty weight stops growing: float64 would still follow, the optimiser would not."""
+"""Maximum of the penalty weight: beyond it the optimiser, not float64, is inaccurate."""
 WEIGHT_DECAY = 1e-4
 MULTIPLIER = 1.0
 """w at the start."""
@@ -61,7 +61,7 @@ ALPHA, BETA = 2.0, 0.5
 EPSILON, PATIENCE = 0.01, 3
 """Training stops within this distance of the budgets, so many epochs in a row."""
 TEMPERATURE = 0.1
-"""Of the soft mask, in units of the pruner's scores."""
+"""Temperature of the soft mask, in units of the pruner's scores."""
 LOWEST_BUDGET, HIGHEST_BUDGET = 0.01, 0.95
 """Relative compute that budgets are drawn between."""
 

@@ -46,11 +46,11 @@ class AOKVQA(MultipleChoice):
         """The question with its choices, or alone."""
         name, group = f"aokvqa-{self.group(row)}", self.group(row)
         if self.answers == "direct":
-            given = row.texts("direct_answers")
-            judge = partial(direct_accuracy, answers=given)
+            answers = row.texts("direct_answers")
+            judge = partial(direct_accuracy, answers=answers)
             return [
                 Sample(
-                    name, row.picture(), self.asked(row.text("question")), multimode(given)[0],
+                    name, row.picture(), self.asked(row.text("question")), multimode(answers)[0],
                     "direct", Generation(judge, self.new_tokens), group,
                 )
             ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""What benchmarks have in common: rows of a table to samples, two parts, figures from outcomes.
+"""Base of benchmarks: rows of a table to samples, two parts, figures from outcomes.
 
 A new benchmark is one file with one subclass and one registry line. It says which columns name a
 question's group, how a row becomes samples, and which figures are published.
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from paretoprune.errors import BrokenFileError, InvalidValueError, UnknownNameError
 from paretoprune.tasks.base import Sample
-from paretoprune.tasks.halves import choose, split_of
 from paretoprune.tasks.rows import Row
 from paretoprune.tasks.scoring import Generation, Judge, Likelihood, Scoring
+from paretoprune.tasks.splits import choose, split_of
 from paretoprune.tasks.tables import Table, open_table
 
 SHORT = "Answer the question using a single word or phrase."
@@ -45,9 +45,9 @@ class Benchmark(ABC):
     needs: ClassVar[tuple[tuple[str, ...], ...]] = (("image",), ("question",))
     """Columns that must be there, each by its names in different files."""
     group_columns: ClassVar[tuple[str, ...]]
-    """What `group` reads."""
+    """Columns that `group` reads."""
     instruction: str = SHORT
-    """What stands behind a question, on a line of its own."""
+    """Instruction behind a question, on a line of its own."""
     ways: ClassVar[tuple[str, ...]] = WAYS
     """Ways of scoring, the default first."""
     new_tokens: ClassVar[int] = 16
@@ -90,7 +90,7 @@ class Benchmark(ABC):
 
     @abstractmethod
     def group(self, row: Row) -> str:
-        """What a row belongs to: rows of one group are never in two parts."""
+        """Group of a row: rows of one group are never in two parts."""
 
     @abstractmethod
     def samples(self, row: Row) -> list[Sample]:
@@ -159,10 +159,10 @@ def by_group(
     samples: Sequence[Sample], outcomes: NDArray[np.float32]
 ) -> dict[str, NDArray[np.float32]]:
     """Outcomes of each group, in order."""
-    found: dict[str, list[float]] = {}
+    outcomes_of: dict[str, list[float]] = {}
     for sample, outcome in zip(samples, outcomes, strict=True):
-        found.setdefault(sample.together, []).append(float(outcome))
-    return {group: np.array(values, dtype=np.float32) for group, values in found.items()}
+        outcomes_of.setdefault(sample.together, []).append(float(outcome))
+    return {group: np.array(values, dtype=np.float32) for group, values in outcomes_of.items()}
 
 
 def all_right(samples: Sequence[Sample], outcomes: NDArray[np.float32]) -> float:

@@ -79,7 +79,7 @@ class MMBench(MultipleChoice):
     ) -> Mapping[str, float]:
         """Both accuracies, over questions."""
         first = [each[0] for each in by_group(samples, outcomes).values()]
-        found = {"vanilla_accuracy": float(np.mean(first))}
+        accuracies = {"vanilla_accuracy": float(np.mean(first))}
         if self.circular or self.rotated:
-            found["circular_accuracy"] = all_right(samples, outcomes)
-        return found
+            accuracies["circular_accuracy"] = all_right(samples, outcomes)
+        return accuracies

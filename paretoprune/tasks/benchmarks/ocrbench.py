@@ -1,4 +1,4 @@
-"""OCRBench (arXiv 2305.07895): 1,000 questions about text; an answer must occur in what is said."""
+"""OCRBench (arXiv 2305.07895): 1,000 questions about text; the output must contain an answer."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class TextVQA(Benchmark):
         return [self.open(row, question, "all")]
 
     def open(self, row: Row, question: str, family: str) -> Sample:
-        """A sample that is judged against what people answered."""
+        """A sample that is judged against people's answers."""
         answers = row.texts("answers", "answer")
         return Sample(
             id=f"{self.name}-{row.text('question_id', 'index')}",

@@ -1,4 +1,4 @@
-"""What calibration data have in common: records to samples, two parts, areas, missing answers.
+"""Base of calibration data: records to samples, two parts, areas, missing answers.
 
 A search needs no benchmark: it may compare a compressed model with the dense one on any pictures
 and questions. Answers are sentences, so an outcome is the share of their tokens that a model
@@ -18,9 +18,9 @@ from PIL import Image
 from paretoprune.errors import BrokenFileError, InvalidValueError, UnknownNameError
 from paretoprune.tasks.areas import Size, equalised
 from paretoprune.tasks.base import Sample
-from paretoprune.tasks.halves import choose, even_split
 from paretoprune.tasks.picture import picture_size, read_picture
 from paretoprune.tasks.scoring import TokenShare
+from paretoprune.tasks.splits import choose, even_split
 
 ANSWERS = ("given", "dense")
 AREAS = ("as-is", "uniform")
@@ -94,7 +94,7 @@ class Calibration(ABC):
 
     @cached_property
     def shown_sizes(self) -> list[Size]:
-        """What samples show: the same, or with uniform areas."""
+        """Pictures of the samples: unchanged, or with uniform areas."""
         if self.areas == "as-is":
             return self.sizes
         return equalised(self.sizes, low=self.low, high=self.high)

@@ -36,8 +36,8 @@ class LLaVAInstruct(Calibration):
         folder = path.parent if self._images is None else Path(self._images).expanduser()
         if not folder.is_dir():
             raise BrokenFileError(f"{self.label}: folder of pictures {folder} does not exist")
-        found = [self._record(row, number, folder) for number, row in enumerate(rows, start=1)]
-        return [record for record in found if record is not None]
+        records = [self._record(row, number, folder) for number, row in enumerate(rows, start=1)]
+        return [record for record in records if record is not None]
 
     def _record(self, row: Any, number: int, folder: Path) -> Record | None:
         where = f"{self.label}, entry {number}"

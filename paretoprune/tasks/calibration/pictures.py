@@ -12,14 +12,14 @@ from paretoprune.tasks.rows import ANSWERS, accepted_answers, inside
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 LISTS = ("metadata.csv", "metadata.jsonl")
-"""As the datasets library's image folders have them: columns `file_name`, `question`, `answer`."""
+"""Tables of the datasets library's image folders: columns `file_name`, `question`, `answer`."""
 
 
 class Pictures(Calibration):
     """Questions of a folder, from the first of these that is there.
 
     `metadata.csv` or `metadata.jsonl` with `file_name`, `question` and, if known, `answer`; a text
-    file beside each picture with its name; the option `question` for all.
+    file with each picture's name; the option `question` for all.
     """
 
     name = "pictures"
@@ -37,7 +37,7 @@ class Pictures(Calibration):
             rows = read_rows(listed, "list of questions")
             return [self._listed(listed, n, row) for n, row in enumerate(rows, start=1)]
         pictures = sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES)
-        return [self._beside(path, file) for file in pictures]
+        return [self._with_text_file(path, file) for file in pictures]
 
     def _listed(self, listed: Path, number: int, row: dict[str, Any]) -> Record:
         where = f"{listed}, row {number}"
@@ -59,7 +59,7 @@ class Pictures(Calibration):
             answer=_answer(row.get("answer"), where, written=listed.suffix == ".csv"),
         )
 
-    def _beside(self, folder: Path, file: Path) -> Record:
+    def _with_text_file(self, folder: Path, file: Path) -> Record:
         name = file.relative_to(folder).as_posix()
         real = inside(folder, name, self.label)  # a link may lead out
         picture = real.relative_to(folder.resolve()).as_posix()
@@ -77,8 +77,8 @@ def _answer(value: object, where: str, *, written: bool) -> str | None:
     """The one answer that a value gives; None for an empty one."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
-    found = accepted_answers(value, written=written)
-    if len(found) != 1:
-        allowed = "one answer: its tokens are what outcomes count" if found else ANSWERS
+    answers = accepted_answers(value, written=written)
+    if len(answers) != 1:
+        allowed = "one answer: its tokens are what outcomes count" if answers else ANSWERS
         raise BrokenFileError(f"{where}: column 'answer' is {brief(value)}; allowed: {allowed}")
-    return found[0]
+    return answers[0]

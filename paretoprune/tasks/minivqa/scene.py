@@ -1,4 +1,4 @@
-"""Scenes: what is in a MiniVQA picture, before it is drawn."""
+"""Scenes: the content of a MiniVQA picture, before it is drawn."""
 
 from __future__ import annotations
 
@@ -58,21 +58,21 @@ class Scene:
     @property
     def colours_of(self) -> dict[str, list[str]]:
         """The colours in which each kind of loose thing occurs."""
-        found: dict[str, list[str]] = {}
+        colours: dict[str, list[str]] = {}
         for thing in self.things:
-            found.setdefault(thing.kind, []).append(thing.colour)
-        return found
+            colours.setdefault(thing.kind, []).append(thing.colour)
+        return colours
 
 
 def draw_scene(
     rng: np.random.Generator,
     *,
-    most_things: int = 7,
+    max_things: int = 7,
     degraded: bool = False,
     rows: int = GRID,
     cols: int = GRID,
 ) -> Scene:
-    """Draw a random scene with at most `most_things` loose things (at least 3).
+    """Draw a random scene with at most `max_things` loose things (at least 3).
 
     The grid has `rows` x `cols` cells, at least 4 each so that chart, sign and things fit.
 
@@ -93,10 +93,10 @@ def draw_scene(
 
     shapes = [SHAPES[i] for i in rng.permutation(len(SHAPES))]
     counted = shapes.pop()
-    kinds = [counted] * int(rng.integers(0, min(4, most_things - 2) + 1))
-    digit_count = int(rng.integers(1, 3)) if len(kinds) + 3 <= most_things else 1
+    kinds = [counted] * int(rng.integers(0, min(4, max_things - 2) + 1))
+    digit_count = int(rng.integers(1, 3)) if len(kinds) + 3 <= max_things else 1
     least = max(0, 3 - len(kinds) - digit_count)
-    singles = int(rng.integers(least, max(least, most_things - len(kinds) - digit_count) + 1))
+    singles = int(rng.integers(least, max(least, max_things - len(kinds) - digit_count) + 1))
     kinds += shapes[: max(1, singles)]
     digit_colours = rng.permutation(len(palette))[:digit_count]
     looks = [(kind, palette[int(rng.integers(len(palette)))]) for kind in kinds]

@@ -13,7 +13,7 @@ GRID: Final = PICTURE // CELL
 SIZES: Final = ((GRID, GRID), (4, GRID))
 """Rows and columns of the pictures that models of dynamic resolution see: 96 x 96 and 96 x 64."""
 PATCH: Final = 8
-"""Side of a vision-tower patch in pixels: 12 x 12 = 144 visual tokens per picture."""
+"""Side of a vision-encoder patch in pixels: 12 x 12 = 144 visual tokens per picture."""
 
 COLOURS: Final[dict[str, tuple[int, int, int]]] = {
     "red": (220, 40, 40),

@@ -46,9 +46,9 @@ def coded(heads: Tensor, bits: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def decoded(codes: Tensor, scale: Tensor, zero: Tensor, dtype: torch.dtype) -> Tensor:
-    """What the codes stand for, of `dtype`."""
-    found: Tensor = codes.float() * scale.float() + zero.float()
-    return found.to(dtype)
+    """The dequantised values, of `dtype`."""
+    values: Tensor = codes.float() * scale.float() + zero.float()
+    return values.to(dtype)
 
 
 def packed(codes: Tensor, bits: int) -> Tensor:
@@ -61,8 +61,8 @@ def packed(codes: Tensor, bits: int) -> Tensor:
         )
     parts = codes.unflatten(-1, (-1, count))
     shifts = torch.arange(count, device=codes.device, dtype=torch.uint8) * bits
-    found: Tensor = (parts << shifts).sum(-1, dtype=torch.uint8)
-    return found
+    packed: Tensor = (parts << shifts).sum(-1, dtype=torch.uint8)
+    return packed
 
 
 def token_bytes(spec: DecoderSpec, bits: int) -> float:

@@ -16,7 +16,7 @@ from torch.nn import functional
 from paretoprune.errors import InvalidValueError, UnsupportedError, not_installed
 
 BITS = (3, 4, 8, 16)
-"""What a group of weights may have; 16 is half precision, not quantised."""
+"""Possible bits of a group of weights; 16 is half precision, not quantised."""
 GROUP_SIZES = (64, 32, 16, 8)
 """Weights that share a scale and a zero point: the first of these that divides a row."""
 SCALE = torch.float16
@@ -70,12 +70,12 @@ class PackedLinear(nn.Module):
             "scale": self.scale.to(self.dtype),
             "zero": self.zero.to(self.dtype),
         }
-        found: Tensor = quantizer().dequantize(self.packed, meta)
-        return found
+        weight: Tensor = quantizer().dequantize(self.packed, meta)
+        return weight
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of what is held for the weights: packed values, scales and zero points."""
+        """Bytes of the packed weights: values, scales and zero points."""
         held = (self.packed, self.scale, self.zero)
         return sum(x.numel() * x.element_size() for x in held if x is not None)
 
@@ -89,7 +89,7 @@ class PackedLinear(nn.Module):
 
 
 def group_size_of(linear: nn.Linear) -> int:
-    """How many weights share a scale; raises `UnsupportedError` where a row has no fitting number.
+    """Number of weights that share a scale; raises `UnsupportedError` where none fits a row.
 
     Four bits are packed in pairs of groups, so there is an even number of them.
     """

@@ -1,4 +1,4 @@
-"""The quantisable parts of a model: linear layers by what they belong to.
+"""The quantisable parts of a model: linear layers by their block.
 
 Embeddings and the output head stay as they are, as is usual for weight-only quantisation.
 """
@@ -16,7 +16,7 @@ from paretoprune.core.space import Categorical, SearchSpace, Values
 from paretoprune.errors import InvalidValueError, UnsupportedError
 
 ATTENTION, MLP, VISION = "attention", "mlp", "vision"
-MOST_BLOCKS = 4
+MAX_BLOCKS = 4
 """Blocks of decoder layers that the default space tells apart."""
 SPACES = ("blocks", "layers", "uniform")
 
@@ -25,7 +25,7 @@ SPACES = ("blocks", "layers", "uniform")
 class Parts:
     """Paths of linear layers: per decoder layer of attention and MLP, and of all that sees.
 
-    `attention[i]` and `mlp[i]` belong to decoder layer i; `vision` is the vision tower with its
+    `attention[i]` and `mlp[i]` belong to decoder layer i; `vision` is the vision encoder with its
     projector, empty in a language model.
     """
 
@@ -93,8 +93,8 @@ def _decoder_inside(model: Any) -> Any:
 def bit_spaces(parts: Parts, bits: Sequence[int]) -> dict[str, SearchSpace]:
     """Search spaces over bits: per block of layers, per layer, one for all.
 
-    `blocks` tells attention and MLP of up to `MOST_BLOCKS` blocks of consecutive layers apart,
-    `layers` the layers themselves, both the vision tower too; `uniform` has one knob.
+    `blocks` tells attention and MLP of up to `MAX_BLOCKS` blocks of consecutive layers apart,
+    `layers` the layers themselves, both the vision encoder too; `uniform` has one knob.
     """
     choices = tuple(map(str, bits))
     vision = [Categorical(VISION, choices, "bits")] if parts.vision else []
@@ -113,7 +113,7 @@ def bit_spaces(parts: Parts, bits: Sequence[int]) -> dict[str, SearchSpace]:
 
 def blocks_of(layers: int) -> list[tuple[int, int]]:
     """First and last layer of each block: equal parts, larger ones first."""
-    count = min(MOST_BLOCKS, layers)
+    count = min(MAX_BLOCKS, layers)
     ends = [0]
     for number in range(count):
         ends.append(ends[-1] + layers // count + (number < layers % count))
@@ -122,14 +122,14 @@ def blocks_of(layers: int) -> list[tuple[int, int]]:
 
 def bits_by_path(parts: Parts, space: str, values: Values) -> dict[str, int]:
     """Bits of every quantisable linear layer, for a valid point of one of `bit_spaces`."""
-    found: dict[str, int] = {}
+    bits: dict[str, int] = {}
 
     def put(paths: Sequence[str], knob: str) -> None:
-        found.update(dict.fromkeys(paths, int(values[knob])))
+        bits.update(dict.fromkeys(paths, int(values[knob])))
 
     if space == "uniform":
         put(parts.paths, "all")
-        return found
+        return bits
     if space == "layers":
         for i in range(parts.layers):
             put((*parts.attention[i], *parts.mlp[i]), f"layer_{i}")
@@ -140,7 +140,7 @@ def bits_by_path(parts: Parts, space: str, values: Values) -> dict[str, int]:
                     put(paths[i], f"{kind}_{first}-{last}")
     if parts.vision:
         put(parts.vision, VISION)
-    return found
+    return bits
 
 
 def mean_bits(bits: Mapping[str, int], model: nn.Module) -> float:

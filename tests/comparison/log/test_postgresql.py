@@ -110,7 +110,7 @@ def test_a_process_that_was_cut_off_and_replaced_cannot_write(tmp_path, database
     with StudyLog(tmp_path / "copy", storage=database):
         toy = Toy(STEPPED)
         with pytest.raises(InUseError):
-            recorder.asked([toy.candidate({"ratio": 0.5, "layer": 1})], ask=1, spent=1.0)
+            recorder.on_ask([toy.candidate({"ratio": 0.5, "layer": 1})], ask=1, spent=1.0)
     assert projection(tmp_path / "copy", database)["one"]["trials"] == []
     log.close()
 
@@ -190,7 +190,7 @@ def test_waiting_is_told_once(tmp_path, postgres, database, monkeypatch):
         postgres.stop()
         threading.Timer(0.8, postgres.start).start()
         with pytest.warns(UserWarning, match="waiting for it") as told:
-            recorder.asked([toy.candidate({"ratio": 0.5, "layer": 1})], ask=1, spent=1.0)
+            recorder.on_ask([toy.candidate({"ratio": 0.5, "layer": 1})], ask=1, spent=1.0)
     assert len([w for w in told if "waiting" in str(w.message)]) == 1
 
 

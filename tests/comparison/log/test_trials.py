@@ -38,8 +38,8 @@ def test_trials_are_those_that_add_trial_writes(tmp_path, evaluations):
         recorder = log.study("toy", problem, {})
         for ask in range(3):
             part = evaluations[4 * ask : 4 * ask + 4]
-            recorder.asked([e.candidate for e in part], ask=ask + 1, spent=4.0 * (ask + 1))
-            recorder.told(part, seconds=1.0, evaluating=0.5)
+            recorder.on_ask([e.candidate for e in part], ask=ask + 1, spent=4.0 * (ask + 1))
+            recorder.on_tell(part, seconds=1.0, evaluating=0.5)
     mine = stored(tmp_path).trials
     theirs = optuna.create_study(
         storage=f"sqlite:///{tmp_path / 'other.db'}", directions=["maximize", "minimize"]

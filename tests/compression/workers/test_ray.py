@@ -57,8 +57,8 @@ def assert_all_same(one, other):
         assert a.metrics == pytest.approx(b.metrics, rel=0.05, abs=1e-4)
 
 
-def process_of(crew, place):
-    return int(ray.get(crew._workers[place].handle.ready.remote()))
+def process_of(pool, place):
+    return int(ray.get(pool._workers[place].handle.ready.remote()))
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5])
@@ -71,25 +71,25 @@ def test_results_are_those_of_one_process(here, there, share):
 def test_held_out_samples_are_scored_by_the_same_workers(here, there, placement):
     candidates = drawn(here, 3, seed=1)
     assert_all_same(here.heldout.evaluate(candidates), there.heldout.evaluate(candidates))
-    assert len(placement.crews) == 1
+    assert len(placement.pools) == 1
 
 
 def test_a_killed_actor_is_replaced_and_its_shard_run_again(here, there, placement):
-    (crew,) = placement.crews
-    dying = process_of(crew, 0)
+    (pool,) = placement.pools
+    dying = process_of(pool, 0)
     os.kill(dying, signal.SIGKILL)
     candidates = drawn(here, 6, seed=2)
     with pytest.warns(UserWarning, match="worker 0 died .* is replaced"):
         found = there.evaluate(candidates)
     assert_all_same(here.evaluate(candidates), found)
-    assert crew.traffic.deaths == 1
-    assert process_of(crew, 0) != dying
+    assert pool.traffic.deaths == 1
+    assert process_of(pool, 0) != dying
 
 
 def test_an_actor_killed_at_work(here, there, placement):
     """The message is under way; a stopped process cannot answer it before it is killed."""
-    (crew,) = placement.crews
-    dying = process_of(crew, 1)
+    (pool,) = placement.pools
+    dying = process_of(pool, 1)
     os.kill(dying, signal.SIGSTOP)
     candidates = drawn(here, 6, seed=3)
     there.begin(candidates)
@@ -118,9 +118,9 @@ def test_workers_have_the_next_ask_before_this_one_is_told(there, monkeypatch):
     )
     result = run_study(there, RandomSearch(), budget=6.0, batch=4)
     assert result.stopped == "budget" and len(begun) >= 4
-    sent = there._executor.crew.traffic.messages
+    sent = there._executor.pool.traffic.messages
     there.evaluate(drawn(there, 2, seed=9))
-    assert there._executor.crew.traffic.messages == sent + 2
+    assert there._executor.pool.traffic.messages == sent + 2
 
 
 def test_an_error_in_a_worker_is_the_candidates(there, monkeypatch):
@@ -150,7 +150,7 @@ def test_a_pruner_that_workers_cannot_build_is_named(placement):
 
 def test_more_workers_than_there_is_room_for():
     with pytest.raises(InvalidValueError, match="9 workers need as many CPUs, and the Ray cluster"):
-        RayPlacement(workers=9).crew("x:y", {})
+        RayPlacement(workers=9).pool("x:y", {})
 
 
 def test_no_cluster_at_an_address_is_one_sentence(monkeypatch):

@@ -49,7 +49,7 @@ def test_packed_training_sees_what_evaluation_sees(name, grid):
         adapter = BLUEPRINTS[name].build()
     rng = np.random.default_rng(0)
     batch = draw_batch(
-        adapter.tokenizer, rng, size=2, questions=10, most_things=7, degraded_share=0, grid=grid
+        adapter.tokenizer, rng, size=2, questions=10, max_things=7, degraded_share=0, grid=grid
     )
     packed, _, _ = Trainee(adapter)(batch)
     answered = batch.labels != -100

@@ -156,8 +156,8 @@ def test_costs_are_means_over_samples_and_count_the_policy(small):
     rows = small.configuration(found.candidate).ratios
     each = np.array([small.cost_model.flops(row)[i] for i, row in enumerate(rows)])
     each += 2.0 * small.adapter.spec.hidden * small.evaluator.visual_tokens
-    span = small.cost_model.dense_flops - small.cost_model.blind_flops
-    u = (each - small.cost_model.blind_flops) / span
+    span = small.cost_model.dense_flops - small.cost_model.text_only_flops
+    u = (each - small.cost_model.text_only_flops) / span
     assert found.objectives["compute"] == pytest.approx(u.mean())
     assert found.metrics["compute_spread"] == pytest.approx(u.std())
     assert found.standard_errors["compute"] == pytest.approx(u.std() / np.sqrt(len(u)))

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from paretoprune.errors import InvalidValueError, UnknownNameError
 
 SPLITS = ("search", "heldout")
-FEW_GROUPS = 100
-"""A hash splits more groups than these evenly enough."""
+MIN_HASHED_GROUPS = 100
+"""From this number of groups on, a hash splits them evenly enough."""
 
 
 def split_of(group: str) -> str:
@@ -26,15 +26,15 @@ def even_split(groups: Sequence[str]) -> dict[str, str]:
     groups are split as `split_of` does.
     """
     sizes = Counter(groups)
-    if len(sizes) >= FEW_GROUPS:
+    if len(sizes) >= MIN_HASHED_GROUPS:
         return {group: split_of(group) for group in sizes}
-    found: dict[str, str] = {}
-    held = dict.fromkeys(SPLITS, 0)
+    splits: dict[str, str] = {}
+    counts = dict.fromkeys(SPLITS, 0)
     for group in sorted(sizes, key=lambda name: (-sizes[name], _hash("deal", name))):
-        part = min(SPLITS, key=held.__getitem__)
-        found[group] = part
-        held[part] += sizes[group]
-    return found
+        part = min(SPLITS, key=counts.__getitem__)
+        splits[group] = part
+        counts[part] += sizes[group]
+    return splits
 
 
 def choose(

@@ -1,4 +1,4 @@
-"""Which points of a front are significantly better than those that cost no more."""
+"""Points of a front that are significantly better than all points of no higher cost."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ SIGMAS = 1.96
 """Standard errors that a difference must exceed: 95 %, two-sided, one comparison."""
 
 
-def separated(front: Sequence[Evaluation], objectives: Sequence[Objective]) -> list[bool | None]:
+def significantly_better(
+    front: Sequence[Evaluation], objectives: Sequence[Objective]
+) -> list[bool | None]:
     """Whether each point's quality exceeds that of all points that cost no more, beyond its error.
 
     Quality is the maximised objective; with per-sample outcomes of the same samples the error is
@@ -26,14 +28,14 @@ def separated(front: Sequence[Evaluation], objectives: Sequence[Objective]) -> l
     if len(up) != 1 or not down:
         return [None] * len(front)
     verdicts: list[bool | None] = []
-    for one in front:
+    for point in front:
         cheaper = [
             other
             for other in front
-            if other is not one and all(other.objectives[n] <= one.objectives[n] for n in down)
+            if other is not point and all(other.objectives[n] <= point.objectives[n] for n in down)
         ]
-        found = [_exceeds(one, other, up[0]) for other in cheaper]
-        verdicts.append(None if None in found else all(found))
+        exceeds = [_exceeds(point, other, up[0]) for other in cheaper]
+        verdicts.append(None if None in exceeds else all(exceeds))
     return verdicts
 
 
@@ -41,10 +43,10 @@ def _exceeds(one: Evaluation, other: Evaluation, quality: str) -> bool | None:
     gain = one.objectives[quality] - other.objectives[quality]
     error = _paired_error(one.outcomes, other.outcomes)
     if error is None:
-        mine, theirs = (e.standard_errors.get(quality) for e in (one, other))
-        if mine is None or theirs is None:
+        error_one, error_other = (e.standard_errors.get(quality) for e in (one, other))
+        if error_one is None or error_other is None:
             return None
-        error = math.hypot(mine, theirs)
+        error = math.hypot(error_one, error_other)
     else:
         # outcomes are in their own unit: bring the error to that of the objective
         assert one.outcomes is not None

@@ -1,4 +1,4 @@
-"""A crew of workers: each holds a shard of the samples; a dead one is replaced, its work redone.
+"""A pool of workers: each holds a shard of the samples; a dead one is replaced, its work redone.
 
 A message is for a shard, not for a worker, and says all that is needed to answer it. So it can be
 sent again: to the replacement, or, while there is no room for one, to a worker that lives.
@@ -13,10 +13,10 @@ from typing import Any
 
 from paretoprune.compression.workers.transport import Transport, WorkerDied
 
-MOST_DEATHS = 3
+MAX_DEATHS = 3
 """Workers that one message may take with it before it counts as the candidates' fault."""
 REPLACE_SECONDS = 60.0
-"""How long a shard waits for its worker's replacement before a living worker takes it over."""
+"""Seconds that a shard waits for its worker's replacement before another worker takes it."""
 LOOK_SECONDS = 1.0
 
 
@@ -50,7 +50,7 @@ class Task:
 
 @dataclass
 class Traffic:
-    """What went over the wire so far: bytes of messages and answers, messages, deaths."""
+    """Traffic so far: bytes of messages and answers, messages, deaths."""
 
     sent: int = 0
     received: int = 0
@@ -60,10 +60,10 @@ class Traffic:
     """Shards that a living worker took over."""
 
 
-class Crew:
+class WorkerPool:
     """`workers` workers and as many shards; use as a context manager or call `close`.
 
-    `told` hears one sentence for each death. `clock` is for tests.
+    `on_death` is called with one sentence for each death.
     """
 
     def __init__(
@@ -71,20 +71,20 @@ class Crew:
         transport: Transport,
         workers: int,
         *,
-        most_deaths: int = MOST_DEATHS,
+        max_deaths: int = MAX_DEATHS,
         replace_seconds: float = REPLACE_SECONDS,
-        told: Callable[[str], None] = lambda _: None,
+        on_death: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._transport = transport
         self.size = workers
-        self._most_deaths = most_deaths
+        self._most_deaths = max_deaths
         self._replace_seconds = replace_seconds
-        self._told = told
+        self._on_death = on_death
         self.traffic = Traffic()
         self._workers = [self._start() for _ in range(workers)]
         self._holder = list(self._workers)  # by shard
         self._running: list[Task] = []
-        self._waiting_told = False
+        self._warned_of_waiting = False
 
     def _start(self) -> Worker:
         worker = Worker(self._transport.start(), time.monotonic())
@@ -104,7 +104,7 @@ class Crew:
         return self._transport.submit(worker.handle, message)
 
     def gather(self, tasks: Sequence[Task]) -> list[bytes]:
-        """The answers, in order, once all are there; raises what the first failed one raised."""
+        """The answers, in order, once all are there; raises the first failed one's exception."""
         while open_tasks := [task for task in tasks if not task.done]:
             self._look(open_tasks)
         for task in tasks:
@@ -126,7 +126,7 @@ class Crew:
         self._tell_of_waiting()
 
     def _settle(self, task: Task) -> None:
-        """Take an answer, or do what a death asks for."""
+        """Take an answer, or handle a death."""
         try:
             task.answer = self._transport.result(task.ticket)
         except WorkerDied as death:
@@ -149,12 +149,12 @@ class Crew:
     def _replace(self, dead: Worker, why: str) -> None:
         self.traffic.deaths += 1
         place = self._workers.index(dead)
-        self._told(f"worker {place} died ({why}) and is replaced")
+        self._on_death(f"worker {place} died ({why}) and is replaced")
         self._transport.stop(dead.handle)
         fresh = self._start()
         self._workers[place] = fresh
         self._holder = [fresh if holder is dead else holder for holder in self._holder]
-        self._holder[place] = fresh  # what others held for it comes back
+        self._holder[place] = fresh  # its shards return from the others
 
     def _hand_over(self) -> None:
         """Give the shards of workers that do not start to the living one with the fewest."""
@@ -166,7 +166,7 @@ class Crew:
             if not living:
                 continue
             taker = min(living, key=self._holder.count)
-            self._told(f"no worker started for shard {task.shard}: another one takes it over")
+            self._on_death(f"no worker started for shard {task.shard}: another one takes it over")
             self.traffic.moved += 1
             self._holder[task.shard] = taker
             task.worker, task.waited = taker, time.monotonic()
@@ -177,11 +177,11 @@ class Crew:
 
     def _tell_of_waiting(self) -> None:
         """Say once that no worker at all has started: the cluster may be full."""
-        if self._waiting_told or any(self._is_up(worker) for worker in self._workers):
+        if self._warned_of_waiting or any(self._is_up(worker) for worker in self._workers):
             return
         if time.monotonic() - self._workers[0].started > self._replace_seconds:
-            self._waiting_told = True
-            self._told(f"none of {self.size} workers has started yet; is there room for them?")
+            self._warned_of_waiting = True
+            self._on_death(f"none of {self.size} workers has started yet; is there room for them?")
 
     def _is_up(self, worker: Worker) -> bool:
         if worker.ready is None:
@@ -199,7 +199,7 @@ class Crew:
         """End all workers."""
         self._transport.close()
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> WorkerPool:
         return self
 
     def __exit__(self, *_: object) -> None:
