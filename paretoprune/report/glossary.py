@@ -39,7 +39,7 @@ def better(objective: ObjectiveInfo) -> str:
 
 
 def subject(summary: Summary) -> str:
-    """The searched problem: `mini-llava (tokens, weight_bits with fastv)`, or the problem's name."""
+    """The searched problem: `mini-llava (tokens with fastv)`, or the problem's name."""
     problem = summary.problem
     name = problem.get("problem", "a problem")
     if name == "compression":
