@@ -34,7 +34,7 @@ def main() -> None:
     )
     summary = comparison.summary
 
-    print(f"dense {problem.dense_score:.3f}, text-only {problem.text_only_score:.3f}")
+    print(f"exact match: dense {problem.dense_score:.3f}, text-only {problem.text_only_score:.3f}")
     print(f"{'strategy':24} {'held-out area (95 %)':>22} {'hypervolume':>11} {'cost':>5}")
     for line in summary.standings:
         area = f"{line.heldout_area:.3f} [{line.area_low:.3f}, {line.area_high:.3f}]"
