@@ -118,9 +118,9 @@ def test_workers_have_the_next_ask_before_this_one_is_told(there, monkeypatch):
     )
     result = run_study(there, RandomSearch(), budget=6.0, batch=4)
     assert result.stopped == "budget" and len(begun) >= 4
-    sent = there._executor.pool.traffic.messages
+    sent = there.evaluator.running.executor.pool.traffic.messages
     there.evaluate(drawn(there, 2, seed=9))
-    assert there._executor.pool.traffic.messages == sent + 2
+    assert there.evaluator.running.executor.pool.traffic.messages == sent + 2
 
 
 def test_an_error_in_a_worker_is_the_candidates(there, monkeypatch):
