@@ -133,6 +133,7 @@ def test_a_joint_population_equals_one_by_one(joint):
         assert_same(alone, shared)
 
 
+@pytest.mark.slow
 def test_a_joint_problem_equals_the_pruners_own(joint):
     """Outcomes and price of a candidate are those of the problem with its pruner alone."""
     schedule = KeepSchedule((1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25))

@@ -212,6 +212,7 @@ def test_the_memory_meter_sees_what_lives():
     assert meter.now == 0
 
 
+@pytest.mark.slow
 def test_dense_states_are_kept_up_to_a_budget_and_change_nothing(mini):
     without = Compression(
         mini.adapter, mini.samples, Tokens(FastV()), running=Running(dense_bytes=0)
@@ -224,6 +225,7 @@ def test_dense_states_are_kept_up_to_a_budget_and_change_nothing(mini):
         assert one.executed < other.executed
 
 
+@pytest.mark.slow
 def test_threads_change_no_outcome_and_are_given_back(mini):
     candidates = [mini.candidate({"layer": n, "keep": 0.25}, "single-step") for n in (1, 4)]
     mini.evaluate(candidates)  # the dense model's rankings are kept from now on

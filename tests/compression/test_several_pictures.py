@@ -200,6 +200,7 @@ def test_known_outcomes_know_it_too(mini, samples, tmp_path):
     assert again.metrics["pictures_left_out"] == first > 0
 
 
+@pytest.mark.slow
 def test_workers_keep_what_this_process_keeps(problems, samples):
     class TwoPictures(SplitWorker):
         def __init__(self):
@@ -273,6 +274,7 @@ def test_a_schedule_file_says_so_only_where_it_is_so(tmp_path):
         read_schedule(file)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_deployed_file_keeps_a_token_of_each_picture(mini, samples, tmp_path):
     inputs = mini.adapter.inputs([samples[2].image], [samples[2].prompt])

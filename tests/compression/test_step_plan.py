@@ -81,6 +81,7 @@ def test_a_planned_layer_costs_time_and_its_own_weights_alone():
     assert all(p.device.type == "meta" for p in model.parameters())
 
 
+@pytest.mark.slow
 def test_memory_grows_with_the_micro_batch_and_not_with_the_batch(tmp_path):
     model = llava_7b(tmp_path)
     one, two, more = (

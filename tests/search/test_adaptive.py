@@ -92,6 +92,7 @@ def test_easy_samples_pay_for_hard_ones_as_the_closed_form_says():
     assert losses < 0.9 * fixed  # the best loses 3/4 of what the best fixed schedules lose
 
 
+@pytest.mark.slow
 def test_a_checkpoint_continues_as_if_nothing_had_happened(tmp_path):
     def played(asks, state=None):
         search = AdaptiveSearch(**SMALL)
@@ -116,6 +117,7 @@ def test_a_checkpoint_continues_as_if_nothing_had_happened(tmp_path):
     assert rest == played(104)[2]
 
 
+@pytest.mark.slow
 def test_without_its_input_it_is_a_static_front():
     search = AdaptiveSearch(grid_points=4)
     search.start(ToyPruning(), SearchContext(seed=0, budget=30.0))

@@ -76,6 +76,7 @@ def test_best_in_interval_takes_the_least_loss_between_a_budget_and_the_one_befo
     assert nothing.tolist() == [0]  # nothing fits: the cheapest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [1.5, 6.0, 80.0])
 def test_what_a_search_returns_fills_round_budgets_from_below(budget):
     search = LagrangianSearch(grid_points=4, batch=16, inner_steps=4)

@@ -124,6 +124,7 @@ def test_the_more_can_be_paid_the_more_samples_designs_are_tried_on(monkeypatch)
     assert tried == [[(1.0, 70)], [(0.6875, 20)], []]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("strategy", "per_design"), [("gradient", 1), ("adaptive", 2)])
 def test_clusters_have_twice_as_many_samples_per_design_as_a_static_search(strategy, per_design):
     problem = load_problem("mini-llava", search_size=120, heldout_size=0)
